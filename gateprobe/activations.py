@@ -1,0 +1,317 @@
+"""Keras's activation functions: one closed table, so that a name in a file can never select code of its own.
+
+Every function works in place on float32 or float64 (`Activation.apply` writes into ``out``, which may be ``x``).
+Formulas: ``keras/src/activations/activations.py`` 3.15.1 and ``tf_keras/src/activations.py`` 2.21.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gateprobe.graph import Array
+from gateprobe.semantics import Semantics
+
+Apply = Callable[[Array, Array], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Activation:
+    """A labelled function, such as ``hard_sigmoid[slope=0.2]``."""
+
+    label: str
+    """The Keras name and every constant that is not the same in all eras."""
+    apply: Apply
+    """``apply(x, out)``: computes into ``out``, which may be ``x`` itself."""
+    elementwise: bool = True
+    """Whether every value is computed from itself alone; a softmax looks at a whole row."""
+
+    def __call__(self, x: Array) -> Array:
+        """Return the activation of ``x`` as a new array."""
+        out = np.empty_like(x)
+        self.apply(x, out)
+        return out
+
+
+class UnknownActivation(ValueError):
+    """The file names an activation that is not in the table."""
+
+
+def resolve(serialized: object, semantics: Semantics) -> Activation:
+    """Turn what a configuration holds into a function of ours.
+
+    Args:
+        serialized: ``None``, a name, Keras 3's ``{"class_name": "function", "config": name}``, or a serialised
+            activation layer (``{"class_name": "LeakyReLU", "config": {...}}``).
+        semantics: Decides what ``hard_sigmoid`` means.
+
+    Raises:
+        UnknownActivation: It is none of these; the message says what was found.
+    """
+    name, options = _name_and_options(serialized)
+    maker = _TABLE.get(name)
+    if maker is None:
+        raise UnknownActivation(f"unknown activation {_shown(name)}")
+    try:
+        return maker(semantics, **options)
+    except TypeError:
+        raise UnknownActivation(f"activation {_shown(name)} with unknown options {sorted(options)}") from None
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+_LAYERS = {"LeakyReLU": "leaky_relu", "ReLU": "relu", "ELU": "elu", "Softmax": "softmax"}
+_RENAMED = {"alpha": "negative_slope"}
+_INERT = frozenset({"name", "trainable", "dtype"})
+
+
+def _name_and_options(serialized: object) -> tuple[object, dict[Any, Any]]:
+    if serialized is None:
+        return "linear", {}
+    if not isinstance(serialized, Mapping):
+        return serialized if isinstance(serialized, str) else _shown(serialized), {}
+    class_name, config = serialized.get("class_name"), serialized.get("config")
+    if class_name == "function":
+        known = serialized.get("registered_name") in (None, "function", config)
+        return (config if known and isinstance(config, str) else _shown(serialized)), {}
+    module = serialized.get("module")
+    if class_name in _LAYERS and isinstance(config, Mapping) and (module is None or str(module).startswith("keras.")):
+        options = {
+            (key if class_name == "ELU" else _RENAMED.get(key, key)): value
+            for key, value in config.items()
+            if key not in _INERT
+        }
+        return _LAYERS[str(class_name)], options
+    return _shown(serialized), {}
+
+
+def _linear(x: Array, out: Array) -> None:
+    np.copyto(out, x)
+
+
+def _tanh(x: Array, out: Array) -> None:
+    np.tanh(x, out=out)
+
+
+def _sigmoid(x: Array, out: Array) -> None:
+    np.multiply(x, 0.5, out=out)  # 0.5 * tanh(x / 2) + 0.5 neither overflows nor needs a branch
+    np.tanh(out, out=out)
+    np.multiply(out, 0.5, out=out)
+    np.add(out, 0.5, out=out)
+
+
+def _softplus(x: Array, out: Array) -> None:
+    np.logaddexp(x, 0, out=out)
+
+
+def _softsign(x: Array, out: Array) -> None:
+    np.divide(x, 1 + np.abs(x), out=out)
+
+
+def _exponential(x: Array, out: Array) -> None:
+    with np.errstate(over="ignore"):
+        np.exp(x, out=out)
+
+
+def _silu(x: Array, out: Array) -> None:
+    gate = np.empty_like(x)
+    _sigmoid(x, gate)
+    np.multiply(x, gate, out=out)
+
+
+def _mish(x: Array, out: Array) -> None:
+    np.multiply(x, np.tanh(np.logaddexp(x, 0)), out=out)
+
+
+def _log_sigmoid(x: Array, out: Array) -> None:
+    np.negative(np.logaddexp(-x, 0), out=out)
+
+
+def _tanh_shrink(x: Array, out: Array) -> None:
+    np.subtract(x, np.tanh(x), out=out)
+
+
+def _squareplus(x: Array, out: Array, b: float = 4.0) -> None:
+    np.divide(x + np.sqrt(np.square(x) + b), 2, out=out)
+
+
+def _hard_tanh(x: Array, out: Array) -> None:
+    np.clip(x, -1, 1, out=out)
+
+
+def _sparse_plus(x: Array, out: Array) -> None:
+    np.copyto(out, np.where(x <= -1, 0, np.where(x < 1, np.square(x + 1) / 4, x)))
+
+
+def _sparse_sigmoid(x: Array, out: Array) -> None:
+    np.clip(0.5 * (x + 1), 0, 1, out=out)
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def _plain(label: str, apply: Apply) -> Callable[[Semantics], Activation]:
+    return lambda semantics: Activation(label, apply)
+
+
+def _hard_sigmoid(semantics: Semantics) -> Activation:
+    slope = semantics.hard_sigmoid_slope
+
+    def apply(x: Array, out: Array) -> None:
+        np.multiply(x, slope, out=out)
+        np.add(out, 0.5, out=out)
+        np.clip(out, 0, 1, out=out)
+
+    return Activation(f"hard_sigmoid[slope={'0.2' if slope == 0.2 else '1/6'}]", apply)
+
+
+def _hard_silu(semantics: Semantics) -> Activation:
+    def apply(x: Array, out: Array) -> None:
+        np.multiply(x, np.clip(x / 6 + 0.5, 0, 1), out=out)
+
+    return Activation("hard_silu", apply)
+
+
+def _relu(
+    semantics: Semantics,
+    negative_slope: float = 0.0,
+    max_value: float | None = None,
+    threshold: float = 0.0,
+) -> Activation:
+    slope, floor = float(negative_slope or 0.0), float(threshold or 0.0)
+
+    def apply(x: Array, out: Array) -> None:
+        if not slope and not floor:
+            np.maximum(x, 0, out=out)
+        else:
+            np.copyto(out, np.where(x >= floor, x, slope * (x - floor)) if slope else np.where(x > floor, x, 0))
+        if max_value is not None:
+            np.minimum(out, max_value, out=out)
+
+    options = [f"negative_slope={slope:g}"] * bool(slope) + [f"threshold={floor:g}"] * bool(floor)
+    options += [f"max_value={max_value:g}"] if max_value is not None else []
+    return Activation(f"relu[{', '.join(options)}]" if options else "relu", apply)
+
+
+def _leaky_relu(semantics: Semantics, negative_slope: float = 0.2) -> Activation:
+    def apply(x: Array, out: Array) -> None:
+        np.copyto(out, np.where(x > 0, x, negative_slope * x))
+
+    return Activation(f"leaky_relu[slope={negative_slope:g}]", apply)
+
+
+def _elu(semantics: Semantics, alpha: float = 1.0) -> Activation:
+    def apply(x: Array, out: Array) -> None:
+        np.copyto(out, np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))))
+
+    return Activation("elu" if alpha == 1 else f"elu[alpha={alpha:g}]", apply)
+
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+
+
+def _selu(semantics: Semantics) -> Activation:
+    def apply(x: Array, out: Array) -> None:
+        np.copyto(out, _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(np.minimum(x, 0))))
+
+    return Activation("selu", apply)
+
+
+def _celu(semantics: Semantics, alpha: float = 1.0) -> Activation:
+    def apply(x: Array, out: Array) -> None:
+        np.copyto(out, np.maximum(x, 0) + np.minimum(alpha * np.expm1(np.minimum(x, 0) / alpha), 0))
+
+    return Activation("celu", apply)
+
+
+def _gelu(semantics: Semantics, approximate: bool = False) -> Activation:
+    def apply(x: Array, out: Array) -> None:
+        if approximate:
+            inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
+            np.copyto(out, 0.5 * x * (1 + np.tanh(inner)))
+        else:
+            np.copyto(out, 0.5 * x * (1 + _erf(x / math.sqrt(2)).astype(x.dtype)))
+
+    return Activation("gelu[approximate]" if approximate else "gelu", apply)
+
+
+def _softmax(semantics: Semantics, axis: int = -1) -> Activation:
+    def apply(x: Array, out: Array) -> None:
+        np.subtract(x, x.max(axis=axis, keepdims=True), out=out)
+        np.exp(out, out=out)
+        np.divide(out, out.sum(axis=axis, keepdims=True), out=out)
+
+    return Activation("softmax" if axis == -1 else f"softmax[axis={axis}]", apply, elementwise=False)
+
+
+def _log_softmax(semantics: Semantics, axis: int = -1) -> Activation:
+    def apply(x: Array, out: Array) -> None:
+        np.subtract(x, x.max(axis=axis, keepdims=True), out=out)
+        np.subtract(out, np.log(np.exp(out).sum(axis=axis, keepdims=True)), out=out)
+
+    return Activation("log_softmax", apply, elementwise=False)
+
+
+def _sparsemax(semantics: Semantics) -> Activation:
+    def apply(x: Array, out: Array) -> None:
+        ranked = -np.sort(-x, axis=-1)
+        total = np.cumsum(ranked, axis=-1)
+        rank = np.arange(1, x.shape[-1] + 1, dtype=x.dtype)
+        support = (1 + rank * ranked > total).sum(axis=-1, keepdims=True)
+        threshold = (np.take_along_axis(total, support - 1, axis=-1) - 1) / support.astype(x.dtype)
+        np.maximum(x - threshold, 0, out=out)
+
+    return Activation("sparsemax", apply, elementwise=False)
+
+
+def _shrink(label: str, soft: bool) -> Callable[..., Activation]:
+    def make(semantics: Semantics, threshold: float = 0.5) -> Activation:
+        def apply(x: Array, out: Array) -> None:
+            kept = np.sign(x) * (np.abs(x) - threshold) if soft else x
+            np.copyto(out, np.where(np.abs(x) > threshold, kept, 0))
+
+        return Activation(label, apply)
+
+    return make
+
+
+_TABLE: Mapping[object, Callable[..., Activation]] = {
+    "linear": _plain("linear", _linear),
+    "tanh": _plain("tanh", _tanh),
+    "sigmoid": _plain("sigmoid", _sigmoid),
+    "hard_sigmoid": _hard_sigmoid,
+    "relu": _relu,
+    "relu6": lambda semantics: _relu(semantics, max_value=6.0),
+    "leaky_relu": _leaky_relu,
+    "elu": _elu,
+    "selu": _selu,
+    "celu": _celu,
+    "gelu": _gelu,
+    "silu": _plain("silu", _silu),
+    "swish": _plain("silu", _silu),
+    "hard_silu": _hard_silu,
+    "hard_swish": _hard_silu,
+    "mish": _plain("mish", _mish),
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
+    "sparsemax": _sparsemax,
+    "softplus": _plain("softplus", _softplus),
+    "softsign": _plain("softsign", _softsign),
+    "exponential": _plain("exponential", _exponential),
+    "log_sigmoid": _plain("log_sigmoid", _log_sigmoid),
+    "tanh_shrink": _plain("tanh_shrink", _tanh_shrink),
+    "soft_shrink": _shrink("soft_shrink", soft=True),
+    "hard_shrink": _shrink("hard_shrink", soft=False),
+    "squareplus": _plain("squareplus", _squareplus),
+    "hard_tanh": _plain("hard_tanh", _hard_tanh),
+    "sparse_plus": _plain("sparse_plus", _sparse_plus),
+    "sparse_sigmoid": _plain("sparse_sigmoid", _sparse_sigmoid),
+}
+ACTIVATION_NAMES = tuple(str(name) for name in _TABLE)

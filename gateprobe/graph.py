@@ -1,0 +1,175 @@
+"""What a model file says: frozen values with read-only arrays and no behaviour.
+
+Readers make these values, binding consumes them. Names and configuration keys are those of Keras 2 and 3; the Keras 1
+dialect translates its own words (``output_dim``, ``inner_activation``, ...) while reading. Nothing here has been
+checked against what gateprobe can replay: that is the business of ``layers`` and ``plan``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+Config: TypeAlias = Mapping[str, Any]
+
+
+class Era(Enum):
+    """The major version of Keras whose meaning of words a file uses."""
+
+    KERAS1 = "keras1"
+    KERAS2 = "keras2"
+    KERAS3 = "keras3"
+
+
+class Namespace(Enum):
+    """Where the file says a class comes from."""
+
+    LAYER = "layer"
+    """A layer or model of Keras itself."""
+    OPERATION = "operation"
+    """A node of ``keras.ops`` (Keras 3) in a functional graph."""
+    CUSTOM = "custom"
+    """Anything else: the class is somebody else's code, whatever its name is."""
+
+
+class GateLayout(Enum):
+    """How the file stores the weights of a recurrent cell."""
+
+    FUSED = "fused"
+    """One kernel, one recurrent kernel and one bias for all gates."""
+    PER_GATE = "per_gate"
+    """Keras 1 with ``consume_less`` ``cpu`` or ``mem``: W, U and b for each gate, an LSTM in the order i, c, f, o."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRef:
+    """One output tensor of one call of a layer of the same model."""
+
+    layer: str
+    call: int = 0
+    """0-based number of the call in the layer's ``calls``."""
+    tensor: int = 0
+    """0-based number among the tensors that the call returns."""
+
+
+Argument: TypeAlias = Any
+"""What a call is given: a `TensorRef`, a tuple or mapping of arguments, a slice, or a JSON scalar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a layer in a model's graph."""
+
+    args: tuple[Argument, ...] = ()
+    kwargs: Mapping[str, Argument] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerRecord:
+    """One layer as the file describes it."""
+
+    name: str
+    class_name: str
+    config: Config
+    namespace: Namespace = Namespace.LAYER
+    children: Mapping[str, tuple[LayerRecord, ...]] = field(default_factory=dict)
+    """Layers serialised inside ``config``: ``layer``, ``backward_layer``, ``cell`` (one each) or ``cells``."""
+    calls: tuple[Call, ...] = ()
+    model: ModelRecord | None = None
+    """The graph inside, when the layer is itself a model."""
+    gate_layout: GateLayout = GateLayout.FUSED
+    module: str | None = None
+    """The module named by the file, for messages only; nothing is ever imported from it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelRecord:
+    """A graph of layers. A Sequential is the chain of its layers."""
+
+    name: str
+    class_name: str
+    layers: tuple[LayerRecord, ...]
+    """In the order of the file, which is the order of Keras's ``model.layers``; inputs are ``InputLayer`` records."""
+    inputs: tuple[TensorRef, ...]
+    outputs: tuple[TensorRef, ...]
+    trainable: bool = True
+    input_keys: tuple[str, ...] = ()
+    """The keys, when the model takes a dictionary: one for each of ``inputs``."""
+
+
+class WeightScheme(Enum):
+    """How a file addresses its weights."""
+
+    LAYER_LISTS = "layer_lists"
+    """A list of arrays for each top-level layer, by its name (HDF5 of every Keras): trainable ones first."""
+    OBJECT_PATHS = "object_paths"
+    """A tree of objects, named by class and counter, each with numbered arrays (``.keras`` and ``.weights.h5``)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightArray:
+    """One stored array."""
+
+    name: str
+    """Path inside the file."""
+    value: Array
+    """Read-only, native byte order, C order."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightGroup:
+    """The arrays of one object and the groups of the objects it holds."""
+
+    arrays: tuple[WeightArray, ...] = ()
+    children: Mapping[str, WeightGroup] = field(default_factory=dict)
+    name: str | None = None
+    """The object's own name, where the file records it (Keras 3.7 and later)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightStore:
+    """All weights of a file."""
+
+    scheme: WeightScheme
+    root: WeightGroup
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a graph comes from and how we know."""
+
+    container: str
+    """``hdf5``, ``keras`` (zip), ``weights-hdf5``, ``savedmodel``."""
+    era: Era
+    evidence: tuple[str, ...]
+    """Why this era: one short sentence for each thing seen in the file."""
+    keras_version: str | None = None
+    backend: str | None = None
+    sha256: str = ""
+    """Of the model file; of the concatenated digests when there are several files."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelGraph:
+    """Everything a reader found."""
+
+    file: str
+    origin: Origin
+    model: ModelRecord | None
+    """``None`` for a weights-only file without an architecture."""
+    weights: WeightStore
+    notes: tuple[str, ...] = ()
+    """What a user should know although it is no error, such as a model class whose code is not in the file."""
+
+
+def freeze(value: Array) -> Array:
+    """Return a read-only, native, C-ordered array equal to ``value``."""
+    array = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("=")).reshape(value.shape)
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,191 @@
+"""What a bound layer is, what it is called with and what it may ask of the run.
+
+A bound layer holds typed weights and settings and replays one call. It knows neither eras nor files nor batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensor:
+    """A value on its way through the graph, with the mask that Keras would carry along with it."""
+
+    value: Array
+    """``(samples, ...)``."""
+    mask: Array | None = None
+    """Boolean, usually ``(samples, timesteps)``; ``False`` marks what recurrent layers skip."""
+
+
+Value: TypeAlias = Any
+"""What a call is given: a `Tensor`, a tuple, list or mapping of values, a slice, or a scalar."""
+
+
+def tensors_in(value: Value) -> Iterator[Tensor]:
+    """Yield the tensors inside a (nested) value in Keras's flattening order (mappings by sorted key)."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for key in sorted(value):
+            yield from tensors_in(value[key])
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from tensors_in(item)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arguments:
+    """The positional and keyword arguments of one call, with tensors in place of references."""
+
+    args: tuple[Value, ...] = ()
+    kwargs: Mapping[str, Value] = field(default_factory=dict)
+
+    def get(self, position: int, name: str, default: Value = None) -> Value:
+        """Return the argument given at ``position`` or by ``name``."""
+        if position < len(self.args):
+            return self.args[position]
+        return self.kwargs.get(name, default)
+
+    @property
+    def tensor(self) -> Tensor:
+        """The first argument, which must be one tensor (or a list of one).
+
+        Raises:
+            InputError: It is not one tensor.
+        """
+        first = self.tensors
+        if len(first) != 1:
+            raise InputError(f"expected one input tensor, got {len(first)}")
+        return first[0]
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The tensors of the first argument, which may be a list; also when it is given by keyword ``inputs``."""
+        return tuple(tensors_in(self.get(0, "inputs")))
+
+
+class Signals(Protocol):
+    """Where a recurrent layer hands over what it computed; the run decides what becomes of it."""
+
+    def __call__(
+        self, *, direction: str, backwards: bool, signals: Mapping[str, Array], mask: Array | None, part: str | None
+    ) -> None:
+        """Take the signals of one direction of one call.
+
+        Args:
+            direction: ``forward`` or ``backward``.
+            backwards: Whether the layer read its input from the last timestep to the first.
+            signals: Name to ``(samples, timesteps, units)``, timesteps in the order of the input; gates are not yet
+                blanked at masked timesteps.
+            mask: ``(samples, timesteps)`` or ``None``.
+            part: ``cell_n`` for the n-th cell of stacked cells.
+        """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scope:
+    """What the run offers to one call of one layer."""
+
+    path: str
+    """Layer path, with ``:n`` for further calls."""
+    traced: Callable[[str], bool]
+    """Whether somebody wants the signals of the recurrent layer at a path."""
+    deliver: Callable[..., None]
+    """`Signals` with the path as its first argument."""
+    states: dict[str, tuple[Array, ...]] = field(default_factory=dict)
+    """States carried from batch to batch by stateful layers, by path and direction."""
+    pre_activations: bool = False
+    """Whether the ``pre_`` signals are wanted too."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the signals of this layer are wanted."""
+        return self.traced(self.path)
+
+    def emit(
+        self,
+        *,
+        direction: str,
+        backwards: bool,
+        signals: Mapping[str, Array],
+        mask: Array | None,
+        part: str | None = None,
+    ) -> None:
+        """Hand over signals; see `Signals`."""
+        path = self.path if part is None else f"{self.path}/{part}"
+        self.deliver(path, direction=direction, backwards=backwards, signals=signals, mask=mask)
+
+    def within(self, name: str) -> Scope:
+        """The scope of a layer inside this one."""
+        return Scope(
+            f"{self.path}/{name}" if self.path else name,
+            self.traced,
+            self.deliver,
+            self.states,
+            self.pre_activations,
+        )
+
+
+class Layer(Protocol):
+    """A layer with its weights, ready to replay a call."""
+
+    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Compute what Keras's ``call`` returns at inference, as a flat tuple of tensors with their masks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How a layer computes: a NumPy dtype, and for half precision a rounding after every operation.
+
+    NumPy has no bfloat16 and multiplies float16 matrices slowly, so half-precision values are kept in float32 and
+    rounded to what the half type can hold. TensorFlow, too, accumulates half-precision products in float32.
+    """
+
+    name: str
+    """``float32``, ``float64``, ``float16`` or ``bfloat16``."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the arrays."""
+        return np.dtype(np.float64 if self.name == "float64" else np.float32)
+
+    @property
+    def exact(self) -> bool:
+        """Whether no rounding is needed after an operation."""
+        return self.name in ("float32", "float64")
+
+    def cast(self, x: Array) -> Array:
+        """Return ``x`` as Keras's autocast would: in the compute dtype. Integers and booleans become floats too."""
+        return self.round(x.astype(self.dtype, copy=False))
+
+    def round(self, x: Array) -> Array:
+        """Round ``x`` to the values that the half type can hold; the same array when the precision is full."""
+        if self.name == "float16":
+            with np.errstate(over="ignore"):
+                return x.astype(np.float16).astype(np.float32)
+        if self.name == "bfloat16":
+            return _round_to_bfloat16(x)
+        return x
+
+    def settle(self, x: Array) -> None:
+        """Round ``x`` in place; costs nothing when the precision is full."""
+        if not self.exact:
+            np.copyto(x, self.round(x))
+
+
+def _round_to_bfloat16(x: Array) -> Array:
+    """Round float32 to the nearest bfloat16 (8 bits of exponent, 7 of mantissa), ties to even."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return np.where(np.isfinite(x), rounded.view(np.float32), x).astype(np.float32, copy=False)
+
+
+FLOAT32, FLOAT64 = Precision("float32"), Precision("float64")

@@ -1,0 +1,312 @@
+"""Recurrent layers: the loop over timesteps, masks, directions and states, whatever the cell.
+
+Formulas: ``keras/src/layers/rnn/{rnn,stacked_rnn_cells}.py`` and ``keras/src/backend/tensorflow/rnn.py`` 3.15.1;
+``keras/backend/tensorflow_backend.py::rnn`` 1.2.2 to 2.2.4 for what older ones emit at masked timesteps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Array, LayerRecord
+from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, tensors_in
+from gateprobe.layers.cells import CELL_KEYS, Cell, Steps
+from gateprobe.layers.registry import Binding, Parts, replays
+from gateprobe.layers.settings import Unsupported
+from gateprobe.semantics import MaskedOutput
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recurrent:
+    """Steps one cell, or a stack of cells, over the timesteps of its input."""
+
+    cells: tuple[Cell, ...]
+    stacked: bool
+    """Whether the file holds a ``StackedRNNCells``; its cells are then traced as ``cell_0``, ``cell_1``, ..."""
+    return_sequences: bool
+    return_state: bool
+    go_backwards: bool
+    stateful: bool
+    time_major: bool
+    masked_output: MaskedOutput
+    zero_output_for_mask: bool
+    reversed_states: bool
+    """Whether the states of stacked cells are listed from the last cell to the first."""
+    precision: Precision
+
+    def replay(self, call: Arguments, scope: Scope, direction: str | None = None) -> tuple[Tensor, ...]:
+        """Replay one call.
+
+        Args:
+            call: The input sequence ``(samples, timesteps, ...)``; initial states after it or by keyword; a mask by
+                keyword takes the place of the input's own.
+            scope: Of this layer.
+            direction: ``forward`` or ``backward``; without it, ``backward`` when the layer goes backwards.
+
+        Returns:
+            The sequence or the last output, then the final states if the layer returns them.
+        """
+        first, *more = call.tensors
+        mask = self._mask(call, first)
+        x = self.precision.cast(first.value)
+        x = x if self.time_major else np.swapaxes(x, 0, 1)
+        if x.shape[0] == 0:
+            raise InputError("the sequence has no timesteps")
+        direction = direction or ("backward" if self.go_backwards else "forward")
+        key = f"{scope.path}:{direction}"
+        states = self._initial_states(call, more, scope.states.get(key), x.shape[1])
+        order = slice(None, None, -1) if self.go_backwards else slice(None)
+        steps_mask = None if mask is None else np.swapaxes(mask, 0, 1)[order]
+        sequence, final = np.ascontiguousarray(x[order]), list[tuple[Array, ...]]()
+        hidden = []
+        for number, (cell, initial) in enumerate(zip(self.cells, states, strict=True)):
+            steps = cell.begin(sequence, pre=scope.pre_activations)
+            signals, last = _loop(steps, initial, steps_mask, len(sequence))
+            final.append(last)
+            sequence = signals["hidden_state"]
+            hidden.append(sequence)
+            part = f"cell_{number}" if self.stacked else None
+            if scope.traced(scope.path if part is None else f"{scope.path}/{part}"):
+                scope.emit(
+                    direction=direction,
+                    backwards=self.go_backwards,
+                    signals={name: np.swapaxes(value[order], 0, 1) for name, value in signals.items()},
+                    mask=mask,
+                    part=part,
+                )
+        if self.stateful:
+            scope.states[key] = tuple(state.copy() for group in final for state in group)
+        return self._outputs(hidden, final, steps_mask, mask)
+
+    def _mask(self, call: Arguments, first: Tensor) -> Array | None:
+        given = call.kwargs.get("mask")
+        if given is None:
+            given = first.mask
+        elif isinstance(given, (tuple, list)):
+            given = given[0]
+        mask = given.value if isinstance(given, Tensor) else given
+        if mask is None:
+            return None
+        mask = np.asarray(mask, bool)
+        return np.swapaxes(mask, 0, 1) if self.time_major and first.mask is None else mask
+
+    def _initial_states(
+        self, call: Arguments, more: list[Tensor], carried: tuple[Array, ...] | None, samples: int
+    ) -> list[tuple[Array, ...]]:
+        """Return the states of each cell, from the call, from the batch before, or zeros."""
+        given = [tensor.value for tensor in (tuple(tensors_in(call.get(1, "initial_state"))) or more)]
+        order = self.cells[::-1] if self.reversed_states else self.cells
+        shapes = [shape for cell in order for shape in cell.state_shapes]
+        if given and len(given) != len(shapes):
+            raise InputError(f"the layer has {len(shapes)} states, the call gives {len(given)}")
+        if not given and carried is not None:
+            order, shapes, given = self.cells, [s for cell in self.cells for s in cell.state_shapes], list(carried)
+        if not given:
+            given = [np.zeros((samples, *shape), self.precision.dtype) for shape in shapes]
+        for state, shape in zip(given, shapes, strict=True):
+            if state.shape != (samples, *shape):
+                raise InputError(f"expected an initial state of shape {(samples, *shape)}, got {state.shape}")
+        values = iter(self.precision.cast(state) for state in given)
+        groups = [tuple(next(values) for _ in cell.state_shapes) for cell in order]
+        return groups[::-1] if order is not self.cells else groups
+
+    def _outputs(
+        self, hidden: list[Array], final: list[tuple[Array, ...]], steps_mask: Array | None, mask: Array | None
+    ) -> tuple[Tensor, ...]:
+        """Return what Keras returns: emitted outputs in processing order, then the final states."""
+        emitted = hidden[-1] if steps_mask is None else self._emit_masked(hidden, steps_mask)
+        if self.return_sequences:
+            value = emitted if self.time_major else np.swapaxes(emitted, 0, 1)
+            output = Tensor(value, mask)
+        else:
+            output = Tensor(emitted[-1])
+        if not self.return_state:
+            return (output,)
+        groups = final[::-1] if self.reversed_states else final
+        return (output, *(Tensor(state) for group in groups for state in group))
+
+    def _emit_masked(self, hidden: list[Array], mask: Array) -> Array:
+        """Return what the layer emits when some timesteps are masked: ``(timesteps, samples, ...)``."""
+        output = hidden[-1]
+        kept = mask.reshape(*mask.shape, *[1] * (output.ndim - 2))
+        if self.zero_output_for_mask:
+            return np.where(kept, output, np.zeros((), output.dtype))
+        if self.masked_output is MaskedOutput.CARRIED_STATE:
+            # K.rnn takes states[0], which in a stack is the output only when the states are listed last cell first
+            first = output if self.reversed_states else hidden[0]
+            if first.shape != output.shape:
+                raise InputError("this Keras cannot mask stacked cells of different sizes", remedy="remove the mask")
+            return np.where(kept, output, first)
+        begun = np.logical_or.accumulate(kept, axis=0)  # zeros before the first unmasked timestep
+        return np.where(begun, output, np.zeros((), output.dtype))
+
+
+def _loop(
+    steps: Steps, initial: tuple[Array, ...], mask: Array | None, timesteps: int
+) -> tuple[Mapping[str, Array], tuple[Array, ...]]:
+    """Step through time, holding the states where the mask is false.
+
+    Args:
+        steps: A begun run of a cell.
+        initial: States before the first timestep, each ``(samples, ...)``.
+        mask: ``(timesteps, samples)`` in processing order, or ``None``.
+        timesteps: How many.
+
+    Returns:
+        The signals, time-major and in processing order, and the states after the last timestep.
+    """
+    states = initial
+    for t in range(timesteps):
+        new = steps.step(t, states)
+        if mask is not None and not mask[t].all():
+            skipped = ~mask[t]
+            for after, before in zip(new, states, strict=True):
+                np.copyto(after, before, where=skipped.reshape(-1, *[1] * (after.ndim - 1)))
+        states = new
+    return steps.signals(), states
+
+
+_RNN_SWITCHES = ("return_sequences", "return_state", "go_backwards", "stateful", "time_major", "zero_output_for_mask")
+
+
+def _bind_recurrent(binding: Binding) -> Recurrent:
+    settings = binding.settings
+    switches = {key: settings.flag(key, False) for key in _RNN_SWITCHES}
+    unroll = settings.flag("unroll", False)
+    settings.ignore("num_constants", "input_dim", "cell")
+    if settings.raw("num_constants"):
+        raise Unsupported("config.num_constants: cells with constants are custom code")
+    part = binding.parts["cell"]
+    cells = part.cells if isinstance(part, StackedCells) else (cast(Cell, part),)
+    return Recurrent(
+        cells=cells,
+        stacked=isinstance(part, StackedCells),
+        masked_output=MaskedOutput.PREVIOUS_OUTPUT if unroll else binding.semantics.masked_output,
+        reversed_states=isinstance(part, StackedCells) and part.reversed_states,
+        precision=binding.precision,
+        **switches,
+    )
+
+
+def _own_cell(cell_class: str) -> Parts:
+    """Make the ``parts`` function of a layer that builds its own cell from its own configuration."""
+
+    def parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
+        return {"cell": replace(record, class_name=cell_class, children={}, calls=())}
+
+    return parts
+
+
+@replays("LSTM", parts=_own_cell("LSTMCell"), recurrent=True)
+@replays("GRU", parts=_own_cell("GRUCell"), recurrent=True)
+@replays("SimpleRNN", parts=_own_cell("SimpleRNNCell"), recurrent=True)
+def _bind_layer(binding: Binding) -> Recurrent:
+    layer = _bind_recurrent(binding)
+    binding.settings.ignore(*CELL_KEYS)
+    binding.settings.finish()
+    return layer
+
+
+def _cudnn_cell(record: LayerRecord) -> Mapping[str, LayerRecord]:
+    """A CuDNN layer is the plain one with the activations that CuDNN has built in and a GRU that resets after."""
+    gru = record.class_name == "CuDNNGRU"
+    config = {
+        **record.config,
+        "activation": "tanh",
+        "recurrent_activation": "sigmoid",
+        **({"reset_after": True} if gru else {}),
+    }
+    cell = "GRUCell" if gru else "LSTMCell"
+    return {"cell": replace(record, class_name=cell, config=config, children={}, calls=())}
+
+
+@replays("CuDNNLSTM", "CuDNNGRU", parts=_cudnn_cell, recurrent=True)
+def _bind_cudnn(binding: Binding) -> Recurrent:
+    layer = _bind_recurrent(binding)
+    binding.settings.ignore(*CELL_KEYS)
+    binding.settings.finish()
+    return layer
+
+
+def _given_cell(record: LayerRecord) -> Mapping[str, LayerRecord]:
+    cells = record.children.get("cell", ())
+    if len(cells) != 1:
+        raise Unsupported("config.cell: expected one cell")
+    return {"cell": cells[0]}
+
+
+@replays("RNN", parts=_given_cell, recurrent=True)
+def _bind_rnn(binding: Binding) -> Recurrent:
+    layer = _bind_recurrent(binding)
+    binding.settings.finish()
+    return layer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackedCells:
+    """Several cells, each reading the output of the one before.
+
+    At a masked timestep all of them hold their states, so running the stack cell by cell over the whole sequence
+    gives the same numbers as running it timestep by timestep.
+    """
+
+    cells: tuple[Cell, ...]
+    reversed_states: bool
+
+    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Replay ``cells(x, states)`` for one timestep; see `gateprobe.layers.cells`."""
+        x, *more = call.tensors
+        given = tuple(tensors_in(call.get(1, "states"))) or tuple(more)
+        wanted = sum(len(cell.state_shapes) for cell in self.cells)
+        if len(given) != wanted:
+            raise InputError(f"the cells have {wanted} states, the call gives {len(given)}")
+        states, new, output = iter(given), list[Tensor](), x
+        for number, cell in enumerate(self.cells):
+            own = tuple(next(states) for _ in cell.state_shapes)
+            output, *after = cast(Layer, cell).replay(Arguments((output, own)), scope.within(f"cell_{number}"))
+            new.extend(after)
+        return (output, *new)
+
+
+def _stacked_parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
+    cells = record.children.get("cells", ())
+    if not cells:
+        raise Unsupported("config.cells: expected at least one cell")
+    return {f"cells/{name}": cell for name, cell in zip(counted_names(cells), cells, strict=True)}
+
+
+def counted_names(records: tuple[LayerRecord, ...]) -> list[str]:
+    """Return Keras 3's file names of objects in a list: the class in snake case, ``_1``, ``_2`` for further ones.
+
+    Source: ``keras/src/saving/saving_lib.py::_save_container_state`` 3.15.1.
+    """
+    counts: dict[str, int] = {}
+    names = []
+    for record in records:
+        name = snake_case(record.class_name)
+        count = counts.get(name, 0)
+        counts[name] = count + 1
+        names.append(f"{name}_{count}" if count else name)
+    return names
+
+
+def snake_case(name: str) -> str:
+    """Return ``LSTMCell`` as ``lstm_cell`` (``keras/src/utils/naming.py::to_snake_case``)."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+@replays("StackedRNNCells", parts=_stacked_parts, recurrent=True)
+def _bind_stacked(binding: Binding) -> StackedCells:
+    settings = binding.settings
+    settings.ignore("cells")
+    reversed_states = settings.flag("reverse_state_order", binding.semantics.stacked_states_reversed)
+    settings.finish()
+    return StackedCells(tuple(cast(Cell, part) for part in binding.parts.values()), reversed_states)

@@ -1,0 +1,94 @@
+"""What the same word meant in each era, as numbers and named rules.
+
+This is the last place that knows of eras: everything below binding asks a `Semantics` value for the rule itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Era, Origin
+
+
+class MaskedOutput(Enum):
+    """What a recurrent layer emits at a masked timestep."""
+
+    CARRIED_STATE = "carried_state"
+    """The carried hidden state (``K.rnn`` of Keras 1 and of standalone Keras before 2.3, when not unrolled)."""
+    PREVIOUS_OUTPUT = "previous_output"
+    """The previous output, zeros before the first one (``K.rnn`` of tf.keras, Keras 2.3 and Keras 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Semantics:
+    """The meaning of an era's words.
+
+    Sources: ``keras/activations.py`` and ``keras/backend/tensorflow_backend.py`` of Keras 1.2.2, 2.2.4 and 2.3.1,
+    ``tf_keras/src/backend.py`` 2.21, ``keras/src/backend/tensorflow/rnn.py`` and ``nn.py`` of Keras 3.15.
+    """
+
+    era: Era
+    hard_sigmoid_slope: float
+    """``hard_sigmoid(x) = clip(slope * x + 0.5, 0, 1)``: 0.2 before Keras 3, 1/6 from Keras 3 on."""
+    recurrent_activation: str
+    """Gate activation of a recurrent layer whose configuration names none."""
+    masked_output: MaskedOutput
+    """At a masked timestep, when the layer does not zero its outputs there."""
+    bidirectional_zeroes_masked: bool
+    """Whether a Bidirectional forces ``zero_output_for_mask`` on layers that return sequences (tf.keras, Keras 3)."""
+    stacked_states_reversed: bool = False
+    """Whether ``StackedRNNCells`` lists the states of its last cell first (Keras 2.0 and 2.1)."""
+    gru_reset_after: bool = False
+    """For a GRU whose configuration lacks the key: Keras 2.0 and 2.1 knew only the reset before the product."""
+
+    @property
+    def label(self) -> str:
+        """Short text that goes into every trace, for example ``keras2: hard_sigmoid[slope=0.2], ...``."""
+        slope = "1/6" if self.hard_sigmoid_slope != 0.2 else "0.2"
+        return (
+            f"{self.era.value}: hard_sigmoid[slope={slope}], masked output={self.masked_output.value}, "
+            f"Bidirectional zeroes masked output={str(self.bidirectional_zeroes_masked).lower()}, "
+            f"default recurrent_activation={self.recurrent_activation}, "
+            f"default reset_after={str(self.gru_reset_after).lower()}"
+        )
+
+
+def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
+    """Choose the meaning of words for a file.
+
+    Args:
+        origin: The file's era and version.
+        override: ``auto``, or ``keras1``, ``keras2``, ``keras3`` to ask what another era would compute. An override
+            to another era than the file's takes the latest rules of that era.
+
+    Raises:
+        InputError: ``override`` is not one of these.
+    """
+    eras = {era.value: era for era in Era}
+    if override != "auto" and override not in eras:
+        raise InputError(f"unknown semantics {override!r}", remedy=f"choose auto, {', '.join(eras)}")
+    era = origin.era if override == "auto" else eras[override]
+    minor = _standalone_keras_2_minor(origin) if era is origin.era is Era.KERAS2 else None
+    standalone_before_2_3 = era is Era.KERAS1 or (minor is not None and minor < 3)
+    return Semantics(
+        era=era,
+        hard_sigmoid_slope=1 / 6 if era is Era.KERAS3 else 0.2,
+        recurrent_activation="hard_sigmoid" if standalone_before_2_3 else "sigmoid",
+        masked_output=MaskedOutput.CARRIED_STATE if standalone_before_2_3 else MaskedOutput.PREVIOUS_OUTPUT,
+        bidirectional_zeroes_masked=era is not Era.KERAS1 and minor is None,
+        stacked_states_reversed=minor is not None and minor < 2,
+    )
+
+
+def _standalone_keras_2_minor(origin: Origin) -> int | None:
+    """Return the minor version when standalone Keras 2.0 to 2.3 wrote the file.
+
+    tf.keras called itself ``2.1.x-tf`` and ``2.2.4-tf`` first and has the version numbers from 2.4 on to itself.
+    """
+    version = origin.keras_version or ""
+    parts = version.split(".")
+    if version.endswith("-tf") or len(parts) < 2 or parts[0] != "2" or not parts[1].isdigit():
+        return None
+    return int(parts[1]) if int(parts[1]) <= 3 else None
