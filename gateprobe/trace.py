@@ -1,0 +1,196 @@
+"""Labelled arrays: what a replay hands over.
+
+Axes are always (samples, timesteps, units); an array may have more than one trailing axis (a ConvLSTM has rows,
+columns and filters), which tables number through in C order as ``unit``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Array
+
+if TYPE_CHECKING:
+    import os
+
+    import polars as pl
+
+STATES = ("cell_state", "hidden_state")
+"""Signals that keep their value at a masked timestep; every other signal is not used there and is NaN."""
+
+SIGNAL_ORDER = (
+    "input_gate",
+    "forget_gate",
+    "update_gate",
+    "reset_gate",
+    "candidate",
+    "output_gate",
+    "cell_state",
+    "hidden_state",
+)
+"""Order of columns when layers of several kinds stand in one table; ``pre_`` signals follow in the same order."""
+
+ALIASES = {"i": "input_gate", "f": "forget_gate", "g": "candidate", "o": "output_gate", "c": "cell_state",
+           "h": "hidden_state", "z": "update_gate", "r": "reset_gate"}  # fmt: skip
+"""Short names accepted on the command line."""
+
+
+def signal_rank(name: str) -> tuple[int, int]:
+    """Sort key that puts signal names into `SIGNAL_ORDER`, the ``pre_`` ones last."""
+    plain = name.removeprefix("pre_")
+    return (int(plain != name), SIGNAL_ORDER.index(plain))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DirectionTrace:
+    """The signals of one direction of one call of a recurrent layer, for some samples.
+
+    Signals are attributes too: ``trace.forget_gate``.
+    """
+
+    layer: str
+    """Layer path; ``name:1`` for the second call of a shared layer."""
+    direction: str
+    """``forward`` or ``backward``."""
+    backwards: bool
+    """Whether the layer read its input from the last timestep to the first."""
+    signals: Mapping[str, Array]
+    """Name → ``(samples, timesteps, units)``, in `SIGNAL_ORDER`; gates are NaN at masked timesteps."""
+    mask: Array | None
+    """``(samples, timesteps)``, ``False`` at masked timesteps; ``None`` when no mask reached the layer."""
+    timesteps: Array
+    """``(timesteps,)`` positions in the layer's input; not always from 0, since a trace may be a selection."""
+    units: Array
+    """``(units,)`` numbers of the units."""
+    length: int
+    """Timesteps of the layer's whole input."""
+
+    @property
+    def steps(self) -> Array:
+        """``(timesteps,)``: the order in which the layer processed them, from 0."""
+        return self.length - 1 - self.timesteps if self.backwards else self.timesteps
+
+    def __getattr__(self, name: str) -> Array:
+        """Return a signal by its name."""
+        signals: Mapping[str, Array] = object.__getattribute__(self, "signals")
+        if name in signals:
+            return signals[name]
+        raise AttributeError(f"{name!r} is no signal of this layer; it has {', '.join(signals)}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TraceChunk:
+    """What one batch of samples left behind: the same directions, in the same order, in every chunk of a run."""
+
+    samples: Array
+    """``(samples,)`` numbers of the samples in the input."""
+    directions: tuple[DirectionTrace, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerTrace:
+    """One call of one recurrent layer."""
+
+    forward: DirectionTrace | None = None
+    backward: DirectionTrace | None = None
+
+    def __getattr__(self, name: str) -> Array:
+        """Return a signal of a layer that has only one direction."""
+        found: list[DirectionTrace] = [
+            direction
+            for direction in (object.__getattribute__(self, "forward"), object.__getattribute__(self, "backward"))
+            if direction is not None
+        ]
+        if len(found) == 1:
+            value: Array = getattr(found[0], name)
+            return value
+        raise AttributeError(f"{name!r}: this layer runs in both directions; say .forward.{name} or .backward.{name}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace(Mapping[str, LayerTrace]):
+    """All signals of a run, by layer path."""
+
+    samples: Array
+    """``(samples,)`` numbers of the samples."""
+    directions: tuple[DirectionTrace, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Format version, digests, era, semantics, layer table, options."""
+
+    def __getitem__(self, layer: str) -> LayerTrace:
+        """Return the trace of one call of a layer.
+
+        Raises:
+            InputError: There is no such layer; the message lists those there are.
+        """
+        found = {direction.direction: direction for direction in self.directions if direction.layer == layer}
+        if not found:
+            raise InputError(f"no trace of layer {layer!r}", remedy=f"there are {', '.join(self)}")
+        return LayerTrace(found.get("forward"), found.get("backward"))
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the layer paths, in the order in which they ran."""
+        return iter(dict.fromkeys(direction.layer for direction in self.directions))
+
+    def __len__(self) -> int:
+        """Return the number of calls of recurrent layers."""
+        return len({direction.layer for direction in self.directions})
+
+    def to_polars(self, layout: str = "tidy") -> pl.DataFrame:
+        """Return the table of the CSV file; see ``docs/formats.md``."""
+        from gateprobe.writers.table import table  # noqa: PLC0415 - writers come after traces
+
+        return table(TraceChunk(self.samples, self.directions), layout)
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the trace to a file; the format follows from the suffix."""
+        from gateprobe.writers import write  # noqa: PLC0415
+
+        write([TraceChunk(self.samples, self.directions)], path, metadata=self.metadata, force=force)
+
+
+def blank(signals: Mapping[str, Array], mask: Array | None) -> dict[str, Array]:
+    """Put signals into their order and set gates to NaN where the mask is false.
+
+    Args:
+        signals: Name → ``(samples, timesteps, ...)``; written to.
+        mask: ``(samples, timesteps)`` or ``None``.
+    """
+    ordered = {name: signals[name] for name in sorted(signals, key=signal_rank)}
+    if mask is None or mask.all():
+        return ordered
+    for name, value in ordered.items():
+        if name not in STATES:
+            value[~mask] = np.nan
+    return ordered
+
+
+def join(chunks: Iterable[TraceChunk], metadata: Mapping[str, Any]) -> Trace:
+    """Put the chunks of a run together, in their order."""
+    parts = list(chunks)
+    if not parts:
+        raise InputError("the run gave no samples")
+    directions = tuple(_joined([chunk.directions[n] for chunk in parts]) for n in range(len(parts[0].directions)))
+    return Trace(np.concatenate([chunk.samples for chunk in parts]), directions, metadata)
+
+
+def _joined(parts: list[DirectionTrace]) -> DirectionTrace:
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    masks = [part.mask for part in parts if part.mask is not None]
+    return DirectionTrace(
+        first.layer,
+        first.direction,
+        first.backwards,
+        {name: np.concatenate([part.signals[name] for part in parts]) for name in first.signals},
+        np.concatenate(masks) if masks else None,
+        first.timesteps,
+        first.units,
+        first.length,
+    )
