@@ -104,6 +104,8 @@ class Scope:
     """States carried from batch to batch by stateful layers, by path and direction."""
     pre_activations: bool = False
     """Whether the ``pre_`` signals are wanted too."""
+    feeds: Mapping[str, Array] = field(default_factory=dict)
+    """Arrays given in place of a layer's input (by path), its mask (``path.mask``) or states."""
 
     @property
     def wanted(self) -> bool:
@@ -131,6 +133,7 @@ class Scope:
             self.deliver,
             self.states,
             self.pre_activations,
+            self.feeds,
         )
 
 

@@ -1,0 +1,217 @@
+"""The Python interface: a model file that has been read, ready to be traced."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from gateprobe.errors import GateprobeError, InputError, UnsupportedModel
+from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
+from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
+from gateprobe.plan import Plan, RecurrentCall, Wanted, make_plan, model_of, recurrent_calls
+from gateprobe.readers import read as read_graph
+from gateprobe.run import Progress, Result, run
+from gateprobe.samples import InputSpec, Samples, from_arrays
+from gateprobe.selection import Selection, check_layers
+from gateprobe.semantics import Semantics, semantics_of
+from gateprobe.trace import Trace, TraceChunk, join
+
+TRACE_FORMAT = 1
+"""Version of the layout of traces; goes into their metadata."""
+
+_PRECISIONS: Mapping[str | None, Precision | None] = {None: None, "float32": FLOAT32, "float64": FLOAT64}
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    architecture: str | os.PathLike[str] | None = None,
+    semantics: str = "auto",
+    max_bytes: int | None = None,
+) -> Model:
+    """Read a saved Keras model as inert data; nothing in the file is executed, imported or unpickled.
+
+    Args:
+        path: ``.h5``, ``.keras`` or weights file of any Keras since 1.
+        architecture: The JSON file of ``model.to_json()`` for a weights-only file.
+        semantics: ``auto``, or ``keras1``, ``keras2``, ``keras3`` to ask what another era would compute.
+        max_bytes: Limit for the size of all weights together.
+
+    Raises:
+        ReadError: The file cannot be read as a Keras model.
+        UnsafeFile: It asks for something that a data file must not ask for.
+    """
+    graph = read_graph(path, architecture=architecture, max_bytes=max_bytes)
+    return Model(graph, semantics_of(graph.origin, semantics))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """What a file says, with the meaning of its words."""
+
+    graph: ModelGraph
+    semantics: Semantics
+
+    @property
+    def record(self) -> ModelRecord:
+        """The model's graph.
+
+        Raises:
+            UnsupportedModel: The file holds none.
+        """
+        return model_of(self.graph)
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """Name, shape and dtype of each input, in the model's order."""
+        records = {record.name: record for record in self.record.layers}
+        return tuple(_input_spec(records[ref.layer]) for ref in self.record.inputs)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The keys of `predict`, in the model's order: layer names, ``name:1`` for further tensors of one layer."""
+        seen: dict[str, int] = {}
+        keys = []
+        for ref in self.record.outputs:
+            count = seen.get(ref.layer, 0)
+            seen[ref.layer] = count + 1
+            keys.append(f"{ref.layer}:{count}" if count else ref.layer)
+        return tuple(keys)
+
+    @property
+    def recurrent(self) -> tuple[RecurrentCall, ...]:
+        """Every call of a recurrent layer, in the order of the file."""
+        return tuple(recurrent_calls(self.record))
+
+    def plan(
+        self,
+        selection: Selection | None = None,
+        *,
+        outputs: bool = False,
+        feeds: Mapping[str, Array] | None = None,
+        dtype: str | None = None,
+    ) -> Plan:
+        """Bind what the selected layers, and the outputs if they are wanted, need.
+
+        Raises:
+            UnsupportedModel: Something upstream cannot be replayed exactly; carries every reason.
+            InputError: The selection matches no layer, or ``dtype`` is none of ours.
+        """
+        if dtype not in _PRECISIONS:
+            raise InputError(f"unknown dtype {dtype!r}", remedy="choose float32 or float64")
+        if selection is not None:
+            check_layers(selection, [call.path for call in self.recurrent])
+        wanted = Wanted(_takes(selection), outputs=outputs, fed=frozenset(feeds or ()))
+        return make_plan(self.graph, self.semantics, wanted, _PRECISIONS[dtype])
+
+    def iter_trace(
+        self,
+        x: object,
+        *,
+        selection: Selection | None = None,
+        batch_size: int | None = None,
+        dtype: str | None = None,
+        pre_activations: bool = False,
+        progress: Progress | None = None,
+    ) -> Iterator[TraceChunk]:
+        """Trace batch by batch, in memory that does not grow with the number of samples.
+
+        Args:
+            x: An array, a list of arrays in the model's order, a mapping by input name, or `Samples`.
+            selection: What to keep; everything without it.
+            batch_size: Samples that run together.
+            dtype: ``float32`` or ``float64``; without it, the precision that the file asks for.
+            pre_activations: Whether to keep the gates before their activation too, as ``pre_`` signals.
+            progress: Called with the number of samples done and the number there are.
+        """
+        selection = selection or Selection()
+        samples = self._samples(x)
+        plan = self.plan(selection, feeds=samples.feeds, dtype=dtype)
+        numbers = selection.samples.pick(samples.count, "sample") if selection.samples is not None else None
+        results = self._run(
+            plan,
+            samples,
+            selection,
+            numbers=numbers,
+            batch_size=batch_size,
+            pre_activations=pre_activations or any(name.startswith("pre_") for name in selection.signals),
+            progress=progress,
+        )
+        return (selection.apply(result.chunk) for result in results)
+
+    def trace(self, x: object, **options: Any) -> Trace:
+        """Trace everything at once; takes what `iter_trace` takes."""
+        samples = self._samples(x)
+        return join(self.iter_trace(samples, **options), self.metadata(samples, options))
+
+    def iter_predict(
+        self,
+        x: object,
+        *,
+        batch_size: int | None = None,
+        dtype: str | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[Array, ...]]:
+        """Compute the model's outputs batch by batch, each ``(samples, ...)``."""
+        samples = self._samples(x)
+        plan = self.plan(Selection(layers=("",)) if False else None, outputs=True, feeds=samples.feeds, dtype=dtype)
+        for result in self._run(plan, samples, None, batch_size=batch_size, progress=progress):
+            yield tuple(output for output in result.outputs if output is not None)
+
+    def predict(self, x: object, **options: Any) -> dict[str, Array]:
+        """Compute the model's outputs; takes what `iter_predict` takes."""
+        batches = list(self.iter_predict(x, **options))
+        return {key: np.concatenate(parts) for key, parts in zip(self.outputs, zip(*batches, strict=True), strict=True)}
+
+    def metadata(self, samples: Samples | None = None, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return what a trace must say about where it comes from; JSON-ready."""
+        origin = self.graph.origin
+        return {
+            "format": TRACE_FORMAT,
+            "gateprobe": version("gateprobe"),
+            "model": {"file": os.path.basename(self.graph.file), "sha256": origin.sha256},
+            "inputs": dict(samples.digests) if samples is not None else {},
+            "era": origin.era.value,
+            "keras_version": origin.keras_version,
+            "evidence": list(origin.evidence),
+            "semantics": self.semantics.label,
+            "layers": [{"path": call.path, "class": call.record.class_name} for call in self.recurrent]
+            if self.graph.model is not None
+            else [],
+            "options": {key: str(value) for key, value in (options or {}).items() if value is not None},
+        }
+
+    def _samples(self, x: object) -> Samples:
+        return x if isinstance(x, Samples) else from_arrays(x, self.inputs)
+
+    def _run(self, plan: Plan, samples: Samples, selection: Selection | None, **options: Any) -> Iterator[Result]:
+        try:
+            yield from run(plan, samples, traced=_takes(selection), **options)
+        except UnsupportedModel:
+            raise
+        except InputError as error:
+            if error.file:
+                raise
+            raise InputError(error.reason, file=self.graph.file, place=error.place, remedy=error.remedy) from None
+
+
+def _takes(selection: Selection | None) -> Any:
+    """Return the predicate over layer paths; without a selection nothing is traced."""
+    return selection.takes_layer if selection is not None else lambda path: False
+
+
+def _input_spec(record: LayerRecord) -> InputSpec:
+    shape = record.config.get("batch_shape") or record.config.get("batch_input_shape")
+    dtype = record.config.get("dtype") or record.config.get("input_dtype") or "float32"
+    known = (
+        tuple(size if isinstance(size, int) else None for size in shape) if isinstance(shape, (list, tuple)) else None
+    )
+    return InputSpec(record.name, known, str(dtype))
+
+
+__all__ = ["GateprobeError", "Model", "Selection", "Trace", "read"]

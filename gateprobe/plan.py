@@ -1,0 +1,373 @@
+"""From what a file says to what will run: bound layers in execution order.
+
+Only what lies upstream of the wanted layers is bound, so that an unknown head never blocks a trace. What cannot be
+bound is collected, all of it, into one `UnsupportedModel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from gateprobe.errors import Refusal, UnsupportedModel
+from gateprobe.graph import Argument, LayerRecord, ModelGraph, ModelRecord, TensorRef
+from gateprobe.layers.allocation import Weights, layer_paths, parts_of, slots_of, weights_of
+from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
+from gateprobe.layers.functional import Graph, Node, Step, call_name
+from gateprobe.layers.registry import Binding, kind_of
+from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.semantics import Semantics
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecurrentCall:
+    """One call of a recurrent layer somewhere in the model."""
+
+    path: str
+    """Layer path; inside a TimeDistributed, of the call for timestep 0."""
+    record: LayerRecord
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What will run."""
+
+    graph: Graph
+    inputs: tuple[TensorRef, ...]
+    """The inputs that are needed, among the model's inputs in their order."""
+    batch_size: int | None
+    """The number of samples that a stateful model was built for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to compute."""
+
+    traced: Callable[[str], bool]
+    """Whether the recurrent layer at a path is wanted."""
+    outputs: bool = False
+    """Whether the model's outputs are wanted."""
+    fed: frozenset[str] = field(default_factory=frozenset)
+    """Keys of the feeds."""
+
+
+def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision: Precision | None = None) -> Plan:
+    """Bind what lies upstream of what is wanted.
+
+    Args:
+        graph: From a reader.
+        semantics: The meaning of the file's words.
+        wanted: Layers and outputs.
+        precision: Instead of the precision that the file asks for.
+
+    Raises:
+        UnsupportedModel: Something upstream cannot be replayed exactly; carries every reason.
+    """
+    model = model_of(graph)
+    binder = _Binder(semantics, wanted, precision)
+
+    def weights(record: LayerRecord) -> Weights:
+        return weights_of(record, model, graph.weights, semantics)
+
+    outputs = frozenset(range(len(model.outputs))) if wanted.outputs else frozenset()
+    bound = binder.model(model, weights, "", outputs)
+    if binder.refusals:
+        remedy = (
+            None if wanted.outputs else "choose other layers with --layer, or give this input with --feed LAYER=FILE"
+        )
+        raise UnsupportedModel(binder.refusals, file=graph.file, remedy=remedy)
+    assert bound is not None
+    return Plan(bound, model.inputs, _stateful_batch(model))
+
+
+def model_of(graph: ModelGraph) -> ModelRecord:
+    """Return a file's model.
+
+    Raises:
+        UnsupportedModel: The file holds only weights, or a model whose code is not in the file.
+    """
+    if graph.model is None:
+        reason = "; ".join(graph.notes) or "the file holds weights only"
+        raise UnsupportedModel(
+            [Refusal("model", "weights only", reason)],
+            file=graph.file,
+            remedy="give its architecture with --architecture FILE.json (from model.to_json())",
+        )
+    return graph.model
+
+
+class _Binder:
+    """Binds records to layers, collecting what cannot be bound."""
+
+    def __init__(self, semantics: Semantics, wanted: Wanted, precision: Precision | None) -> None:
+        self._semantics = semantics
+        self._wanted = wanted
+        self._precision = precision
+        self.refusals: list[Refusal] = []
+
+    def model(
+        self, model: ModelRecord, weights: Callable[[LayerRecord], Weights], path: str, outputs: frozenset[int]
+    ) -> Graph | None:
+        """Bind the part of a model that the wanted outputs and traced layers need."""
+        records = {record.name: record for record in model.layers}
+        targets = [
+            (record.name, number)
+            for record in model.layers
+            for number in range(len(record.calls))
+            if any(map(self._wanted.traced, _paths_in(record, _join(path, call_name(record.name, number)))))
+        ]
+        targets += [(ref.layer, ref.call) for n, ref in enumerate(model.outputs) if n in outputs]
+        order = self._order(records, targets, path)
+        used = _used_tensors(records, order, [ref for n, ref in enumerate(model.outputs) if n in outputs])
+        layers: dict[str, Layer | None] = {}
+        for name, _ in order:
+            record = records[name]
+            if name not in layers and record.class_name != "InputLayer":
+                layers[name] = self.layer(record, weights, _join(path, name), used.get(name, frozenset()))
+        if any(layer is None for layer in layers.values()):
+            return None
+        kept = tuple(ref if n in outputs else None for n, ref in enumerate(model.outputs))
+        return Graph(model.inputs, model.input_keys, _steps(records, order, layers, kept), kept)
+
+    def layer(
+        self,
+        record: LayerRecord,
+        weights: Callable[[LayerRecord], Weights],
+        path: str,
+        tensors: frozenset[int],
+    ) -> Layer | None:
+        """Bind one layer, or note why that cannot be done."""
+        before = len(self.refusals)
+        try:
+            layer = self._bound(record, weights(record), path, tensors)
+            _refuse_random(record)
+        except Unsupported as reason:
+            self.refusals.append(Refusal(path, record.class_name, str(reason)))
+            return None
+        return layer if len(self.refusals) == before else None
+
+    def _bound(self, record: LayerRecord, weights: Weights, path: str, tensors: frozenset[int]) -> Layer | None:
+        if record.model is not None:
+            paths = layer_paths(record.model)
+            return self.model(
+                record.model, lambda inner: weights.part(f"{paths[inner.name]}#{inner.name}", inner), path, tensors
+            )
+        kind = kind_of(record)
+        if kind is None:
+            raise Unsupported(_why_unknown(record))
+        settings = Settings(record.config, self._semantics)
+        precision = self._precision or precision_of(record)
+        own = weights.own(slots_of(record, self._semantics))
+        parts: dict[str, Layer] = {}
+        for name, part in parts_of(record).items():
+            every = frozenset(range(len(part.model.outputs))) if part.model is not None else frozenset[int]()
+            bound = self.layer(part, partial(weights.part, name), _join(path, name), every)
+            if bound is None:
+                return None
+            parts[name] = bound
+        cast = {role: precision.cast(array) for role, array in own.items()}
+        return kind.bind(Binding(record, settings, cast, parts, self._semantics, precision))
+
+    def _order(self, records: Mapping[str, LayerRecord], targets: list[Node], path: str) -> list[Node]:
+        """Return the calls that the targets need, each after those it depends on (no recursion: graphs may be deep)."""
+        order: dict[Node, None] = {}
+        open_nodes: set[Node] = set()
+        for target in targets:
+            stack: list[tuple[Node, Iterator[Node]]] = []
+            if target not in order:
+                stack.append((target, self._needs(records, target, path)))
+                open_nodes.add(target)
+            while stack:
+                node, needs = stack[-1]
+                need = next(needs, None)
+                if need is None:
+                    order[node] = None
+                    open_nodes.discard(node)
+                    stack.pop()
+                elif need in open_nodes:
+                    raise UnsupportedModel([Refusal(need[0], records[need[0]].class_name, "depends on its own output")])
+                elif need not in order:
+                    open_nodes.add(need)
+                    stack.append((need, self._needs(records, need, path)))
+        return list(order)
+
+    def _needs(self, records: Mapping[str, LayerRecord], node: Node, path: str) -> Iterator[Node]:
+        """Yield the calls whose outputs a call reads, without what the user feeds instead."""
+        record = records[node[0]]
+        if record.class_name == "InputLayer" or node[1] >= len(record.calls):
+            return
+        call, own, fed = record.calls[node[1]], _join(path, call_name(*node)), self._wanted.fed
+        refs = list(references(call.args))
+        if own in fed:
+            refs = refs[1:] if call.args else refs
+        for key, value in call.kwargs.items():
+            replaced = (key == "inputs" and own in fed) or (key == "mask" and {own, f"{own}.mask"} & fed)
+            if not replaced and not (key == "initial_state" and f"{own}.initial_state[0]" in fed):
+                refs += references(value)
+        yield from ((ref.layer, ref.call) for ref in refs)
+
+
+def references(argument: Argument) -> Iterator[TensorRef]:
+    """Yield the references inside an argument."""
+    if isinstance(argument, TensorRef):
+        yield argument
+    elif isinstance(argument, tuple):
+        for item in argument:
+            yield from references(item)
+    elif isinstance(argument, Mapping):
+        for item in argument.values():
+            yield from references(item)
+
+
+def _used_tensors(
+    records: Mapping[str, LayerRecord], order: list[Node], outputs: list[TensorRef]
+) -> dict[str, frozenset[int]]:
+    """Return for each layer the numbers of its output tensors that somebody reads."""
+    used: dict[str, set[int]] = {}
+    for name, number in order:
+        calls = records[name].calls
+        if number < len(calls):
+            for ref in references((calls[number].args, calls[number].kwargs)):
+                used.setdefault(ref.layer, set()).add(ref.tensor)
+    for ref in outputs:
+        used.setdefault(ref.layer, set()).add(ref.tensor)
+    return {name: frozenset(tensors) for name, tensors in used.items()}
+
+
+def _steps(
+    records: Mapping[str, LayerRecord],
+    order: list[Node],
+    layers: Mapping[str, Layer | None],
+    outputs: tuple[TensorRef | None, ...],
+) -> tuple[Step, ...]:
+    """Make the steps; after its last use an output is let go, so that memory does not grow with depth."""
+    last_use: dict[Node, Node] = {}
+    for node in order:
+        calls = records[node[0]].calls
+        if node[1] < len(calls):
+            last_use.update(
+                {(ref.layer, ref.call): node for ref in references((calls[node[1]].args, calls[node[1]].kwargs))}
+            )
+    kept = {(ref.layer, ref.call) for ref in outputs if ref is not None}
+    frees: dict[Node, list[Node]] = {}
+    for made, user in last_use.items():
+        if made not in kept:
+            frees.setdefault(user, []).append(made)
+    steps = []
+    for node in order:
+        layer = layers.get(node[0])
+        if layer is not None:
+            steps.append(Step(node, layer, records[node[0]].calls[node[1]], tuple(frees.get(node, ()))))
+    return tuple(steps)
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name
+
+
+def recurrent_calls(model: ModelRecord, path: str = "") -> Iterator[RecurrentCall]:
+    """Yield every call of a recurrent layer, nested ones too, in the order of the file."""
+    for record in model.layers:
+        for number in range(len(record.calls)):
+            yield from _recurrent_in(record, _join(path, call_name(record.name, number)))
+
+
+def _recurrent_in(record: LayerRecord, path: str) -> Iterator[RecurrentCall]:
+    kind = kind_of(record)
+    if kind is not None and kind.recurrent:
+        yield RecurrentCall(path, record)
+    elif record.model is not None:
+        yield from recurrent_calls(record.model, path)
+    else:
+        for name in ("layer",):
+            for child in record.children.get(name, ()):
+                yield from _recurrent_in(child, f"{path}/{name}")
+
+
+def _paths_in(record: LayerRecord, path: str) -> Iterator[str]:
+    """Yield the paths under which the signals of a record may be wanted, those of stacked cells too."""
+    for call in _recurrent_in(record, path):
+        yield call.path
+        for cell in call.record.children.get("cell", ()):
+            for number in range(len(cell.children.get("cells", ()))):
+                yield f"{call.path}/cell_{number}"
+
+
+def precision_of(record: LayerRecord) -> Precision:
+    """Return the compute precision of a layer's dtype policy.
+
+    Raises:
+        Unsupported: The policy is not one of Keras's floating-point ones.
+    """
+    dtype = record.config.get("dtype")
+    if isinstance(dtype, Mapping):
+        inner = dtype.get("config")
+        dtype = inner.get("name") if isinstance(inner, Mapping) else None
+    name = str(dtype or "float32").removeprefix("mixed_")
+    if name in ("float16", "bfloat16"):
+        return Precision(name)
+    if name == "float64":
+        return FLOAT64
+    if name == "float32" or (name.startswith(("int", "uint", "bool", "string")) and "_from_" not in name):
+        return FLOAT32
+    raise Unsupported(f"config.dtype: unknown policy {name!r}")
+
+
+def _why_unknown(record: LayerRecord) -> str:
+    if record.class_name in ("Lambda", "TFSMLayer"):
+        return "holds or names code, which gateprobe never runs; replace it by Keras layers and save again"
+    if record.module is not None and not record.module.startswith("keras"):
+        return "is not a class of Keras but somebody's own code"
+    return "is not a Keras layer that gateprobe knows"
+
+
+_RATES = ("rate", "dropout", "recurrent_dropout", "stddev", "p")
+
+
+def _refuse_random(record: LayerRecord) -> None:
+    """Refuse calls with ``training=True`` baked into the graph where that changes the result.
+
+    Raises:
+        Unsupported: The layer's output is random, or depends on the other samples of the batch.
+    """
+    trained = any(call.kwargs.get("training") in (True, 1) for call in record.calls)
+    if trained and _changes_in_training(record):
+        raise Unsupported("is called with training=True: its output is random or depends on the batch")
+
+
+def _changes_in_training(record: LayerRecord) -> bool:
+    inside = [child for group in record.children.values() for child in group]
+    inside += record.model.layers if record.model is not None else ()
+    return (
+        any(record.config.get(key) for key in _RATES)
+        or record.class_name.endswith(("BatchNormalization", "SpectralNormalization"))
+        or any(map(_changes_in_training, inside))
+    )
+
+
+def _stateful_batch(model: ModelRecord) -> int | None:
+    """Return the number of samples in a batch of a stateful model.
+
+    Raises:
+        UnsupportedModel: The model is stateful and does not say it.
+    """
+    stateful = [call for call in recurrent_calls(model) if _is_stateful(call.record)]
+    if not stateful:
+        return None
+    for record in model.layers:
+        shape = record.config.get("batch_shape") or record.config.get("batch_input_shape")
+        if (
+            record.class_name == "InputLayer"
+            and isinstance(shape, (list, tuple))
+            and shape
+            and isinstance(shape[0], int)
+        ):
+            return shape[0]
+    reason = "is stateful, and the file does not say for how many samples in a batch"
+    raise UnsupportedModel([Refusal(stateful[0].path, stateful[0].record.class_name, reason)])
+
+
+def _is_stateful(record: LayerRecord) -> bool:
+    inner = record.children.get("layer", ())
+    return bool(record.config.get("stateful")) or any(map(_is_stateful, inner))

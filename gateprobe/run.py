@@ -1,0 +1,136 @@
+"""Runs a plan over samples, batch by batch: the only module that knows of batches.
+
+Batches have a fixed number of rows; the last one is padded with copies of its last sample and trimmed afterwards,
+because a BLAS may round differently for another number of rows. A run's numbers therefore depend on the samples alone
+and not on how they arrive. Memory does not grow with the number of samples.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Array
+from gateprobe.layers.base import Arguments, Scope, Tensor
+from gateprobe.plan import Plan
+from gateprobe.trace import DirectionTrace, TraceChunk, blank
+
+DEFAULT_ROWS = 32
+
+Progress = Callable[[int, int], None]
+"""Called with the number of samples done and the number there are."""
+
+
+class Blocks(Protocol):
+    """Samples that can be read in blocks; `gateprobe.samples.Samples` is one."""
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+
+    def block(self, numbers: Array) -> tuple[Sequence[Array], Mapping[str, Array]]:
+        """Return the inputs and the feeds of some samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one batch gave."""
+
+    chunk: TraceChunk
+    outputs: tuple[Array | None, ...]
+    """One for each output of the model; ``None`` where it was not asked for."""
+
+
+@dataclass(slots=True)
+class _Recorder:
+    """Collects what recurrent layers hand over during one batch."""
+
+    rows: int
+    directions: list[DirectionTrace] = field(default_factory=list)
+
+    def __call__(
+        self, path: str, *, direction: str, backwards: bool, signals: Mapping[str, Array], mask: Array | None
+    ) -> None:
+        kept = {name: value[: self.rows] for name, value in signals.items()}
+        kept_mask = None if mask is None else mask[: self.rows]
+        first = next(iter(kept.values()))
+        self.directions.append(
+            DirectionTrace(
+                layer=path,
+                direction=direction,
+                backwards=backwards,
+                signals=blank(kept, kept_mask),
+                mask=kept_mask,
+                timesteps=np.arange(first.shape[1]),
+                units=np.arange(int(np.prod(first.shape[2:]))),
+                length=first.shape[1],
+            )
+        )
+
+
+def run(
+    plan: Plan,
+    samples: Blocks,
+    *,
+    traced: Callable[[str], bool],
+    numbers: Array | None = None,
+    batch_size: int | None = None,
+    pre_activations: bool = False,
+    progress: Progress | None = None,
+) -> Iterator[Result]:
+    """Replay samples.
+
+    Args:
+        plan: What to run.
+        samples: Where they come from.
+        traced: Whether the recurrent layer at a path is wanted.
+        numbers: Which samples, ``(samples,)``; all without it.
+        batch_size: Rows of a batch; a stateful model has its own number.
+        pre_activations: Whether to record the ``pre_`` signals too.
+        progress: Is told after every batch.
+
+    Yields:
+        One result for each batch, in the order of the samples.
+
+    Raises:
+        InputError: The samples do not fit a layer; the place is the layer's path.
+    """
+    numbers = np.arange(samples.count) if numbers is None else numbers
+    rows = _rows(plan, samples, numbers, batch_size)
+    states: dict[str, tuple[Array, ...]] = {}
+    for start in range(0, len(numbers), rows):
+        picked = numbers[start : start + rows]
+        padded = np.concatenate([picked, np.repeat(picked[-1:], rows - len(picked))])
+        inputs, feeds = samples.block(padded)
+        recorder = _Recorder(len(picked))
+        scope = Scope("", traced, recorder, states, pre_activations, feeds)
+        with np.errstate(all="ignore"):  # infinities and NaN are results here, as they are in Keras
+            outputs = plan.graph.replay(Arguments(tuple(Tensor(value) for value in inputs)), scope)
+        chunk = TraceChunk(picked, tuple(recorder.directions))
+        yield Result(chunk, tuple(None if out.value is None else out.value[: len(picked)] for out in outputs))
+        if progress is not None:
+            progress(start + len(picked), len(numbers))
+
+
+def _rows(plan: Plan, samples: Blocks, numbers: Array, batch_size: int | None) -> int:
+    """Return the number of rows of every batch."""
+    if plan.batch_size is None:
+        return min(batch_size or DEFAULT_ROWS, len(numbers))
+    if len(numbers) != samples.count:
+        raise InputError("this model is stateful: a sample's numbers depend on those before it", remedy="run them all")
+    if len(numbers) % plan.batch_size:
+        raise InputError(
+            f"this model is stateful in batches of {plan.batch_size} samples, the input has {len(numbers)}",
+            remedy="give a multiple of it",
+        )
+    return plan.batch_size
+
+
+def plain_path(path: str) -> str:
+    """Return a layer path without the numbers of calls."""
+    return re.sub(r":\d+", "", path)

@@ -1,0 +1,152 @@
+"""Make the sample models and their inputs with the real Keras.
+
+    python make_samples.py brackets tokens translate     with Keras 3 (tensorflow backend)
+    python make_samples.py keras2                        with Keras 2.2.4 on TensorFlow 1.15 (Python 3.7)
+
+Everything is seeded. The files in this folder were made with keras 3.15.1 and tensorflow 2.21, and with keras 2.2.4.
+"""
+
+import os
+import sys
+
+import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SYMBOLS = "()a"
+DEEPEST = 6
+
+
+def bracket_text(rng, length):
+    """Return a random text of brackets and letters that never closes what is not open, and its depths."""
+    depth, text, depths = 0, [], []
+    for _ in range(length):
+        choices = ["a"] + ["("] * 2 * (depth < DEEPEST) + [")"] * 2 * (depth > 0)
+        symbol = choices[rng.integers(len(choices))]
+        depth += {"(": 1, ")": -1, "a": 0}[symbol]
+        text.append(symbol)
+        depths.append(depth)
+    return "".join(text), depths
+
+
+def one_hot(texts):
+    """Return ``(samples, timesteps, 3)`` float32."""
+    return np.array([[[symbol == s for s in SYMBOLS] for symbol in text] for text in texts], np.float32)
+
+
+def brackets():
+    """An LSTM of four units that follows nested brackets; its unit 0 counts the depth in its cell state."""
+    import keras
+
+    keras.utils.set_random_seed(7)
+    rng = np.random.default_rng(7)
+    pairs = [bracket_text(rng, 40) for _ in range(3000)]
+    x, y = one_hot([text for text, _ in pairs]), np.array([depths for _, depths in pairs])
+    inputs = keras.Input((None, 3), name="symbols")
+    hidden = keras.layers.LSTM(4, return_sequences=True, name="lstm")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(DEEPEST + 1, activation="softmax", name="depth")(hidden))
+    for rate in (0.02, 0.005, 0.001):
+        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        model.fit(x, y, batch_size=64, epochs=12, verbose=0)
+    print("accuracy", model.evaluate(x, y, verbose=0)[1])
+    put_counter_first(model, x, y)
+    model.save(os.path.join(HERE, "brackets.keras"))
+    shown = ["((a)(a(a)))a", "(((((())))))", "a(a)a(a)a(a)"]
+    np.save(os.path.join(HERE, "brackets.npy"), one_hot(shown))
+
+
+def put_counter_first(model, x, y):
+    """Reorder the units, and turn one round, so that unit 0 counts upwards: the same function, easier to read."""
+    import keras
+
+    layer, head = model.get_layer("lstm"), model.get_layer("depth")
+    cells = cell_states(layer, x[:200])
+    found = [np.corrcoef(cells[..., unit].ravel(), y[:200].ravel())[0, 1] for unit in range(4)]
+    best = int(np.argmax(np.abs(found)))
+    order = [best, *(unit for unit in range(4) if unit != best)]
+    sign = np.array([np.sign(found[best]), 1, 1, 1])
+    kernel, recurrent, bias = layer.get_weights()
+    columns = np.concatenate([np.array(order) + 4 * gate for gate in range(4)])
+    turned = np.concatenate([np.ones(8), sign, np.ones(4)])  # tanh is odd: turning the candidate turns the cell state
+    layer.set_weights(
+        [kernel[:, columns] * turned, recurrent[order][:, columns] * turned * sign[:, None], bias[columns] * turned]
+    )
+    weights, head_bias = head.get_weights()
+    head.set_weights([weights[order] * sign[:, None], head_bias])
+    cells = cell_states(layer, x[:200])
+    print("correlation of unit 0 with the depth", np.corrcoef(cells[..., 0].ravel(), y[:200].ravel())[0, 1])
+    del keras
+
+
+def cell_states(layer, x):
+    """Return the cell states after every timestep, by stepping the layer's own cell."""
+    states = [np.zeros((len(x), 4), np.float32)] * 2
+    found = []
+    for t in range(x.shape[1]):
+        _, states = layer.cell(x[:, t], states)
+        found.append(np.array(states[1]))
+    return np.stack(found, 1)
+
+
+def tokens():
+    """A Bidirectional LSTM over masked tokens: does the later of the two marks 2 and 3 come last?"""
+    import keras
+
+    keras.utils.set_random_seed(11)
+    rng = np.random.default_rng(11)
+    x = rng.integers(1, 10, (2000, 8))
+    lengths = rng.integers(2, 9, 2000)
+    x[np.arange(8) >= lengths[:, None]] = 0
+    last = np.array([max([t for t, token in enumerate(row) if token in (2, 3)], default=-1) for row in x])
+    y = np.array([token == 3 for token in x[np.arange(2000), last]]) & (last >= 0)
+    inputs = keras.Input((None,), dtype="int32", name="tokens")
+    embedded = keras.layers.Embedding(10, 5, mask_zero=True, name="embedding")(inputs)
+    merged = keras.layers.Bidirectional(keras.layers.LSTM(4), name="bidirectional")(embedded)
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", name="label")(merged))
+    model.compile(keras.optimizers.Adam(0.01), "binary_crossentropy", metrics=["accuracy"])
+    model.fit(x, y, epochs=15, batch_size=64, verbose=0)
+    print("accuracy", model.evaluate(x, y, verbose=0)[1])
+    model.save(os.path.join(HERE, "tokens.keras"))
+    np.save(os.path.join(HERE, "tokens.npy"), x[:4].astype(np.int32))
+
+
+def translate():
+    """An encoder-decoder that reads digits and says them backwards; the decoder starts from the encoder's states."""
+    import keras
+
+    keras.utils.set_random_seed(13)
+    rng = np.random.default_rng(13)
+    source = rng.integers(1, 6, (4000, 4))
+    target = source[:, ::-1]
+    decoder_x = np.concatenate([np.zeros((4000, 1), int), target[:, :-1]], 1)
+    encoder_in = keras.Input((None,), dtype="int32", name="encoder_input")
+    decoder_in = keras.Input((None,), dtype="int32", name="decoder_input")
+    embedding = keras.layers.Embedding(6, 6, name="shared_embedding")
+    _, h, c = keras.layers.LSTM(12, return_state=True, name="encoder")(embedding(encoder_in))
+    decoder = keras.layers.LSTM(12, return_sequences=True, name="decoder")
+    decoded = decoder(embedding(decoder_in), initial_state=[h, c])
+    model = keras.Model([encoder_in, decoder_in], keras.layers.Dense(6, activation="softmax", name="digit")(decoded))
+    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit([source, decoder_x], target, epochs=25, batch_size=64, verbose=0)
+    print("accuracy", model.evaluate([source, decoder_x], target, verbose=0)[1])
+    model.save(os.path.join(HERE, "translate.keras"))
+    np.save(os.path.join(HERE, "translate_source.npy"), source[:4].astype(np.int32))
+    np.save(os.path.join(HERE, "translate_target.npy"), decoder_x[:4].astype(np.int32))
+
+
+def keras2():
+    """A model of Keras 2.2.4, whose gates use the old hard_sigmoid: clip(0.2 x + 0.5, 0, 1)."""
+    import keras
+
+    np.random.seed(5)
+    model = keras.models.Sequential(
+        [keras.layers.LSTM(3, input_shape=(6, 2), name="lstm_1"), keras.layers.Dense(1, name="dense_1")]
+    )
+    # large weights: some gates leave the middle of hard_sigmoid, where Keras 2 and Keras 3 differ most
+    model.set_weights([np.random.normal(0, 1.5, w.shape) for w in model.get_weights()])
+    model.save(os.path.join(HERE, "keras2.h5"))
+    np.save(os.path.join(HERE, "keras2.npy"), np.random.normal(0, 1, (3, 6, 2)).astype(np.float32))
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:]:
+        {"brackets": brackets, "tokens": tokens, "translate": translate, "keras2": keras2}[wanted]()
