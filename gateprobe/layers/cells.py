@@ -53,20 +53,24 @@ class Steps(Protocol):
 class Cell(Protocol):
     """What a recurrent layer steps."""
 
-    @property
-    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the states without the sample axis; the first is the output."""
+    def state_shapes(self, x_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """Return the shapes of the states for one sample; the first is the output.
+
+        Args:
+            x_shape: Of one timestep of one sample.
+        """
 
     def begin(self, x: Array, *, pre: bool) -> Steps:
         """Prepare a run over ``x``, ``(timesteps, samples, features)``; ``pre`` keeps the ``pre_`` signals."""
 
 
-def _replay_cell(self: Cell, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+def replay_cell(self: Cell, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
     """Replay ``cell(x, states)``: returns the output and the new states, and traces one timestep."""
     x, *more = call.tensors
     states = tuple(tensor.value for tensor in (tuple(tensors_in(call.get(1, "states"))) or more))
-    if len(states) != len(self.state_shapes):
-        raise InputError(f"the cell has {len(self.state_shapes)} states, the call gives {len(states)}")
+    shapes = self.state_shapes(x.value.shape[1:])
+    if len(states) != len(shapes):
+        raise InputError(f"the cell has {len(shapes)} states, the call gives {len(states)}")
     steps = self.begin(x.value[np.newaxis], pre=scope.pre_activations)
     new = steps.step(0, states)
     if scope.wanted:
@@ -130,59 +134,91 @@ class LSTMCell:
         """Size of the states."""
         return int(self.recurrent_kernel.shape[0])
 
-    @property
-    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
+    def state_shapes(self, x_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """Hidden state, cell state."""
         return ((self.units,), (self.units,))
 
-    replay = _replay_cell
+    replay = replay_cell
 
     def begin(self, x: Array, *, pre: bool) -> Steps:
         """See `Cell`."""
-        return _LSTMSteps(self, x, pre=pre)
+        return LSTMSteps(self, project(x, self.kernel, self.bias, self.precision), pre=pre)
+
+    def recur(self, hidden: Array, out: Array) -> None:
+        """Compute the recurrent product of one timestep into ``out``, ``(samples, 4 * units)``."""
+        np.matmul(hidden, self.recurrent_kernel, out=out)
 
 
-class _LSTMSteps:
-    """The memory of one run: the gates ``z``, the cell state and the hidden state of every timestep."""
+class GatedCell(Protocol):
+    """What `LSTMSteps` needs of a cell; the last axis of its arrays holds the gates i | f | c | o."""
 
-    def __init__(self, cell: LSTMCell, x: Array, *, pre: bool) -> None:
-        shape = (*x.shape[:2], cell.units)
+    @property
+    def activation(self) -> Activation:
+        """Of the candidate and of the cell state on its way out."""
+
+    @property
+    def recurrent_activation(self) -> Activation:
+        """Of the gates."""
+
+    @property
+    def precision(self) -> Precision:
+        """Of every operation."""
+
+    @property
+    def units(self) -> int:
+        """Size of the last axis of the states."""
+
+    def recur(self, hidden: Array, out: Array) -> None:
+        """Compute the recurrent product of one timestep into ``out``."""
+
+
+class LSTMSteps:
+    """The memory of one run: the gates ``z``, the cell state and the hidden state of every timestep.
+
+    Args:
+        cell: What to step.
+        z: ``(timesteps, samples, ..., 4 * units)``, the projected inputs; becomes the gates.
+        pre: Whether to keep the gates before their activation.
+    """
+
+    def __init__(self, cell: GatedCell, z: Array, *, pre: bool) -> None:
+        shape = (*z.shape[:-1], cell.units)
         self._cell = cell
-        self._z = project(x, cell.kernel, cell.bias, cell.precision)
-        self._pre = np.empty_like(self._z) if pre else None
-        self._cell_state = np.empty(shape, self._z.dtype)
-        self._hidden_state = np.empty(shape, self._z.dtype)
-        self._product = np.empty(self._z.shape[1:], self._z.dtype)
+        self._z = z
+        self._pre = np.empty_like(z) if pre else None
+        self._cell_state = np.empty(shape, z.dtype)
+        self._hidden_state = np.empty(shape, z.dtype)
+        self._product = np.empty(z.shape[1:], z.dtype)
 
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """i, f, o = recurrent_activation(z); c' = f * c + i * activation(z_c); h' = o * activation(c')."""
         cell, units, settle = self._cell, self._cell.units, self._cell.precision.settle
         z, c, h = self._z[t], self._cell_state[t], self._hidden_state[t]
-        np.matmul(states[0], cell.recurrent_kernel, out=self._product)
+        cell.recur(states[0], self._product)
         settle(self._product)
         z += self._product
         settle(z)
         if self._pre is not None:
             self._pre[t] = z
         gates = (
-            (z[:, : 2 * units], z[:, 3 * units :])
+            (z[..., : 2 * units], z[..., 3 * units :])
             if cell.recurrent_activation.elementwise
-            else (z[:, :units], z[:, units : 2 * units], z[:, 3 * units :])
+            else (z[..., :units], z[..., units : 2 * units], z[..., 3 * units :])
         )
         for gate in gates:
             cell.recurrent_activation.apply(gate, gate)
-        candidate = z[:, 2 * units : 3 * units]
+        candidate = z[..., 2 * units : 3 * units]
         cell.activation.apply(candidate, candidate)
         settle(z)
-        np.multiply(z[:, units : 2 * units], states[1], out=c)
+        np.multiply(z[..., units : 2 * units], states[1], out=c)
         settle(c)
-        np.multiply(z[:, :units], candidate, out=h)
+        np.multiply(z[..., :units], candidate, out=h)
         settle(h)
         c += h
         settle(c)
         cell.activation.apply(c, h)
         settle(h)
-        h *= z[:, 3 * units :]
+        h *= z[..., 3 * units :]
         settle(h)
         return h, c
 
@@ -219,12 +255,11 @@ class GRUCell:
         """Size of the state."""
         return int(self.recurrent_kernel.shape[0])
 
-    @property
-    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
+    def state_shapes(self, x_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """Hidden state."""
         return ((self.units,),)
 
-    replay = _replay_cell
+    replay = replay_cell
 
     def begin(self, x: Array, *, pre: bool) -> Steps:
         """See `Cell`."""
@@ -241,7 +276,7 @@ class _GRUSteps:
         self._hidden_state = np.empty((*x.shape[:2], cell.units), self._z.dtype)
 
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Blend old and new: h' = z * h + (1 - z) * candidate, with the reset gate before or after the recurrent product."""
+        """Blend old and new: h' = z * h + (1 - z) * candidate; the reset gate acts on h or on its product."""
         cell, units, settle = self._cell, self._cell.units, self._cell.precision.settle
         z, h, h_before = self._z[t], self._hidden_state[t], states[0]
         columns = 3 * units if cell.reset_after else 2 * units
@@ -302,12 +337,11 @@ class SimpleRNNCell:
     activation: Activation
     precision: Precision
 
-    @property
-    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
+    def state_shapes(self, x_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """Hidden state."""
         return ((self.recurrent_kernel.shape[0],),)
 
-    replay = _replay_cell
+    replay = replay_cell
 
     def begin(self, x: Array, *, pre: bool) -> Steps:
         """See `Cell`."""

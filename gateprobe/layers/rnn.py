@@ -60,7 +60,7 @@ class Recurrent:
             raise InputError("the sequence has no timesteps")
         direction = direction or ("backward" if self.go_backwards else "forward")
         key = f"{scope.path}:{direction}"
-        states = self._initial_states(call, more, scope.states.get(key), x.shape[1])
+        states = self._initial_states(call, more, scope.states.get(key), x)
         order = slice(None, None, -1) if self.go_backwards else slice(None)
         steps_mask = None if mask is None else np.swapaxes(mask, 0, 1)[order]
         sequence, final = np.ascontiguousarray(x[order]), list[tuple[Array, ...]]()
@@ -97,24 +97,23 @@ class Recurrent:
         return np.swapaxes(mask, 0, 1) if self.time_major and first.mask is None else mask
 
     def _initial_states(
-        self, call: Arguments, more: list[Tensor], carried: tuple[Array, ...] | None, samples: int
+        self, call: Arguments, more: list[Tensor], carried: tuple[Array, ...] | None, x: Array
     ) -> list[tuple[Array, ...]]:
         """Return the states of each cell, from the call, from the batch before, or zeros."""
+        shapes = [cell.state_shapes(x.shape[2:]) for cell in self.cells]
         given = [tensor.value for tensor in (tuple(tensors_in(call.get(1, "initial_state"))) or more)]
-        order = self.cells[::-1] if self.reversed_states else self.cells
-        shapes = [shape for cell in order for shape in cell.state_shapes]
-        if given and len(given) != len(shapes):
-            raise InputError(f"the layer has {len(shapes)} states, the call gives {len(given)}")
-        if not given and carried is not None:
-            order, shapes, given = self.cells, [s for cell in self.cells for s in cell.state_shapes], list(carried)
+        turned = bool(given) and self.reversed_states
+        flat = [(x.shape[1], *shape) for group in (shapes[::-1] if turned else shapes) for shape in group]
         if not given:
-            given = [np.zeros((samples, *shape), self.precision.dtype) for shape in shapes]
-        for state, shape in zip(given, shapes, strict=True):
-            if state.shape != (samples, *shape):
-                raise InputError(f"expected an initial state of shape {(samples, *shape)}, got {state.shape}")
+            given = list(carried or (np.zeros(shape, self.precision.dtype) for shape in flat))
+        if len(given) != len(flat):
+            raise InputError(f"the layer has {len(flat)} states, the call gives {len(given)}")
+        for state, shape in zip(given, flat, strict=True):
+            if state.shape != shape:
+                raise InputError(f"expected an initial state of shape {shape}, got {state.shape}")
         values = iter(self.precision.cast(state) for state in given)
-        groups = [tuple(next(values) for _ in cell.state_shapes) for cell in order]
-        return groups[::-1] if order is not self.cells else groups
+        groups = [tuple(next(values) for _ in group) for group in (shapes[::-1] if turned else shapes)]
+        return groups[::-1] if turned else groups
 
     def _outputs(
         self, hidden: list[Array], final: list[tuple[Array, ...]], steps_mask: Array | None, mask: Array | None
@@ -263,12 +262,12 @@ class StackedCells:
         """Replay ``cells(x, states)`` for one timestep; see `gateprobe.layers.cells`."""
         x, *more = call.tensors
         given = tuple(tensors_in(call.get(1, "states"))) or tuple(more)
-        wanted = sum(len(cell.state_shapes) for cell in self.cells)
-        if len(given) != wanted:
-            raise InputError(f"the cells have {wanted} states, the call gives {len(given)}")
+        counts = [len(cell.state_shapes(x.value.shape[1:])) for cell in self.cells]
+        if len(given) != sum(counts):
+            raise InputError(f"the cells have {sum(counts)} states, the call gives {len(given)}")
         states, new, output = iter(given), list[Tensor](), x
-        for number, cell in enumerate(self.cells):
-            own = tuple(next(states) for _ in cell.state_shapes)
+        for number, (cell, count) in enumerate(zip(self.cells, counts, strict=True)):
+            own = tuple(next(states) for _ in range(count))
             output, *after = cast(Layer, cell).replay(Arguments((output, own)), scope.within(f"cell_{number}"))
             new.extend(after)
         return (output, *new)

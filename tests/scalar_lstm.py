@@ -1,0 +1,31 @@
+"""An LSTM in plain Python, one number at a time: the independent oracle of the tests.
+
+Written from the equations of Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000), with Keras's
+column order i | f | c | o. It shares no code with the package and needs no NumPy.
+"""
+
+import math
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def lstm(inputs, kernel, recurrent, bias, hidden, cell, gate=sigmoid, squash=math.tanh):
+    """Step over ``inputs`` (a list of feature lists); return one dict of lists for each timestep."""
+    units, trace = len(hidden), []
+    for x in inputs:
+        z = [
+            bias[column]
+            + sum(value * kernel[k][column] for k, value in enumerate(x))
+            + sum(value * recurrent[k][column] for k, value in enumerate(hidden))
+            for column in range(4 * units)
+        ]
+        i, f, o = ([gate(z[k * units + u]) for u in range(units)] for k in (0, 1, 3))
+        g = [squash(z[2 * units + u]) for u in range(units)]
+        cell = [f[u] * cell[u] + i[u] * g[u] for u in range(units)]
+        hidden = [o[u] * squash(cell[u]) for u in range(units)]
+        trace.append(
+            dict(input_gate=i, forget_gate=f, candidate=g, output_gate=o, cell_state=cell, hidden_state=hidden)
+        )
+    return trace

@@ -1,0 +1,115 @@
+"""The recurrent layers against a scalar loop in plain Python, which shares no code with them."""
+
+import numpy as np
+import pytest
+import scalar_lstm
+from graphs import chain, lstm_weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+SIGNALS = ("input_gate", "forget_gate", "candidate", "output_gate", "cell_state", "hidden_state")
+
+
+def scalar_trace(x, weights, **options):
+    """Return ``{signal: (samples, timesteps, units)}`` of the scalar LSTM in float64."""
+    kernel, recurrent, bias = (np.float64(np.float32(w)).tolist() for w in weights)
+    zeros = [0.0] * len(recurrent)
+    runs = [
+        scalar_lstm.lstm(sample, kernel, recurrent, bias, zeros, zeros, **options) for sample in np.float64(x).tolist()
+    ]
+    return {name: np.array([[step[name] for step in run] for run in runs]) for name in SIGNALS}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 5), st.integers(1, 6), st.integers(1, 4), st.integers(1, 5), st.booleans(), st.integers(0, 2**32 - 1)
+)
+def test_every_signal_equals_the_scalar_loop(samples, timesteps, features, units, backwards, seed):
+    rng = np.random.default_rng(seed)
+    weights, x = lstm_weights(rng, features, units), rng.normal(0, 2, (samples, timesteps, features)).astype(np.float32)
+    model = chain(
+        [("LSTM", "lstm", {"units": units, "go_backwards": backwards})],
+        {"lstm": weights},
+        input_shape=(None, None, features),
+    )
+    traced = model.trace(x)["lstm"]
+    read = x[:, ::-1] if backwards else x
+    expected = scalar_trace(read, weights)
+    for name in SIGNALS:
+        signal = expected[name][:, ::-1] if backwards else expected[name]
+        np.testing.assert_allclose(getattr(traced, name), signal, rtol=0, atol=3e-6)
+    direction = traced.backward if backwards else traced.forward
+    assert direction.steps.tolist() == (list(range(timesteps))[::-1] if backwards else list(range(timesteps)))
+    np.testing.assert_allclose(model.predict(x)["lstm"], expected["hidden_state"][:, -1], rtol=0, atol=3e-6)
+    wide = model.trace(x, dtype="float64")["lstm"]
+    np.testing.assert_allclose(
+        wide.cell_state[:, ::-1] if backwards else wide.cell_state, expected["cell_state"], rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "slope"), [("1.2.2", 0.2), ("2.2.4", 0.2), ("2.15.0", 0.2), ("3.0.5", 1 / 6), ("3.15.1", 1 / 6)]
+)
+def test_hard_sigmoid_follows_the_era(version, slope):
+    rng = np.random.default_rng(1)
+    weights, x = lstm_weights(rng, 3, 4, scale=1.5), rng.normal(0, 1, (2, 5, 3))
+    config = {"units": 4, "recurrent_activation": "hard_sigmoid"}
+    traced = chain([("LSTM", "lstm", config)], {"lstm": weights}, keras_version=version).trace(x)["lstm"]
+    expected = scalar_trace(np.float32(x), weights, gate=lambda z: min(1.0, max(0.0, slope * z + 0.5)))
+    for name in SIGNALS:
+        np.testing.assert_allclose(getattr(traced, name), expected[name], rtol=0, atol=3e-6)
+
+
+def test_masked_timesteps_hold_the_states_and_never_leak():
+    rng = np.random.default_rng(2)
+    weights = lstm_weights(rng, 3, 4)
+    x = rng.normal(0, 1, (3, 6, 3)).astype(np.float32)
+    mask = np.array([[1, 1, 1, 0, 0, 0], [0, 1, 0, 1, 1, 0], [0, 0, 0, 0, 0, 0]], bool)
+    x[~mask] = 0
+    layers = [("Masking", "masking", {"mask_value": 0.0}), ("LSTM", "lstm", {"units": 4, "return_sequences": True})]
+    model = chain(layers, {"lstm": weights})
+    traced = model.trace(x)["lstm"].forward
+    np.testing.assert_array_equal(traced.mask, mask)
+    for sample in range(3):
+        kept = x[sample][mask[sample]]  # an LSTM that skips a timestep never saw it
+        expected = scalar_trace(kept[None], weights) if len(kept) else None
+        for name in SIGNALS:
+            got = getattr(traced, name)[sample]
+            if expected is not None:
+                np.testing.assert_allclose(got[mask[sample]], expected[name][0], rtol=0, atol=3e-6)
+            if name in ("cell_state", "hidden_state"):
+                before = np.concatenate([np.zeros((1, 4), np.float32), got[:-1]])
+                np.testing.assert_array_equal(got[~mask[sample]], before[~mask[sample]])
+            else:
+                assert np.isnan(got[~mask[sample]]).all()
+
+
+def test_a_bidirectional_layer_is_two_layers_of_which_one_reads_backwards():
+    rng = np.random.default_rng(3)
+    ahead, behind = lstm_weights(rng, 3, 4), lstm_weights(rng, 3, 4)
+    x = rng.normal(0, 1, (2, 5, 3)).astype(np.float32)
+    from gateprobe.graph import LayerRecord
+
+    inner = LayerRecord("lstm", "LSTM", {"units": 4, "return_sequences": True})
+    layers = [("Bidirectional", "bi", {"merge_mode": "concat", "layer": {}}, {"layer": inner})]
+    model = chain(layers, {"bi": [*ahead, *behind]})
+    traced = model.trace(x)["bi"]
+    forward, backward = scalar_trace(x, ahead), scalar_trace(x[:, ::-1], behind)
+    for name in SIGNALS:
+        np.testing.assert_allclose(getattr(traced.forward, name), forward[name], rtol=0, atol=3e-6)
+        np.testing.assert_allclose(getattr(traced.backward, name), backward[name][:, ::-1], rtol=0, atol=3e-6)
+    both = np.concatenate([forward["hidden_state"], backward["hidden_state"][:, ::-1]], -1)
+    np.testing.assert_allclose(model.predict(x)["bi"], both, rtol=0, atol=3e-6)
+
+
+def test_a_stateful_layer_goes_on_where_the_batch_before_ended():
+    rng = np.random.default_rng(4)
+    weights, x = lstm_weights(rng, 3, 4), rng.normal(0, 1, (2, 12, 3)).astype(np.float32)
+    config = {"units": 4, "stateful": True, "return_sequences": True}
+    model = chain([("LSTM", "lstm", config)], {"lstm": weights}, input_shape=(2, None, 3))
+    batches = np.concatenate([x[:, 0:4], x[:, 4:8], x[:, 8:12]])
+    traced = model.trace(batches)["lstm"]
+    expected = scalar_trace(x, weights)
+    for name in SIGNALS:
+        got = np.concatenate(np.split(getattr(traced, name), 3), axis=1)
+        np.testing.assert_allclose(got, expected[name], rtol=0, atol=3e-6)
