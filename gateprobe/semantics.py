@@ -42,6 +42,22 @@ class Semantics:
     """Whether ``StackedRNNCells`` lists the states of its last cell first (Keras 2.0 and 2.1)."""
     gru_reset_after: bool = False
     """For a GRU whose configuration lacks the key: Keras 2.0 and 2.1 knew only the reset before the product."""
+    merge_keeps_any_mask: bool = False
+    """Whether Add, Concatenate, ... keep a timestep that any input keeps (Keras 3.4 on), or only where all keep it."""
+    softmax_zeroes_masked: bool = False
+    """Whether a Softmax layer gives zeros where everything is masked (Keras 3.10 on)."""
+    identity_keeps_mask: bool = False
+    """Whether Identity, Rescaling and Normalization pass a mask on (Keras 3)."""
+    dot_norm_floor: float = 1e-6
+    """The smallest norm by which a normalising Dot divides: ``sqrt(1e-12)``, in Keras 3 ``keras.config.epsilon()``."""
+    unit_norm_floor: float = 1e-6
+    """The smallest norm by which UnitNormalization divides: ``sqrt(1e-12)``, from Keras 3.6 on ``1e-12``."""
+    dot_any_rank: bool = True
+    """Whether Dot contracts tensors of more than three axes like others (not in Keras 1 and standalone 2.0 to 2.2)."""
+    keras1_kernels: bool = False
+    """Whether convolution kernels are stored in the shapes of Keras 1, which depend on the order of dimensions."""
+    theano: bool = False
+    """Whether the Theano backend of Keras 2 wrote the file, whose convolutions flip their kernels."""
 
     @property
     def label(self) -> str:
@@ -72,6 +88,7 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
     era = origin.era if override == "auto" else eras[override]
     minor = _standalone_keras_2_minor(origin) if era is origin.era is Era.KERAS2 else None
     standalone_before_2_3 = era is Era.KERAS1 or (minor is not None and minor < 3)
+    keras_3_minor = -1 if era is not Era.KERAS3 else _keras_3_minor(origin)
     return Semantics(
         era=era,
         hard_sigmoid_slope=1 / 6 if era is Era.KERAS3 else 0.2,
@@ -79,6 +96,14 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         masked_output=MaskedOutput.CARRIED_STATE if standalone_before_2_3 else MaskedOutput.PREVIOUS_OUTPUT,
         bidirectional_zeroes_masked=era is not Era.KERAS1 and minor is None,
         stacked_states_reversed=minor is not None and minor < 2,
+        merge_keeps_any_mask=keras_3_minor >= 4,
+        softmax_zeroes_masked=keras_3_minor >= 10,
+        identity_keeps_mask=era is Era.KERAS3,
+        dot_norm_floor=1e-7 if era is Era.KERAS3 else 1e-6,
+        unit_norm_floor=1e-12 if keras_3_minor >= 6 else 1e-6,
+        dot_any_rank=not standalone_before_2_3,
+        keras1_kernels=origin.era is Era.KERAS1,
+        theano=origin.backend == "theano",
     )
 
 
@@ -92,3 +117,9 @@ def _standalone_keras_2_minor(origin: Origin) -> int | None:
     if version.endswith("-tf") or len(parts) < 2 or parts[0] != "2" or not parts[1].isdigit():
         return None
     return int(parts[1]) if int(parts[1]) <= 3 else None
+
+
+def _keras_3_minor(origin: Origin) -> int:
+    """Return the minor version of Keras 3 that wrote the file; the latest rules hold when the file does not say."""
+    parts = (origin.keras_version or "").split(".")
+    return int(parts[1]) if len(parts) > 1 and parts[0] == "3" and parts[1].isdigit() else 99

@@ -24,6 +24,8 @@ class Slot:
     shape: tuple[int | None, ...]
     """``None`` where only the file can tell."""
     trainable: bool = True
+    autocast: bool = True
+    """Whether a half-precision policy rounds it; normalization layers keep theirs in float32."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

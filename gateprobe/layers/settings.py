@@ -47,6 +47,11 @@ class Settings:
         self._semantics = semantics
         self._taken: set[str] = set()
 
+    @property
+    def semantics(self) -> Semantics:
+        """The meaning of the era's words."""
+        return self._semantics
+
     def raw(self, key: str, default: Any = None) -> Any:
         """Return the value of ``key`` as it is."""
         self._taken.add(key)

@@ -1,0 +1,228 @@
+"""Convolutions: ordinary, depthwise, separable.
+
+Formulas: ``keras/src/layers/convolutional/*.py`` 3.15.1, ``tf_keras`` 2.21. How older files store kernels:
+``keras/engine/topology.py::preprocess_weights_for_loading`` 2.0.4 and ``keras/layers/convolutional.py`` 1.0.8, 1.2.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from gateprobe.activations import Activation
+from gateprobe.errors import InputError
+from gateprobe.graph import Array, LayerRecord
+from gateprobe.layers.base import Layer, Precision
+from gateprobe.layers.core import biased
+from gateprobe.layers.registry import Binding, Slot, replays
+from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.shape import channels_first
+from gateprobe.layers.unary import Function, Unary
+from gateprobe.layers.windows import Window, channels_last, read_window, views
+
+
+def rank_of(record: LayerRecord) -> int:
+    """Return the number of spatial axes, which stands in the class name: ``Conv2DTranspose`` → 2."""
+    return next(int(letter) for letter in record.class_name if letter.isdigit())
+
+
+def with_bias(slots: tuple[Slot, ...], settings: Settings, size: int | None) -> tuple[Slot, ...]:
+    """Append the bias slot when the layer has one."""
+    return (*slots, Slot("bias", (size,))) if settings.flag("use_bias", True) else slots
+
+
+def kernel_slot(role: str, settings: Settings, rank: int, *tail: int | None) -> Slot:
+    """Return the slot of a kernel of shape ``(*kernel_size, *tail)``.
+
+    Keras 1 stores other shapes, which `stored_kernel` turns into this one.
+    """
+    if settings.semantics.keras1_kernels:
+        return Slot(role, (None,) * max(rank + 2, 4))
+    return Slot(role, (*settings.integers("kernel_size", rank), *tail))
+
+
+def _slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    filters = settings.integer("filters")
+    return with_bias((kernel_slot("kernel", settings, rank_of(record), None, filters),), settings, filters)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Convolution:
+    """What convolutions of all kinds share."""
+
+    window: Window
+    bias: Array | None
+    activation: Activation
+    precision: Precision
+
+    def finished(self, product: Array) -> Array:
+        """Add the bias and apply the activation to ``(samples, *positions, filters)``."""
+        if self.bias is not None and self.bias.shape != product.shape[-1:]:
+            raise InputError(f"the bias has {self.bias.shape[0]} values for {product.shape[-1]} filters")
+        return biased(product, self.bias, self.activation, self.precision)
+
+
+def convolution_of(binding: Binding, *, causal: bool = False) -> Convolution:
+    """Read the settings that convolutions of all kinds share."""
+    settings = binding.settings
+    return Convolution(
+        read_window(settings, rank_of(binding.record), "kernel_size", causal=causal),
+        binding.weights.get("bias"),
+        settings.activation("activation"),
+        binding.precision,
+    )
+
+
+def finished(binding: Binding, function: Function) -> Layer:
+    """Finish the settings and let the function work on either data format. Keras drops the mask."""
+    first = channels_first(binding.settings)
+    binding.settings.ignore("filters", "use_bias", "groups", "depth_multiplier", "input_dim")
+    binding.settings.finish()
+    return Unary(channels_last(function, first=first), binding.precision, keeps_mask=False)
+
+
+def stored_kernel(binding: Binding, role: str, *, transposed: bool = False) -> Array:
+    """Return a kernel as today's Keras would store it: ``(*kernel_size, inputs, filters)``.
+
+    Args:
+        binding: Of the layer.
+        role: Of the weight.
+        transposed: Whether the layer is a transposed convolution, with ``(*kernel_size, filters, inputs)``.
+
+    Raises:
+        Unsupported: A Keras 1 kernel has none of the shapes that Keras 1 wrote.
+    """
+    kernel, rank = binding.weights[role], rank_of(binding.record)
+    if binding.semantics.keras1_kernels:
+        kernel = _from_keras1(binding, kernel, rank, transposed=transposed)
+    if binding.semantics.theano:  # Theano convolves, all others correlate
+        kernel = np.flip(kernel, axis=tuple(range(rank)))
+    return kernel
+
+
+def _from_keras1(binding: Binding, kernel: Array, rank: int, *, transposed: bool) -> Array:
+    size, last = binding.settings.integers("kernel_size", rank), not channels_first(binding.settings)
+    if rank == 1:
+        filters = binding.settings.integer("filters")
+        if kernel.shape[:2] == (size[0], 1) and kernel.shape[3] == filters:
+            return kernel[:, 0]
+        if kernel.shape[0] == filters and kernel.shape[2:] == (size[0], 1):  # before 1.1
+            return kernel.transpose(2, 3, 1, 0)[:, 0]
+        raise Unsupported(f"kernel: {kernel.shape} is no shape in which Keras 1 stores one")
+    if not last:
+        kernel = np.moveaxis(kernel, (0, 1), (-2, -1) if transposed else (-1, -2))
+    elif transposed:
+        kernel = kernel.swapaxes(-2, -1)
+    if kernel.shape[:rank] != size and kernel.shape[:rank] != (1,) * rank:
+        raise Unsupported(f"kernel: expected a window of {size}, the file holds {kernel.shape}")
+    return kernel
+
+
+@replays("Conv1D", "Conv2D", "Conv3D", slots=_slots)
+def _bind_conv(binding: Binding) -> Layer:
+    convolution = convolution_of(binding, causal=rank_of(binding.record) == 1)
+    kernel, groups = stored_kernel(binding, "kernel"), binding.settings.integer("groups", 1)
+    if kernel.shape[-1] % groups:
+        raise Unsupported(f"config.groups: {kernel.shape[-1]} filters cannot be divided into {groups} groups")
+    return finished(binding, partial(_convolved, kernel=kernel, groups=groups, convolution=convolution))
+
+
+def _convolved(x: Array, kernel: Array, groups: int, convolution: Convolution) -> Array:
+    return convolution.finished(correlate(x, kernel, groups, convolution.window))
+
+
+def correlate(x: Array, kernel: Array, groups: int, window: Window) -> Array:
+    """Multiply every window of the input with a kernel.
+
+    Args:
+        x: ``(samples, *spatial, channels)``.
+        kernel: ``(*size, channels / groups, filters)``.
+        groups: Number of groups of channels, each of which sees its share of the filters only.
+        window: Geometry.
+
+    Returns:
+        ``(samples, *positions, filters)``.
+
+    Raises:
+        InputError: The number of channels is not the kernel's.
+    """
+    if x.shape[-1] != kernel.shape[-2] * groups:
+        raise InputError(f"expected {kernel.shape[-2] * groups} channels, got {x.shape[-1]}")
+    spatial = range(window.rank)
+    parts = [
+        np.tensordot(
+            views(part, window),
+            weights,
+            axes=([window.rank + 1, *(window.rank + 2 + n for n in spatial)], [window.rank, *spatial]),
+        )
+        for part, weights in zip(np.split(x, groups, axis=-1), np.split(kernel, groups, axis=-1), strict=True)
+    ]
+    return parts[0] if groups == 1 else np.concatenate(parts, axis=-1)
+
+
+def _depthwise_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    multiplier = settings.integer("depth_multiplier", 1)
+    return with_bias((kernel_slot("depthwise_kernel", settings, rank_of(record), None, multiplier),), settings, None)
+
+
+@replays("DepthwiseConv1D", "DepthwiseConv2D", slots=_depthwise_slots)
+def _bind_depthwise(binding: Binding) -> Layer:
+    convolution = convolution_of(binding, causal=rank_of(binding.record) == 1)
+    kernel = stored_kernel(binding, "depthwise_kernel")
+    return finished(binding, partial(_depthwise, kernel=kernel, convolution=convolution))
+
+
+def _depthwise(x: Array, kernel: Array, convolution: Convolution) -> Array:
+    return convolution.finished(depthwise(x, kernel, convolution.window))
+
+
+def depthwise(x: Array, kernel: Array, window: Window) -> Array:
+    """Convolve every channel with filters of its own.
+
+    Args:
+        x: ``(samples, *spatial, channels)``.
+        kernel: ``(*size, channels, multiplier)``.
+        window: Geometry.
+
+    Returns:
+        ``(samples, *positions, channels * multiplier)``, all filters of the first channel first.
+    """
+    channels, multiplier = kernel.shape[-2:]
+    if x.shape[-1] != channels:
+        raise InputError(f"expected {channels} channels, got {x.shape[-1]}")
+    windows = views(x, window)
+    flat = windows.reshape(*windows.shape[: window.rank + 2], int(np.prod(window.size)))  # (..., channels, size)
+    product: Array = np.einsum("...cs,scm->...cm", flat, kernel.reshape(-1, channels, multiplier))
+    return product.reshape(*product.shape[:-2], channels * multiplier)
+
+
+def _separable_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    rank, filters = rank_of(record), settings.integer("filters")
+    multiplier = settings.integer("depth_multiplier", 1)
+    pointwise = (None,) * (rank + 2) if settings.semantics.keras1_kernels else (*[1] * rank, None, filters)
+    kernels = (
+        kernel_slot("depthwise_kernel", settings, rank, None, multiplier),
+        Slot("pointwise_kernel", pointwise),
+    )
+    return with_bias(kernels, settings, filters)
+
+
+@replays("SeparableConv1D", "SeparableConv2D", slots=_separable_slots)
+def _bind_separable(binding: Binding) -> Layer:
+    convolution = convolution_of(binding, causal=rank_of(binding.record) == 1)
+    kernel, pointwise = (stored_kernel(binding, f"{kind}_kernel") for kind in ("depthwise", "pointwise"))
+    function = partial(
+        _separable, kernel=kernel, pointwise=pointwise.reshape(pointwise.shape[-2:]), convolution=convolution
+    )
+    return finished(binding, function)
+
+
+def _separable(x: Array, kernel: Array, pointwise: Array, convolution: Convolution) -> Array:
+    between = depthwise(x, kernel, convolution.window)
+    convolution.precision.settle(between)
+    if between.shape[-1] != pointwise.shape[0]:
+        raise InputError(f"expected {pointwise.shape[0]} channels after the depthwise part, got {between.shape[-1]}")
+    product = between.reshape(-1, between.shape[-1]) @ pointwise
+    return convolution.finished(product.reshape(*between.shape[:-1], pointwise.shape[1]))

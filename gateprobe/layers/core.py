@@ -1,0 +1,157 @@
+"""Dense layers, activations, masking, and the many layers that do nothing at inference.
+
+Formulas: ``keras/src/layers/{core,regularization}/*.py`` 3.15.1 and ``tf_keras/src/layers`` 2.21.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from gateprobe.activations import Activation
+from gateprobe.errors import InputError
+from gateprobe.graph import Array, LayerRecord
+from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
+from gateprobe.layers.registry import Binding, Slot, replays
+from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.unary import Unary, autocast, mask_of, trains
+
+
+def _dense_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    units = settings.integer("units")
+    kernel = Slot("kernel", (None, units))
+    return (kernel, Slot("bias", (units,))) if settings.flag("use_bias", True) else (kernel,)
+
+
+@replays("Dense", slots=_dense_slots)
+def _bind_dense(binding: Binding) -> Layer:
+    settings = binding.settings
+    function = partial(
+        affine,
+        kernel=binding.weights["kernel"],
+        bias=binding.weights.get("bias"),
+        activation=settings.activation("activation"),
+        precision=binding.precision,
+    )
+    settings.ignore("units", "use_bias", "input_dim")
+    settings.finish()
+    return Unary(function, binding.precision)
+
+
+def affine(x: Array, kernel: Array, bias: Array | None, activation: Activation, precision: Precision) -> Array:
+    """Compute ``activation(x @ kernel + bias)`` over the last axis of ``x``.
+
+    Args:
+        x: ``(..., features)``.
+        kernel: ``(features, units)``.
+        bias: ``(units,)`` or ``None``.
+        activation: Applied at the end.
+        precision: Rounds after each of the three operations.
+
+    Returns:
+        ``(..., units)``.
+
+    Raises:
+        InputError: The number of features is not the kernel's.
+    """
+    if x.ndim < 2 or x.shape[-1] != kernel.shape[0]:
+        raise InputError(f"expected {kernel.shape[0]} features on the last axis, got an input of shape {x.shape}")
+    z = (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[1])
+    return biased(z, bias, activation, precision)
+
+
+def biased(z: Array, bias: Array | None, activation: Activation, precision: Precision) -> Array:
+    """Add a bias to the last axis and apply an activation, both in place."""
+    precision.settle(z)
+    if bias is not None:
+        z += bias
+        precision.settle(z)
+    activation.apply(z, z)
+    return z
+
+
+@replays("Activation")
+def _bind_activation(binding: Binding) -> Layer:
+    activation = binding.settings.activation("activation")
+    binding.settings.finish()
+    return Unary(activation, binding.precision)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inert:
+    """A layer that hands its input on at inference."""
+
+    precision: Precision
+    keeps_mask: bool
+    random: bool
+    """Whether it would be random in training mode."""
+
+    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Hand on every tensor of the input."""
+        if self.random and call.kwargs.get("training") not in (None, False, 0):
+            raise InputError("called with training=True, which makes the output random")
+        return tuple(
+            Tensor(autocast(tensor.value, self.precision), mask_of(call, tensor) if self.keeps_mask else None)
+            for tensor in call.tensors
+        )
+
+
+_RATES = ("rate", "p", "sigma", "stddev")
+"""What a random layer calls its strength: Keras 2 and 3, Keras 1, and the noise layers of either."""
+
+
+@replays(
+    "Dropout",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "AlphaDropout",
+    "GaussianDropout",
+    "GaussianNoise",
+)
+def _bind_random(binding: Binding) -> Layer:
+    settings = binding.settings
+    random = any(settings.raw(key) not in (None, 0) for key in _RATES)
+    settings.ignore("noise_shape", "data_format")
+    settings.finish()
+    if random and trains(binding.record):
+        raise Unsupported("is called with training=True, which makes its output random; save the model without it")
+    return Inert(binding.precision, keeps_mask=True, random=random)
+
+
+@replays("ActivityRegularization")
+def _bind_regularization(binding: Binding) -> Layer:
+    binding.settings.ignore("l1", "l2")
+    binding.settings.finish()
+    return Inert(binding.precision, keeps_mask=True, random=False)
+
+
+@replays("Identity")
+def _bind_identity(binding: Binding) -> Layer:
+    binding.settings.finish()
+    return Inert(binding.precision, keeps_mask=binding.semantics.identity_keeps_mask, random=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Masking:
+    """Masks the timesteps whose features all equal one value, and sets them to zero."""
+
+    mask_value: float
+    precision: Precision
+
+    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Make the mask from the values; a mask of the input is forgotten."""
+        x = autocast(call.tensor.value, self.precision)
+        floating = np.issubdtype(x.dtype, np.floating)
+        value = self.precision.cast(np.asarray(self.mask_value)) if floating else self.mask_value
+        mask = (x != value).any(axis=-1)
+        return (Tensor(np.where(mask[..., np.newaxis], x, np.zeros((), x.dtype)), mask),)
+
+
+@replays("Masking")
+def _bind_masking(binding: Binding) -> Layer:
+    value = binding.settings.number("mask_value", 0.0)
+    binding.settings.finish()
+    return Masking(value, binding.precision)

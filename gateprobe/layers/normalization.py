@@ -1,0 +1,198 @@
+"""Normalization layers, which at inference use stored statistics or those of each sample.
+
+Formulas: ``keras/src/layers/normalization/*.py`` 3.15.1, ``tf_keras/src/layers/normalization`` 2.21 and
+``keras/layers/normalization.py`` 1.2.2 (whose ``running_std`` holds a variance).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Array, LayerRecord
+from gateprobe.layers.base import Layer, Precision
+from gateprobe.layers.merge import norm
+from gateprobe.layers.registry import Binding, Slot, replays
+from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.unary import Unary, axis_in, refuse_training
+
+
+def _axes(settings: Settings, default: int = -1) -> tuple[int, ...]:
+    """Read ``axis``, which is an int or a list."""
+    value = settings.raw("axis", default)
+    axes = settings.integers("axis", None if isinstance(value, (list, tuple)) else 1, default, minimum=-32)
+    if not axes or 0 in axes or list(axes) != sorted(axes):
+        raise Unsupported(f"config.axis: {value} is not a list of axes in ascending order")
+    return axes
+
+
+def _spread(x: Array, weights: Array, axes: tuple[int, ...]) -> Array:
+    """Reshape weights so that they broadcast along the axes of ``x``.
+
+    Raises:
+        InputError: The sizes of these axes are not those of the weights.
+    """
+    places = tuple(axis_in(axis, x.ndim) for axis in axes)
+    sizes = tuple(x.shape[place] for place in places)
+    if sizes != weights.shape or list(places) != sorted(set(places)):
+        raise InputError(f"expected {weights.shape} values along axis {axes}, got an input of shape {x.shape}")
+    return weights.reshape([size if place in places else 1 for place, size in enumerate(x.shape)])
+
+
+def _scale_and_center(settings: Settings, shape: tuple[None, ...]) -> tuple[Slot, ...]:
+    gamma = (Slot("gamma", shape, autocast=False),) if settings.flag("scale", True) else ()
+    return (*gamma, Slot("beta", shape, autocast=False)) if settings.flag("center", True) else gamma
+
+
+_MOVING = ("moving_mean", "moving_variance")
+_RENORM = ("moving_stddev", "renorm_mean", "renorm_stddev")
+
+
+def _batch_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    statistics = _MOVING + (_RENORM if settings.flag("renorm", False) else ())
+    moving = (Slot(role, (None,), trainable=False, autocast=False) for role in statistics)
+    return (*_scale_and_center(settings, (None,)), *moving)
+
+
+@replays("BatchNormalization", slots=_batch_slots)
+def _bind_batch(binding: Binding) -> Layer:
+    settings, weights = binding.settings, binding.weights
+    refuse_training(binding)
+    axes = _axes(settings)
+    if len(axes) > 1:
+        raise Unsupported(f"config.axis: several axes {list(axes)} are not replayed")
+    if settings.raw("mode", 0) != 0:
+        raise Unsupported("config.mode: only mode 0 of Keras 1 normalizes by stored statistics")
+    epsilon = settings.number("epsilon", 1e-3)
+    settings.ignore("momentum", "center", "scale", "renorm", "renorm_clipping", "renorm_momentum", "synchronized")
+    settings.finish()
+    if len({weights[role].shape for role in weights}) > 1:
+        raise Unsupported("the file's gamma, beta, mean and variance are not of one size")
+    with np.errstate(all="ignore"):
+        scale = weights.get("gamma", 1) / np.sqrt(weights["moving_variance"] + epsilon)
+        shift = weights.get("beta", 0) - weights["moving_mean"] * scale
+    return Unary(partial(_rescaled, scale=scale, shift=shift, axes=axes), binding.precision)
+
+
+def _rescaled(x: Array, scale: Array, shift: Array, axes: tuple[int, ...]) -> Array:
+    return x * _spread(x, scale, axes) + _spread(x, shift, axes)
+
+
+def _layer_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    shape = (None,) * len(_axes(settings))
+    if settings.flag("rms_scaling", False):
+        return (Slot("gamma", shape, autocast=False),)
+    return _scale_and_center(settings, shape)
+
+
+@replays("LayerNormalization", slots=_layer_slots)
+def _bind_layer(binding: Binding) -> Layer:
+    settings = binding.settings
+    rms_scaling = settings.flag("rms_scaling", False)
+    function = partial(
+        _layer_normalized,
+        weights=binding.weights,
+        axes=_axes(settings),
+        epsilon=settings.number("epsilon", 1e-3),
+        rms_scaling=rms_scaling,
+    )
+    settings.ignore("scale", "center")
+    settings.finish()
+    return Unary(function, binding.precision)
+
+
+def _layer_normalized(
+    x: Array, weights: Mapping[str, Array], axes: tuple[int, ...], epsilon: float, *, rms_scaling: bool
+) -> Array:
+    """Normalize each sample by its own mean and variance along axes.
+
+    Args:
+        x: ``(samples, ...)``.
+        weights: ``gamma`` and ``beta``, either of which may be missing.
+        axes: Those over which mean and variance are taken.
+        epsilon: Added to the variance.
+        rms_scaling: Keras 3's variant that divides without subtracting the mean.
+    """
+    where = tuple(axis_in(axis, x.ndim) for axis in axes)
+    centered = x - x.mean(axis=where, keepdims=True)
+    variance = np.square(centered).mean(axis=where, keepdims=True)
+    result = (x if rms_scaling else centered) / np.sqrt(variance + epsilon)
+    return _weighted(result, weights, axes)
+
+
+def _weighted(x: Array, weights: Mapping[str, Array], axes: tuple[int, ...]) -> Array:
+    if "gamma" in weights:
+        x = x * _spread(x, weights["gamma"], axes)
+    return x + _spread(x, weights["beta"], axes) if "beta" in weights else x
+
+
+def _group_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    return _scale_and_center(settings, (None,))
+
+
+@replays("GroupNormalization", slots=_group_slots)
+def _bind_group(binding: Binding) -> Layer:
+    settings = binding.settings
+    axes = _axes(settings)
+    if len(axes) > 1:
+        raise Unsupported(f"config.axis: expected one axis, got {list(axes)}")
+    groups = settings.integer("groups", 32, minimum=-1)
+    if groups == 0:
+        raise Unsupported("config.groups: there must be at least one group")
+    epsilon = settings.number("epsilon", 1e-3)
+    settings.ignore("scale", "center")
+    settings.finish()
+    function = partial(_group_normalized, weights=binding.weights, axis=axes[0], groups=groups, epsilon=epsilon)
+    return Unary(function, binding.precision)
+
+
+def _group_normalized(x: Array, weights: Mapping[str, Array], axis: int, groups: int, epsilon: float) -> Array:
+    """Normalize each sample by the mean and variance of each of several groups of channels."""
+    place = axis_in(axis, x.ndim)
+    channels = x.shape[place]
+    groups = channels if groups == -1 else groups
+    if channels % groups:
+        raise InputError(f"{channels} channels cannot be divided into {groups} groups")
+    grouped = x.reshape(*x.shape[:place], groups, channels // groups, *x.shape[place + 1 :])
+    where = tuple(number for number in range(1, grouped.ndim) if number != place)
+    centered = grouped - grouped.mean(axis=where, keepdims=True)
+    variance = np.square(centered).mean(axis=where, keepdims=True)
+    return _weighted((centered / np.sqrt(variance + epsilon)).reshape(x.shape), weights, (axis,))
+
+
+def _rms_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    return (Slot("scale", (None,) * len(_axes(settings))),)
+
+
+@replays("RMSNormalization", slots=_rms_slots)
+def _bind_rms(binding: Binding) -> Layer:
+    settings = binding.settings
+    axes, epsilon = _axes(settings), settings.number("epsilon", 1e-6)
+    settings.finish()
+    function = partial(_rms_normalized, scale=binding.weights["scale"], axes=axes, epsilon=epsilon)
+    return Unary(function, binding.precision, keeps_mask=False)
+
+
+def _rms_normalized(x: Array, scale: Array, axes: tuple[int, ...], epsilon: float) -> Array:
+    where = tuple(axis_in(axis, x.ndim) for axis in axes)
+    result: Array = x / np.sqrt(np.square(x).mean(axis=where, keepdims=True) + epsilon) * _spread(x, scale, axes)
+    return result
+
+
+@replays("UnitNormalization")
+def _bind_unit(binding: Binding) -> Layer:
+    axes = _axes(binding.settings)
+    binding.settings.finish()
+    function = partial(
+        _unit_normalized, axes=axes, floor=binding.semantics.unit_norm_floor, precision=binding.precision
+    )
+    return Unary(function, binding.precision)
+
+
+def _unit_normalized(x: Array, axes: tuple[int, ...], floor: float, precision: Precision) -> Array:
+    length = norm(x, tuple(axis_in(axis, x.ndim) for axis in axes))
+    result: Array = x / np.maximum(length, np.asarray(floor, precision.dtype))
+    return result

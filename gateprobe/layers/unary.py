@@ -1,0 +1,111 @@
+"""What layers of one input have in common: casting, masks, rounding, and errors that say which shape did not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Array, LayerRecord
+from gateprobe.layers.base import Arguments, Precision, Scope, Tensor, Value
+from gateprobe.layers.registry import Binding
+from gateprobe.layers.settings import Unsupported
+
+Function = Callable[[Array], Array]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unary:
+    """A layer that maps one tensor to one tensor."""
+
+    function: Function
+    precision: Precision
+    keeps_mask: bool = True
+    """Whether the input's mask goes on with the output (``supports_masking`` in Keras)."""
+    keeps_integers: bool = False
+    """Whether integers and booleans stay what they are; otherwise the function sees floats only."""
+
+    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Cast, compute, round."""
+        tensor = call.tensor
+        value = autocast(tensor.value, self.precision) if self.keeps_integers else self.precision.cast(tensor.value)
+        with fitting(value):
+            result = self.function(value)
+        result = settled(result, self.precision)
+        return (Tensor(result, mask_of(call, tensor) if self.keeps_mask else None),)
+
+
+@contextmanager
+def fitting(*values: Array) -> Iterator[None]:
+    """Compute quietly, as Keras does, and turn NumPy's complaints about shapes into an `InputError`.
+
+    Infinities and NaN arise without a warning in Keras, too.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except InputError:
+        raise
+    except (ValueError, IndexError, OverflowError, MemoryError) as error:
+        shapes = ", ".join(str(value.shape) for value in values)
+        raise InputError(f"an input of shape {shapes} does not fit this layer: {error}") from None
+
+
+def autocast(x: Array, precision: Precision) -> Array:
+    """Cast floats to the compute dtype; integers and booleans pass, as through Keras's autocast."""
+    return precision.cast(x) if np.issubdtype(x.dtype, np.floating) else x
+
+
+def settled(x: Array, precision: Precision) -> Array:
+    """Round floats to what the precision can hold."""
+    return precision.round(x) if np.issubdtype(x.dtype, np.floating) else x
+
+
+def mask_of(call: Arguments, tensor: Tensor) -> Array | None:
+    """Return the mask that the call gives explicitly, else the tensor's own."""
+    given = call.kwargs.get("mask")
+    return tensor.mask if given is None else as_mask(given)
+
+
+def masks_of(call: Arguments, tensors: tuple[Tensor, ...]) -> tuple[Array | None, ...]:
+    """Return one mask for each of several inputs: those that the call gives explicitly, else the tensors' own."""
+    given = call.kwargs.get("mask")
+    if given is None:
+        return tuple(tensor.mask for tensor in tensors)
+    if not isinstance(given, (tuple, list)) or len(given) > len(tensors):
+        raise InputError(f"expected one mask for each of {len(tensors)} inputs")
+    return tuple(None if mask is None else as_mask(mask) for mask in given) + (None,) * (len(tensors) - len(given))
+
+
+def as_mask(given: Value) -> Array:
+    """Return an explicit mask as booleans."""
+    return np.asarray(given.value if isinstance(given, Tensor) else given, bool)
+
+
+def refuse_training(binding: Binding) -> None:
+    """Refuse a layer that the graph calls in training mode, where it is random or uses the statistics of the batch.
+
+    Raises:
+        Unsupported: A call holds ``training=True``, or a training flag that is only known when the model runs.
+    """
+    if trains(binding.record):
+        raise Unsupported("is called with training=True, which makes its output random; save the model without it")
+
+
+def trains(record: LayerRecord) -> bool:
+    """Whether some call in the graph sets the layer to training mode."""
+    return any(call.kwargs.get("training") not in (None, False, 0) for call in record.calls)
+
+
+def axis_in(axis: int, rank: int) -> int:
+    """Return a non-negative axis.
+
+    Raises:
+        InputError: The input has fewer axes.
+    """
+    if not -rank <= axis < rank:
+        raise InputError(f"axis {axis} does not exist in an input of {rank} axes")
+    return axis % rank

@@ -1,0 +1,120 @@
+"""Sliding windows over the spatial axes, shared by convolutions and poolings.
+
+Padding as in TensorFlow: ``same`` gives ``ceil(size / stride)`` windows and pads the odd one at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Array
+from gateprobe.layers.settings import Settings, Unsupported
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The geometry of a convolution or pooling, one number for each spatial axis."""
+
+    size: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: str
+    """``valid``, ``same`` or ``causal`` (all of it before the first timestep)."""
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial axes."""
+        return len(self.size)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Size of the dilated window."""
+        return tuple((size - 1) * step + 1 for size, step in zip(self.size, self.dilation, strict=True))
+
+    def margins(self, sizes: tuple[int, ...]) -> list[tuple[int, int]]:
+        """How much to pad before and after each spatial axis of the given sizes."""
+        if self.padding == "valid":
+            return [(0, 0)] * self.rank
+        if self.padding == "causal":
+            return [(extent - 1, 0) for extent in self.extent]
+        totals = [
+            max((-(-size // stride) - 1) * stride + extent - size, 0)
+            for size, stride, extent in zip(sizes, self.strides, self.extent, strict=True)
+        ]
+        return [(total // 2, total - total // 2) for total in totals]
+
+
+def read_window(settings: Settings, rank: int, size_key: str, *, causal: bool = False) -> Window:
+    """Read a window from a configuration.
+
+    Args:
+        settings: Of the layer.
+        rank: Number of spatial axes.
+        size_key: ``kernel_size`` or ``pool_size``.
+        causal: Whether the layer knows causal padding.
+    """
+    size = settings.integers(size_key, rank, default=2 if size_key == "pool_size" else None)
+    strides = settings.raw("strides")
+    default = size if size_key == "pool_size" else 1
+    window = Window(
+        size=size,
+        strides=settings.integers("strides", rank) if strides is not None else _repeated(default, rank),
+        dilation=settings.integers("dilation_rate", rank, 1),
+        padding=settings.choice("padding", ("valid", "same", "causal") if causal else ("valid", "same"), "valid"),
+    )
+    if window.padding == "same" and settings.semantics.theano:
+        raise Unsupported("config.padding: 'same' of the Theano backend is not replayed")
+    return window
+
+
+def _repeated(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value,) * rank
+
+
+def check_rank(x: Array, rank: int) -> None:
+    """Check that there are ``rank`` spatial axes between samples and channels.
+
+    Raises:
+        InputError: There are more or fewer.
+    """
+    if x.ndim != rank + 2:
+        raise InputError(f"expected {rank + 2} axes, got an input of shape {x.shape}")
+
+
+def views(x: Array, window: Window, fill: float = 0.0) -> Array:
+    """Return every window of ``x``.
+
+    Args:
+        x: ``(samples, *spatial, channels)``.
+        window: Its geometry.
+        fill: What the padding holds.
+
+    Returns:
+        Read-only view ``(samples, *positions, channels, *size)`` of the padded input.
+
+    Raises:
+        InputError: The input has not the window's number of axes, or is smaller than the window.
+    """
+    check_rank(x, window.rank)
+    sizes = x.shape[1:-1]
+    margins = window.margins(sizes)
+    if any(map(any, margins)):
+        x = np.pad(x, [(0, 0), *margins, (0, 0)], constant_values=fill)
+    if any(size < extent for size, extent in zip(x.shape[1:-1], window.extent, strict=True)):
+        raise InputError(f"an input of size {sizes} is smaller than the window {window.extent}")
+    spatial = tuple(range(1, window.rank + 1))
+    every: Array = np.lib.stride_tricks.sliding_window_view(x, window.extent, axis=spatial)
+    steps = tuple(slice(None, None, stride) for stride in window.strides)
+    inside = tuple(slice(None, None, step) for step in window.dilation)
+    return every[(slice(None), *steps, slice(None), *inside)]
+
+
+def channels_last(function: Callable[[Array], Array], *, first: bool) -> Callable[[Array], Array]:
+    """Let a function on ``(samples, *spatial, channels)`` work on data with the channels first, too."""
+    if not first:
+        return function
+    return lambda x: np.moveaxis(function(np.moveaxis(x, 1, -1)), -1, 1)
