@@ -1,1 +1,115 @@
-""""""
+"""Read a saved Keras model as inert data: bytes → `gateprobe.graph.ModelGraph`.
+
+Containers are told apart by their first bytes, never by their suffix: HDF5 (whole models and weights alone), the
+``.keras`` zip, and the index of sharded weights. Nothing a file names is ever imported, run or opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from contextlib import ExitStack
+from os import PathLike, fspath
+from pathlib import Path
+from typing import BinaryIO
+
+from gateprobe.errors import GateprobeError, ReadError
+from gateprobe.graph import ModelGraph
+from gateprobe.readers import archive, hdf5
+from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES, Budget
+from gateprobe.readers.sources import Architecture, Found, read_hdf5, read_shards, read_zip
+
+__all__ = ["read"]
+
+_BLOCK = 1 << 20
+
+
+def read(
+    path: str | PathLike[str], *, architecture: str | PathLike[str] | None = None, max_bytes: int | None = None
+) -> ModelGraph:
+    """Read a model file.
+
+    Args:
+        path: HDF5 or ``.keras`` of any Keras, or the ``.json`` index of sharded weights.
+        architecture: JSON from ``model.to_json()``, for a file that holds weights alone.
+        max_bytes: How many bytes of arrays may be read; 4 GiB when not given.
+
+    Raises:
+        ReadError: The file is not a Keras model, or damaged; names the file and the place.
+        UnsafeFile: It asks for something that a data file must not ask for.
+    """
+    path = Path(path)
+    with ExitStack() as stack:
+        try:
+            stream, size = _open(path, stack)
+            given = None if architecture is None else _architecture(Path(architecture))
+            budget = Budget(DEFAULT_MAX_BYTES if max_bytes is None else max_bytes)
+            digest = _sha256(stream)
+            found = _found(path, stream, size, given, budget)
+            digests = [digest, *found.digests, *([given.sha256] if given else [])]
+            return found.graph(fspath(path), _combined(digests))
+        except GateprobeError as error:
+            raise _located(error, path) from None
+
+
+def _located(error: GateprobeError, path: Path) -> GateprobeError:
+    """Return the error with the file's name in it."""
+    if error.file is not None or not isinstance(error, ReadError):
+        return error
+    return type(error)(error.reason, file=path, place=error.place, remedy=error.remedy)
+
+
+def _open(path: Path, stack: ExitStack) -> tuple[BinaryIO, int]:
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ReadError("is a folder", remedy=_folder_advice(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise ReadError("is not a regular file")
+        return stack.enter_context(path.open("rb")), status.st_size
+    except OSError as error:
+        raise ReadError(error.strerror or "cannot be opened") from None
+    except ValueError:  # a NUL in the name
+        raise ReadError("is not a possible file name") from None
+
+
+def _folder_advice(path: Path) -> str:
+    if (path / "saved_model.pb").exists():
+        return "a SavedModel needs its own reader; save the model again as .keras or .h5, or its weights as .h5"
+    return "give the file inside it"
+
+
+def _architecture(path: Path) -> Architecture:
+    with ExitStack() as stack:
+        try:
+            stream, size = _open(path, stack)
+            return Architecture.parse(stream.read(), str(path), _sha256(stream))
+        except GateprobeError as error:
+            raise _located(error, path) from None
+
+
+def _found(path: Path, stream: BinaryIO, size: int, given: Architecture | None, budget: Budget) -> Found:
+    """Dispatch on the first bytes."""
+    stream.seek(0)
+    head = stream.read(64)
+    if not head:
+        raise ReadError("the file is empty")
+    if head.startswith((archive.MAGIC, b"PK\x05\x06")):
+        return read_zip(stream, size, given, budget)
+    if hdf5.find_magic(stream, size):
+        return read_hdf5(stream, given, budget)
+    if head.lstrip()[:1] == b"{":
+        return read_shards(path, stream, size, given, budget)
+    raise ReadError("is neither HDF5 nor a .keras zip", remedy="save the model with model.save('model.keras')")
+
+
+def _sha256(stream: BinaryIO) -> str:
+    stream.seek(0)
+    digest = hashlib.sha256()
+    while block := stream.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _combined(digests: list[str]) -> str:
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

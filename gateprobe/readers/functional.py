@@ -1,0 +1,206 @@
+"""The graph of a functional model: which call reads which tensor.
+
+Sources: ``Container.get_config`` in ``keras/engine/topology.py`` 1.2.2 and 2.0.4, ``get_network_config`` in
+``tf_keras/src/engine/functional.py`` 2.21, ``Functional.get_config`` in ``keras/src/models/functional.py`` 3.15.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gateprobe.errors import ReadError
+from gateprobe.graph import Argument, Call, Era, LayerRecord, ModelRecord, TensorRef
+from gateprobe.readers.entries import INPUT, Entry, checked_name, entry_of
+from gateprobe.readers.nodes import is_leaf, parse_call
+
+MakeLayer = Callable[[Entry, str], LayerRecord]
+"""Makes a record without calls from an entry and its place."""
+
+
+def functional(entry: Entry, name: str, era: Era, make_layer: MakeLayer, place: str) -> ModelRecord:
+    """Read a functional model.
+
+    Args:
+        entry: With ``layers``, ``input_layers`` and ``output_layers`` in its configuration.
+        name: Of the model.
+        era: Of the architecture.
+        make_layer: Reads one layer.
+        place: For messages.
+
+    Raises:
+        ReadError: The graph is not one.
+    """
+    config = entry.settings
+    entries = layer_entries(config.get("layers"), era, place)
+    names = [checked_name(item.name, place) for item in entries]
+    records = [make_layer(item, f"{place}{name}/" if place else "") for item, name in zip(entries, names, strict=True)]
+    records = [replace(record, name=name) for record, name in zip(records, names, strict=True)]
+    for key in ("input_layers", "output_layers"):
+        if key not in config:
+            raise ReadError(f"the model has no {key}", place=place or name)
+    numbering = _numbering(records, entries, config, era)
+    layers = tuple(
+        replace(record, calls=_calls(record, item, numbering.refer))
+        for record, item in zip(records, entries, strict=True)
+    )
+    return ModelRecord(
+        name=name,
+        class_name=entry.class_name,
+        layers=layers,
+        inputs=tuple(numbering.boundary(ref) for ref in _flat(config["input_layers"])),
+        outputs=tuple(numbering.boundary(ref) for ref in _flat(config["output_layers"])),
+        trainable=config.get("trainable") is not False,
+        input_keys=_keys(config["input_layers"]),
+    )
+
+
+def layer_entries(value: Any, era: Era, place: str) -> list[Entry]:
+    """Return the entries of a list of layers."""
+    if not isinstance(value, list) or not value:
+        raise ReadError(f"the model's layers are {type(value).__name__}, not a list of layers", place=place or None)
+    return [entry_of(item, era, place or "layers") for item in value]
+
+
+def _flat(value: Any) -> Iterator[list[Any]]:
+    """Yield references in Keras's flattening order: mappings by sorted key."""
+    if is_leaf(value):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _flat(item)
+    elif isinstance(value, dict):
+        for key in sorted(value):
+            yield from _flat(value[key])
+    else:
+        raise ReadError(f"expected [layer, call, tensor], got {value!r:.60}", place="input_layers or output_layers")
+
+
+def _keys(value: Any) -> tuple[str, ...]:
+    if isinstance(value, dict) and all(is_leaf(item) for item in value.values()):
+        return tuple(sorted(value))
+    return ()
+
+
+def _calls(record: LayerRecord, entry: Entry, refer: Callable[[str, int, int], Argument]) -> tuple[Call, ...]:
+    try:
+        return tuple(
+            parse_call(node, record.class_name, refer, lambda name: refer(name, -1, 0) is not None)
+            for node in entry.nodes or ()
+        )
+    except ReadError as error:
+        raise ReadError(error.reason, place=error.place or record.name) from None
+
+
+@dataclass(slots=True)
+class _Numbering:
+    """How the file numbers the calls of each layer.
+
+    A nested functional model starts with a call of its own, from its inputs to its outputs, which is not stored; so
+    its stored calls count from 1. Keras 3 counts so in ``input_layers`` and ``output_layers`` and from 0 elsewhere.
+    """
+
+    counts: Mapping[str, int]
+    """Stored calls of each layer."""
+    inner: dict[str, int] = field(default_factory=dict)
+    """Number of a layer's first call where other layers refer to it."""
+    outer: dict[str, int] = field(default_factory=dict)
+    """The same in ``input_layers`` and ``output_layers``."""
+
+    def refer(self, layer: str, node: int, tensor: int) -> TensorRef | None:
+        """Make a reference; ``node`` -1 asks whether the layer exists."""
+        if node == -1:
+            return TensorRef(layer) if layer in self.counts else None
+        return self._ref(layer, node, tensor, self.inner)
+
+    def boundary(self, leaf: list[Any]) -> TensorRef:
+        """Make a reference from ``input_layers`` or ``output_layers``."""
+        if type(leaf[2]) is not int or leaf[2] < 0:
+            raise ReadError(f"expected [layer, call, tensor], got {leaf!r:.60}")
+        return self._ref(leaf[0], leaf[1], leaf[2], self.outer)
+
+    def _ref(self, layer: str, node: int, tensor: int, first: Mapping[str, int]) -> TensorRef:
+        if layer not in self.counts:
+            raise ReadError(f"refers to the layer {layer!r}, which is not in the model")
+        call = node - first.get(layer, 0)
+        if not 0 <= call < self.counts[layer]:
+            raise ReadError(f"refers to call {node} of {layer!r}, which is called {self.counts[layer]} times")
+        return TensorRef(layer, call, tensor)
+
+
+def _numbering(records: list[LayerRecord], entries: list[Entry], config: Mapping[str, Any], era: Era) -> _Numbering:
+    counts: dict[str, int] = {}
+    for record, entry in zip(records, entries, strict=True):
+        if record.name in counts:
+            raise ReadError("two layers of one model have this name", place=record.name)
+        counts[record.name] = len(entry.nodes or ()) or int(record.class_name == INPUT)
+    numbering = _Numbering(counts)
+    models = {record.name: record for record in records if record.model is not None or "layers" in record.config}
+    if not models:
+        return numbering
+    inner, outer = _used(records, entries, config)
+    for name, record in models.items():
+        numbering.inner[name] = _first(counts[name], inner.get(name, set()), _inner_default(record, era))
+        numbering.outer[name] = _first(counts[name], outer.get(name, set()), _outer_default(record, era))
+    return numbering
+
+
+def _used(
+    records: list[LayerRecord], entries: list[Entry], config: Mapping[str, Any]
+) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
+    """Collect the numbers by which calls of each layer are referred to, inside the graph and at its ends."""
+    known = {record.name for record in records}
+    inner: dict[str, set[int]] = {}
+    outer: dict[str, set[int]] = {}
+
+    def note(name: str, node: int, tensor: int) -> Argument:
+        if node == -1:
+            return name if name in known else None
+        inner.setdefault(name, set()).add(node)
+        return None
+
+    for record, entry in zip(records, entries, strict=True):
+        _calls(record, entry, note)
+    for key in ("input_layers", "output_layers"):
+        for leaf in _flat(config[key]):
+            outer.setdefault(leaf[0], set()).add(leaf[1])
+    return inner, outer
+
+
+def _first(count: int, used: set[int], default: int) -> int:
+    """Return the number of the first of ``count`` stored calls."""
+    if count in used:
+        return 1
+    return 0 if 0 in used else default
+
+
+def _inner_default(record: LayerRecord, era: Era) -> int:
+    """Guess from the class when only calls in the middle are referred to.
+
+    ``_should_skip_first_node`` in ``tf_keras/src/engine/functional.py``: a Sequential without an input starts with no
+    call of its own.
+    """
+    if era is Era.KERAS3:
+        return 0
+    first = record.config.get("layers")
+    deferred = record.class_name == "Sequential" and isinstance(first, list) and not _has_input(first[:1])
+    return 0 if deferred else 1
+
+
+def _has_input(layers: list[Any]) -> bool:
+    """Whether a Sequential's stored layers begin with an input, or with a layer that knows its shape."""
+    return any(
+        isinstance(layer, dict)
+        and (
+            layer.get("class_name") == INPUT
+            or (isinstance(layer.get("config"), dict) and "batch_input_shape" in layer["config"])
+        )
+        for layer in layers
+    )
+
+
+def _outer_default(record: LayerRecord, era: Era) -> int:
+    if era is Era.KERAS3:
+        return 0 if record.class_name == "Sequential" else 1
+    return _inner_default(record, era)

@@ -1,0 +1,305 @@
+"""HDF5 from a file nobody vouches for: plain groups, plain attributes, plain arrays, and nothing else.
+
+An HDF5 file can point at other files (external and soft links, external storage, virtual datasets), name filter
+plugins, and declare arrays far larger than itself. Keras writes none of that, so all of it is refused by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from gateprobe.errors import GateprobeError, ReadError, UnsafeFile
+from gateprobe.graph import WeightArray, freeze
+
+if TYPE_CHECKING:
+    import h5py
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+DEFAULT_MAX_BYTES = 4 << 30
+MAX_ATTRIBUTE_BYTES = 256 << 20
+MAX_CHUNKED_ATTRIBUTES = 10_000
+MAX_EXPANSION = 1100
+"""Bytes that one stored byte may stand for: gzip of zeros reaches 1030; Keras itself allows 1000."""
+MAX_DIMENSIONS = 16
+
+_FAULTS = (OSError, LookupError, ValueError, RuntimeError, TypeError, ArithmeticError, MemoryError, AttributeError)
+"""What h5py raises on damaged files, by experience and by its sources."""
+_FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
+
+
+def library() -> Any:
+    """Return h5py, imported only when a file is read: `import gateprobe` must stay cheap."""
+    import h5py  # noqa: PLC0415 -- see above
+
+    return h5py
+
+
+def is_array(value: Any) -> bool:
+    """Tell whether an HDF5 object is an array."""
+    return isinstance(value, library().Dataset)
+
+
+def is_group(value: Any) -> bool:
+    """Tell whether an HDF5 object is a group."""
+    return isinstance(value, library().Group)
+
+
+@dataclass(slots=True)
+class Budget:
+    """How many bytes of arrays may still be read."""
+
+    limit: int
+    used: int = field(default=0)
+
+    def spend(self, size: int, place: str) -> None:
+        """Take ``size`` bytes out of the budget before they are allocated."""
+        self.used += size
+        if self.used > self.limit:
+            raise UnsafeFile(
+                f"the arrays up to this one need {self.used:,} bytes; the limit is {self.limit:,}",
+                place=place,
+                remedy="if the file is trustworthy, read it with a higher max_bytes",
+            )
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn whatever h5py raises on a damaged file into one line."""
+    try:
+        yield
+    except GateprobeError:
+        raise
+    except _FAULTS as error:
+        first = (str(error).splitlines() or [""])[0][:200]
+        raise ReadError(f"{what} is damaged or truncated: {first}") from None
+
+
+@contextmanager
+def opened(stream: BinaryIO, what: str = "the HDF5 file") -> Iterator[h5py.File]:
+    """Open HDF5 for reading, from bytes and never by name, so that no other file is in reach of a relative path."""
+    with translated(what), library().File(stream, "r") as file:
+        yield file
+
+
+def find_magic(stream: BinaryIO, size: int) -> bool:
+    """Tell whether HDF5 starts at 0 or behind a user block, which ends at 512, 1024, 2048, ... bytes."""
+    offset = 0
+    while offset + len(MAGIC) <= size and offset <= 1 << 30:
+        stream.seek(offset)
+        if stream.read(len(MAGIC)) == MAGIC:
+            return True
+        offset = offset * 2 or 512
+    return False
+
+
+def child_names(group: h5py.Group) -> list[str]:
+    """Return the names of the links in a group, in the file's order."""
+    names = list(group)
+    for name in names:
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError:
+            raise ReadError("a name is not UTF-8 text", place=f"{group.name}/{name!a}") from None
+    return names
+
+
+def member(parent: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | None:
+    """Follow a path of plain links, or return ``None`` when it leads nowhere.
+
+    Raises:
+        UnsafeFile: A link on the way is soft or external, or the path leaves ``parent``.
+    """
+    h5py = library()
+    current: Any = parent
+    for part in path.split("/"):
+        if part in ("", ".", ".."):
+            raise UnsafeFile(f"the name {path!r} leads out of its group", place=parent.name)
+        if not isinstance(current, h5py.Group):
+            return None
+        kind = current.get(part, getlink=True, getclass=True)
+        if kind is None:
+            return None
+        if kind is not h5py.HardLink:
+            raise UnsafeFile(f"is a {_words(kind)}, which Keras never writes", place=f"{current.name}/{part}")
+        current = current[part]
+        if isinstance(current, h5py.Datatype):
+            raise UnsafeFile("is a committed datatype, which Keras never writes", place=f"{current.name}")
+    return current
+
+
+def _words(kind: type) -> str:
+    return {"SoftLink": "soft link", "ExternalLink": "link to another file"}.get(kind.__name__, kind.__name__)
+
+
+def group(parent: h5py.Group, path: str) -> h5py.Group | None:
+    """Return the group at a path, ``None`` when there is none; a dataset there is a fault."""
+    found = member(parent, path)
+    if is_array(found):
+        raise ReadError("is an array where a group belongs", place=found.name)
+    return found
+
+
+def text_attribute(owner: h5py.Group, name: str) -> str | None:
+    """Return a text attribute, stored as ``bytes`` or ``str``; ``None`` when it is missing."""
+    h5py = library()
+    if name not in owner.attrs:
+        return None
+    place = f"attribute {name}"
+    _check_text(owner, name, place)
+    value = owner.attrs[name]
+    if isinstance(value, h5py.Empty):
+        return ""
+    if isinstance(value, np.ndarray):
+        if value.size != 1:
+            raise ReadError(f"holds {value.size} texts where one belongs", place=place)
+        value = value.reshape(-1)[0]
+    return _text(value, place)
+
+
+def name_list(owner: h5py.Group, name: str) -> list[str] | None:
+    """Return a list of names, which Keras splits into ``name0``, ``name1``, ... when it exceeds 64 KB.
+
+    Source: ``save_attributes_to_hdf5_group`` in ``keras/engine/saving.py`` 2.2.4 and
+    ``keras/src/legacy/saving/legacy_h5_format.py`` 3.15.1.
+    """
+    if name in owner.attrs:
+        return _names(owner, name)
+    if f"{name}0" not in owner.attrs:
+        return None
+    names: list[str] = []
+    for number in range(MAX_CHUNKED_ATTRIBUTES):
+        if f"{name}{number}" not in owner.attrs:
+            return names
+        names.extend(_names(owner, f"{name}{number}"))
+    raise UnsafeFile(f"the list is split into more than {MAX_CHUNKED_ATTRIBUTES} parts", place=f"attribute {name}")
+
+
+def _names(owner: h5py.Group, name: str) -> list[str]:
+    place = f"{owner.name}: attribute {name}"
+    attribute = _attribute(owner, name)
+    if math.prod(attribute.shape) == 0:  # an empty list is stored as an empty array of floats
+        return []
+    _check_text(owner, name, place)
+    value = np.atleast_1d(owner.attrs[name])
+    if value.ndim != 1:
+        raise ReadError("is not a list of names", place=place)
+    return [_text(item, place) for item in value]
+
+
+def _attribute(owner: h5py.Group, name: str) -> Any:
+    return library().h5a.open(owner.id, name.encode("utf-8"))
+
+
+def _check_text(owner: h5py.Group, name: str, place: str) -> None:
+    """Refuse an attribute that is not text, or too much of it, before reading it."""
+    h5py = library()
+    attribute = _attribute(owner, name)
+    kind = attribute.get_type()
+    if kind.committed():
+        raise UnsafeFile("has a committed datatype, which Keras never writes", place=place)
+    if kind.get_class() != h5py.h5t.STRING:
+        raise ReadError("is not text", place=place)
+    count = math.prod(attribute.shape)
+    if count and attribute.get_storage_size() > MAX_ATTRIBUTE_BYTES:
+        raise UnsafeFile(f"{attribute.get_storage_size():,} bytes of text", place=place)
+    if kind.is_variable_str() and count > 1:
+        # every element may point at one and the same long text, and would be read again for each
+        possible = count * owner.file.id.get_filesize()
+        if possible > DEFAULT_MAX_BYTES * 4:
+            raise UnsafeFile(f"{count:,} texts of unknown length", place=place)
+
+
+def _text(value: Any, place: str) -> str:
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ReadError(f"is not UTF-8 text: {error.reason} at byte {error.start}", place=place) from None
+    if not isinstance(value, str):
+        raise ReadError(f"is not text but {type(value).__name__}", place=place)
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ReadError("is not UTF-8 text", place=place) from None
+    return value
+
+
+def array(dataset: h5py.Dataset, budget: Budget) -> WeightArray:
+    """Read one array of weights, read-only and in native byte order.
+
+    Args:
+        dataset: Floats of any size and byte order; bfloat16 as Keras stores it; a single integer (counters).
+        budget: What may still be read.
+
+    Raises:
+        UnsafeFile: The array lives outside the file, needs a plugin or is larger than what is stored.
+        ReadError: It does not hold floats.
+    """
+    place = dataset.name
+    _check_storage(dataset, place)
+    half = _bfloat16(dataset)
+    dtype = np.dtype(np.uint16) if half else _dtype(dataset, place)
+    size = math.prod(dataset.shape) * dtype.itemsize
+    _check_size(dataset, size, place)
+    budget.spend(size * 2 if half else size, place)
+    value = np.empty(dataset.shape, dtype)
+    if half and dataset.dtype.kind == "V":
+        value = np.frombuffer(dataset[()].tobytes(), np.uint16).reshape(dataset.shape)
+    elif size:
+        dataset.read_direct(value)
+    if half:
+        value = (value.astype(np.uint32) << 16).view(np.float32)
+    return WeightArray(place.lstrip("/"), freeze(value))
+
+
+def _check_storage(dataset: h5py.Dataset, place: str) -> None:
+    """Refuse arrays whose bytes are not plainly in this file."""
+    plist = dataset.id.get_create_plist()
+    if plist.get_external_count():
+        raise UnsafeFile("keeps its numbers in another file (external storage)", place=place)
+    if dataset.is_virtual:
+        raise UnsafeFile("is a virtual dataset, assembled from other files", place=place)
+    for number in range(plist.get_nfilters()):
+        code = plist.get_filter(number)[0]
+        if code not in _FILTERS:
+            raise UnsafeFile(f"needs the HDF5 filter {code}, which would load a plugin", place=place)
+    if dataset.id.get_type().committed():
+        raise UnsafeFile("has a committed datatype, which Keras never writes", place=place)
+    if dataset.shape is None:
+        raise ReadError("has no shape", place=place)
+    if len(dataset.shape) > MAX_DIMENSIONS:
+        raise ReadError(f"has {len(dataset.shape)} dimensions", place=place)
+
+
+def _bfloat16(dataset: h5py.Dataset) -> bool:
+    """Tell whether Keras 3 marked two-byte values as bfloat16 (``H5IOStore.__setitem__``, saving_lib.py 3.15.1)."""
+    if dataset.dtype.itemsize != 2 or dataset.dtype.kind not in "uV":
+        return False
+    return "dtype" in dataset.attrs and text_attribute(dataset, "dtype") == "bfloat16"
+
+
+def _dtype(dataset: h5py.Dataset, place: str) -> np.dtype[Any]:
+    """Return the native dtype to read into, or refuse what is no number."""
+    dtype: np.dtype[Any] = dataset.dtype
+    if dtype.kind == "f" and dtype.itemsize in (2, 4, 8):
+        return dtype.newbyteorder("=")
+    if dtype.kind in "iu" and dataset.shape == ():  # counters, such as that of a Normalization layer
+        return dtype.newbyteorder("=")
+    kind = {"i": "integers", "u": "integers", "c": "complex numbers", "S": "texts", "O": "objects or references"}
+    raise ReadError(f"holds {kind.get(dtype.kind, str(dtype))} ({dtype}) where weights belong", place=place)
+
+
+def _check_size(dataset: h5py.Dataset, size: int, place: str) -> None:
+    """Refuse arrays that declare much more than they store."""
+    stored = dataset.id.get_storage_size()
+    packed = dataset.id.get_create_plist().get_nfilters() > 0
+    if size and (stored == 0 or (size > stored and not packed)):
+        raise UnsafeFile(f"declares {size:,} bytes and stores {stored:,}", place=place)
+    if size > MAX_EXPANSION * max(stored, 1):
+        raise UnsafeFile(f"would unpack {stored:,} stored bytes into {size:,}", place=place)

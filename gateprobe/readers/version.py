@@ -1,0 +1,94 @@
+"""Which Keras wrote a file, and how we know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gateprobe.errors import ReadError
+from gateprobe.graph import Era, WeightGroup, WeightScheme, WeightStore
+
+_ERAS = {1: Era.KERAS1, 2: Era.KERAS2, 3: Era.KERAS3}
+_KNOWN = "gateprobe knows the files of Keras 1, 2 and 3"
+
+
+def era_of_version(version: str, place: str) -> Era:
+    """Return the era of a version number such as ``2.2.4-tf``.
+
+    Raises:
+        ReadError: It is no version number, or of a Keras that gateprobe does not know.
+    """
+    match = re.match(r"(\d{1,4})\.\d", version)
+    era = _ERAS.get(int(match[1])) if match else None
+    if era is None:
+        raise ReadError(f"the file says it is from Keras {version[:40]!r}", place=place, remedy=_KNOWN)
+    return era
+
+
+def era_of_config(config: Any) -> tuple[Era, str] | None:
+    """Infer the era from an architecture that names no version; ``None`` if nothing tells."""
+    marks = {
+        Era.KERAS3: "calls are stored as args and kwargs, inputs as batch_shape, dtypes as DTypePolicy (Keras 3)",
+        Era.KERAS1: "configurations use words of Keras 1 (output_dim, inner_activation, nb_filter, ...)",
+        Era.KERAS2: "configurations use words of Keras 2 (units, recurrent_activation, batch_input_shape, ...)",
+    }
+    found = {era for entry in _objects(config) for era in _marks(entry)}
+    for era, sentence in marks.items():
+        if era in found:
+            return era, sentence
+    return None
+
+
+def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield every mapping inside a JSON value."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            yield item
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+
+
+def _marks(entry: Mapping[str, Any]) -> Iterator[Era]:
+    if "args" in entry and "kwargs" in entry and len(entry) == 2:
+        yield Era.KERAS3
+    if entry.get("class_name") in ("DTypePolicy", "__keras_tensor__") or "batch_shape" in entry:
+        yield Era.KERAS3
+    if "inner_activation" in entry or "nb_filter" in entry or "consume_less" in entry or "border_mode" in entry:
+        yield Era.KERAS1
+    if "output_dim" in entry and "init" in entry:
+        yield Era.KERAS1
+    if "recurrent_activation" in entry or "kernel_initializer" in entry or "batch_input_shape" in entry:
+        yield Era.KERAS2
+
+
+def era_of_weights(store: WeightStore) -> tuple[Era, str] | None:
+    """Infer the era from the names and numbers of arrays alone; ``None`` if nothing tells."""
+    if store.scheme is WeightScheme.OBJECT_PATHS:
+        return _era_of_tree(store.root)
+    groups = list(store.root.children.values())
+    names = [array.name for group in groups for array in group.arrays]
+    if any(re.search(r"_(W|U|b)_[ifcozrh](:0)?$", name) for name in names):
+        return Era.KERAS1, "a recurrent layer stores W, U and b for each gate (Keras 1)"
+    if any(re.search(r"_(W|U|b)(:0)?$", name) for name in names):
+        return Era.KERAS1, "weights are called W, U and b (Keras 1)"
+    if any(len(group.arrays) == 12 and {array.value.ndim for array in group.arrays} == {1, 2} for group in groups):
+        return Era.KERAS1, "a layer stores twelve arrays, three for each gate of an LSTM (Keras 1)"
+    if any(name.endswith(":0") for name in names):
+        return Era.KERAS2, "names of weights end in ':0' (TensorFlow variables, Keras 2)"
+    if any(re.search(r"/(kernel|recurrent_kernel|bias|gamma|embeddings)$", name) for name in names):
+        return Era.KERAS3, "weights are called kernel and bias without ':0' (Keras 3)"
+    return None
+
+
+def _era_of_tree(root: WeightGroup) -> tuple[Era, str]:
+    stack = [root]
+    while stack:
+        group = stack.pop()
+        if group.name is not None:
+            return Era.KERAS3, "objects carry their names (Keras 3.7 or later)"
+        stack.extend(group.children.values())
+    return Era.KERAS3, "a tree of objects without names (taken for Keras 3.0 to 3.6; Keras 2.12 to 2.15 looks the same)"
