@@ -1,1 +1,36 @@
-"""See inside a Keras LSTM: every gate, at every timestep, from the saved file alone."""
+"""See inside a Keras LSTM: every gate, at every timestep, from the saved file alone.
+
+import gateprobe
+
+model = gateprobe.read("model.keras")               # inert: runs nothing in the file
+trace = model.trace(x)                              # or {"encoder_input": a, "decoder_input": b}
+trace["bidirectional"].backward.forget_gate         # (samples, timesteps, units)
+trace.save("trace.npz")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateprobe.errors import GateprobeError
+    from gateprobe.model import Model, read
+    from gateprobe.selection import Selection
+    from gateprobe.trace import Trace
+
+__all__ = ["GateprobeError", "Model", "Selection", "Trace", "read"]
+
+_HOME = {"GateprobeError": "errors", "Model": "model", "Selection": "selection", "Trace": "trace", "read": "model"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names on first use, so that the command line starts fast."""
+    if name in _HOME:
+        return getattr(importlib.import_module(f"gateprobe.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'gateprobe' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)
