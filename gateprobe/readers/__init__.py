@@ -82,7 +82,7 @@ def _folder_advice(path: Path) -> str:
 def _architecture(path: Path) -> Architecture:
     with ExitStack() as stack:
         try:
-            stream, size = _open(path, stack)
+            stream, _ = _open(path, stack)
             return Architecture.parse(stream.read(), str(path), _sha256(stream))
         except GateprobeError as error:
             raise _located(error, path) from None

@@ -141,8 +141,8 @@ def _numbering(records: list[LayerRecord], entries: list[Entry], config: Mapping
         return numbering
     inner, outer = _used(records, entries, config)
     for name, record in models.items():
-        numbering.inner[name] = _first(counts[name], inner.get(name, set()), _inner_default(record, era))
-        numbering.outer[name] = _first(counts[name], outer.get(name, set()), _outer_default(record, era))
+        first = _first(record, counts[name], inner.get(name, set()), outer.get(name, set()), era)
+        numbering.inner[name], numbering.outer[name] = first
     return numbering
 
 
@@ -168,39 +168,15 @@ def _used(
     return inner, outer
 
 
-def _first(count: int, used: set[int], default: int) -> int:
-    """Return the number of the first of ``count`` stored calls."""
-    if count in used:
-        return 1
-    return 0 if 0 in used else default
+def _first(record: LayerRecord, count: int, inner: set[int], outer: set[int], era: Era) -> tuple[int, int]:
+    """Return the number of a model's first stored call, inside the graph and at its ends.
 
-
-def _inner_default(record: LayerRecord, era: Era) -> int:
-    """Guess from the class when only calls in the middle are referred to.
-
-    ``_should_skip_first_node`` in ``tf_keras/src/engine/functional.py``: a Sequential without an input starts with no
-    call of its own.
+    The last of ``count`` stored calls is always referred to, or it would not have been stored; so the number ``count``
+    occurs exactly when counting starts at 1. Keras 3 writes the numbers at the ends by other code, which adds 1 for
+    functional models and not for a Sequential.
     """
-    if era is Era.KERAS3:
-        return 0
-    first = record.config.get("layers")
-    deferred = record.class_name == "Sequential" and isinstance(first, list) and not _has_input(first[:1])
-    return 0 if deferred else 1
-
-
-def _has_input(layers: list[Any]) -> bool:
-    """Whether a Sequential's stored layers begin with an input, or with a layer that knows its shape."""
-    return any(
-        isinstance(layer, dict)
-        and (
-            layer.get("class_name") == INPUT
-            or (isinstance(layer.get("config"), dict) and "batch_input_shape" in layer["config"])
-        )
-        for layer in layers
-    )
-
-
-def _outer_default(record: LayerRecord, era: Era) -> int:
-    if era is Era.KERAS3:
-        return 0 if record.class_name == "Sequential" else 1
-    return _inner_default(record, era)
+    if era is not Era.KERAS3:
+        first = int(count in inner | outer)
+        return first, first
+    at_ends = 0 if record.class_name == "Sequential" and count not in outer else 1
+    return int(count in inner), at_ends

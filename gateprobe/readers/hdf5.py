@@ -7,10 +7,11 @@ plugins, and declare arrays far larger than itself. Keras writes none of that, s
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard
 
 import numpy as np
 
@@ -28,7 +29,7 @@ MAX_EXPANSION = 1100
 """Bytes that one stored byte may stand for: gzip of zeros reaches 1030; Keras itself allows 1000."""
 MAX_DIMENSIONS = 16
 
-_FAULTS = (OSError, LookupError, ValueError, RuntimeError, TypeError, ArithmeticError, MemoryError, AttributeError)
+_FAULTS = (OSError, LookupError, ValueError, RuntimeError, TypeError, ArithmeticError, AttributeError)
 """What h5py raises on damaged files, by experience and by its sources."""
 _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 
@@ -40,12 +41,12 @@ def library() -> Any:
     return h5py
 
 
-def is_array(value: Any) -> bool:
+def is_array(value: Any) -> TypeGuard[h5py.Dataset]:
     """Tell whether an HDF5 object is an array."""
     return isinstance(value, library().Dataset)
 
 
-def is_group(value: Any) -> bool:
+def is_group(value: Any) -> TypeGuard[h5py.Group]:
     """Tell whether an HDF5 object is a group."""
     return isinstance(value, library().Group)
 
@@ -75,9 +76,12 @@ def translated(what: str) -> Iterator[None]:
         yield
     except GateprobeError:
         raise
+    except MemoryError:
+        raise ReadError(f"{what} needs more memory than there is") from None
     except _FAULTS as error:
         first = (str(error).splitlines() or [""])[0][:200]
-        raise ReadError(f"{what} is damaged or truncated: {first}") from None
+        cause = re.search(r"\((.*)\)", first)  # h5py: "Unable to synchronously open file (the actual cause)"
+        raise ReadError(f"{what} is damaged or truncated: {cause[1] if cause else first}") from None
 
 
 @contextmanager

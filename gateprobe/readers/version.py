@@ -85,10 +85,17 @@ def era_of_weights(store: WeightStore) -> tuple[Era, str] | None:
 
 
 def _era_of_tree(root: WeightGroup) -> tuple[Era, str]:
+    groups = list(_groups(root))
+    if any(group.name is not None for group in groups):
+        return Era.KERAS3, "objects carry their names (Keras 3.7 or later)"
+    if any("_layer_checkpoint_dependencies" in array.name for group in groups for array in group.arrays):
+        return Era.KERAS2, "layers are called _layer_checkpoint_dependencies (Keras 2.12 and 2.13)"
+    return Era.KERAS3, "a tree of objects without names (taken for Keras 3.0 to 3.6; Keras 2.14 and 2.15 look the same)"
+
+
+def _groups(root: WeightGroup) -> Iterator[WeightGroup]:
     stack = [root]
     while stack:
         group = stack.pop()
-        if group.name is not None:
-            return Era.KERAS3, "objects carry their names (Keras 3.7 or later)"
+        yield group
         stack.extend(group.children.values())
-    return Era.KERAS3, "a tree of objects without names (taken for Keras 3.0 to 3.6; Keras 2.12 to 2.15 looks the same)"

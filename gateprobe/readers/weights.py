@@ -24,6 +24,7 @@ MAX_OBJECTS = 1_000_000
 
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies", "_self_tracked_trackables", "_layers", "_operations")
 """What versions called the list of a model's layers."""
+_DOUBLED = "_layer_checkpoint_dependencies"
 _NO_WEIGHTS = frozenset({"seed_generator", "_random_generator"})
 """States of random generators: integers that mean nothing at inference."""
 _TRAINING = frozenset(
@@ -103,7 +104,7 @@ def _gather(file: h5py.Group, root: _Object, budget: Budget) -> None:
             if name == "vars":
                 _gather_arrays(child, target, budget)
             else:
-                stack.append((child, _descend(target, name), depth + 1))
+                stack.append((child, _descend(target, name), depth + 1 + name.count("\\")))
 
 
 def _identity(group: h5py.Group) -> Any:
@@ -162,10 +163,29 @@ def _unified(target: _Object, place: str) -> dict[str, _Object]:
         return target.children
     merged: dict[str, _Object] = {}
     for name in present:
-        for key, child in target.children[name].children.items():
+        children = target.children[name].children
+        for key, child in (_recounted(children) if name == _DOUBLED else children).items():
             if key in merged and not (merged[key].empty or child.empty):
                 raise ReadError(f"{' and '.join(present)} both hold {key}", place=place or "/")
             if key not in merged or merged[key].empty:
                 merged[key] = child
     others = {name: child for name, child in target.children.items() if name not in _CONTAINERS}
     return {"layers": _Object(children=merged), **others}
+
+
+def _recounted(children: dict[str, _Object]) -> dict[str, _Object]:
+    """Number the objects of each class without gaps: ``dense``, ``dense_2``, ``dense_4`` → ``dense_1``, ``dense_2``.
+
+    ``_layer_checkpoint_dependencies`` of Keras 2.12 and 2.13 lists each layer that has weights twice (as ``layer-3``
+    and as ``layer_with_weights-1``), and ``_save_container_state`` counted both.
+    """
+    classes: dict[str, list[tuple[int, str]]] = {}
+    for name in children:
+        stem, _, number = name.rpartition("_")
+        counted = bool(stem) and number.isascii() and number.isdigit()
+        classes.setdefault(stem if counted else name, []).append((int(number[:9]) if counted else 0, name))
+    return {
+        f"{stem}_{count}" if count else stem: children[name]
+        for stem, members in classes.items()
+        for count, (_, name) in enumerate(sorted(members))
+    }
