@@ -159,7 +159,7 @@ class Model:
     ) -> Iterator[tuple[Array, ...]]:
         """Compute the model's outputs batch by batch, each ``(samples, ...)``."""
         samples = self._samples(x)
-        plan = self.plan(Selection(layers=("",)) if False else None, outputs=True, feeds=samples.feeds, dtype=dtype)
+        plan = self.plan(outputs=True, feeds=samples.feeds, dtype=dtype)
         for result in self._run(plan, samples, None, batch_size=batch_size, progress=progress):
             yield tuple(output for output in result.outputs if output is not None)
 

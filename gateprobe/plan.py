@@ -38,6 +38,8 @@ class Plan:
     """The inputs that are needed, among the model's inputs in their order."""
     batch_size: int | None
     """The number of samples that a stateful model was built for."""
+    notes: tuple[str, ...] = ()
+    """What a user must know to trust the numbers; belongs on stderr and into the metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision
         )
         raise UnsupportedModel(binder.refusals, file=graph.file, remedy=remedy)
     assert bound is not None
-    return Plan(bound, model.inputs, _stateful_batch(model))
+    return Plan(bound, model.inputs, _stateful_batch(model), tuple(binder.notes))
 
 
 def model_of(graph: ModelGraph) -> ModelRecord:
@@ -105,6 +107,7 @@ class _Binder:
         self._wanted = wanted
         self._precision = precision
         self.refusals: list[Refusal] = []
+        self.notes: list[str] = []
 
     def model(
         self, model: ModelRecord, weights: Callable[[LayerRecord], Weights], path: str, outputs: frozenset[int]
@@ -157,8 +160,14 @@ class _Binder:
         if kind is None:
             raise Unsupported(_why_unknown(record))
         settings = Settings(record.config, self._semantics)
+        if settings.bare and kind.recurrent:
+            self.notes.append(
+                f"{path} ({record.class_name}): the file holds none of its settings (a fault of Keras 2.0.9); "
+                f"assumed tanh and {self._semantics.recurrent_activation}, Keras's defaults"
+            )
         precision = self._precision or precision_of(record)
-        own = weights.own(slots_of(record, self._semantics))
+        slots = slots_of(record, self._semantics)
+        own = weights.own(slots)
         parts: dict[str, Layer] = {}
         for name, part in parts_of(record).items():
             every = frozenset(range(len(part.model.outputs))) if part.model is not None else frozenset[int]()
@@ -166,7 +175,10 @@ class _Binder:
             if bound is None:
                 return None
             parts[name] = bound
-        cast = {role: precision.cast(array) for role, array in own.items()}
+        cast = {
+            slot.role: precision.cast(own[slot.role]) if slot.autocast else own[slot.role].astype(precision.dtype)
+            for slot in slots
+        }
         return kind.bind(Binding(record, settings, cast, parts, self._semantics, precision))
 
     def _order(self, records: Mapping[str, LayerRecord], targets: list[Node], path: str) -> list[Node]:

@@ -38,12 +38,18 @@ class Semantics:
     """At a masked timestep, when the layer does not zero its outputs there."""
     bidirectional_zeroes_masked: bool
     """Whether a Bidirectional forces ``zero_output_for_mask`` on layers that return sequences (tf.keras, Keras 3)."""
+    conv_recurrent_activation: str = "sigmoid"
+    """Gate activation of a ConvLSTM whose configuration names none."""
+    conv_lstm_zeroes_masked: bool = True
+    """Whether a ConvLSTM heeds ``zero_output_for_mask`` (only that of Keras 3 does)."""
     stacked_states_reversed: bool = False
     """Whether ``StackedRNNCells`` lists the states of its last cell first (Keras 2.0 and 2.1)."""
     gru_reset_after: bool = False
     """For a GRU whose configuration lacks the key: Keras 2.0 and 2.1 knew only the reset before the product."""
     merge_keeps_any_mask: bool = False
     """Whether Add, Concatenate, ... keep a timestep that any input keeps (Keras 3.4 on), or only where all keep it."""
+    softmax_sees_mask: bool = False
+    """Whether a Softmax layer leaves out what is masked (tf.keras from 2.4 on, Keras 3), or only passes the mask on."""
     softmax_zeroes_masked: bool = False
     """Whether a Softmax layer gives zeros where everything is masked (Keras 3.10 on)."""
     identity_keeps_mask: bool = False
@@ -88,6 +94,7 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
     era = origin.era if override == "auto" else eras[override]
     minor = _standalone_keras_2_minor(origin) if era is origin.era is Era.KERAS2 else None
     standalone_before_2_3 = era is Era.KERAS1 or (minor is not None and minor < 3)
+    standalone = era is Era.KERAS1 or minor is not None
     keras_3_minor = -1 if era is not Era.KERAS3 else _keras_3_minor(origin)
     return Semantics(
         era=era,
@@ -95,8 +102,11 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         recurrent_activation="hard_sigmoid" if standalone_before_2_3 else "sigmoid",
         masked_output=MaskedOutput.CARRIED_STATE if standalone_before_2_3 else MaskedOutput.PREVIOUS_OUTPUT,
         bidirectional_zeroes_masked=era is not Era.KERAS1 and minor is None,
+        conv_recurrent_activation="sigmoid" if era is Era.KERAS3 else "hard_sigmoid",
+        conv_lstm_zeroes_masked=era is Era.KERAS3,
         stacked_states_reversed=minor is not None and minor < 2,
         merge_keeps_any_mask=keras_3_minor >= 4,
+        softmax_sees_mask=not standalone and "-tf" not in (origin.keras_version or ""),
         softmax_zeroes_masked=keras_3_minor >= 10,
         identity_keeps_mask=era is Era.KERAS3,
         dot_norm_floor=1e-7 if era is Era.KERAS3 else 1e-6,

@@ -39,8 +39,6 @@ class Bidirectional:
     forward: Sequence
     backward: Sequence
     merge_mode: str | None
-    feature_axis: int
-    """Axis along which ``concat`` joins, counted from the end."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Replay one call; initial states are split in halves, the first for the forward layer."""
@@ -66,7 +64,7 @@ class Bidirectional:
 
     def _merged(self, y: Array, y_back: Array) -> Array:
         if self.merge_mode == "concat":
-            return np.concatenate([y, y_back], self.feature_axis)
+            return np.concatenate([y, y_back], -1)
         if self.merge_mode == "mul":
             return y * y_back
         total = y + y_back
@@ -98,7 +96,7 @@ def _bind(binding: Binding) -> Bidirectional:
         raise Unsupported("both layers run in the same direction")
     if (forward.return_sequences, forward.return_state) != (backward.return_sequences, backward.return_state):
         raise Unsupported("the two layers return different things")
-    return Bidirectional(forward, backward, merge_mode, feature_axis=-1)
+    return Bidirectional(forward, backward, merge_mode)
 
 
 def _inner(binding: Binding, name: str) -> Any:

@@ -82,7 +82,7 @@ def replay_cell(self: Cell, call: Arguments, scope: Scope) -> tuple[Tensor, ...]
 def _gate_slots(
     record: LayerRecord, settings: Settings, gates: str, order: str, bias: tuple[int | None, ...]
 ) -> tuple[Slot, ...]:
-    units = settings.integer("units")
+    units = _units(settings)
     if record.gate_layout is GateLayout.PER_GATE:
         return tuple(
             slot
@@ -93,8 +93,14 @@ def _gate_slots(
                 Slot(f"b_{gate}", (units,)),
             )
         )
-    slots = (Slot("kernel", (None, len(gates) * units)), Slot("recurrent_kernel", (units, len(gates) * units)))
+    columns = None if units is None else len(gates) * units
+    slots = (Slot("kernel", (None, columns)), Slot("recurrent_kernel", (units, columns)))
     return (*slots, Slot("bias", bias)) if settings.flag("use_bias", True) else slots
+
+
+def _units(settings: Settings) -> int | None:
+    """Return the number of units, or ``None`` for a cell of Keras 2.0.9, which saved none of its configuration."""
+    return None if settings.bare else settings.integer("units")
 
 
 def _fused(binding: Binding, gates: str) -> tuple[Array, Array, Array | None]:
@@ -433,7 +439,7 @@ def _bind_lstm(binding: Binding) -> LSTMCell:
 def _gru_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     slots = _gate_slots(record, settings, "zrh", order="zrh", bias=(None,))
     reset_after = settings.flag("reset_after", False)
-    return tuple(Slot("bias", (None, None)) if slot.role == "bias" and reset_after else slot for slot in slots)
+    return tuple(Slot("bias", None) if slot.role == "bias" and reset_after else slot for slot in slots)
 
 
 @replays("GRUCell", slots=_gru_slots, recurrent=True)
@@ -463,7 +469,7 @@ def _bind_gru(binding: Binding) -> GRUCell:
 
 
 def _simple_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
-    units = settings.integer("units")
+    units = _units(settings)
     slots = (Slot("kernel", (None, units)), Slot("recurrent_kernel", (units, units)))
     return (*slots, Slot("bias", (units,))) if settings.flag("use_bias", True) else slots
 

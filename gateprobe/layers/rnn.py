@@ -36,6 +36,8 @@ class Recurrent:
     time_major: bool
     masked_output: MaskedOutput
     zero_output_for_mask: bool
+    zeroes_masked: bool
+    """Whether the layer heeds ``zero_output_for_mask`` (the ConvLSTM of tf.keras does not)."""
     reversed_states: bool
     """Whether the states of stacked cells are listed from the last cell to the first."""
     precision: Precision
@@ -134,7 +136,7 @@ class Recurrent:
         """Return what the layer emits when some timesteps are masked: ``(timesteps, samples, ...)``."""
         output = hidden[-1]
         kept = mask.reshape(*mask.shape, *[1] * (output.ndim - 2))
-        if self.zero_output_for_mask:
+        if self.zero_output_for_mask and self.zeroes_masked:
             return np.where(kept, output, np.zeros((), output.dtype))
         if self.masked_output is MaskedOutput.CARRIED_STATE:
             # K.rnn takes states[0], which in a stack is the output only when the states are listed last cell first
@@ -174,7 +176,8 @@ def _loop(
 _RNN_SWITCHES = ("return_sequences", "return_state", "go_backwards", "stateful", "time_major", "zero_output_for_mask")
 
 
-def _bind_recurrent(binding: Binding) -> Recurrent:
+def bind_recurrent(binding: Binding) -> Recurrent:
+    """Bind what all recurrent layers share; the caller takes the keys of its cell and finishes the settings."""
     settings = binding.settings
     switches = {key: settings.flag(key, False) for key in _RNN_SWITCHES}
     unroll = settings.flag("unroll", False)
@@ -188,6 +191,7 @@ def _bind_recurrent(binding: Binding) -> Recurrent:
         stacked=isinstance(part, StackedCells),
         masked_output=MaskedOutput.PREVIOUS_OUTPUT if unroll else binding.semantics.masked_output,
         reversed_states=isinstance(part, StackedCells) and part.reversed_states,
+        zeroes_masked=True,
         precision=binding.precision,
         **switches,
     )
@@ -206,7 +210,7 @@ def _own_cell(cell_class: str) -> Parts:
 @replays("GRU", parts=_own_cell("GRUCell"), recurrent=True)
 @replays("SimpleRNN", parts=_own_cell("SimpleRNNCell"), recurrent=True)
 def _bind_layer(binding: Binding) -> Recurrent:
-    layer = _bind_recurrent(binding)
+    layer = bind_recurrent(binding)
     binding.settings.ignore(*CELL_KEYS)
     binding.settings.finish()
     return layer
@@ -227,7 +231,7 @@ def _cudnn_cell(record: LayerRecord) -> Mapping[str, LayerRecord]:
 
 @replays("CuDNNLSTM", "CuDNNGRU", parts=_cudnn_cell, recurrent=True)
 def _bind_cudnn(binding: Binding) -> Recurrent:
-    layer = _bind_recurrent(binding)
+    layer = bind_recurrent(binding)
     binding.settings.ignore(*CELL_KEYS)
     binding.settings.finish()
     return layer
@@ -242,7 +246,7 @@ def _given_cell(record: LayerRecord) -> Mapping[str, LayerRecord]:
 
 @replays("RNN", parts=_given_cell, recurrent=True)
 def _bind_rnn(binding: Binding) -> Recurrent:
-    layer = _bind_recurrent(binding)
+    layer = bind_recurrent(binding)
     binding.settings.finish()
     return layer
 

@@ -52,6 +52,11 @@ class Settings:
         """The meaning of the era's words."""
         return self._semantics
 
+    @property
+    def bare(self) -> bool:
+        """Whether nothing was saved but the name (cells of Keras 2.0.9 have no ``get_config``)."""
+        return self._config.keys() <= {"name", "trainable", "dtype"}
+
     def raw(self, key: str, default: Any = None) -> Any:
         """Return the value of ``key`` as it is."""
         self._taken.add(key)
