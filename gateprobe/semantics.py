@@ -11,6 +11,9 @@ from enum import Enum
 from gateprobe.errors import InputError
 from gateprobe.graph import Era, Origin
 
+_LATEST = 99
+"""Minor version of a file that does not say."""
+
 
 class MaskedOutput(Enum):
     """What a recurrent layer emits at a masked timestep."""
@@ -52,6 +55,10 @@ class Semantics:
     """Whether a Softmax layer leaves out what is masked (tf.keras from 2.4 on, Keras 3), or only passes the mask on."""
     softmax_zeroes_masked: bool = False
     """Whether a Softmax layer gives zeros where everything is masked (Keras 3.10 on)."""
+    attention_sees_masks: bool = False
+    """Whether MultiHeadAttention leaves out masked timesteps by itself (tf.keras from 2.10 on, Keras 3)."""
+    attention_fused: bool = False
+    """Whether a query that sees no key gets exactly the mean of all values (Keras 3.7 on, without dropout)."""
     identity_keeps_mask: bool = False
     """Whether Identity, Rescaling and Normalization pass a mask on (Keras 3)."""
     dot_norm_floor: float = 1e-6
@@ -95,7 +102,7 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
     minor = _standalone_keras_2_minor(origin) if era is origin.era is Era.KERAS2 else None
     standalone_before_2_3 = era is Era.KERAS1 or (minor is not None and minor < 3)
     standalone = era is Era.KERAS1 or minor is not None
-    keras_3_minor = -1 if era is not Era.KERAS3 else _keras_3_minor(origin)
+    keras_3_minor = -1 if era is not Era.KERAS3 else _minor(origin, "3")
     return Semantics(
         era=era,
         hard_sigmoid_slope=1 / 6 if era is Era.KERAS3 else 0.2,
@@ -108,6 +115,8 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         merge_keeps_any_mask=keras_3_minor >= 4,
         softmax_sees_mask=not standalone and "-tf" not in (origin.keras_version or ""),
         softmax_zeroes_masked=keras_3_minor >= 10,
+        attention_sees_masks=era is Era.KERAS3 or (era is Era.KERAS2 and _minor(origin, "2") >= 10),
+        attention_fused=keras_3_minor >= 7,
         identity_keeps_mask=era is Era.KERAS3,
         dot_norm_floor=1e-7 if era is Era.KERAS3 else 1e-6,
         unit_norm_floor=1e-12 if keras_3_minor >= 6 else 1e-6,
@@ -129,7 +138,7 @@ def _standalone_keras_2_minor(origin: Origin) -> int | None:
     return int(parts[1]) if int(parts[1]) <= 3 else None
 
 
-def _keras_3_minor(origin: Origin) -> int:
-    """Return the minor version of Keras 3 that wrote the file; the latest rules hold when the file does not say."""
+def _minor(origin: Origin, major: str) -> int:
+    """Return the minor version that wrote the file; the latest rules hold when the file does not say."""
     parts = (origin.keras_version or "").split(".")
-    return int(parts[1]) if len(parts) > 1 and parts[0] == "3" and parts[1].isdigit() else 99
+    return int(parts[1]) if len(parts) > 1 and parts[0] == major and parts[1].isdigit() else _LATEST

@@ -180,11 +180,10 @@ def _matched(slots: Sequence[Slot], arrays: Sequence[WeightArray]) -> dict[str, 
         raise Unsupported(f"expected {names}, the file holds {len(arrays)} arrays")
     for slot, array in zip(slots, arrays, strict=True):
         shape = array.value.shape
-        fits = len(shape) == len(slot.shape) and all(
-            want in (None, have) for want, have in zip(slot.shape, shape, strict=True)
-        )
+        wanted = (None,) * len(shape) if slot.shape is None else slot.shape
+        fits = len(shape) == len(wanted) and all(want in (None, have) for want, have in zip(wanted, shape, strict=True))
         if not fits or 0 in shape:
-            expected = "(" + ", ".join("any" if size is None else str(size) for size in slot.shape) + ")"
+            expected = "(" + ", ".join("any" if size is None else str(size) for size in wanted) + ")"
             raise Unsupported(f"{slot.role}: expected shape {expected}, {array.name} in the file has {shape}")
         if array.value.dtype.kind != "f":
             raise Unsupported(f"{slot.role}: expected floating point, {array.name} holds {array.value.dtype}")

@@ -21,8 +21,8 @@ class Slot:
 
     role: str
     """Keras's own name: ``kernel``, ``recurrent_kernel``, ``bias``, ``gamma``, ..."""
-    shape: tuple[int | None, ...]
-    """``None`` where only the file can tell."""
+    shape: tuple[int | None, ...] | None
+    """``None`` where only the file can tell; altogether ``None`` when that is so of the number of axes, too."""
     trainable: bool = True
     autocast: bool = True
     """Whether a half-precision policy rounds it; normalization layers keep theirs in float32."""

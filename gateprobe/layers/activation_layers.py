@@ -1,0 +1,205 @@
+"""Activation functions that are layers, some with weights of their own.
+
+Formulas: ``keras/src/layers/activations/*.py`` and ``keras/src/activations/activations.py`` 3.15.1,
+``tf_keras/src/layers/activation`` 2.21, ``keras/layers/advanced_activations.py`` 1.2.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Array, LayerRecord
+from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
+from gateprobe.layers.registry import Binding, Slot, replays
+from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.unary import Function, Unary, as_mask, axis_in, fitting
+
+
+def _elementwise(function: Function, binding: Binding) -> Layer:
+    binding.settings.finish()
+    return Unary(function, binding.precision)
+
+
+def relu(x: Array, slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Array:
+    """Return ``x`` between threshold and maximum, ``slope * (x - threshold)`` below the threshold."""
+    above = np.where(x > threshold, x, np.zeros((), x.dtype))
+    if max_value is not None:
+        above = np.minimum(above, max_value)
+    return above - slope * np.maximum(threshold - x, 0) if slope else above
+
+
+@replays("ReLU")
+def _bind_relu(binding: Binding) -> Layer:
+    settings = binding.settings
+    limit = None if settings.raw("max_value") is None else settings.number("max_value")
+    slope, threshold = settings.number("negative_slope", 0.0), settings.number("threshold", 0.0)
+    if (limit is not None and limit < 0) or slope < 0 or threshold < 0:
+        raise Unsupported("config: max_value, negative_slope and threshold of a ReLU cannot be negative")
+    return _elementwise(partial(relu, slope=slope, max_value=limit, threshold=threshold), binding)
+
+
+@replays("LeakyReLU")
+def _bind_leaky(binding: Binding) -> Layer:
+    key = "negative_slope" if binding.settings.raw("negative_slope") is not None else "alpha"
+    return _elementwise(partial(_leaky, slope=binding.settings.number(key, 0.3)), binding)
+
+
+def _leaky(x: Array, slope: float) -> Array:
+    return np.where(x > 0, x, slope * x)
+
+
+@replays("ELU")
+def _bind_elu(binding: Binding) -> Layer:
+    return _elementwise(partial(_elu, alpha=binding.settings.number("alpha", 1.0)), binding)
+
+
+def _elu(x: Array, alpha: float) -> Array:
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+@replays("ThresholdedReLU")
+def _bind_thresholded(binding: Binding) -> Layer:
+    return _elementwise(partial(relu, threshold=binding.settings.number("theta", 1.0)), binding)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Softmax:
+    """Softmax over one or several axes, in which what is masked gets no share."""
+
+    axes: tuple[int, ...]
+    sees_mask: bool
+    zeroes_masked: bool
+    """Whether a row in which everything is masked becomes zero."""
+    precision: Precision
+
+    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Softmax of one tensor; a mask as second argument takes the place of the tensor's own."""
+        tensor = call.tensor
+        x = self.precision.cast(tensor.value)
+        given = call.get(1, "mask")
+        mask = tensor.mask if given is None else as_mask(given)
+        with fitting(x):
+            if mask is None or not self.sees_mask:
+                return (Tensor(self.precision.round(softmax(x, self._axes(x))), mask),)
+            return (Tensor(self.precision.round(self._masked(x, mask)), mask),)
+
+    def _axes(self, x: Array) -> tuple[int, ...]:
+        return tuple(axis_in(axis, x.ndim) for axis in self.axes)
+
+    def _masked(self, x: Array, mask: Array) -> Array:
+        if mask.ndim != x.ndim:
+            raise InputError(f"a mask of shape {mask.shape} does not fit a softmax of an input of shape {x.shape}")
+        return masked_softmax(x, mask, self._axes(x), self.precision, zeroes_masked=self.zeroes_masked)
+
+
+def softmax(x: Array, axes: tuple[int, ...]) -> Array:
+    """Return ``exp(x)`` divided by its sum over axes."""
+    exponential = np.exp(x - x.max(axis=axes, keepdims=True))
+    shares: Array = exponential / exponential.sum(axis=axes, keepdims=True)
+    return shares
+
+
+def masked_softmax(
+    x: Array, mask: Array, axes: tuple[int, ...], precision: Precision, *, zeroes_masked: bool, replaces: bool = False
+) -> Array:
+    """Return the softmax in which masked values count as hugely negative.
+
+    Args:
+        x: Any shape.
+        mask: ``False`` where masked; broadcasts to ``x``.
+        axes: Over which the shares sum to one.
+        precision: Decides how large a negative number can be.
+        zeroes_masked: Whether a row in which everything is masked becomes zero, as in Keras 3.10 and later.
+        replaces: Whether the negative number takes the place of what is masked instead of being added to it.
+    """
+    zero = np.zeros((), x.dtype)
+    lowest = np.asarray(-3e4 if precision.name == "float16" else -1e9, x.dtype)
+    hidden = np.where(mask, x, lowest) if replaces else x + np.where(mask, zero, lowest)
+    shares = softmax(precision.round(hidden), axes)
+    return np.where(mask, shares, zero) if zeroes_masked else shares
+
+
+@replays("Softmax")
+def _bind_softmax(binding: Binding) -> Layer:
+    settings, semantics = binding.settings, binding.semantics
+    value = settings.raw("axis", -1)
+    axes = settings.integers("axis", None if isinstance(value, (list, tuple)) else 1, -1, minimum=-32)
+    settings.ignore("robust_masking")
+    settings.finish()
+    if not axes or 0 in axes:
+        raise Unsupported(f"config.axis: {value} includes the samples or nothing")
+    return Softmax(axes, semantics.softmax_sees_mask, semantics.softmax_zeroes_masked, binding.precision)
+
+
+def _own_weights(*roles: str) -> tuple[Slot, ...]:
+    """Return slots for weights of the input's shape, which only the file tells."""
+    return tuple(Slot(role, None) for role in roles)
+
+
+def _prelu_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    return _own_weights("alpha")
+
+
+def _softplus_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    return _own_weights("alphas", "betas")
+
+
+def _srelu_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    return _own_weights("t_left", "a_left", "t_right", "a_right")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parametric:
+    """An activation with weights for each position of its input, or for several positions together."""
+
+    class_name: str
+    weights: Mapping[str, Array]
+    shared: frozenset[int]
+    """Axes along which the weights have size one."""
+
+    def __call__(self, x: Array) -> Array:
+        """Check that the weights belong to this input, then compute."""
+        expected = tuple(1 if axis in self.shared else size for axis, size in enumerate(x.shape) if axis)
+        for role, weight in self.weights.items():
+            if weight.shape != expected:
+                raise InputError(f"{role} has shape {weight.shape}, which does not fit an input of shape {x.shape}")
+        return _PARAMETRIC[self.class_name](x, self.weights)
+
+
+def _prelu(x: Array, weights: Mapping[str, Array]) -> Array:
+    value: Array = np.maximum(x, 0) - weights["alpha"] * np.maximum(-x, 0)
+    return value
+
+
+def _parametric_softplus(x: Array, weights: Mapping[str, Array]) -> Array:
+    value: Array = np.logaddexp(weights["betas"] * x, 0) * weights["alphas"]
+    return value
+
+
+def _srelu(x: Array, weights: Mapping[str, Array]) -> Array:
+    """Three straight lines: slope ``a_left`` below ``t_left``, one between, ``a_right`` above."""
+    left, right = weights["t_left"], weights["t_left"] + np.abs(weights["t_right"])
+    inside = np.minimum(np.maximum(x - left, 0), right - left)
+    below = weights["a_left"] * np.maximum(left - x, 0)
+    value: Array = left + inside - below + weights["a_right"] * np.maximum(x - right, 0)
+    return value
+
+
+_PARAMETRIC = {"PReLU": _prelu, "ParametricSoftplus": _parametric_softplus, "SReLU": _srelu}
+
+
+@replays("PReLU", slots=_prelu_slots)
+@replays("ParametricSoftplus", slots=_softplus_slots)
+@replays("SReLU", slots=_srelu_slots)
+def _bind_parametric(binding: Binding) -> Layer:
+    settings = binding.settings
+    shared = settings.raw("shared_axes")
+    axes = settings.integers("shared_axes", None if isinstance(shared, list) else 1) if shared is not None else ()
+    settings.ignore("t_left_init", "a_left_init", "t_right_init", "a_right_init", "init", "alpha_init", "beta_init")
+    function = Parametric(binding.record.class_name, binding.weights, frozenset(axes))
+    return _elementwise(function, binding)

@@ -1,0 +1,301 @@
+"""Dot-product and additive attention, and attention with several heads.
+
+Formulas: ``keras/src/layers/attention/*.py`` 3.15.1, ``tf_keras/src/layers/attention`` 2.21.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Array, LayerRecord
+from gateprobe.layers.activation_layers import masked_softmax, softmax
+from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, Value
+from gateprobe.layers.registry import Binding, Slot, replays
+from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.unary import as_mask, fitting, masks_of, trains
+
+Score = Callable[[Array, Array], Array]
+"""``(samples, queries, features)``, ``(samples, keys, features)`` → ``(samples, queries, keys)``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attention:
+    """Blends values by how well their keys answer a query."""
+
+    score: Score
+    causal: bool
+    """Whether a query never sees later keys."""
+    precision: Precision
+
+    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Replay ``layer([query, value, key])``; the key defaults to the value."""
+        tensors = call.tensors
+        if len(tensors) not in (2, 3) or any(tensor.value.ndim != 3 for tensor in tensors):
+            raise InputError("expected query, value and optionally key, each (samples, timesteps, features)")
+        masks = masks_of(call, tensors)
+        query, value, *key = (self.precision.cast(tensor.value) for tensor in tensors)
+        with fitting(query, value):
+            scores = self.precision.round(self.score(query, key[0] if key else value))
+            kept = _all_of(
+                None if masks[1] is None else masks[1][:, np.newaxis],
+                _lower_triangle(scores) if self.causal or call.kwargs.get("use_causal_mask") else None,
+            )
+            shares = self.precision.round(self._shares(scores, kept))
+            output = self.precision.round(np.matmul(shares, value))
+            if masks[0] is not None:
+                output = np.where(masks[0][..., np.newaxis], output, np.zeros((), output.dtype))
+        first = Tensor(output, masks[0])
+        return (first, Tensor(shares)) if call.kwargs.get("return_attention_scores") else (first,)
+
+    def _shares(self, scores: Array, kept: Array | None) -> Array:
+        if kept is None:
+            return softmax(scores, (2,))
+        if self.precision.name == "float16":
+            raise InputError("masked attention in float16 is not replayed")
+        return masked_softmax(scores, kept, (2,), self.precision, zeroes_masked=False)
+
+
+def _all_of(*masks: Array | None) -> Array | None:
+    """Return where all of the given masks are true."""
+    result = None
+    for mask in masks:
+        if mask is not None:
+            result = mask if result is None else result & mask
+    return result
+
+
+def _lower_triangle(scores: Array) -> Array:
+    return np.tri(*scores.shape[-2:], dtype=bool)
+
+
+def _scale_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    slots = (Slot("scale", ()),) if settings.flag("use_scale", False) else ()
+    concat = settings.choice("score_mode", ("dot", "concat"), "dot") == "concat"
+    return (*slots, Slot("concat_score_weight", ())) if concat else slots
+
+
+def _additive_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    return (Slot("scale", (None,)),) if settings.flag("use_scale", True) else ()
+
+
+@replays("Attention", slots=_scale_slots)
+def _bind_attention(binding: Binding) -> Layer:
+    scale, weight = (binding.weights.get(role) for role in ("scale", "concat_score_weight"))
+    score = partial(_dot_scores, scale=scale) if weight is None else partial(_concat_scores, scale=scale, weight=weight)
+    binding.settings.ignore("use_scale", "score_mode")
+    return _attention(binding, score)
+
+
+@replays("AdditiveAttention", slots=_additive_slots)
+def _bind_additive(binding: Binding) -> Layer:
+    binding.settings.ignore("use_scale", "score_mode")
+    return _attention(binding, partial(_additive_scores, scale=binding.weights.get("scale")))
+
+
+def _attention(binding: Binding, score: Score) -> Attention:
+    causal = binding.settings.flag("causal", False)
+    refuse_dropout(binding)
+    binding.settings.finish()
+    return Attention(score, causal, binding.precision)
+
+
+def refuse_dropout(binding: Binding) -> None:
+    """Refuse attention whose dropout is active because the graph calls it in training mode."""
+    if binding.settings.number("dropout", 0.0) and trains(binding.record):
+        raise Unsupported("is called with training=True, which makes its output random; save the model without it")
+
+
+def _dot_scores(query: Array, key: Array, scale: Array | None) -> Array:
+    scores: Array = np.matmul(query, key.swapaxes(1, 2))
+    return scores if scale is None else scores * scale
+
+
+def _sums(query: Array, key: Array) -> Array:
+    """Return the sum of every query with every key: ``(samples, queries, keys, features)``."""
+    return query[:, :, np.newaxis] + key[:, np.newaxis]
+
+
+def _concat_scores(query: Array, key: Array, scale: Array | None, weight: Array) -> Array:
+    sums = _sums(query, key)
+    scores: Array = weight * np.tanh(sums if scale is None else scale * sums).sum(axis=-1)
+    return scores
+
+
+def _additive_scores(query: Array, key: Array, scale: Array | None) -> Array:
+    agreement: Array = np.tanh(_sums(query, key))
+    if scale is None:
+        total: Array = agreement.sum(axis=-1)
+        return total
+    if scale.shape != agreement.shape[-1:]:
+        raise InputError(f"expected {scale.shape[0]} features, got {agreement.shape[-1]}")
+    return agreement @ scale
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeadedAttention:
+    """Attention with several heads; groups of query heads may share a key head."""
+
+    parts: Mapping[str, Layer]
+    """``query_dense``, ``key_dense``, ``value_dense``, ``output_dense`` and perhaps ``gate_dense``."""
+    scale: float
+    sharing: int
+    """How many query heads look at one key head."""
+    sees_masks: bool
+    """Whether the masks that query, key and value carry hide keys, and the output carries that of the query."""
+    fused: bool
+    """Whether Keras takes the path on which a query that sees no key gets exactly the mean of all values."""
+    zeroes_masked: bool
+    """Whether a query that sees no key gets zeros on the other path, instead of nearly the mean of all values."""
+    precision: Precision
+
+    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Replay ``layer(query, value, key=None, ...)`` on ``(samples, timesteps, features)``."""
+        given = {name: call.get(position, name) for position, name in enumerate(("query", "value", "key"))}
+        query, value = (_one(given[name], name) for name in ("query", "value"))
+        key = value if given["key"] is None else _one(given["key"], "key")
+        heads = {
+            name: self._projected(name, tensor, scope)
+            for name, tensor in (("query", query), ("key", key), ("value", value))
+        }
+        with fitting(query.value, value.value):
+            fused = self.fused and not call.kwargs.get("return_attention_scores")
+            shares, blended = self._blend(heads, self._mask(call, query=query, key=key, value=value), fused=fused)
+            if "gate_dense" in self.parts:
+                blended = self.precision.round(blended * self._dense("gate_dense", query.value, scope))
+        output = Tensor(self._dense("output_dense", blended, scope), query.mask if self.sees_masks else None)
+        return (output, Tensor(shares)) if call.kwargs.get("return_attention_scores") else (output,)
+
+    def _dense(self, part: str, x: Array, scope: Scope) -> Array:
+        return self.parts[part].replay(Arguments((Tensor(x),)), scope.within(part))[0].value
+
+    def _projected(self, name: str, tensor: Tensor, scope: Scope) -> Array:
+        """Return ``(samples, heads, timesteps, features)``."""
+        if tensor.value.ndim != 3:
+            raise InputError(f"expected {name} as (samples, timesteps, features), got shape {tensor.value.shape}")
+        x = self._dense(f"{name}_dense", tensor.value, scope).swapaxes(1, 2)
+        return x if name == "query" else np.repeat(x, self.sharing, axis=1)
+
+    def _blend(self, heads: Mapping[str, Array], kept: Array | None, *, fused: bool) -> tuple[Array, Array]:
+        """Return the shares ``(samples, heads, queries, keys)`` and ``(samples, queries, heads, features)``."""
+        query = self.precision.round(heads["query"] * self.precision.dtype.type(self.scale))
+        scores = self.precision.round(np.matmul(query, heads["key"].swapaxes(2, 3)))
+        if kept is None:
+            shares = softmax(scores, (3,))
+        else:
+            kept = kept.reshape(*kept.shape[:-2], *[1] * (4 - kept.ndim), *kept.shape[-2:])
+            zeroes_masked = self.zeroes_masked and not fused
+            shares = masked_softmax(scores, kept, (3,), self.precision, zeroes_masked=zeroes_masked, replaces=fused)
+        shares = self.precision.round(shares)
+        return shares, self.precision.round(np.matmul(shares, heads["value"])).swapaxes(1, 2)
+
+    def _mask(self, call: Arguments, **tensors: Tensor) -> Array | None:
+        """Return which key each query may see: ``(samples, queries, keys)`` or broadcastable to it."""
+        queries, keys = (tensors[name].value.shape[1] for name in ("query", "value"))
+        masks = [
+            _along(name, _explicit(call, f"{name}_mask", tensor.mask if self.sees_masks else None))
+            for name, tensor in tensors.items()
+        ]
+        causal = np.tri(queries, keys, dtype=bool)[np.newaxis] if call.kwargs.get("use_causal_mask") else None
+        return _all_of(*masks, causal, _explicit(call, "attention_mask", None))
+
+
+def _one(value: Value, name: str) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise InputError(f"expected one tensor as {name}")
+    return value
+
+
+def _explicit(call: Arguments, name: str, default: Array | None) -> Array | None:
+    given = call.kwargs.get(name)
+    return default if given is None else as_mask(given)
+
+
+def _along(name: str, mask: Array | None) -> Array | None:
+    if mask is None:
+        return None
+    return mask[:, :, np.newaxis] if name == "query" else mask[:, np.newaxis]
+
+
+def _projection(record: LayerRecord, letters: str, activation: str = "linear") -> LayerRecord:
+    """Return the record of a dense layer inside: one axis to heads and features."""
+    return _einsum(record, f"...a,a{letters}->...{letters}", letters, activation)
+
+
+def _einsum(record: LayerRecord, equation: str, bias_axes: str, activation: str = "linear") -> LayerRecord:
+    config: dict[str, Any] = {
+        "equation": equation,
+        "output_shape": None,
+        "bias_axes": bias_axes if record.config.get("use_bias", True) else None,
+        "activation": activation,
+        "dtype": record.config.get("dtype"),
+        "trainable": record.config.get("trainable", True),
+    }
+    return replace(record, class_name="EinsumDense", config=config, children={}, calls=())
+
+
+def _dense_parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
+    shape = record.config.get("output_shape")
+    letters = "def"[: len(shape)] if isinstance(shape, (list, tuple)) and shape else "d"
+    gate = {"gate_dense": _projection(record, "bc", "sigmoid")} if record.config.get("use_gate") else {}
+    query_heads = {name: _projection(record, "bc") for name in ("query_dense", "key_dense")}
+    grouped = record.class_name != "MultiHeadAttention"
+    return {
+        **query_heads,
+        **({} if grouped else gate),
+        "value_dense": _projection(record, "bc"),
+        **(gate if grouped else {}),
+        "output_dense": _einsum(record, f"...bc,bc{letters}->...{letters}", letters),
+    }
+
+
+_ATTENTION_KEYS = ("use_bias", "use_gate", "output_shape", "query_shape", "key_shape", "value_shape")
+
+
+@replays("MultiHeadAttention", parts=_dense_parts)
+def _bind_heads(binding: Binding) -> Layer:
+    settings, semantics = binding.settings, binding.semantics
+    settings.integer("num_heads")
+    key_dim = settings.integer("key_dim")
+    settings.ignore("value_dim", "softmax_robust_masking", "flash_attention", *_ATTENTION_KEYS)
+    if settings.raw("attention_axes") not in (None, 1, [1], (1,)):
+        raise Unsupported("config.attention_axes: only attention over the timesteps is replayed")
+    refuse_dropout(binding)
+    dropout = settings.number("dropout", 0.0)
+    settings.finish()
+    return HeadedAttention(
+        binding.parts,
+        1 / float(np.sqrt(key_dim)),
+        sharing=1,
+        sees_masks=semantics.attention_sees_masks,
+        fused=semantics.attention_fused and not dropout,
+        zeroes_masked=semantics.softmax_zeroes_masked,
+        precision=binding.precision,
+    )
+
+
+@replays("GroupedQueryAttention", "GroupQueryAttention", parts=_dense_parts)
+def _bind_grouped(binding: Binding) -> Layer:
+    settings, semantics = binding.settings, binding.semantics
+    head_dim, heads = settings.integer("head_dim"), settings.integer("num_query_heads")
+    key_heads = settings.integer("num_key_value_heads")
+    if heads % key_heads:
+        raise Unsupported(f"config: {heads} query heads cannot share {key_heads} key heads")
+    settings.ignore("flash_attention", *_ATTENTION_KEYS)
+    refuse_dropout(binding)
+    dropout = settings.number("dropout", 0.0)
+    settings.finish()
+    return HeadedAttention(
+        binding.parts,
+        1 / float(np.sqrt(head_dim)),
+        sharing=heads // key_heads,
+        sees_masks=semantics.attention_sees_masks,
+        fused=semantics.attention_fused and not dropout,
+        zeroes_masked=semantics.softmax_zeroes_masked,
+        precision=binding.precision,
+    )

@@ -1,0 +1,111 @@
+"""Pooling: the maximum or mean of windows, of everything, or of a given number of windows.
+
+Formulas: ``keras/src/layers/pooling/*.py`` and ``keras/src/backend/tensorflow/nn.py`` 3.15.1, ``tf_keras`` 2.21. Keras
+drops the mask in all of them; the mean over time uses it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from gateprobe.graph import Array
+from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
+from gateprobe.layers.conv import rank_of
+from gateprobe.layers.registry import Binding, replays
+from gateprobe.layers.shape import channels_first
+from gateprobe.layers.unary import Function, Unary, as_mask, fitting
+from gateprobe.layers.windows import Window, channels_last, check_rank, read_window, views
+
+
+def _pooled(function: Function, binding: Binding) -> Layer:
+    first = channels_first(binding.settings)
+    binding.settings.finish()
+    return Unary(channels_last(function, first=first), binding.precision, keeps_mask=False)
+
+
+@replays("MaxPooling1D", "MaxPooling2D", "MaxPooling3D")
+def _bind_max(binding: Binding) -> Layer:
+    window = read_window(binding.settings, rank_of(binding.record), "pool_size")
+    return _pooled(partial(_max, window=window), binding)
+
+
+def _max(x: Array, window: Window) -> Array:
+    highest: Array = views(x, window, fill=-np.inf).max(axis=tuple(range(-window.rank, 0)))
+    return highest
+
+
+@replays("AveragePooling1D", "AveragePooling2D", "AveragePooling3D")
+def _bind_average(binding: Binding) -> Layer:
+    window = read_window(binding.settings, rank_of(binding.record), "pool_size")
+    return _pooled(partial(_average, window=window), binding)
+
+
+def _average(x: Array, window: Window) -> Array:
+    """Average what lies inside the input; padding does not count."""
+    axes = tuple(range(-window.rank, 0))
+    total: Array = views(x, window).sum(axis=axes)
+    count: Array = views(np.ones((1, *x.shape[1:-1], 1), x.dtype), window).sum(axis=axes)
+    return total / count
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GlobalPooling:
+    """The maximum or mean over all spatial axes."""
+
+    rank: int
+    maximum: bool
+    first: bool
+    """Whether the channels come before the spatial axes."""
+    keepdims: bool
+    precision: Precision
+
+    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Pool one tensor. A mean over time leaves out masked timesteps."""
+        tensor = call.tensor
+        x = self.precision.cast(tensor.value)
+        check_rank(x, self.rank)
+        axes = tuple(range(2, self.rank + 2) if self.first else range(1, self.rank + 1))
+        given = call.get(1, "mask")
+        mask = tensor.mask if given is None else as_mask(given)
+        with fitting(x):
+            if self.maximum:
+                result = x.max(axis=axes, keepdims=self.keepdims)
+            elif mask is None or self.rank > 1:
+                result = x.mean(axis=axes, keepdims=self.keepdims)
+            else:
+                result = self._masked_mean(x, mask, axes)
+        return (Tensor(self.precision.round(result)),)
+
+    def _masked_mean(self, x: Array, mask: Array, axes: tuple[int, ...]) -> Array:
+        weights = np.expand_dims(mask, 1 if self.first else 2)
+        kept = np.where(weights, x, np.zeros((), x.dtype)).sum(axis=axes, keepdims=self.keepdims)
+        mean: Array = kept / weights.astype(x.dtype).sum(axis=axes, keepdims=self.keepdims)
+        return mean
+
+
+@replays(*(f"Global{kind}Pooling{rank}D" for kind in ("Max", "Average") for rank in (1, 2, 3)))
+def _bind_global(binding: Binding) -> Layer:
+    first, keepdims = channels_first(binding.settings), binding.settings.flag("keepdims", False)
+    binding.settings.finish()
+    maximum = "Max" in binding.record.class_name
+    return GlobalPooling(rank_of(binding.record), maximum, first, keepdims, binding.precision)
+
+
+@replays(*(f"Adaptive{kind}Pooling{rank}D" for kind in ("Max", "Average") for rank in (1, 2, 3)))
+def _bind_adaptive(binding: Binding) -> Layer:
+    sizes = binding.settings.integers("output_size", rank_of(binding.record))
+    return _pooled(partial(_adaptive, sizes=sizes, maximum="Max" in binding.record.class_name), binding)
+
+
+def _adaptive(x: Array, sizes: tuple[int, ...], *, maximum: bool) -> Array:
+    """Pool each spatial axis to a given size with windows that differ in size by at most two."""
+    check_rank(x, len(sizes))
+    for axis, size in enumerate(sizes, 1):
+        length = x.shape[axis]
+        bounds = [(n * length // size, -(-(n + 1) * length // size)) for n in range(size)]
+        parts = [np.take(x, range(start, end), axis=axis) for start, end in bounds]
+        x = np.stack([part.max(axis=axis) if maximum else part.mean(axis=axis) for part in parts], axis=axis)
+    return x
