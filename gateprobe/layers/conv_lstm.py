@@ -14,8 +14,9 @@ import numpy as np
 from gateprobe.activations import Activation
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Precision
-from gateprobe.layers.cells import CELL_KEYS, RNN_KEYS, LSTMSteps, Steps, replay_cell
+from gateprobe.layers.cells import CELL_KEYS, RNN_KEYS, Steps, replay_cell
 from gateprobe.layers.conv import correlate, kernel_slot, rank_of, with_bias
+from gateprobe.layers.lstm import LSTMSteps
 from gateprobe.layers.registry import Binding, Slot, replays
 from gateprobe.layers.rnn import Recurrent, bind_recurrent
 from gateprobe.layers.settings import Settings

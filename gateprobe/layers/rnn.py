@@ -65,7 +65,7 @@ class Recurrent:
         states = self._initial_states(call, more, scope.states.get(key), x)
         order = slice(None, None, -1) if self.go_backwards else slice(None)
         steps_mask = None if mask is None else np.swapaxes(mask, 0, 1)[order]
-        sequence, final = np.ascontiguousarray(x[order]), list[tuple[Array, ...]]()
+        sequence, final = x[order], list[tuple[Array, ...]]()
         hidden = []
         for number, (cell, initial) in enumerate(zip(self.cells, states, strict=True)):
             steps = cell.begin(sequence, pre=scope.pre_activations)

@@ -1,0 +1,273 @@
+"""The LSTM cell.
+
+Formulas: ``keras/src/layers/rnn/lstm.py`` 3.15.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from gateprobe.activations import Activation
+from gateprobe.errors import InputError
+from gateprobe.graph import Array, LayerRecord
+from gateprobe.layers.base import Precision
+from gateprobe.layers.cells import (
+    Steps,
+    finish_cell,
+    from_cudnn,
+    fused,
+    gate_slots,
+    named,
+    project,
+    replay_cell,
+)
+from gateprobe.layers.registry import Binding, Slot, replays
+from gateprobe.layers.settings import Settings, Unsupported
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LSTMCell:
+    """Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000, as in Keras."""
+
+    kernel: Array
+    """``(features, 4 * units)``, columns i | f | c | o."""
+    recurrent_kernel: Array
+    """``(units, 4 * units)``."""
+    bias: Array | None
+    """``(4 * units,)``."""
+    activation: Activation
+    recurrent_activation: Activation
+    precision: Precision
+    stacked: StackedKernel | None
+    """For `StackedSteps`; ``None`` when these cannot compute the cell."""
+
+    @property
+    def units(self) -> int:
+        """Size of the states."""
+        return int(self.recurrent_kernel.shape[0])
+
+    def state_shapes(self, x_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """Hidden state, cell state."""
+        return ((self.units,), (self.units,))
+
+    replay = replay_cell
+
+    def begin(self, x: Array, *, pre: bool) -> Steps:
+        """See `Cell`."""
+        if x.shape[-1] != self.kernel.shape[0]:
+            raise InputError(f"expected {self.kernel.shape[0]} features at each timestep, got {x.shape[-1]}")
+        if self.stacked is not None:
+            return StackedSteps(self, self.stacked, x, pre=pre)
+        return LSTMSteps(self, project(x, self.kernel, self.bias, self.precision), pre=pre)
+
+    def recur(self, hidden: Array, out: Array) -> None:
+        """Compute the recurrent product of one timestep into ``out``, ``(samples, 4 * units)``."""
+        np.matmul(hidden, self.recurrent_kernel, out=out)
+
+
+class GatedCell(Protocol):
+    """What `LSTMSteps` needs of a cell; the last axis of its arrays holds the gates i | f | c | o."""
+
+    @property
+    def activation(self) -> Activation:
+        """Of the candidate and of the cell state on its way out."""
+
+    @property
+    def recurrent_activation(self) -> Activation:
+        """Of the gates."""
+
+    @property
+    def precision(self) -> Precision:
+        """Of every operation."""
+
+    @property
+    def units(self) -> int:
+        """Size of the last axis of the states."""
+
+    def recur(self, hidden: Array, out: Array) -> None:
+        """Compute the recurrent product of one timestep into ``out``."""
+
+
+class LSTMSteps:
+    """The memory of one run: the gates ``z``, the cell state and the hidden state of every timestep.
+
+    Rounds after every operation, and takes any activation and any recurrent product; `StackedSteps` is faster.
+
+    Args:
+        cell: What to step.
+        z: ``(timesteps, samples, ..., 4 * units)``, the projected inputs; becomes the gates.
+        pre: Whether to keep the gates before their activation.
+    """
+
+    def __init__(self, cell: GatedCell, z: Array, *, pre: bool) -> None:
+        shape = (*z.shape[:-1], cell.units)
+        self._cell = cell
+        self._z = z
+        self._pre = np.empty_like(z) if pre else None
+        self._cell_state = np.empty(shape, z.dtype)
+        self._hidden_state = np.empty(shape, z.dtype)
+        self._product = np.empty(z.shape[1:], z.dtype)
+
+    def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
+        """i, f, o = recurrent_activation(z); c' = f * c + i * activation(z_c); h' = o * activation(c')."""
+        cell, units, settle = self._cell, self._cell.units, self._cell.precision.settle
+        z, c, h = self._z[t], self._cell_state[t], self._hidden_state[t]
+        cell.recur(states[0], self._product)
+        settle(self._product)
+        z += self._product
+        settle(z)
+        if self._pre is not None:
+            self._pre[t] = z
+        gates = (
+            (z[..., : 2 * units], z[..., 3 * units :])
+            if cell.recurrent_activation.elementwise
+            else (z[..., :units], z[..., units : 2 * units], z[..., 3 * units :])
+        )
+        for gate in gates:
+            cell.recurrent_activation.apply(gate, gate)
+        candidate = z[..., 2 * units : 3 * units]
+        cell.activation.apply(candidate, candidate)
+        settle(z)
+        np.multiply(z[..., units : 2 * units], states[1], out=c)
+        settle(c)
+        np.multiply(z[..., :units], candidate, out=h)
+        settle(h)
+        c += h
+        settle(c)
+        cell.activation.apply(c, h)
+        settle(h)
+        h *= z[..., 3 * units :]
+        settle(h)
+        return h, c
+
+    def signals(self) -> Mapping[str, Array]:
+        """See `Steps`."""
+        names = ("input_gate", "forget_gate", "candidate", "output_gate")
+        return {
+            **named(names, self._z, self._cell.units),
+            "cell_state": self._cell_state,
+            "hidden_state": self._hidden_state,
+            **({} if self._pre is None else named([f"pre_{name}" for name in names], self._pre, self._cell.units)),
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackedKernel:
+    """Kernel, recurrent kernel and bias in one matrix, for one product in each timestep."""
+
+    matrix: Array
+    """``(4 * units, features + units + 1)``, rows i | f | o | c."""
+    halved: bool
+    """Whether the rows of i, f and o are halved (exact in binary floating point), because sigmoid(z) is
+    0.5 * tanh(0.5 * z) + 0.5 and one tanh then serves all four gates."""
+
+
+def stack(cell: LSTMCell) -> StackedKernel | None:
+    """Stack the weights of a cell, or return ``None`` when it must round after every operation."""
+    if not (cell.precision.exact and cell.activation.elementwise and cell.recurrent_activation.elementwise):
+        return None
+    bias = np.zeros(4 * cell.units, cell.kernel.dtype) if cell.bias is None else cell.bias
+    i, f, c, o = np.split(np.concatenate([cell.kernel, cell.recurrent_kernel, bias[np.newaxis]]), 4, axis=1)
+    halved = (cell.recurrent_activation.label, cell.activation.label) == ("sigmoid", "tanh")
+    matrix = np.concatenate([i, f, o, c], axis=1).T.copy()
+    if halved:
+        matrix[: 3 * cell.units] *= 0.5
+    return StackedKernel(matrix, halved)
+
+
+class StackedSteps:
+    """One run with one matrix product in each timestep, straight into the memory of the gates.
+
+    Everything is stored with the samples last, ``(timesteps, 4 * units, samples)``: each gate is then one contiguous
+    block, and the product ``matrix @ [x, h, 1]`` runs at the speed of the BLAS.
+    """
+
+    def __init__(self, cell: LSTMCell, stacked: StackedKernel, x: Array, *, pre: bool) -> None:
+        timesteps, samples, features = x.shape
+        shape, dtype = (timesteps, cell.units, samples), stacked.matrix.dtype
+        self._cell, self._stacked, self._x = cell, stacked, x
+        self._z = np.empty((timesteps, 4 * cell.units, samples), dtype)
+        self._pre = np.empty_like(self._z) if pre else None
+        self._cell_state, self._hidden_state = np.empty(shape, dtype), np.empty(shape, dtype)
+        self._operand = np.ones((features + cell.units + 1, samples), dtype)
+        self._projected = samples == 1
+        if self._projected:  # matrix times vector: projecting all timesteps at once is faster
+            matrix = stacked.matrix
+            self._z[:, :, 0] = x[:, 0] @ matrix[:, :features].T + matrix[:, -1]
+            self._recurrent = np.ascontiguousarray(matrix[:, features:-1])
+            self._product = np.empty((4 * cell.units, 1), dtype)
+
+    def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
+        """i, f, o = recurrent_activation(z); c' = f * c + i * activation(z_c); h' = o * activation(c')."""
+        cell, units, z = self._cell, self._cell.units, self._z[t]
+        self._multiply(t, z, states[0].T)
+        if self._pre is not None:
+            np.copyto(self._pre[t], z)
+            if self._stacked.halved:
+                self._pre[t, : 3 * units] *= 2
+        gates, candidate = z[: 3 * units], z[3 * units :]
+        if self._stacked.halved:
+            np.tanh(z, out=z)
+            gates *= 0.5
+            gates += 0.5
+        else:
+            cell.recurrent_activation.apply(gates, gates)
+            cell.activation.apply(candidate, candidate)
+        c, h = self._cell_state[t], self._hidden_state[t]
+        np.multiply(z[units : 2 * units], states[1].T, out=c)
+        np.multiply(z[:units], candidate, out=h)
+        c += h
+        cell.activation.apply(c, h)
+        h *= z[2 * units : 3 * units]
+        return h.T, c.T
+
+    def _multiply(self, t: int, z: Array, hidden: Array) -> None:
+        if self._projected:
+            np.matmul(self._recurrent, hidden, out=self._product)
+            z += self._product
+            return
+        features = self._x.shape[-1]
+        self._operand[:features] = self._x[t].T
+        self._operand[features:-1] = hidden
+        np.matmul(self._stacked.matrix, self._operand, out=z)
+
+    def signals(self) -> Mapping[str, Array]:
+        """See `gateprobe.layers.cells.Steps`."""
+        names, units = ("input_gate", "forget_gate", "output_gate", "candidate"), self._cell.units
+        return {
+            **named(names, np.swapaxes(self._z, 1, 2), units),
+            "cell_state": np.swapaxes(self._cell_state, 1, 2),
+            "hidden_state": np.swapaxes(self._hidden_state, 1, 2),
+            **({} if self._pre is None else named([f"pre_{n}" for n in names], np.swapaxes(self._pre, 1, 2), units)),
+        }
+
+
+def _lstm_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    return gate_slots(record, settings, "ifco", order="icfo", bias=(None,))
+
+
+@replays("LSTMCell", slots=_lstm_slots, recurrent=True)
+def _bind_lstm(binding: Binding) -> LSTMCell:
+    settings = binding.settings
+    kernel, recurrent_kernel, bias = fused(binding, "ifco")
+    units = recurrent_kernel.shape[0]
+    if bias is not None and bias.shape == (8 * units,):  # CuDNN keeps an input and a recurrent bias
+        kernel, recurrent_kernel = from_cudnn((kernel, recurrent_kernel), gates=4)
+        bias = bias[: 4 * units] + bias[4 * units :]
+    if bias is not None and bias.shape != (4 * units,):
+        raise Unsupported(f"bias: expected {4 * units} numbers for {units} units, the file holds {bias.shape[0]}")
+    cell = LSTMCell(
+        kernel,
+        recurrent_kernel,
+        bias,
+        settings.activation("activation", "tanh"),
+        settings.activation("recurrent_activation", binding.semantics.recurrent_activation),
+        binding.precision,
+        stacked=None,
+    )
+    finish_cell(settings)
+    return replace(cell, stacked=stack(cell))
