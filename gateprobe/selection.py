@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.trace import ALIASES, SIGNAL_ORDER, DirectionTrace, TraceChunk
 
-_ITEM = re.compile(r"(-?\d*)(?:(:)(-?\d*))?")
+_ITEM = re.compile(r"(-?\d{1,18})?(:(-?\d{1,18})?)?")
+
+_Directions: TypeAlias = tuple[DirectionTrace, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +25,34 @@ class Ranges:
 
     text: str
 
+    def find(self, size: int, what: str) -> Array:
+        """Return the picked numbers below ``size``, ascending; perhaps none.
+
+        Raises:
+            InputError: The text is not a list of ranges.
+        """
+        picked = []
+        for item in self.text.split(","):
+            match = _ITEM.fullmatch(item.strip())
+            if match is None or not match[0]:
+                raise InputError(f"--{what} {self.text}: expected numbers and ranges such as 0:8,31")
+            start, stop = (None if bound is None else int(bound) for bound in match.group(1, 3))
+            if match[2]:
+                picked.append(np.arange(*slice(start, stop).indices(size)))
+            elif start is not None and -size <= start < size:
+                picked.append(np.array([start % size]))
+        return np.unique(np.concatenate(picked)) if picked else np.arange(0)
+
     def pick(self, size: int, what: str) -> Array:
         """Return the picked numbers below ``size``, ascending.
 
         Raises:
             InputError: The text is not a list of ranges, or it picks nothing.
         """
-        picked: set[int] = set()
-        for item in self.text.split(","):
-            match = _ITEM.fullmatch(item.strip())
-            if match is None or (not match[1] and not match[2]):
-                raise InputError(f"--{what} {self.text}: expected numbers and ranges such as 0:8,31")
-            if match[2]:
-                bounds = (int(match[1]) if match[1] else None, int(match[3]) if match[3] else None)
-                picked.update(range(*slice(*bounds).indices(size)))
-            elif -size <= int(match[1]) < size:
-                picked.add(int(match[1]) % size)
-        if not picked:
-            raise InputError(f"--{what} {self.text} selects nothing", remedy=f"there are 0 to {size - 1}")
-        return np.array(sorted(picked))
+        picked = self.find(size, what)
+        if not len(picked):
+            raise _nothing(f"--{what} {self.text}", [f"0 to {size - 1}"])
+        return picked
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +73,9 @@ class Selection:
         plain = re.sub(r":\d+", "", path)
         owner = re.sub(r"/cell_\d+$", "", plain)
         return not self.layers or any(
-            fnmatch.fnmatchcase(name, pattern) for pattern in self.layers for name in (path, plain, owner)
+            name == pattern or fnmatch.fnmatchcase(name, pattern)
+            for pattern in self.layers
+            for name in (path, plain, owner)
         )
 
     def signal_names(self) -> tuple[str, ...]:
@@ -83,34 +97,84 @@ class Selection:
     def apply(self, chunk: TraceChunk) -> TraceChunk:
         """Return the wanted part of a chunk; samples have been chosen before the run.
 
+        A direction that has none of the wanted signals, timesteps or units is left out.
+
         Raises:
             InputError: The selection matches nothing; the message lists what there is.
         """
-        kept = tuple(
-            direction for direction in chunk.directions if not self.directions or direction.direction in self.directions
-        )
-        if not kept:
-            there = sorted({direction.direction for direction in chunk.directions})
-            raise InputError("--direction selects nothing", remedy=f"there is {', '.join(there)}")
-        wanted = self.signal_names()
-        cut = tuple(part for part in (self._cut(direction, wanted) for direction in kept) if part.signals)
-        if not cut:
-            there = dict.fromkeys(name for direction in kept for name in direction.signals)
-            raise InputError("--signal selects nothing", remedy=f"there are {', '.join(there)}")
-        return replace(chunk, directions=cut)
+        directions = chunk.directions
+        for narrow in (self._by_layer, self._by_direction, self._by_signal, self._by_timestep, self._by_unit):
+            directions = narrow(directions)
+        return replace(chunk, directions=directions)
 
-    def _cut(self, direction: DirectionTrace, wanted: Sequence[str]) -> DirectionTrace:
-        signals = {name: value for name, value in direction.signals.items() if not wanted or name in wanted}
-        timesteps, units, mask = direction.timesteps, direction.units, direction.mask
-        if self.timesteps is not None:
-            picked = self.timesteps.pick(len(timesteps), "timestep")
-            signals = {name: value[:, picked] for name, value in signals.items()}
-            timesteps, mask = timesteps[picked], None if mask is None else mask[:, picked]
-        if self.units is not None:
-            picked = self.units.pick(len(units), "unit")
-            signals = {name: value.reshape(*value.shape[:2], -1)[..., picked] for name, value in signals.items()}
-            units = units[picked]
-        return replace(direction, signals=signals, timesteps=timesteps, units=units, mask=mask)
+    def _by_layer(self, directions: _Directions) -> _Directions:
+        kept = tuple(direction for direction in directions if self.takes_layer(direction.layer))
+        if not kept:
+            raise _nothing(f"--layer {' '.join(self.layers)}", [direction.layer for direction in directions])
+        return kept
+
+    def _by_direction(self, directions: _Directions) -> _Directions:
+        wanted = self.directions or ("forward", "backward")
+        kept = tuple(direction for direction in directions if direction.direction in wanted)
+        if not kept:
+            raise _nothing(f"--direction {' '.join(wanted)}", [direction.direction for direction in directions])
+        return kept
+
+    def _by_signal(self, directions: _Directions) -> _Directions:
+        wanted = self.signal_names()
+        if not wanted:
+            return directions
+        kept = []
+        for direction in directions:
+            signals = {name: value for name, value in direction.signals.items() if name in wanted}
+            if signals:
+                kept.append(replace(direction, signals=signals))
+        if not kept:
+            raise _nothing(f"--signal {' '.join(wanted)}", [name for part in directions for name in part.signals])
+        return tuple(kept)
+
+    def _by_timestep(self, directions: _Directions) -> _Directions:
+        if self.timesteps is None:
+            return directions
+        kept = []
+        for direction in directions:
+            at = _positions(direction.timesteps, self.timesteps.find(direction.length, "timestep"))
+            if len(direction.timesteps[at]):
+                signals = {name: value[:, at] for name, value in direction.signals.items()}
+                mask = None if direction.mask is None else direction.mask[:, at]
+                kept.append(replace(direction, signals=signals, timesteps=direction.timesteps[at], mask=mask))
+        if not kept:
+            longest = max(direction.length for direction in directions)
+            raise _nothing(f"--timestep {self.timesteps.text}", [f"0 to {longest - 1}"])
+        return tuple(kept)
+
+    def _by_unit(self, directions: _Directions) -> _Directions:
+        if self.units is None:
+            return directions
+        kept, most = [], 0
+        for direction in directions:
+            size = int(direction.units.max()) + 1
+            at, most = _positions(direction.units, self.units.find(size, "unit")), max(most, size)
+            if len(direction.units[at]):
+                signals = {
+                    name: value.reshape(*value.shape[:2], -1)[..., at] for name, value in direction.signals.items()
+                }
+                kept.append(replace(direction, signals=signals, units=direction.units[at]))
+        if not kept:
+            raise _nothing(f"--unit {self.units.text}", [f"0 to {most - 1}"])
+        return tuple(kept)
+
+
+def _positions(numbers: Array, wanted: Array) -> slice | Array:
+    """Return where the wanted numbers stand among ``numbers``; a slice, which copies nothing, where that is enough."""
+    at = np.flatnonzero(np.isin(numbers, wanted))
+    whole = len(at) and at[-1] - at[0] + 1 == len(at)
+    return slice(int(at[0]), int(at[-1]) + 1) if whole else at
+
+
+def _nothing(option: str, there: Iterable[str]) -> InputError:
+    listed = ", ".join(dict.fromkeys(there))
+    return InputError(f"{option} selects nothing", remedy=f"there is {listed}" if listed else None)
 
 
 def check_layers(selection: Selection, paths: Iterable[str]) -> None:

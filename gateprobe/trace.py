@@ -6,9 +6,10 @@ columns and filters), which tables number through in C order as ``unit``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -16,9 +17,10 @@ from gateprobe.errors import InputError
 from gateprobe.graph import Array
 
 if TYPE_CHECKING:
-    import os
-
     import polars as pl
+
+Layout: TypeAlias = Literal["tidy", "long", "wide"]
+"""How a table arranges a trace."""
 
 STATES = ("cell_state", "hidden_state")
 """Signals that keep their value at a masked timestep; every other signal is not used there and is NaN."""
@@ -46,7 +48,7 @@ def signal_rank(name: str) -> tuple[int, int]:
     return (int(plain != name), SIGNAL_ORDER.index(plain))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class DirectionTrace:
     """The signals of one direction of one call of a recurrent layer, for some samples.
 
@@ -82,6 +84,13 @@ class DirectionTrace:
             return signals[name]
         raise AttributeError(f"{name!r} is no signal of this layer; it has {', '.join(signals)}")
 
+    def __dir__(self) -> list[str]:
+        return [*object.__dir__(self), *self.signals]
+
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, next(iter(self.signals.values())).shape)) if self.signals else "nothing"
+        return f"<{self.layer} {self.direction}: {', '.join(self.signals)}, each {shape}>"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TraceChunk:
@@ -112,7 +121,7 @@ class LayerTrace:
         raise AttributeError(f"{name!r}: this layer runs in both directions; say .forward.{name} or .backward.{name}")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Trace(Mapping[str, LayerTrace]):
     """All signals of a run, by layer path."""
 
@@ -141,17 +150,46 @@ class Trace(Mapping[str, LayerTrace]):
         """Return the number of calls of recurrent layers."""
         return len({direction.layer for direction in self.directions})
 
-    def to_polars(self, layout: str = "tidy") -> pl.DataFrame:
-        """Return the table of the CSV file; see ``docs/formats.md``."""
+    def __repr__(self) -> str:
+        return "\n".join([f"Trace of {len(self.samples)} samples", *(f"  {part!r}" for part in self.directions)])
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def to_polars(self, layout: Layout = "tidy") -> pl.DataFrame:
+        """Return the table that a CSV file holds.
+
+        Args:
+            layout: ``tidy``: a row per sample, layer, direction, timestep and unit; ``long``: and signal; ``wide``: a
+                row per sample, layer, direction and timestep.
+        """
         from gateprobe.writers.table import table  # noqa: PLC0415 - writers come after traces
 
         return table(TraceChunk(self.samples, self.directions), layout)
 
-    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write the trace to a file; the format follows from the suffix."""
-        from gateprobe.writers import write  # noqa: PLC0415
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        layout: Layout = "tidy",
+        compress: bool = False,
+        force: bool = False,
+    ) -> None:
+        """Write the trace to a file; the format follows from the suffix.
 
-        write([TraceChunk(self.samples, self.directions)], path, metadata=self.metadata, force=force)
+        Args:
+            path: ``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``, ``.arrow``, ``.npz`` or ``.h5``.
+            layout: See `to_polars`; NPZ and HDF5 have only one.
+            compress: Whether to compress NPZ and HDF5.
+            force: Whether to replace a file that is there.
+
+        Raises:
+            OutputError: The file exists already, the suffix is none of these, or it cannot be written.
+        """
+        from gateprobe.writers import Output, write  # noqa: PLC0415
+
+        output = Output(os.fspath(path), layout=layout, compress=compress, force=force)
+        write([TraceChunk(self.samples, self.directions)], [output], self.metadata)
 
 
 def blank(signals: Mapping[str, Array], mask: Array | None) -> dict[str, Array]:
@@ -183,14 +221,13 @@ def _joined(parts: list[DirectionTrace]) -> DirectionTrace:
     first = parts[0]
     if len(parts) == 1:
         return first
-    masks = [part.mask for part in parts if part.mask is not None]
-    return DirectionTrace(
-        first.layer,
-        first.direction,
-        first.backwards,
-        {name: np.concatenate([part.signals[name] for part in parts]) for name in first.signals},
-        np.concatenate(masks) if masks else None,
-        first.timesteps,
-        first.units,
-        first.length,
-    )
+    signals = {name: np.concatenate([part.signals[name] for part in parts]) for name in first.signals}
+    masked = any(part.mask is not None for part in parts)
+    mask = np.concatenate([_full_mask(part) for part in parts]) if masked else None
+    return replace(first, signals=signals, mask=mask)
+
+
+def _full_mask(part: DirectionTrace) -> Array:
+    if part.mask is not None:
+        return part.mask
+    return np.ones(next(iter(part.signals.values())).shape[:2], np.bool_)

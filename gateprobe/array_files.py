@@ -1,0 +1,206 @@
+"""Reads ``.npy`` and ``.npz`` files without trusting them.
+
+Headers are parsed by strict patterns, sizes are compared with what is really there before memory is taken, and nothing
+is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Array
+
+NPY_MAGIC = b"\x93NUMPY"
+ZIP_MAGIC = b"PK\x03\x04"
+
+UNPACKED_LIMIT = 1 << 30
+"""Largest array that is taken from an archive or a pipe into memory, in bytes; ``.npy`` files are memory-mapped."""
+
+_HEADER_LIMIT = 10_000  # NumPy's own limit
+_FIELDS: Mapping[str, re.Pattern[str]] = {
+    "descr": re.compile(r"""(["'])descr\1\s*:\s*(["'])([^"'\\]{1,20})\2"""),
+    "fortran_order": re.compile(r"""(["'])fortran_order\1\s*:\s*(True|False)"""),
+    "shape": re.compile(r"""(["'])shape\1\s*:\s*\(((?:\s*\d{1,18}L?\s*,?)*)\s*\)"""),
+}
+_NUMBER = re.compile(r"[<>=|]?(?:f[248]|[iu][1248]|b1)")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an ``.npy`` header says."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    fortran: bool
+    """Whether the first axis varies fastest."""
+    offset: int
+    """Where the numbers begin."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the numbers."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def filled(self, numbers: Array) -> Array:
+        """Give flat numbers their shape."""
+        return numbers.reshape(self.shape, order="F" if self.fortran else "C")
+
+
+def map_npy(path: Path, name: str) -> Array:
+    """Memory-map an ``.npy`` file.
+
+    Args:
+        path: A regular file.
+        name: What to call it in messages.
+
+    Raises:
+        InputError: It is not a whole ``.npy`` file of numbers.
+    """
+    with path.open("rb") as file:
+        header = read_header(file, name)
+    _check_size(header, path.stat().st_size - header.offset, name)
+    if header.nbytes == 0:
+        return np.empty(header.shape, header.dtype)
+    numbers = np.memmap(path, header.dtype, "r", header.offset, (math.prod(header.shape),))
+    return header.filled(numbers)
+
+
+def parse_npy(data: bytes, name: str) -> Array:
+    """Return the array in the bytes of an ``.npy`` file.
+
+    Raises:
+        InputError: They are not a whole ``.npy`` file of numbers.
+    """
+    header = read_header(io.BytesIO(data), name)
+    _check_size(header, len(data) - header.offset, name)
+    return header.filled(np.frombuffer(data, header.dtype, offset=header.offset))
+
+
+def read_header(file: IO[bytes], name: str) -> Header:
+    """Read the header of an ``.npy`` file.
+
+    Raises:
+        InputError: There is none, or it asks for something that is not an array of numbers.
+    """
+    if file.read(6) != NPY_MAGIC:
+        raise InputError("is not an .npy file", file=name)
+    version = tuple(file.read(2))
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise InputError(f"unknown .npy version {'.'.join(map(str, version))}", file=name)
+    size = 2 if version == (1, 0) else 4
+    length = int.from_bytes(file.read(size), "little")
+    if length > _HEADER_LIMIT:
+        raise InputError(f"has a header of {length} bytes, which no array of numbers needs", file=name)
+    text = file.read(length)
+    if len(text) < length:
+        raise InputError("ends within its header", file=name)
+    return _parsed(text.decode("utf-8" if version == (3, 0) else "latin-1", "replace"), 8 + size + length, name)
+
+
+def _parsed(text: str, offset: int, name: str) -> Header:
+    found = {}
+    left = text
+    for field, pattern in _FIELDS.items():
+        matches = list(pattern.finditer(text))
+        if field == "descr" and not matches and "descr" in text:
+            raise InputError("holds records, not numbers", file=name, remedy="save one field of them")
+        if len(matches) != 1:
+            raise InputError(f"has a header that does not say {field}", file=name)
+        found[field] = matches[0]
+        left = pattern.sub("", left)
+    if left.strip(" \t\r\n\0{},"):
+        raise InputError("has a header that says more than type, order and shape", file=name)
+    shape = tuple(int(size) for size in re.findall(r"\d+", found["shape"][2]))
+    return Header(_dtype(found["descr"][3], name), shape, found["fortran_order"][2] == "True", offset)
+
+
+def _dtype(descr: str, name: str) -> np.dtype[Any]:
+    if _NUMBER.fullmatch(descr):
+        return np.dtype(descr)
+    if descr.endswith("O"):
+        raise InputError("holds pickled Python objects, which are never loaded", file=name, remedy="save numbers")
+    raise InputError(f"holds values of type {descr!r}", file=name, remedy="save real numbers of at most 64 bits")
+
+
+def _check_size(header: Header, there: int, name: str) -> None:
+    """Compare the size that the header claims with what the file has."""
+    if there < header.nbytes:
+        shape = header.shape
+        raise InputError(f"ends early: shape {shape} needs {header.nbytes} bytes, there are {there}", file=name)
+    if there > header.nbytes:
+        raise InputError(f"has {there - header.nbytes} bytes behind its array", file=name, remedy="save one array")
+
+
+class NpzFile:
+    """The arrays of an ``.npz`` file, of which only those asked for are unpacked.
+
+    Args:
+        path: The file.
+        name: What to call it in messages.
+        limit: Largest array to unpack, in bytes.
+    """
+
+    def __init__(self, path: Path, name: str, limit: int) -> None:
+        self.name = name
+        self._path, self._limit = path, limit
+        with self._faults(), zipfile.ZipFile(path) as archive:
+            self._members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of the arrays; ``__metadata__`` and the like are not arrays of samples."""
+        return tuple(key for key in self._members if not key.startswith("__"))
+
+    def read(self, key: str) -> Array:
+        """Unpack one array.
+
+        Raises:
+            InputError: There is no such array, or it is not one of numbers, or too large.
+        """
+        name = f"{self.name}[{key}]"
+        if key not in self._members:
+            raise InputError(f"has no array {key!r}", file=self.name, remedy=f"there are {', '.join(self.keys)}")
+        info = self._members[key]
+        if info.file_size > self._limit:
+            raise InputError(
+                f"unpacks to {info.file_size} bytes; the limit is {self._limit}",
+                file=name,
+                remedy="raise it with --max-bytes, or save the array as .npy, which is memory-mapped",
+            )
+        with self._faults(), zipfile.ZipFile(self._path) as archive, archive.open(info) as file:
+            header = read_header(file, name)
+            _check_size(header, info.file_size - header.offset, name)
+            numbers = np.empty(math.prod(header.shape), header.dtype)
+            _fill(file, numbers.view(np.uint8).data, name)
+        return header.filled(numbers)
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Turn what the zip module raises for broken, encrypted or exotic archives into one kind of error."""
+        try:
+            yield
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+            raise InputError(f"is not a readable .npz file: {error}", file=self.name) from None
+
+
+def _fill(file: IO[bytes], memory: memoryview, name: str) -> None:
+    """Read until ``memory`` is full; the archive checks its sum at the end."""
+    while memory:
+        block = file.read(min(len(memory), 1 << 20))
+        if not block:
+            raise InputError("ends early", file=name)
+        memory[: len(block)] = block
+        memory = memory[len(block) :]
+    file.read(1)

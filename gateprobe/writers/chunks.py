@@ -1,0 +1,79 @@
+"""Cutting chunks into pieces of another size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from gateprobe.trace import DirectionTrace, TraceChunk, join
+
+BLOCK_ROWS = 1 << 15
+"""Rows of the tables into which a chunk is cut, so that memory does not grow with it."""
+
+
+def cut_samples(chunk: TraceChunk, at: slice) -> TraceChunk:
+    """Return some of the samples of a chunk, without copying."""
+    return TraceChunk(chunk.samples[at], tuple(_cut(direction, (at,)) for direction in chunk.directions))
+
+
+def cut_rows(chunk: TraceChunk, heights: tuple[int, ...], rows: int = BLOCK_ROWS) -> Iterator[TraceChunk]:
+    """Cut a chunk into chunks whose tables have at most about ``rows`` rows, in the order of the rows.
+
+    Args:
+        chunk: What to cut.
+        heights: Table rows of one timestep of each direction.
+        rows: Wanted number of rows; exceeded where one timestep alone has more.
+    """
+    lengths = [height * len(part.timesteps) for height, part in zip(heights, chunk.directions, strict=True)]
+    together = max(1, rows // max(1, sum(lengths)))
+    for start in range(0, len(chunk.samples), together):
+        block = cut_samples(chunk, slice(start, start + together))
+        if sum(lengths) <= rows:
+            yield block
+        else:
+            yield from _cut_sample(block, heights, rows)
+
+
+def _cut_sample(chunk: TraceChunk, heights: tuple[int, ...], rows: int) -> Iterator[TraceChunk]:
+    """Cut one sample that is too large, direction by direction."""
+    for height, direction in zip(heights, chunk.directions, strict=True):
+        slab = max(1, rows // height)
+        for first in range(0, len(direction.timesteps), slab):
+            at = slice(first, first + slab)
+            part = replace(_cut(direction, (slice(None), at)), timesteps=direction.timesteps[at])
+            yield replace(chunk, directions=(part,))
+
+
+def _cut(direction: DirectionTrace, at: tuple[slice, ...]) -> DirectionTrace:
+    mask = None if direction.mask is None else direction.mask[at]
+    return replace(direction, signals={name: value[at] for name, value in direction.signals.items()}, mask=mask)
+
+
+@dataclass(slots=True, eq=False)
+class Regrouper:
+    """Turns chunks of any size into chunks of one size."""
+
+    size: int
+    """Samples of every chunk but the last."""
+    _waiting: list[TraceChunk] = field(default_factory=list)
+
+    def push(self, chunk: TraceChunk) -> Iterator[TraceChunk]:
+        """Take a chunk and yield the full ones that it completes."""
+        self._waiting.append(chunk)
+        if sum(len(part.samples) for part in self._waiting) < self.size:
+            return
+        whole = self.rest()
+        assert whole is not None
+        full = len(whole.samples) // self.size * self.size
+        for start in range(0, full, self.size):
+            yield cut_samples(whole, slice(start, start + self.size))
+        if full < len(whole.samples):
+            self._waiting.append(cut_samples(whole, slice(full, None)))
+
+    def rest(self) -> TraceChunk | None:
+        """Return what is left at the end."""
+        if not self._waiting:
+            return None
+        joined = join(self._waiting, {})
+        self._waiting.clear()
+        return TraceChunk(joined.samples, joined.directions)

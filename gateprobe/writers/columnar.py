@@ -1,0 +1,131 @@
+"""Parquet and Arrow (IPC file, also called Feather).
+
+Polars pulls the tables from an iterator, while chunks are pushed: a thread stands between the two.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, cast
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from gateprobe.errors import OutputError
+from gateprobe.trace import TraceChunk
+from gateprobe.writers.base import Metadata, Output, Sink
+from gateprobe.writers.table import Columns, columns_of, frames
+from gateprobe.writers.target import Target, blamed
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+GROUP_ROWS = 1 << 17
+"""Rows of a Parquet row group and of an Arrow record batch, however the rows arrived."""
+
+METADATA_KEY = "gateprobe"
+"""Where the file's own key-value metadata holds ours, as JSON."""
+
+_SinkTo = Callable[[pl.LazyFrame, IO[bytes]], object]
+
+
+class _Bytes(io.RawIOBase):
+    """A file of which Polars sees nothing but ``write``, so that faults arrive as Python's own `OSError`."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__()
+        self._file = target.file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        return self._file.write(data)
+
+
+class _Abandoned(Exception):
+    """The run has failed elsewhere."""
+
+
+@dataclass(slots=True, eq=False)
+class _ColumnarSink:
+    target: Target
+    output: Output
+    sink_to: _SinkTo
+    columns: Columns | None = None
+    _frames: queue.Queue[pl.DataFrame | _Abandoned | None] = field(default_factory=lambda: queue.Queue(maxsize=2))
+    _thread: threading.Thread | None = None
+    _fault: BaseException | None = None
+
+    def add(self, chunk: TraceChunk) -> None:
+        if self.columns is None:
+            self.columns = columns_of(chunk, self.output.layout)
+            self._thread = threading.Thread(target=self._run, args=(self.columns.schema,), daemon=True)
+            self._thread.start()
+        for frame in frames(chunk, self.columns):
+            self._put(frame)
+
+    def finish(self) -> None:
+        self._put(None)
+        if self._thread is not None:
+            self._thread.join()
+        self._raise_fault()
+
+    def close(self) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            self._put(_Abandoned())
+            self._thread.join()
+
+    def _put(self, item: pl.DataFrame | _Abandoned | None) -> None:
+        while self._thread is not None and self._thread.is_alive():
+            try:
+                self._frames.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+        if not isinstance(item, _Abandoned):
+            self._raise_fault()
+
+    def _raise_fault(self) -> None:
+        if self._fault is None:
+            return
+        with blamed(self.target.name):
+            if isinstance(self._fault, pl.exceptions.PolarsError):
+                raise OutputError(f"cannot write: {self._fault}", file=self.target.name)
+            raise self._fault
+
+    def _run(self, schema: dict[str, pl.DataType]) -> None:
+        try:
+            self.sink_to(register_io_source(self._pull, schema=schema), cast("IO[bytes]", _Bytes(self.target)))
+        except BaseException as fault:  # noqa: BLE001 - raised again by the thread that waits for this one
+            self._fault = fault
+
+    def _pull(self, columns: object, predicate: object, rows: object, batch: object) -> Iterator[pl.DataFrame]:
+        while (item := self._frames.get()) is not None:
+            if isinstance(item, _Abandoned):
+                raise item
+            yield item
+
+
+def open_parquet(target: Target, output: Output, metadata: Metadata) -> Sink:
+    """Write Parquet, compressed with zstd."""
+
+    def sink(table: pl.LazyFrame, file: IO[bytes]) -> None:
+        text = json.dumps(metadata)
+        table.sink_parquet(file, row_group_size=GROUP_ROWS, metadata={METADATA_KEY: text})
+
+    return _ColumnarSink(target, output, sink)
+
+
+def open_arrow(target: Target, output: Output, metadata: Metadata) -> Sink:
+    """Write an Arrow IPC file, uncompressed."""
+
+    def sink(table: pl.LazyFrame, file: IO[bytes]) -> None:
+        table.sink_ipc(file, record_batch_size=GROUP_ROWS, compat_level=pl.CompatLevel.oldest())
+
+    return _ColumnarSink(target, output, sink)

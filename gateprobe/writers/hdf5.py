@@ -1,0 +1,126 @@
+"""HDF5: the arrays of the NPZ file as chunked datasets with dimension scales, as netCDF and xarray expect them.
+
+``<layer>/<direction>`` holds the signals, ``unit`` and ``step``; ``<layer>`` holds ``sample``, ``timestep`` and
+``mask``. The bytes depend on the arrays alone: datasets grow by whole chunks.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import h5py
+import numpy as np
+
+from gateprobe.graph import Array
+from gateprobe.trace import TraceChunk
+from gateprobe.writers.arrays import METADATA_KEY, arrays_of, group_key, index_of
+from gateprobe.writers.base import Metadata, Output, Sink
+from gateprobe.writers.chunks import Regrouper
+from gateprobe.writers.target import Target, blamed
+
+CHUNK_BYTES = 1 << 20
+"""Wanted size of the chunks of a dataset."""
+
+
+@dataclass(slots=True, eq=False)
+class _Hdf5Sink:
+    target: Target
+    compress: bool
+    metadata: Metadata
+    file: h5py.File
+    groups: Regrouper | None = None
+    last: TraceChunk | None = None
+    samples: list[Array] = field(default_factory=list)
+    scales: list[str] = field(default_factory=list)
+    """The datasets that hold the numbers of the samples."""
+
+    def add(self, chunk: TraceChunk) -> None:
+        self.groups = self.groups or Regrouper(_samples_together(chunk))
+        for block in self.groups.push(chunk):
+            self._write(block)
+
+    def finish(self) -> None:
+        rest = self.groups.rest() if self.groups is not None else None
+        if rest is not None:
+            self._write(rest)
+        assert self.last is not None
+        described = {**self.metadata, "trace": index_of(self.last, self.samples)}
+        with blamed(self.target.name):
+            self.file.attrs[METADATA_KEY] = json.dumps(described)
+            self.file.close()
+
+    def close(self) -> None:
+        if self.file:
+            with suppress(OSError, RuntimeError):
+                self.file.close()
+
+    def _write(self, block: TraceChunk) -> None:
+        with blamed(self.target.name):
+            if self.last is None:
+                self._create(block)
+            for key in self.scales:
+                _append(self.file[key], block.samples)
+            for key, value in arrays_of(block):
+                _append(self.file[key], value)
+        self.samples.append(block.samples)
+        self.last = block
+
+    def _create(self, block: TraceChunk) -> None:
+        for direction in block.directions:
+            layer = self.file.require_group(group_key(direction).rpartition("/")[0])
+            if "sample" not in layer:
+                self._scale(layer, "sample", block.samples[:0])
+                self._scale(layer, "timestep", direction.timesteps)
+                self.scales.append(f"{layer.name}/sample")
+            group = self.file.create_group(group_key(direction))
+            group.attrs["backwards"], group.attrs["length"] = direction.backwards, direction.length
+            self._scale(group, "unit", direction.units)
+            group.create_dataset("step", data=direction.steps.astype("<i8")).dims[0].attach_scale(layer["timestep"])
+            for name, value in direction.signals.items():
+                self._grow(group, name, value, [layer["sample"], layer["timestep"], group["unit"]])
+            if direction.mask is not None and "mask" not in layer:
+                self._grow(layer, "mask", direction.mask, [layer["sample"], layer["timestep"]])
+
+    def _scale(self, group: h5py.Group, name: str, numbers: Array) -> None:
+        """Create the coordinates of an axis; those of the samples grow."""
+        grows = name == "sample"
+        dataset = group.create_dataset(name, data=numbers.astype("<i8"), maxshape=(None,) if grows else None,
+                                       chunks=(1024,) if grows else None)  # fmt: skip
+        dataset.make_scale(name)
+
+    def _grow(self, group: h5py.Group, name: str, first: Array, scales: list[h5py.Dataset]) -> None:
+        """Create an empty dataset that grows along the samples."""
+        per_timestep = max(1, first.dtype.itemsize * int(np.prod(first.shape[2:])))
+        timesteps = min(first.shape[1], max(1, CHUNK_BYTES // per_timestep))
+        dataset = group.create_dataset(
+            name,
+            (0, *first.shape[1:]),
+            first.dtype.newbyteorder("<"),
+            maxshape=(None, *first.shape[1:]),
+            chunks=(len(first), timesteps, *first.shape[2:]),
+            compression="gzip" if self.compress else None,
+            shuffle=self.compress,
+        )
+        for axis, scale in zip(dataset.dims, scales[: first.ndim if first.ndim <= 3 else 2], strict=False):
+            axis.attach_scale(scale)
+
+
+def _append(dataset: h5py.Dataset, block: Array) -> None:
+    start = dataset.shape[0]
+    dataset.resize(start + len(block), axis=0)
+    dataset[start:] = block
+
+
+def _samples_together(chunk: TraceChunk) -> int:
+    """Return how many samples make a chunk of a dataset."""
+    largest: int = max(value[0].nbytes for part in chunk.directions for value in part.signals.values())
+    return max(1, min(1024, CHUNK_BYTES // max(1, largest)))
+
+
+def open_hdf5(target: Target, output: Output, metadata: Metadata) -> Sink:
+    """Write HDF5, each signal a dataset."""
+    with blamed(target.name):
+        file = h5py.File(target.file, "w", track_order=True)
+    return _Hdf5Sink(target, output.compress, metadata, file)

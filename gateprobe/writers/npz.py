@@ -1,0 +1,155 @@
+"""NPZ: the archive that ``numpy.load`` opens, with ``allow_pickle=False``.
+
+Arrays must stand in the archive one after the other, but arrive block by block: blocks wait in a nameless file beside
+the target. The bytes depend on the arrays alone; members carry no time of day.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from gateprobe.graph import Array
+from gateprobe.trace import TraceChunk
+from gateprobe.writers.arrays import METADATA_KEY, arrays_of, index_of
+from gateprobe.writers.base import Metadata, Output, Sink
+from gateprobe.writers.names import archive_key
+from gateprobe.writers.target import Target, blamed, scratch
+
+_COPY = 1 << 20
+
+
+@dataclass(slots=True, eq=False)
+class _Member:
+    """One array on its way: where its blocks lie in the scratch file."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    """Without the first axis."""
+    rows: int = 0
+    extents: list[tuple[int, int]] = field(default_factory=list)
+    """Offset and size of each block."""
+
+
+@dataclass(slots=True, eq=False)
+class Archive:
+    """An NPZ file whose arrays grow along their first axis."""
+
+    target: Target
+    compress: bool
+    _scratch: IO[bytes] = field(init=False)
+    _members: dict[str, _Member] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._scratch = scratch(self.target)
+
+    def append(self, key: str, block: Array) -> None:
+        """Add rows to an array."""
+        block = np.ascontiguousarray(block, block.dtype.newbyteorder("<"))
+        member = self._members.setdefault(key, _Member(block.dtype, block.shape[1:]))
+        with blamed(self.target.name):
+            member.extents.append((self._scratch.tell(), block.nbytes))
+            self._scratch.write(block.data)
+        member.rows += len(block)
+
+    def assemble(self, texts: Mapping[str, str]) -> None:
+        """Write the archive.
+
+        Args:
+            texts: Further members, each a text in an array without axes.
+        """
+        with blamed(self.target.name), zipfile.ZipFile(self.target.file, "w", allowZip64=True) as archive:
+            for key, member in self._members.items():
+                self._copy(archive, key, member)
+            for key, text in texts.items():
+                array = np.array(text)
+                with _open_member(archive, key, 0, compress=self.compress) as file:
+                    npy.write_array(file, array, version=(1, 0), allow_pickle=False)
+
+    def close(self) -> None:
+        """Let go of the scratch file."""
+        self._scratch.close()
+
+    def _copy(self, archive: zipfile.ZipFile, name: str, member: _Member) -> None:
+        header = io.BytesIO()
+        shape = (member.rows, *member.shape)
+        npy.write_array_header_1_0(
+            header, {"descr": npy.dtype_to_descr(member.dtype), "fortran_order": False, "shape": shape}
+        )
+        size = header.tell() + sum(length for _, length in member.extents)
+        with _open_member(archive, name, size, compress=self.compress) as file:
+            file.write(header.getvalue())
+            for offset, length in member.extents:
+                self._scratch.seek(offset)
+                _copy(self._scratch, file, length)
+        self._scratch.seek(0, io.SEEK_END)
+
+
+def _copy(source: IO[bytes], file: IO[bytes], length: int) -> None:
+    while length:
+        block = source.read(min(length, _COPY))
+        file.write(block)
+        length -= len(block)
+
+
+def _open_member(archive: zipfile.ZipFile, name: str, size: int, *, compress: bool) -> IO[bytes]:
+    info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+    info.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    info.create_system, info.external_attr = 3, 0o644 << 16
+    info.file_size = size
+    return archive.open(info, "w")
+
+
+@dataclass(slots=True, eq=False)
+class _NpzSink:
+    archive: Archive
+    metadata: Metadata
+    last: TraceChunk | None = None
+    samples: list[Array] = field(default_factory=list)
+
+    def add(self, chunk: TraceChunk) -> None:
+        for key, value in arrays_of(chunk):
+            self.archive.append(key, value)
+        self.samples.append(chunk.samples)
+        self.last = chunk
+
+    def finish(self) -> None:
+        assert self.last is not None
+        described = {**self.metadata, "trace": index_of(self.last, self.samples)}
+        self.archive.assemble({METADATA_KEY: json.dumps(described)})
+
+    def close(self) -> None:
+        self.archive.close()
+
+
+def open_npz(target: Target, output: Output, metadata: Metadata) -> Sink:
+    """Write one array for each signal, and the masks and the metadata."""
+    return _NpzSink(Archive(target, output.compress), metadata)
+
+
+def write_predictions(
+    keys: tuple[str, ...], blocks: Iterable[tuple[Array, ...]], target: Target, *, compress: bool = False
+) -> None:
+    """Write a model's outputs, one array for each.
+
+    Args:
+        keys: The names of the outputs.
+        blocks: For each batch one array for each output, ``(samples, ...)``.
+        target: Where to; not yet published.
+        compress: Whether to deflate the arrays.
+    """
+    archive = Archive(target, compress)
+    try:
+        for block in blocks:
+            for key, value in zip(keys, block, strict=True):
+                archive.append(archive_key(key), value)
+        archive.assemble({})
+    finally:
+        archive.close()

@@ -1,0 +1,234 @@
+"""Traces as tables: the columns of CSV, JSON lines, Parquet and Arrow.
+
+Rows stand in the order sample, layer, direction, timestep, unit (and signal), so that the tables of successive chunks
+can simply follow each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Array
+from gateprobe.trace import STATES, DirectionTrace, Layout, TraceChunk, signal_rank
+from gateprobe.writers.chunks import cut_rows
+from gateprobe.writers.names import column_text
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """The columns of a run's table: the union over the layers, the same for every chunk."""
+
+    layout: Layout
+    layers: Mapping[str, str]
+    """Layer path → what the table calls it."""
+    signals: tuple[str, ...]
+    units: Mapping[str, tuple[int, ...]]
+    """The units that have a column of their own, by signal; only in the wide layout."""
+    dtype: np.dtype[np.floating]
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The columns that hold numbers of the trace."""
+        if self.layout == "long":
+            return ("value",)
+        if self.layout == "wide":
+            return tuple(f"{signal}_{unit}" for signal in self.signals for unit in self.units[signal])
+        return self.signals
+
+    def height(self, direction: DirectionTrace) -> int:
+        """Return the number of rows of one timestep."""
+        if self.layout == "wide":
+            return 1
+        return len(direction.units) * (len(direction.signals) if self.layout == "long" else 1)
+
+    @property
+    def schema(self) -> dict[str, pl.DataType]:
+        """Name → type of every column, in their order."""
+        number = pl.Float64() if self.dtype.itemsize == 8 else pl.Float32()
+        schema = {
+            "sample": pl.Int64(),
+            "layer": pl.Enum(list(self.layers.values())),
+            "direction": pl.Enum(["forward", "backward"]),
+            "timestep": pl.Int32(),
+            "step": pl.Int32(),
+            "unit": pl.Int32(),
+            "masked": pl.Boolean(),
+            "signal": pl.Enum(list(self.signals)),
+            **dict.fromkeys(self.values, number),
+        }
+        unused = {"tidy": ("signal",), "long": (), "wide": ("signal", "unit")}[self.layout]
+        return {name: dtype for name, dtype in schema.items() if name not in unused}
+
+
+def columns_of(chunk: TraceChunk, layout: Layout, show: Callable[[str], str] = column_text) -> Columns:
+    """Return the columns for a run of which ``chunk`` is the first.
+
+    Args:
+        chunk: Any chunk of the run.
+        layout: ``tidy``, ``long`` or ``wide``.
+        show: How the format writes the name of a layer.
+
+    Raises:
+        InputError: The layout is none of these.
+    """
+    if layout not in _PARTS:
+        raise InputError(f"unknown layout {layout!r}", remedy=f"choose {', '.join(_PARTS)}")
+    units: dict[str, set[int]] = {}
+    for direction in chunk.directions:
+        for name in direction.signals:
+            units.setdefault(name, set()).update(direction.units.tolist())
+    return Columns(
+        layout,
+        {direction.layer: show(direction.layer) for direction in chunk.directions},
+        tuple(sorted(units, key=signal_rank)),
+        {name: tuple(sorted(numbers)) for name, numbers in units.items()},
+        np.result_type(*(value for part in chunk.directions for value in part.signals.values()), np.float32),
+    )
+
+
+def table(chunk: TraceChunk, layout: Layout = "tidy") -> pl.DataFrame:
+    """Return the whole table of a trace."""
+    columns = columns_of(chunk, layout)
+    return pl.concat(list(frames(chunk, columns)))
+
+
+def frames(chunk: TraceChunk, columns: Columns) -> Iterator[pl.DataFrame]:
+    """Yield the table of a chunk in pieces of bounded size."""
+    heights = tuple(columns.height(direction) for direction in chunk.directions)
+    for piece in cut_rows(chunk, heights):
+        yield _frame(piece, columns)
+
+
+def _frame(chunk: TraceChunk, columns: Columns) -> pl.DataFrame:
+    parts = [_PARTS[columns.layout](direction, columns) for direction in chunk.directions]
+    samples, schema = len(chunk.samples), columns.schema
+    rows = sum(part.rows for part in parts)
+    data = [pl.Series("sample", np.repeat(chunk.samples.astype(np.int64), rows))]
+    for name in parts[0].index:
+        values = np.tile(np.concatenate([part.index[name] for part in parts]), samples)
+        data.append(_series(name, values, schema[name]))
+    masked = [_or_full(None if part.mask is None else ~part.mask, samples, part.rows, fill=False) for part in parts]
+    data.append(pl.Series("masked", _side_by_side(masked)))
+    for name in columns.values:
+        blocks = [_or_full(part.values.get(name), samples, part.rows, fill=columns.dtype.type(0)) for part in parts]
+        data.append(pl.Series(name, _side_by_side(blocks).astype(columns.dtype, copy=False)))
+    return _with_gaps(pl.DataFrame(data).select(list(schema)), parts, samples, columns.values)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """The rows of one direction."""
+
+    rows: int
+    """For each sample."""
+    index: Mapping[str, Array]
+    """Column → ``(rows,)``; numbers of categories for ``layer``, ``direction`` and ``signal``."""
+    values: Mapping[str, Array]
+    """Column → ``(samples, rows)``."""
+    mask: Array | None
+    """``(samples, rows)``, ``False`` where masked."""
+    used: Mapping[str, Array]
+    """Column → ``(samples, rows)``, ``False`` where a value is not used; columns whose values all are used are left
+    out."""
+
+
+def _tidy(direction: DirectionTrace, columns: Columns) -> _Part:
+    timesteps, units = len(direction.timesteps), len(direction.units)
+    rows = timesteps * units
+    mask = _spread(direction.mask, units)
+    return _Part(
+        rows,
+        _index(direction, columns, units) | {"unit": np.tile(direction.units.astype(np.int32), timesteps)},
+        {name: value.reshape(-1, rows) for name, value in direction.signals.items()},
+        mask,
+        {name: mask for name in direction.signals if mask is not None and name not in STATES},
+    )
+
+
+def _long(direction: DirectionTrace, columns: Columns) -> _Part:
+    signals = list(direction.signals)
+    timesteps, units = len(direction.timesteps), len(direction.units)
+    each, rows = units * len(signals), timesteps * units * len(signals)
+    codes = np.array([columns.signals.index(name) for name in signals], np.uint32)
+    states = np.array([name in STATES for name in signals])
+    stacked = [value.reshape(len(value), timesteps, units) for value in direction.signals.values()]
+    mask = _spread(direction.mask, each)
+    return _Part(
+        rows,
+        _index(direction, columns, each)
+        | {
+            "unit": np.tile(np.repeat(direction.units.astype(np.int32), len(signals)), timesteps),
+            "signal": np.tile(codes, timesteps * units),
+        },
+        {"value": np.stack(stacked, -1).reshape(-1, rows)},
+        mask,
+        {} if mask is None else {"value": mask | np.tile(states, timesteps * units)},
+    )
+
+
+def _wide(direction: DirectionTrace, columns: Columns) -> _Part:
+    values, used, mask = {}, {}, direction.mask
+    for name, value in direction.signals.items():
+        by_unit = np.ascontiguousarray(np.moveaxis(value.reshape(*value.shape[:2], -1), -1, 0))
+        values.update({f"{name}_{unit}": by_unit[n] for n, unit in enumerate(direction.units)})
+        if mask is not None and name not in STATES:
+            used.update({f"{name}_{unit}": mask for unit in direction.units})
+    return _Part(len(direction.timesteps), _index(direction, columns, 1), values, mask, used)
+
+
+_PARTS: Mapping[Layout, Callable[[DirectionTrace, Columns], _Part]] = {"tidy": _tidy, "long": _long, "wide": _wide}
+
+
+def _index(direction: DirectionTrace, columns: Columns, each: int) -> dict[str, Array]:
+    """Return the index columns of one sample, with ``each`` rows to a timestep."""
+    rows = len(direction.timesteps) * each
+    return {
+        "layer": np.full(rows, list(columns.layers).index(direction.layer), np.uint32),
+        "direction": np.full(rows, int(direction.direction == "backward"), np.uint32),
+        "timestep": np.repeat(direction.timesteps.astype(np.int32), each),
+        "step": np.repeat(direction.steps.astype(np.int32), each),
+    }
+
+
+def _spread(mask: Array | None, each: int) -> Array | None:
+    return None if mask is None else np.repeat(mask, each, axis=1)
+
+
+def _or_full(block: Array | None, samples: int, rows: int, *, fill: Any) -> Array:
+    return np.full((samples, rows), fill) if block is None else block
+
+
+def _side_by_side(blocks: list[Array]) -> Array:
+    """Put ``(samples, rows)`` blocks side by side and read them sample by sample."""
+    return np.ascontiguousarray(blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)).reshape(-1)
+
+
+def _series(name: str, values: Array, dtype: pl.DataType) -> pl.Series:
+    """Return an index column; categories come as their numbers."""
+    if isinstance(dtype, pl.Enum):
+        return pl.Series(name, dtype.categories, dtype).gather(values)
+    return pl.Series(name, values)
+
+
+def _with_gaps(data: pl.DataFrame, parts: list[_Part], samples: int, names: tuple[str, ...]) -> pl.DataFrame:
+    """Empty the cells that have no value: gates at masked timesteps and signals that a layer does not have."""
+    gaps: dict[tuple[int, ...], pl.Expr] = {}  # columns that are empty in the same places share the reckoning
+    emptied = []
+    for name in names:
+        kind = tuple(id(part.used.get(name)) if name in part.values else 0 for part in parts)
+        if all(number == id(None) for number in kind):
+            continue
+        if kind not in gaps:
+            gaps[kind] = pl.lit(pl.Series(_side_by_side([_used(part, name, samples) for part in parts])))
+        emptied.append(pl.when(gaps[kind]).then(pl.col(name)).alias(name))
+    return data.with_columns(emptied) if emptied else data
+
+
+def _used(part: _Part, name: str, samples: int) -> Array:
+    return _or_full(part.used.get(name), samples, part.rows, fill=name in part.values)

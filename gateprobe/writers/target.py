@@ -1,0 +1,159 @@
+"""Where results go: files that appear whole or not at all, and standard output.
+
+A file is written without a name where the system can do that (Linux), so that even a killed process leaves nothing
+behind; elsewhere under a temporary name beside the target.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from gateprobe.errors import OutputError
+
+STDOUT = "-"
+"""The name of standard output."""
+
+
+@dataclass(slots=True, eq=False)
+class Target:
+    """One result on its way."""
+
+    name: str
+    """As the user wrote it."""
+    file: BinaryIO
+    """Open for writing; also for reading and seeking when it is a regular file."""
+    final: Path | None = None
+    """The regular file that it becomes; ``None`` for standard output and devices."""
+    replace: bool = False
+    """Whether a file that is there may be replaced."""
+    temporary: Path | None = None
+    """The name that the file has for now, if it has one."""
+
+    def publish(self) -> None:
+        """Give the file its name, when everything has been written.
+
+        Raises:
+            OutputError: It cannot be written to the end, or somebody else has taken the name.
+        """
+        with blamed(self.name):
+            self.file.flush()
+            if self.final is None:
+                return
+            if self.temporary is None and not self.replace:
+                _link(self.file, self.final)
+                return
+            if self.temporary is None:
+                self.temporary = _free_name(self.final.parent)
+                _link(self.file, self.temporary)
+            if not self.replace and os.path.lexists(self.final):
+                raise _exists(self.name)
+            self.temporary.replace(self.final)
+            self.temporary = None
+
+    def close(self) -> None:
+        """Close the file and remove what has not been published."""
+        if self.name != STDOUT:
+            with suppress(OSError):
+                self.file.close()
+        if self.temporary is not None:
+            with suppress(OSError):
+                self.temporary.unlink()
+
+
+@contextmanager
+def blamed(name: str) -> Iterator[None]:
+    """Turn faults of the operating system into `OutputError`, except a closed pipe, which is nobody's fault."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except FileExistsError:
+        raise _exists(name) from None
+    except OSError as error:
+        raise OutputError(f"cannot write: {error.strerror or error}", file=name) from None
+
+
+@contextmanager
+def open_target(name: str, *, force: bool) -> Iterator[Target]:
+    """Open a file, a device or standard output (``-``) for a result.
+
+    Args:
+        name: Where to.
+        force: Whether an existing file may be replaced.
+
+    Raises:
+        OutputError: It exists already, or it cannot be written.
+    """
+    with blamed(name):
+        target = _stdout() if name == STDOUT else _open(name, force=force)
+    try:
+        yield target
+    finally:
+        target.close()
+
+
+def scratch(target: Target) -> IO[bytes]:
+    """Return a nameless file beside a target for what has to be put in order first; small ones stay in memory."""
+    folder = None if target.final is None else str(target.final.parent)
+    return cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=1 << 24, dir=folder))
+
+
+def _stdout() -> Target:
+    if sys.stdout is None:
+        raise OutputError("standard output is closed", remedy="use -o FILE")
+    sys.stdout.flush()
+    return Target(STDOUT, cast("BinaryIO", sys.stdout.buffer))
+
+
+def _open(name: str, *, force: bool) -> Target:
+    final = Path(os.path.realpath(name))  # behind a symbolic link, the file it points to is replaced, not the link
+    if final.is_dir():
+        raise OutputError("is a directory", file=name, remedy="name a file in it")
+    if final.exists() and not final.is_file():
+        return Target(name, cast("BinaryIO", final.open("wb")))
+    if final.exists() and not force:
+        raise _exists(name)
+    if not final.parent.is_dir():
+        raise OutputError("cannot write: there is no such directory", file=name)
+    return _open_nameless(name, final, force=force) or _open_temporary(name, final, force=force)
+
+
+def _open_nameless(name: str, final: Path, *, force: bool) -> Target | None:
+    """Open a file that has no name yet, or return ``None`` where the file system cannot do that."""
+    if not hasattr(os, "O_TMPFILE") or not Path("/proc/self/fd").is_dir():
+        return None
+    try:
+        number = os.open(final.parent, os.O_TMPFILE | os.O_RDWR, 0o666)
+    except OSError:
+        return None
+    return Target(name, cast("BinaryIO", os.fdopen(number, "w+b")), final, force)
+
+
+def _open_temporary(name: str, final: Path, *, force: bool) -> Target:
+    temporary = _free_name(final.parent)
+    number = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    return Target(name, cast("BinaryIO", os.fdopen(number, "w+b")), final, force, temporary)
+
+
+def _free_name(folder: Path) -> Path:
+    return folder / f".gateprobe-{os.urandom(8).hex()}"
+
+
+def _link(file: BinaryIO, path: Path) -> None:
+    """Give a nameless file its name; fails when the name is taken."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:  # only with a folder does Python call linkat(AT_SYMLINK_FOLLOW), which reaches the file behind /proc
+        os.link(f"/proc/self/fd/{file.fileno()}", path.name, dst_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)
+
+
+def _exists(name: str) -> OutputError:
+    return OutputError("exists already", file=name, remedy="use --force to replace it")
