@@ -67,6 +67,8 @@ class Semantics:
     """The smallest norm by which UnitNormalization divides: ``sqrt(1e-12)``, from Keras 3.6 on ``1e-12``."""
     dot_any_rank: bool = True
     """Whether Dot contracts tensors of more than three axes like others (not in Keras 1 and standalone 2.0 to 2.2)."""
+    resize_half_pixels: bool = True
+    """Whether bilinear upsampling looks at the centres of pixels (tf.keras, Keras 3)."""
     keras1_kernels: bool = False
     """Whether convolution kernels are stored in the shapes of Keras 1, which depend on the order of dimensions."""
     theano: bool = False
@@ -121,6 +123,7 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         dot_norm_floor=1e-7 if era is Era.KERAS3 else 1e-6,
         unit_norm_floor=1e-12 if keras_3_minor >= 6 else 1e-6,
         dot_any_rank=not standalone_before_2_3,
+        resize_half_pixels=not standalone,
         keras1_kernels=origin.era is Era.KERAS1,
         theano=origin.backend == "theano",
     )

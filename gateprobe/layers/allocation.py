@@ -141,7 +141,7 @@ class ListedWeights:
 
     def own(self, slots: Sequence[Slot]) -> Mapping[str, Array]:
         """See `Weights`."""
-        return _matched(slots, self.arrays.get(self.prefix, ()))
+        return _matched([slot for slot in slots if not slot.alias], self.arrays.get(self.prefix, ()))
 
     def part(self, path: str, record: LayerRecord) -> Weights:
         """See `Weights`."""
@@ -152,7 +152,8 @@ def _walk(record: LayerRecord, path: str, semantics: Semantics, *, trainable: bo
     """Yield (object path, slot, whether Keras counts it as trainable), an object's own weights first."""
     trainable = trainable and record.config.get("trainable", True) is not False
     for slot in slots_of(record, semantics):
-        yield path, slot, trainable and slot.trainable
+        if not slot.alias:
+            yield path, slot, trainable and slot.trainable
     if record.class_name == "InputLayer":
         return
     for name, part in parts_of(record).items():
@@ -185,6 +186,6 @@ def _matched(slots: Sequence[Slot], arrays: Sequence[WeightArray]) -> dict[str, 
         if not fits or 0 in shape:
             expected = "(" + ", ".join("any" if size is None else str(size) for size in wanted) + ")"
             raise Unsupported(f"{slot.role}: expected shape {expected}, {array.name} in the file has {shape}")
-        if array.value.dtype.kind != "f":
+        if array.value.dtype.kind not in ("iuf" if slot.integers else "f"):
             raise Unsupported(f"{slot.role}: expected floating point, {array.name} holds {array.value.dtype}")
     return {slot.role: np.asarray(array.value) for slot, array in zip(slots, arrays, strict=True)}

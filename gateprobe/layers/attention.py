@@ -165,11 +165,12 @@ class HeadedAttention:
         }
         with fitting(query.value, value.value):
             fused = self.fused and not call.kwargs.get("return_attention_scores")
-            shares, blended = self._blend(heads, self._mask(call, query=query, key=key, value=value), fused=fused)
+            kept = self._mask(call, query=query, key=key, value=value)
+            shares, blended = self._blend(heads, kept, fused=fused)
             if "gate_dense" in self.parts:
                 blended = self.precision.round(blended * self._dense("gate_dense", query.value, scope))
         output = Tensor(self._dense("output_dense", blended, scope), query.mask if self.sees_masks else None)
-        return (output, Tensor(shares)) if call.kwargs.get("return_attention_scores") else (output,)
+        return (output, shares) if call.kwargs.get("return_attention_scores") else (output,)
 
     def _dense(self, part: str, x: Array, scope: Scope) -> Array:
         return self.parts[part].replay(Arguments((Tensor(x),)), scope.within(part))[0].value
@@ -181,8 +182,12 @@ class HeadedAttention:
         x = self._dense(f"{name}_dense", tensor.value, scope).swapaxes(1, 2)
         return x if name == "query" else np.repeat(x, self.sharing, axis=1)
 
-    def _blend(self, heads: Mapping[str, Array], kept: Array | None, *, fused: bool) -> tuple[Array, Array]:
-        """Return the shares ``(samples, heads, queries, keys)`` and ``(samples, queries, heads, features)``."""
+    def _blend(self, heads: Mapping[str, Array], kept: Array | None, *, fused: bool) -> tuple[Tensor, Array]:
+        """Return shares and blended values.
+
+        The shares ``(samples, heads, queries, keys)`` keep the mask of their softmax; the blended values are
+        ``(samples, queries, heads, features)``.
+        """
         query = self.precision.round(heads["query"] * self.precision.dtype.type(self.scale))
         scores = self.precision.round(np.matmul(query, heads["key"].swapaxes(2, 3)))
         if kept is None:
@@ -192,7 +197,7 @@ class HeadedAttention:
             zeroes_masked = self.zeroes_masked and not fused
             shares = masked_softmax(scores, kept, (3,), self.precision, zeroes_masked=zeroes_masked, replaces=fused)
         shares = self.precision.round(shares)
-        return shares, self.precision.round(np.matmul(shares, heads["value"])).swapaxes(1, 2)
+        return Tensor(shares, kept), self.precision.round(np.matmul(shares, heads["value"])).swapaxes(1, 2)
 
     def _mask(self, call: Arguments, **tensors: Tensor) -> Array | None:
         """Return which key each query may see: ``(samples, queries, keys)`` or broadcastable to it."""

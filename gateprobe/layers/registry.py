@@ -26,6 +26,10 @@ class Slot:
     trainable: bool = True
     autocast: bool = True
     """Whether a half-precision policy rounds it; normalization layers keep theirs in float32."""
+    integers: bool = False
+    """Whether the file may hold integers."""
+    alias: bool = False
+    """Whether it is a weight of a layer inside, which object trees store here a second time and lists do not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

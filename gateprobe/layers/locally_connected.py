@@ -1,0 +1,69 @@
+"""Convolutions with a kernel of its own at every position.
+
+Formulas: ``tf_keras/src/layers/locally_connected/*.py`` and ``tf_keras/src/backend.py::local_conv`` 2.21.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Array, LayerRecord
+from gateprobe.layers.base import Layer
+from gateprobe.layers.conv import Convolution, convolution_of, rank_of
+from gateprobe.layers.registry import Binding, Slot, replays
+from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.shape import channels_first
+from gateprobe.layers.unary import Unary
+from gateprobe.layers.windows import channels_last, views
+
+
+def _slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    filters = settings.integer("filters")
+    kernel = Slot("kernel", (None, None, filters))
+    bias = Slot("bias", (*[None] * rank_of(record), filters))
+    return (kernel, bias) if settings.flag("use_bias", True) else (kernel,)
+
+
+@replays("LocallyConnected1D", "LocallyConnected2D", slots=_slots)
+def _bind(binding: Binding) -> Layer:
+    settings = binding.settings
+    if settings.raw("implementation", 1) != 1:
+        raise Unsupported("config.implementation: only implementation 1 of a locally connected layer is replayed")
+    convolution = convolution_of(binding)
+    if convolution.window.padding != "valid" or set(convolution.window.dilation) != {1}:
+        raise Unsupported("config: a locally connected layer has neither padding nor dilation")
+    first = channels_first(settings)
+    settings.ignore("filters", "use_bias")
+    settings.finish()
+    function = partial(_local, kernel=binding.weights["kernel"], first=first, convolution=convolution)
+    return Unary(channels_last(function, first=first), binding.precision, keeps_mask=False)
+
+
+def _local(x: Array, kernel: Array, convolution: Convolution, *, first: bool) -> Array:
+    """Multiply every window with the kernel of its position.
+
+    Args:
+        x: ``(samples, *spatial, channels)``.
+        kernel: ``(positions, size * channels, filters)``; the channels run fastest, or slowest if they come first.
+        convolution: Geometry, bias ``(*positions, filters)`` and activation.
+        first: Whether the data has its channels first.
+    """
+    window, precision = convolution.window, convolution.precision
+    windows = views(x, window)  # (samples, *positions, channels, *size)
+    positions = windows.shape[1 : window.rank + 1]
+    if not first:
+        windows = np.moveaxis(windows, window.rank + 1, -1)
+    flat = windows.reshape(len(x), int(np.prod(positions)), -1)
+    if flat.shape[1:] != kernel.shape[:2]:
+        raise InputError(f"expected {kernel.shape[:2]} positions and values, got {flat.shape[1:]}")
+    product = np.matmul(flat.swapaxes(0, 1), kernel).swapaxes(0, 1).reshape(len(x), *positions, kernel.shape[2])
+    precision.settle(product)
+    if convolution.bias is not None:
+        if convolution.bias.shape != product.shape[1:]:
+            raise InputError(f"the bias has shape {convolution.bias.shape} for an output of {product.shape[1:]}")
+        product = product + convolution.bias
+        precision.settle(product)
+    return convolution.activation(product)

@@ -1,0 +1,151 @@
+"""Preprocessing that is plain arithmetic: scaling, standardising, bucketing, one-hot codes.
+
+Formulas: ``keras/src/layers/preprocessing/*.py`` 3.15.1 and ``tf_keras/src/layers/preprocessing`` 2.21.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Array, LayerRecord
+from gateprobe.layers.base import Layer, Precision
+from gateprobe.layers.embedding import token_ids
+from gateprobe.layers.registry import Binding, Slot, replays
+from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.unary import Unary, axis_in
+
+
+def _numbers(settings: Settings, key: str, default: Any = None) -> Array | None:
+    """Read a number or a (nested) list of numbers; ``None`` when there is none."""
+    value = settings.raw(key, default)
+    if value is None:
+        return None
+    try:
+        array = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise Unsupported(f"config.{key}: expected numbers, got {value!r:.60}") from None
+    if not np.isfinite(array).all():
+        raise Unsupported(f"config.{key}: expected finite numbers")
+    return array
+
+
+@replays("Rescaling")
+def _bind_rescaling(binding: Binding) -> Layer:
+    scale, offset = _numbers(binding.settings, "scale"), _numbers(binding.settings, "offset", 0.0)
+    binding.settings.finish()
+    if scale is None or offset is None:
+        raise Unsupported("config.scale: expected numbers")
+    function = partial(_rescaled, scale=binding.precision.cast(scale), offset=binding.precision.cast(offset))
+    return Unary(function, binding.precision, keeps_mask=binding.semantics.identity_keeps_mask)
+
+
+def _rescaled(x: Array, scale: Array, offset: Array) -> Array:
+    for numbers in (scale, offset):
+        if numbers.ndim and numbers.shape != x.shape[-1:]:
+            raise InputError(f"{numbers.shape[0]} numbers do not fit an input of shape {x.shape}")
+    result: Array = x * scale + offset
+    return result
+
+
+def _kept_axes(settings: Settings) -> tuple[int, ...]:
+    value = settings.raw("axis", -1)
+    if value is None:
+        return ()
+    return settings.integers("axis", None if isinstance(value, (list, tuple)) else 1, -1, minimum=-32)
+
+
+def _normalization_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    if settings.raw("mean") is not None:
+        return ()
+    shape = (None,) * len(_kept_axes(settings))
+    mean, variance = (Slot(role, shape, trainable=False) for role in ("mean", "variance"))
+    return (mean, variance, Slot("count", (), trainable=False, integers=True))
+
+
+@replays("Normalization", slots=_normalization_slots)
+def _bind_normalization(binding: Binding) -> Layer:
+    settings = binding.settings
+    axes, invert = _kept_axes(settings), settings.flag("invert", False)
+    given = {key: _numbers(settings, key) for key in ("mean", "variance")}
+    settings.finish()
+    numbers = {key: binding.precision.cast(value) for key, value in given.items() if value is not None}
+    if len(numbers) == 1 or 0 in axes:
+        raise Unsupported("config: expected both mean and variance, along other axes than the samples")
+    function = Standardize(
+        numbers or {key: binding.weights[key] for key in ("mean", "variance")},
+        axes,
+        exact=not numbers,
+        invert=invert,
+    )
+    return Unary(function, binding.precision, keeps_mask=binding.semantics.identity_keeps_mask)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Standardize:
+    """``(x - mean) / max(sqrt(variance), 1e-7)``, or the way back."""
+
+    numbers: Mapping[str, Array]
+    axes: tuple[int, ...]
+    exact: bool
+    """Whether the numbers have the very shape of the axes; those of a configuration are stretched."""
+    invert: bool
+
+    def __call__(self, x: Array) -> Array:
+        """Standardize any input that has the axes."""
+        mean, variance = (self._spread(x, self.numbers[key]) for key in ("mean", "variance"))
+        spread = np.maximum(np.sqrt(variance), np.asarray(1e-7, x.dtype))
+        result: Array = mean + x * spread if self.invert else (x - mean) / spread
+        return result
+
+    def _spread(self, x: Array, numbers: Array) -> Array:
+        kept = sorted(axis_in(axis, x.ndim) for axis in self.axes)
+        shape = tuple(x.shape[axis] for axis in kept)
+        if self.exact and numbers.shape != shape:
+            raise InputError(f"expected {numbers.shape} values along axes {self.axes}, got an input of {x.shape}")
+        numbers = np.broadcast_to(numbers, shape)
+        return numbers.reshape([size if axis in kept else 1 for axis, size in enumerate(x.shape)])
+
+
+@replays("Discretization")
+def _bind_discretization(binding: Binding) -> Layer:
+    settings = binding.settings
+    boundaries = _numbers(settings, "bin_boundaries")
+    settings.choice("output_mode", ("int",), "int")
+    settings.ignore("epsilon", "num_bins")
+    settings.finish()
+    if boundaries is None or boundaries.ndim != 1:
+        raise Unsupported("config.bin_boundaries: boundaries that are not in the configuration are not replayed")
+    function = partial(_bucket, boundaries=boundaries.astype(np.float32))
+    return Unary(function, Precision("float32"), keeps_mask=False)
+
+
+def _bucket(x: Array, boundaries: Array) -> Array:
+    return np.searchsorted(boundaries, x, side="right")
+
+
+@replays("CategoryEncoding")
+def _bind_category(binding: Binding) -> Layer:
+    settings = binding.settings
+    tokens = settings.integer("num_tokens")
+    mode = settings.choice("output_mode", ("one_hot", "multi_hot", "count"), "multi_hot")
+    settings.finish()
+    function = partial(_encoded, tokens=tokens, mode=mode, precision=binding.precision)
+    return Unary(function, binding.precision, keeps_mask=False, keeps_integers=True)
+
+
+def _encoded(x: Array, tokens: int, mode: str, precision: Precision) -> Array:
+    """Return one-hot codes ``(..., tokens)``, or their maximum or sum over the last axis of ``x``."""
+    codes: Array = (token_ids(x, tokens)[..., np.newaxis] == np.arange(tokens)).astype(precision.dtype)
+    if mode == "one_hot":
+        single = x.ndim > 1 and x.shape[-1] == 1
+        return codes.reshape(*x.shape[:-1], tokens) if single else codes
+    if x.ndim < 2:
+        return codes
+    reduced: Array = np.sum(codes, axis=-2) if mode == "count" else np.max(codes, axis=-2)
+    return reduced
