@@ -69,7 +69,7 @@ def _in_tree(path: str, group: WeightGroup) -> Iterator[RecurrentGroup]:
     both = [_cell(arrays) for arrays in cells]
     first, second = both
     if first is not None and second is not None and _same(first, second):
-        yield replace(first, name=group.name or path, directions=2, arrays=(*first.arrays, *second.arrays))
+        yield replace(first, name=path, directions=2, arrays=(*first.arrays, *second.arrays))
         return
     own = _cell(group.arrays)
     if own is not None:

@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gateprobe.errors import GateprobeError, InputError, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
+from gateprobe.groups import Assumptions, RecurrentGroup, assume, find_groups
 from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
 from gateprobe.plan import Plan, RecurrentCall, Wanted, make_plan, model_of, recurrent_calls
 from gateprobe.readers import read as read_graph
@@ -88,6 +90,30 @@ class Model:
         """Every call of a recurrent layer, in the order of the file."""
         return tuple(recurrent_calls(self.record))
 
+    @property
+    def groups(self) -> tuple[RecurrentGroup, ...]:
+        """The recurrent layers that the weights alone prove; for files without an architecture."""
+        return find_groups(self.graph.weights)
+
+    def assume(self, assumptions: Assumptions, layers: tuple[str, ...] = ()) -> Model:
+        """Return a weights-only model whose recurrent layers can be traced, each fed with an input of its own.
+
+        Args:
+            assumptions: What the weights cannot tell.
+            layers: Globs over the names of `groups`; all without them.
+
+        Raises:
+            InputError: The file has an architecture, no such group, or something is neither in it nor assumed.
+        """
+        if self.graph.model is not None:
+            raise InputError("the file has an architecture, which says all of this", file=self.graph.file)
+        selection = Selection(layers=layers)
+        check_layers(selection, [group.name for group in self.groups])
+        chosen = [group for group in self.groups if selection.takes_layer(group.name)]
+        if not chosen:
+            raise InputError("the weights prove no recurrent layer", file=self.graph.file)
+        return Model(assume(self.graph, chosen, assumptions), self.semantics)
+
     def plan(
         self,
         selection: Selection | None = None,
@@ -142,7 +168,7 @@ class Model:
             pre_activations=pre_activations or any(name.startswith("pre_") for name in selection.signals),
             progress=progress,
         )
-        return (selection.apply(result.chunk) for result in results)
+        return (selection.apply(result.chunk) if result.chunk.directions else result.chunk for result in results)
 
     def trace(self, x: object, **options: Any) -> Trace:
         """Trace everything at once; takes what `iter_trace` takes."""
@@ -174,7 +200,7 @@ class Model:
         return {
             "format": TRACE_FORMAT,
             "gateprobe": version("gateprobe"),
-            "model": {"file": os.path.basename(self.graph.file), "sha256": origin.sha256},
+            "model": {"file": Path(self.graph.file).name, "sha256": origin.sha256},
             "inputs": dict(samples.digests) if samples is not None else {},
             "era": origin.era.value,
             "keras_version": origin.keras_version,

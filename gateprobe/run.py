@@ -17,6 +17,7 @@ import numpy as np
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.layers.base import Arguments, Scope, Tensor
+from gateprobe.layers.functional import NOT_COMPUTED
 from gateprobe.plan import Plan
 from gateprobe.trace import DirectionTrace, TraceChunk, blank
 
@@ -33,8 +34,8 @@ class Blocks(Protocol):
     def count(self) -> int:
         """Number of samples."""
 
-    def block(self, numbers: Array) -> tuple[Sequence[Array], Mapping[str, Array]]:
-        """Return the inputs and the feeds of some samples."""
+    def block(self, numbers: Array) -> tuple[Sequence[Array | None], Mapping[str, Array]]:
+        """Return the inputs and the feeds of some samples; ``None`` for an input that feeds make unnecessary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,8 @@ def run(
         recorder = _Recorder(len(picked))
         scope = Scope("", traced, recorder, states, pre_activations, feeds)
         with np.errstate(all="ignore"):  # infinities and NaN are results here, as they are in Keras
-            outputs = plan.graph.replay(Arguments(tuple(Tensor(value) for value in inputs)), scope)
+            given = tuple(Tensor(NOT_COMPUTED if value is None else value) for value in inputs)
+            outputs = plan.graph.replay(Arguments(given), scope)
         chunk = TraceChunk(picked, tuple(recorder.directions))
         yield Result(chunk, tuple(None if out.value is None else out.value[: len(picked)] for out in outputs))
         if progress is not None:

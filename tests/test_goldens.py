@@ -72,8 +72,10 @@ def check_call(trace, arrays, call, limit, folder):
         return
     found = [layer for layer in trace if re.sub(r":\d+", "", layer) == path]
     traced = getattr(trace[found[call["call_index"]]], "backward" if call["go_backwards"] else "forward")
-    turn = slice(None, None, -1) if call["go_backwards"] else slice(None)  # recorded in processing order
-    mask = arrays[f"{call['id']}_mask"][:, turn] if f"{call['id']}_mask" in arrays else None
+    turn = (
+        slice(None, None, -1) if call["go_backwards"] else slice(None)
+    )  # sequences are recorded in processing order, masks in that of the input
+    mask = arrays.get(f"{call['id']}_mask", None)
     signals = {"h_seq": "hidden_state", "c_seq": "cell_state"}
     signals |= {f"gate_{letter}": signal for letter, signal in GATES[call["layer_class"]].items()}
     for key, signal in signals.items():

@@ -63,7 +63,7 @@ class Graph:
             for node in step.last_use_of:
                 values.pop(node, None)
         return tuple(
-            Tensor(_NOT_COMPUTED) if ref is None else values[ref.layer, ref.call][ref.tensor] for ref in self.outputs
+            Tensor(NOT_COMPUTED) if ref is None else values[ref.layer, ref.call][ref.tensor] for ref in self.outputs
         )
 
     def _ordered(self, call: Arguments) -> tuple[Tensor, ...]:
@@ -73,7 +73,8 @@ class Graph:
         return tuple(tensors_in(call.args)) or tuple(tensors_in(first))
 
 
-_NOT_COMPUTED: Any = None
+NOT_COMPUTED: Any = None
+"""Stands for a value that nobody asked for."""
 
 
 def _resolved(
