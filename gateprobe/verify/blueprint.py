@@ -1,0 +1,227 @@
+"""The graph that was read, as JSON from which Keras's own layers can be built again, and its weights by role.
+
+Only what decides the numbers is kept of a configuration: initializers, regularizers, constraints and shapes stay
+behind, so that nothing of the file can select code in Keras but the layer and activation names of our own tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateprobe.errors import InputError, Refusal, UnsupportedModel
+from gateprobe.graph import Argument, Array, Era, GateLayout, LayerRecord, ModelGraph, ModelRecord, TensorRef
+from gateprobe.layers.allocation import Weights, layer_paths, parts_of, slots_of, weights_of
+from gateprobe.layers.registry import kind_of
+from gateprobe.layers.settings import INERT, Unsupported
+from gateprobe.semantics import Semantics
+
+ObjectPath = tuple[str, ...]
+"""Names of layers, attributes with a dot before them, numbers inside lists: ``("bi", ".forward_layer", ".cell")``."""
+
+_RECURRENT = ("LSTM", "GRU", "LSTMCell", "GRUCell")
+_CONVOLUTIONAL = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectWeights:
+    """The weights of one object."""
+
+    path: ObjectPath
+    weights: Mapping[str, Array]
+    """By role, in the order in which Keras creates them, as they stand in the file."""
+    convert: str | None
+    """The Keras version in whose layout they are, for Keras's own converter; ``None`` for today's layout."""
+    flip: int = 0
+    """The number of leading axes along which a kernel of the Theano backend is reversed."""
+
+
+def object_weights(graph: ModelGraph, model: ModelRecord, semantics: Semantics) -> list[ObjectWeights]:
+    """Return the weights of every object of a model.
+
+    Raises:
+        UnsupportedModel: Some weights cannot be told apart; carries every reason.
+    """
+    found: list[ObjectWeights] = []
+    refusals: list[Refusal] = []
+    for record in model.layers:
+        try:
+            if record.calls:
+                weights = weights_of(record, model, graph.weights, semantics)
+                found += _weights_in(record, weights, (record.name,), semantics)
+        except Unsupported as reason:
+            refusals.append(Refusal(record.name, record.class_name, str(reason)))
+    if refusals:
+        raise UnsupportedModel(refusals, file=graph.file)
+    return found
+
+
+def _weights_in(
+    record: LayerRecord, weights: Weights, path: ObjectPath, semantics: Semantics
+) -> Iterator[ObjectWeights]:
+    if record.class_name == "InputLayer":
+        return
+    if record.model is not None:
+        paths = layer_paths(record.model)
+        for inner in record.model.layers:
+            part = weights.part(f"{paths[inner.name]}#{inner.name}", inner)
+            yield from _weights_in(inner, part, (*path, inner.name), semantics)
+        return
+    own = weights.own(slots_of(record, semantics))
+    if own:
+        yield ObjectWeights(path, own, _layout(record, own, semantics), _flip(record, semantics))
+    for number, (name, part_record) in enumerate(parts_of(record).items()):
+        inside = (".cells", str(number)) if name.startswith("cells/") else (f".{name}",)
+        yield from _weights_in(part_record, weights.part(name, part_record), (*path, *inside), semantics)
+
+
+def _layout(record: LayerRecord, own: Mapping[str, Array], semantics: Semantics) -> str | None:
+    if record.gate_layout is GateLayout.PER_GATE or (semantics.keras1_kernels and _is_convolution(record)):
+        return "1"
+    units = record.config.get("units")
+    gates = {"LSTMCell": 4, "GRUCell": 3}.get(record.class_name)
+    bias = own.get("bias")
+    cudnn = gates is not None and isinstance(units, int) and bias is not None and bias.shape == (2 * gates * units,)
+    return "2" if cudnn else None
+
+
+def _flip(record: LayerRecord, semantics: Semantics) -> int:
+    return int(record.class_name.partition("D")[0][-1]) if semantics.theano and _is_convolution(record) else 0
+
+
+def _is_convolution(record: LayerRecord) -> bool:
+    return "Conv" in record.class_name and "LSTM" not in record.class_name
+
+
+def blueprint_of(model: ModelRecord, semantics: Semantics, library: str) -> dict[str, Any]:
+    """Return a model as JSON for the oracle.
+
+    Args:
+        model: As read.
+        semantics: Fills in what the file's era takes for granted and today's Keras does not.
+        library: ``keras3`` or ``tf_keras``: whose words to use.
+
+    Raises:
+        InputError: An input has no shape.
+    """
+    return {
+        "layers": [_layer(record, semantics, library) for record in model.layers],
+        "inputs": [_argument(ref) for ref in model.inputs],
+        "outputs": [_argument(ref) for ref in model.outputs],
+    }
+
+
+def _layer(record: LayerRecord, semantics: Semantics, library: str) -> dict[str, Any]:
+    class_name, config = _translated(record, semantics, library)
+    return {
+        "name": record.name,
+        "class_name": class_name,
+        "config": config,
+        "parts": {key: [_layer(part, semantics, library) for part in group] for key, group in record.children.items()},
+        "calls": [
+            {"args": [_argument(a) for a in call.args], "kwargs": {k: _argument(v) for k, v in call.kwargs.items()}}
+            for call in record.calls
+        ],
+        "model": None if record.model is None else blueprint_of(record.model, semantics, library),
+    }
+
+
+def _argument(argument: Argument) -> Any:
+    if isinstance(argument, TensorRef):
+        return {"@ref": [argument.layer, argument.call, argument.tensor]}
+    if isinstance(argument, Mapping):
+        return {key: _argument(value) for key, value in argument.items()}
+    return [_argument(item) for item in argument] if isinstance(argument, (tuple, list)) else argument
+
+
+def _translated(record: LayerRecord, semantics: Semantics, library: str) -> tuple[str, dict[str, Any]]:
+    """Return the class name and configuration in the words of the oracle's Keras."""
+    if record.class_name == "InputLayer":
+        return "InputLayer", _input(record)
+    if record.model is not None:
+        return record.class_name, {}
+    kept = {
+        key: _plain(value) for key, value in record.config.items() if key not in INERT and key not in record.children
+    }
+    config = {**_defaults(record, semantics), **kept, **_policy(record)}
+    class_name = record.class_name
+    if class_name.startswith("CuDNN"):
+        class_name = class_name.removeprefix("CuDNN")
+        config |= {"activation": "tanh", "recurrent_activation": "sigmoid"}
+        config |= {"reset_after": True} if class_name == "GRU" else {}
+    return _renamed(class_name, config) if library == "keras3" else (class_name, config)
+
+
+def _renamed(class_name: str, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Use the words of Keras 3."""
+    if class_name == "LeakyReLU" and "alpha" in config:
+        config = {**config, "negative_slope": config["alpha"]}
+        del config["alpha"]
+    if class_name == "ThresholdedReLU":
+        return "ReLU", {"threshold": config.get("theta", 1.0)}
+    return class_name, config
+
+
+def _defaults(record: LayerRecord, semantics: Semantics) -> dict[str, Any]:
+    """Return what the file's era understood where the configuration says nothing."""
+    if record.class_name in _RECURRENT:
+        reset = {"reset_after": semantics.gru_reset_after} if record.class_name.startswith("GRU") else {}
+        return {"recurrent_activation": semantics.recurrent_activation, **reset}
+    if record.class_name in _CONVOLUTIONAL:
+        return {"recurrent_activation": semantics.conv_recurrent_activation}
+    if record.class_name == "StackedRNNCells" and semantics.stacked_states_reversed:
+        return {"reverse_state_order": True}
+    return {}
+
+
+def _input(record: LayerRecord) -> dict[str, Any]:
+    config = record.config
+    shape = config.get("batch_shape") or config.get("batch_input_shape")
+    if not isinstance(shape, (list, tuple)):
+        raise InputError(f"the file does not say the shape of input {record.name!r}")
+    return {"batch_shape": list(shape), "dtype": str(config.get("dtype") or "float32")}
+
+
+def _policy(record: LayerRecord) -> dict[str, str]:
+    dtype = record.config.get("dtype")
+    if isinstance(dtype, Mapping):
+        inner = dtype.get("config")
+        dtype = inner.get("name") if isinstance(inner, Mapping) else None
+    return {"dtype": dtype} if isinstance(dtype, str) else {}
+
+
+def _plain(value: Any) -> Any:
+    """Return a configuration value without the wrappings of serialisation."""
+    if not isinstance(value, Mapping):
+        return list(value) if isinstance(value, tuple) else value
+    if value.get("class_name") == "function":
+        return value.get("config")
+    if value.get("type") == "ndarray":
+        return value.get("value")
+    inner = value.get("config")
+    if "class_name" in value and isinstance(inner, Mapping):
+        return {"@layer": value["class_name"], "config": {k: v for k, v in inner.items() if k not in INERT}}
+    return dict(value)
+
+
+def unknown_layers(model: ModelRecord, path: str = "") -> list[Refusal]:
+    """Return every layer that the registry does not know, at any depth."""
+    found = []
+    for record in model.layers:
+        place = f"{path}/{record.name}" if path else record.name
+        if record.model is not None:
+            found += unknown_layers(record.model, place)
+        elif record.class_name != "InputLayer":
+            if kind_of(record) is None:
+                found.append(Refusal(place, record.class_name, "is not a layer that gateprobe knows"))
+            for name, group in record.children.items():
+                for child in group:
+                    inside = ModelRecord(child.name, "", (child,), (), ())
+                    found += unknown_layers(inside, f"{place}/{name}")
+    return found
+
+
+def era_of(library: str) -> Era:
+    """Return the era whose words a library speaks."""
+    return Era.KERAS3 if library == "keras3" else Era.KERAS2

@@ -1,0 +1,177 @@
+"""Puts Keras's numbers, the replay's and the float64 replay's side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gateprobe.graph import Array, LayerRecord
+from gateprobe.layers.settings import Unsupported
+from gateprobe.model import Model
+from gateprobe.plan import precision_of
+from gateprobe.trace import STATES, DirectionTrace
+from gateprobe.verify.compare import SignalReport, Tolerance, Trio, compare
+from gateprobe.verify.job import KerasCall, KerasRun
+from gateprobe.verify.replay import Key, Replayed
+
+OUTPUT = "output"
+"""Signal name of a model output."""
+
+
+@dataclass(slots=True)
+class Collated:
+    """All signals of one set of inputs."""
+
+    trios: list[Trio] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """What cannot be compared number by number: other masks, other shapes, a layer that only one side ran."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Precisions:
+    """The compute precision of each recurrent layer and output, by name."""
+
+    layers: Mapping[str, str]
+    outputs: Sequence[str]
+
+    @classmethod
+    def of(cls, model: Model) -> Precisions:
+        """Read them from the dtype policies of a model."""
+        records = {record.name: record for record in model.record.layers}
+        layers = {call.path: _precision(call.record) for call in model.recurrent}
+        return cls(layers, tuple(_precision(records[ref.layer]) for ref in model.record.outputs))
+
+    def of_layer(self, path: str) -> str:
+        """Return the precision of a layer, of which ``path`` may be one of its cells or a further call."""
+        for known, name in self.layers.items():
+            if path == known or path.startswith((f"{known}/", f"{known}:")):
+                return name
+        return "float32"
+
+
+def _precision(record: LayerRecord) -> str:
+    inside = record.children.get("layer") or record.children.get("cell") or (record,)
+    try:
+        return precision_of(record if record.config.get("dtype") else inside[0]).name
+    except Unsupported:
+        return "float32"
+
+
+def collate(
+    keras: KerasRun, ours: Replayed, exact: Replayed, precisions: Precisions, names: Sequence[str], number: int
+) -> Collated:
+    """Put one set of inputs together.
+
+    Args:
+        keras: From the oracle.
+        ours: From the replay.
+        exact: From the replay in float64.
+        precisions: Of the layers and outputs.
+        names: Of the model's outputs.
+        number: Of the set of inputs.
+    """
+    found = Collated()
+    calls = {(call.path, call.direction): call for call in keras.calls}
+    for key, trace in ours.traces.items():
+        call = calls.pop(key, None)
+        if call is None:
+            found.problems.append(f"{key[0]} {key[1]}: Keras did not run it")
+        elif (call.layer, call.direction) not in keras.random:
+            _signals(found, call, (trace, exact.traces[key]), precisions.of_layer(key[0]), number)
+    if not keras.random:
+        found.problems += [f"{path} {direction}: Keras ran it, the replay did not" for path, direction in calls]
+    _outputs(found, keras, (ours, exact), list(zip(names, precisions.outputs, strict=True)), number)
+    return found
+
+
+def _signals(
+    found: Collated, call: KerasCall, traces: tuple[DirectionTrace, DirectionTrace], precision: str, number: int
+) -> None:
+    ours, exact = traces
+    where = f"{call.path} {call.direction}"
+    mask = _mask(found, call, ours, where)
+    for signal, value in ours.signals.items():
+        theirs = call.signals.get(signal)
+        if theirs is None or theirs.shape != value.shape:
+            what = "Keras computed none" if theirs is None else f"Keras's has shape {theirs.shape}, ours {value.shape}"
+            found.problems.append(f"{where} {signal}: {what}")
+            continue
+        kept = None if signal in STATES else mask
+        trio = Trio(
+            call.path, call.direction, signal, theirs, value, exact.signals[signal],
+            kept, call.backwards, precision, np.arange(len(value)), run=number,
+        )  # fmt: skip
+        found.trios.append(trio)
+
+
+def _mask(found: Collated, call: KerasCall, ours: DirectionTrace, where: str) -> Array | None:
+    """Compare the masks, and return where both sides use the gates."""
+    shape = next(iter(ours.signals.values())).shape[:2]
+    both = [np.ones(shape, bool) if mask is None else np.asarray(mask, bool) for mask in (call.mask, ours.mask)]
+    if both[0].shape != both[1].shape:
+        found.problems.append(f"{where} mask: Keras's has shape {both[0].shape}, ours {both[1].shape}")
+        return both[1]
+    differ = np.argwhere(both[0] != both[1])
+    if len(differ):
+        n, t = (int(i) for i in differ[0])
+        found.problems.append(
+            f"{where} mask: sample {n}, timestep {t} is {'kept' if both[0][n, t] else 'masked'} in Keras and "
+            f"{'kept' if both[1][n, t] else 'masked'} in the replay ({len(differ)} differ)"
+        )
+    return np.asarray(both[0] & both[1])
+
+
+def _outputs(
+    found: Collated, keras: KerasRun, sides: tuple[Replayed, Replayed], names: list[tuple[str, str]], number: int
+) -> None:
+    for n, (name, precision) in enumerate(names):
+        ours, exact = (side.outputs[n] if n < len(side.outputs) else None for side in sides)
+        if ours is None or exact is None or n in keras.random:
+            continue
+        theirs = keras.outputs[n]
+        if theirs.shape != ours.shape:
+            found.problems.append(f"{name} output: Keras's has shape {theirs.shape}, ours {ours.shape}")
+            continue
+        trio = Trio(
+            name, "", OUTPUT, theirs, ours, exact, None, False, precision, np.arange(len(ours)), timed=False, run=number
+        )
+        found.trios.append(trio)
+
+
+def self_contradictions(keras: KerasRun, exact: Replayed, precisions: Precisions) -> Iterator[str]:
+    """Yield where a layer's own loop and its stepped cell give different numbers, which is Keras against itself.
+
+    The layer's own sequence is compared at the timesteps that are not masked; what it emits at the others is another
+    question than what its states are.
+    """
+    traces = exact.traces
+    for call in keras.calls:
+        trace = traces.get((call.path, call.direction))
+        sequence, stepped = call.own.get("sequence"), call.signals["hidden_state"]
+        if sequence is None or trace is None or (call.layer, call.direction) in keras.random:
+            continue
+        if sequence.shape != stepped.shape or trace.signals["hidden_state"].shape != stepped.shape:
+            continue
+        report = _own_report(call, sequence, trace, precisions.of_layer(call.path))
+        if not report.agrees:
+            yield f"{call.path} {call.direction}: the layer's own output differs by {report.keras_replay.max_abs:.3g}"
+            continue
+        for name, value in call.own.items():
+            other = call.stepped.get(name)
+            if other is not None and not np.allclose(value, other, rtol=1e-2, atol=1e-3, equal_nan=True):
+                yield f"{call.path} {call.direction}: the layer's own {name.replace('_', ' ')} differs"
+
+
+def _own_report(call: KerasCall, sequence: Array, trace: DirectionTrace, precision: str) -> SignalReport:
+    trio = Trio(
+        call.path, call.direction, "hidden_state", sequence, call.signals["hidden_state"],
+        trace.signals["hidden_state"], call.mask, call.backwards, precision, np.arange(len(sequence)),
+    )  # fmt: skip
+    return compare(trio, Tolerance())
+
+
+def keys_of(collated: Collated) -> list[Key]:
+    """Return the layers and directions that were compared, in order."""
+    return list(dict.fromkeys((trio.layer, trio.direction) for trio in collated.trios))

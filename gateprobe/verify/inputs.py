@@ -1,0 +1,195 @@
+"""Inputs made from the graph, for a model that is verified without any.
+
+Token ids within the vocabulary, masked rows and gaps where a mask exists, values large enough to saturate gates,
+several lengths where the length is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Array, LayerRecord, ModelRecord, TensorRef
+from gateprobe.plan import references
+from gateprobe.samples import InputSpec
+
+SAMPLES = 6
+LENGTHS = (11, 1, 4)
+"""Lengths to try where a model takes any."""
+_BUDGET = 1 << 22
+"""The largest number of values in one input; longer inputs get fewer samples."""
+
+
+@dataclass(slots=True)
+class Use:
+    """What a model does with an input."""
+
+    vocabulary: int | None = None
+    """Token ids are below this."""
+    masked_id: bool = False
+    """Whether token 0 is masked."""
+    mask_value: float | None = None
+    """The value that a Masking layer hides when a whole timestep has it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Generated:
+    """Inputs of one length."""
+
+    arrays: Mapping[str, Array]
+    """By input name."""
+    description: str
+
+
+@dataclass(slots=True)
+class _Search:
+    """Follows a tensor through the graph as long as its values stay what they are."""
+
+    use: Use = field(default_factory=Use)
+    seen: set[tuple[int, TensorRef]] = field(default_factory=set)
+
+    def follow(self, model: ModelRecord, ref: TensorRef) -> None:
+        if (id(model), ref) in self.seen:
+            return
+        self.seen.add((id(model), ref))
+        for record in model.layers:
+            for number, call in enumerate(record.calls):
+                if ref in list(references((call.args, call.kwargs))):
+                    self._enter(
+                        model,
+                        record,
+                        number,
+                        list(references(call.args)).index(ref) if ref in list(references(call.args)) else 0,
+                    )
+
+    def _enter(self, model: ModelRecord, record: LayerRecord, call: int, position: int) -> None:
+        if record.model is not None:
+            if position < len(record.model.inputs):
+                self.follow(record.model, record.model.inputs[position])
+            return
+        self._note(record)
+        for child in record.children.get("layer", ()):
+            if record.class_name == "TimeDistributed":
+                self._note(child)
+                if child.model is not None:
+                    self.follow(child.model, child.model.inputs[0])
+        if record.class_name in _UNCHANGED:
+            self.follow(model, TensorRef(record.name, call))
+
+    def _note(self, record: LayerRecord) -> None:
+        if record.class_name == "Embedding":
+            size = record.config.get("input_dim")
+            if isinstance(size, int):
+                self.use.vocabulary = min(size, self.use.vocabulary or size)
+            self.use.masked_id |= bool(record.config.get("mask_zero"))
+        elif record.class_name == "Masking":
+            value = record.config.get("mask_value", 0.0)
+            self.use.mask_value = float(value) if isinstance(value, (int, float)) else 0.0
+
+
+_UNCHANGED = frozenset(
+    "Dropout SpatialDropout1D SpatialDropout2D GaussianNoise GaussianDropout Activation Identity Reshape Flatten "
+    "Permute RepeatVector Concatenate Masking TimeDistributed NotEqual Cast ActivityRegularization".split()
+)
+
+
+def use_of(model: ModelRecord, ref: TensorRef) -> Use:
+    """Find out what a model does with one of its inputs."""
+    search = _Search()
+    search.follow(model, ref)
+    return search.use
+
+
+def generate(
+    model: ModelRecord, specs: tuple[InputSpec, ...], *, seed: int, samples: int | None, batch: int | None
+) -> Iterator[Generated]:
+    """Make inputs for a model: one set for each length to try.
+
+    Args:
+        model: The graph.
+        specs: Name, shape and dtype of each input.
+        seed: Of the random numbers.
+        samples: How many in a set.
+        batch: Number of samples in a batch of a stateful model.
+
+    Raises:
+        InputError: The file does not say enough about an input.
+    """
+    uses = {ref.layer: use_of(model, ref) for ref in model.inputs}
+    free = any(None in _shape(spec)[1:] for spec in specs)
+    for length in LENGTHS if free else LENGTHS[:1]:
+        rng = np.random.default_rng([seed, length])
+        count = 2 * batch if batch is not None else _count(specs, length, samples)
+        made = {spec.name: _one(spec, uses[spec.name], length, count, rng) for spec in specs}
+        described = "; ".join(_described(spec, uses[spec.name], made[spec.name]) for spec in specs)
+        yield Generated(made, described)
+
+
+def _shape(spec: InputSpec) -> tuple[int | None, ...]:
+    if spec.shape is None:
+        raise InputError(f"the file does not say the shape of input {spec.name!r}", remedy="give the inputs yourself")
+    return spec.shape
+
+
+def _count(specs: tuple[InputSpec, ...], length: int, samples: int | None) -> int:
+    largest = max(int(np.prod([size or length for size in _shape(spec)[1:]])) for spec in specs)
+    return max(1, min(samples or SAMPLES, _BUDGET // max(largest, 1)))
+
+
+def _one(spec: InputSpec, use: Use, length: int, count: int, rng: np.random.Generator) -> Array:
+    shape = (count, *(size or length for size in _shape(spec)[1:]))
+    dtype = np.dtype(spec.dtype if spec.dtype in KNOWN_DTYPES else "float32")
+    if use.vocabulary is not None:
+        return _tokens(shape, use, rng).astype(dtype)
+    if dtype.kind in "iu":
+        return rng.integers(0, 2, shape).astype(dtype)
+    if dtype.kind == "b":
+        return rng.integers(0, 2, shape).astype(bool)
+    values = rng.standard_normal(shape)
+    values[count // 2 :] *= 8.0  # large enough to drive gates into saturation
+    if use.mask_value is not None and values.ndim >= 3:
+        values[_masked(shape[:2], rng)] = use.mask_value
+    return values.astype(dtype)
+
+
+KNOWN_DTYPES = frozenset("float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split())
+
+
+def _tokens(shape: tuple[int, ...], use: Use, rng: np.random.Generator) -> Array:
+    size = use.vocabulary or 1
+    tokens = rng.integers(1 if use.masked_id and size > 1 else 0, size, shape)
+    if use.masked_id and len(shape) >= 2:
+        tokens[_masked(shape[:2], rng)] = 0
+    return tokens
+
+
+def _masked(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Return where to mask: nothing, a tail, a beginning, gaps, everything, and again."""
+    masked = np.zeros(shape, bool)
+    timesteps = shape[1]
+    for row in range(shape[0]):
+        kind, cut = row % 5, int(rng.integers(1, max(timesteps, 2)))
+        if kind == 1:
+            masked[row, cut:] = True
+        elif kind == 2:
+            masked[row, : timesteps - cut] = True
+        elif kind == 3:
+            masked[row] = rng.random(timesteps) < 0.4
+        elif kind == 4:
+            masked[row] = True
+    return masked
+
+
+def _described(spec: InputSpec, use: Use, array: Array) -> str:
+    shape = "x".join(map(str, array.shape))
+    if use.vocabulary is not None:
+        what = f"token ids 0 to {use.vocabulary - 1}"
+    elif array.dtype.kind in "iub":
+        what = f"{array.dtype} 0 and 1"
+    else:
+        what = "normal, half of the samples 8 times as large"
+    masked = use.masked_id or use.mask_value is not None
+    return f"{spec.name} {shape} {what}{', some timesteps masked' if masked else ''}"

@@ -1,0 +1,184 @@
+"""The two Keras libraries behind one small interface. Runs only inside the oracle's process."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class Unavailable(Exception):
+    """A package that the oracle needs is not installed."""
+
+
+class Refused(Exception):
+    """This Keras cannot open, build or run the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """An imported Keras."""
+
+    name: str
+    """``keras3`` or ``tf_keras``."""
+    keras: Any
+    tensorflow: Any
+
+    @property
+    def legacy(self) -> bool:
+        """Whether this is Keras 2."""
+        return self.name == "tf_keras"
+
+    def layer_class(self, class_name: str) -> Any:
+        """Return a public layer class.
+
+        Raises:
+            Refused: This Keras has none of that name.
+        """
+        found = getattr(self.keras.layers, class_name, None)
+        if found is None:
+            raise Refused(f"{self.name} {self.keras.__version__} has no layer {class_name}")
+        return found
+
+    def tensor(self, value: Any) -> Any:
+        """Return a tensor."""
+        return self.tensorflow.convert_to_tensor(value)
+
+    def flat(self, value: Any) -> list[Any]:
+        """Return the tensors of a nested structure."""
+        return [] if value is None else list(self.tensorflow.nest.flatten(value))
+
+
+def load_library(name: str) -> Library:
+    """Import one of the two.
+
+    Raises:
+        Unavailable: It is not installed.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    try:
+        tensorflow = importlib.import_module("tensorflow")
+        keras = importlib.import_module("tf_keras" if name == "tf_keras" else "keras")
+    except ImportError as error:
+        raise Unavailable(error.name or str(error)) from None
+    if name == "keras3" and not keras.__version__.startswith("3."):
+        raise Unavailable(f"keras 3 (installed is {keras.__version__})")
+    return Library(name, keras, tensorflow)
+
+
+def load_native(library: Library, file: str, architecture: str | None) -> Any:
+    """Let Keras itself open a file: no compilation, ``safe_mode``, no custom objects.
+
+    Raises:
+        Refused: Keras does not open it; says what Keras says.
+    """
+    models = library.keras.models
+    try:
+        if architecture is None:
+            return models.load_model(file, compile=False, safe_mode=True)
+        model = models.model_from_json(_architecture_text(architecture))
+        model.load_weights(file)
+    except Exception as error:
+        raise Refused(first_line(error)) from None
+    return model
+
+
+def _architecture_text(path: str) -> str:
+    """Return the JSON of an architecture; some tools wrote it as a JSON string inside JSON."""
+    text = Path(path).read_text(encoding="utf-8")
+    inner = json.loads(text)
+    return inner if isinstance(inner, str) else text
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message that says something, shortened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= 240 else f"{text[:237]}..."
+
+
+def as_array(value: Any) -> Any:
+    """Return a tensor or variable as a NumPy array; half types become float32, which holds all their values."""
+    array = np.asarray(value)
+    if array.dtype.kind in "biu":
+        return array
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+
+def is_model(layer: Any) -> bool:
+    """Whether a layer is itself a graph of layers."""
+    return hasattr(layer, "_nodes_by_depth") or getattr(layer, "_functional", None) is not None
+
+
+def graph_of(model: Any) -> Any:
+    """Return the object that holds a model's nodes: the model, or the functional model inside a Sequential."""
+    return getattr(model, "_functional", None) or model
+
+
+def calls_in_order(model: Any) -> Mapping[int, list[int]]:
+    """Return for each layer of a model (by ``id``) the numbers of its calls in the order in which Keras runs them.
+
+    A call's number is its position among the layer's calls in this model, which is their order in a file.
+    """
+    graph = graph_of(model)
+    by_depth = getattr(graph, "_nodes_by_depth", None) or {}
+    nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+    inside = {id(node) for node in nodes}
+    order: dict[int, list[int]] = {}
+    for node in nodes:
+        layer = getattr(node, "operation", None) or getattr(node, "layer", None)
+        if layer is None or node.is_input:
+            continue
+        own = [id(n) for n in layer._inbound_nodes if id(n) in inside]  # noqa: SLF001 - Keras has no public way
+        order.setdefault(id(layer), []).append(own.index(id(node)))
+    return order
+
+
+def attribute(owner: Any, name: str) -> Any:
+    """Return an attribute under its name in a file, which lacks a leading underscore.
+
+    Raises:
+        Refused: There is none.
+    """
+    for candidate in (name, f"_{name}"):
+        found = getattr(owner, candidate, None)
+        if found is not None:
+            return found
+    raise Refused(f"Keras's {type(owner).__name__} has no {name}")
+
+
+def by_name(model: Any) -> dict[str, Any]:
+    """Return the layers of a model by Keras's names.
+
+    Raises:
+        Refused: It holds no layers.
+    """
+    if not is_model(model):
+        raise Refused(f"Keras's {type(model).__name__} is no model")
+    return {layer.name: layer for layer in model.layers}
+
+
+def recurrent_layers(library: Library, layer: Any) -> Iterator[Any]:
+    """Yield every recurrent layer in a layer."""
+    if isinstance(layer, library.keras.layers.RNN):
+        yield layer
+    for child in children(library, layer):
+        yield from recurrent_layers(library, child)
+
+
+def children(library: Library, layer: Any) -> list[Any]:
+    """Return the layers inside a model, a TimeDistributed or a Bidirectional."""
+    layers = library.keras.layers
+    if is_model(layer):
+        return list(layer.layers)
+    if isinstance(layer, layers.TimeDistributed):
+        return [layer.layer]
+    if isinstance(layer, layers.Bidirectional):
+        return [layer.forward_layer, layer.backward_layer]
+    return []

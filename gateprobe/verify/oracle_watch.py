@@ -1,0 +1,191 @@
+"""Watches every call of every recurrent layer while Keras runs a model. Runs only inside the oracle's process.
+
+``layer.call`` of each recurrent layer, wrapper and nested model is wrapped on the instance, so that what is recorded
+are the arguments that Keras itself passes: inputs after casting, masks, initial states. A stack of frames says where
+in the model a call happens, which gives it the same path as in a trace.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateprobe.verify.oracle_library import Library, calls_in_order, children, is_model
+
+_PROBE = "layer:-1"
+"""Path component of the call that ``K.rnn`` of tf_keras makes only to learn the output's shape."""
+
+
+@dataclass(slots=True)
+class SeenCall:
+    """One call of a recurrent layer or of a cell."""
+
+    path: str
+    direction: str
+    layer: Any
+    inputs: Any
+    mask: Any
+    states: Any
+    """The initial states as Keras structures them."""
+    output: Any = None
+    is_cell: bool = False
+
+
+@dataclass(slots=True)
+class Frame:
+    """One running call of something that holds layers."""
+
+    path: str
+    names: Mapping[int, str | None]
+    """``id`` of a layer → path component; ``None`` when it has the path of what holds it."""
+    order: Mapping[int, Sequence[int]]
+    """``id`` of a layer → the numbers of its calls in the order in which they run."""
+    counts: dict[int, int] = field(default_factory=dict)
+
+    def enter(self, layer: Any) -> str | None:
+        """Return the path of a layer's next call, ``None`` when the layer does not belong here."""
+        if id(layer) not in self.names:
+            return None
+        name, seen = self.names[id(layer)], self.counts.get(id(layer), 0)
+        self.counts[id(layer)] = seen + 1
+        if name is None:
+            return self.path
+        order = self.order.get(id(layer), ())
+        number = order[seen] if seen < len(order) else seen
+        component = name if number == 0 else f"{name}:{number}"
+        return f"{self.path}/{component}" if self.path else component
+
+
+class Watch:
+    """Records calls while `running`.
+
+    Args:
+        library: The Keras that runs.
+        names: ``id`` of a layer → its name in the file, where Keras calls it differently.
+        numbers: ``id`` of a layer → the file's numbers of its calls, in the order in which they were built.
+    """
+
+    def __init__(self, library: Library, names: Mapping[int, str], numbers: Mapping[int, Sequence[int]]) -> None:
+        self._library = library
+        self._names = names
+        self._numbers = numbers
+        self._frames: list[Frame] = []
+        self._wrapped: set[int] = set()
+        self.running = False
+        self.calls: list[SeenCall] = []
+
+    def install(self, layer: Any) -> None:
+        """Wrap a layer and everything inside it."""
+        if id(layer) in self._wrapped:
+            return
+        self._wrapped.add(id(layer))
+        enter = self._enter(layer)
+        if enter is not None:
+            self._wrap(layer, enter)
+        for child in children(self._library, layer):
+            self.install(child)
+
+    def run(self, model: Any, inputs: Any) -> Any:
+        """Call a model at inference and record the calls inside it; `calls` is emptied first."""
+        self.calls, self._frames, self.running = [], [Frame("", {id(model): None}, {})], True
+        try:
+            return model(inputs, training=False)
+        finally:
+            self.running = False
+            self.calls = [call for call in self.calls if _PROBE not in call.path.split("/")]
+
+    def _enter(self, layer: Any) -> Callable[..., Any] | None:
+        layers = self._library.keras.layers
+        if is_model(layer):
+            return self._enter_model
+        if isinstance(layer, layers.TimeDistributed):
+            return self._enter_time_distributed
+        if isinstance(layer, layers.Bidirectional):
+            return self._enter_bidirectional
+        if isinstance(layer, layers.RNN):
+            return self._enter_recurrent
+        return self._enter_cell if hasattr(layer, "state_size") else None
+
+    def _wrap(self, layer: Any, enter: Callable[..., Any]) -> None:
+        original = layer.call
+        signature = inspect.signature(original)
+
+        @functools.wraps(original)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            path = self._frames[-1].enter(layer) if self.running else None
+            if path is None:
+                return original(*args, **kwargs)
+            bound = signature.bind(*args, **kwargs)
+            return enter(layer, path, bound.arguments, lambda: original(*args, **kwargs))
+
+        layer.call = call
+
+    def _within(self, frame: Frame, proceed: Callable[[], Any]) -> Any:
+        self._frames.append(frame)
+        try:
+            return proceed()
+        finally:
+            self._frames.pop()
+
+    def _enter_model(self, model: Any, path: str, arguments: Mapping[str, Any], proceed: Callable[[], Any]) -> Any:
+        names = {id(layer): self._names.get(id(layer), layer.name) for layer in model.layers}
+        order = {
+            key: [self._numbers[key][n] if key in self._numbers else n for n in calls]
+            for key, calls in calls_in_order(model).items()
+        }
+        return self._within(Frame(path, names, order), proceed)
+
+    def _enter_time_distributed(
+        self, layer: Any, path: str, arguments: Mapping[str, Any], proceed: Callable[[], Any]
+    ) -> Any:
+        timesteps = next(iter(arguments.values())).shape[1]
+        probes = self._library.legacy and not getattr(layer.layer, "stateful", False)
+        order = {id(layer.layer): [*([-1] if probes else []), *range(timesteps)]}
+        return self._within(Frame(path, {id(layer.layer): "layer"}, order), proceed)
+
+    def _enter_bidirectional(
+        self, layer: Any, path: str, arguments: Mapping[str, Any], proceed: Callable[[], Any]
+    ) -> Any:
+        names = {id(layer.forward_layer): None, id(layer.backward_layer): None}
+        start = len(self.calls)
+        output = self._within(Frame(path, names, {}), proceed)
+        for call in self.calls[start:]:
+            call.direction = "forward" if call.layer is layer.forward_layer else "backward"
+        return output
+
+    def _enter_recurrent(self, layer: Any, path: str, arguments: Mapping[str, Any], proceed: Callable[[], Any]) -> Any:
+        inputs = next(iter(arguments.values()))
+        states = arguments.get("initial_state")
+        if isinstance(inputs, (list, tuple)):
+            inputs, states = inputs[0], list(inputs[1:]) or states
+        mask = arguments.get("mask")
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        seen = SeenCall(
+            path,
+            "backward" if layer.go_backwards else "forward",
+            layer,
+            inputs,
+            mask,
+            self._initial(layer, inputs) if states is None or not self._library.flat(states) else states,
+        )
+        self.calls.append(seen)
+        seen.output = proceed()
+        return seen.output
+
+    def _initial(self, layer: Any, inputs: Any) -> Any:
+        """Return the states that Keras starts from when the call gives none, as copies."""
+        if layer.stateful and layer.states is not None and all(s is not None for s in self._library.flat(layer.states)):
+            return self._library.tensorflow.nest.map_structure(self._library.tensor, layer.states)
+        if self._library.legacy:
+            return layer.get_initial_state(inputs)
+        return layer.get_initial_state(batch_size=inputs.shape[1 if getattr(layer, "time_major", False) else 0])
+
+    def _enter_cell(self, cell: Any, path: str, arguments: Mapping[str, Any], proceed: Callable[[], Any]) -> Any:
+        inputs, states, *_ = arguments.values()
+        seen = SeenCall(path, "forward", cell, inputs, None, states, is_cell=True)
+        self.calls.append(seen)
+        seen.output = proceed()
+        return seen.output

@@ -1,0 +1,76 @@
+"""What `verify` returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gateprobe.verify.compare import Divergence, SignalReport
+
+
+class Status(Enum):
+    """How a verification ended."""
+
+    AGREES = "agrees"
+    DISAGREES = "disagrees"
+    RANDOM = "random"
+    """Everything that Keras computes twice alike agrees; something it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One known difference that makes the replay agree where it first did not."""
+
+    name: str
+    """Short: ``hard_sigmoid slope``, ``gate order``, ``weights``, ..."""
+    text: str
+    """One sentence."""
+    everything: bool
+    """Whether nothing else disagrees then."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verification:
+    """The result of a comparison; true when the replay agrees with Keras."""
+
+    file: str
+    era: str
+    keras: str
+    """``keras 3.15.1`` or ``tf_keras 2.21.0``."""
+    tensorflow: str
+    built_because: str | None
+    """Why the Keras model was built from the graph that was read; ``None`` when Keras opened the file itself."""
+    inputs: tuple[str, ...]
+    """What each set of inputs was."""
+    samples: tuple[int, ...]
+    """The number of samples of each set."""
+    semantics: str
+    """Of the replay."""
+    signals: tuple[SignalReport, ...]
+    """Every signal of every direction of every call of a recurrent layer, then every output of the model."""
+    problems: tuple[str, ...]
+    """What disagrees and is not a number: masks, shapes, weights, layers that only one side ran."""
+    first: Divergence | None
+    """The earliest number on which Keras and the replay disagree."""
+    explanations: tuple[Explanation, ...]
+    notes: tuple[str, ...]
+    """What a reader of the result must know: what could not be checked, and why."""
+    random: tuple[str, ...]
+    """Calls and outputs that Keras does not compute twice alike."""
+    rule: str
+    """What counts as agreement, in words."""
+
+    @property
+    def status(self) -> Status:
+        """How it ended."""
+        if self.problems or not all(report.agrees for report in self.signals):
+            return Status.DISAGREES
+        return Status.RANDOM if self.random else Status.AGREES
+
+    @property
+    def worst(self) -> SignalReport | None:
+        """The signal that needs the largest tolerance."""
+        return max(self.signals, key=lambda report: report.required, default=None)
+
+    def __bool__(self) -> bool:
+        return self.status is not Status.DISAGREES

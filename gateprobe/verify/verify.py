@@ -1,0 +1,235 @@
+"""`verify`: the model in the real Keras and in the replay, and every signal of every recurrent layer compared.
+
+Nothing that stands for Keras in the comparison comes from our code: gates are taken from inside Keras's own cell while
+it is stepped over what Keras itself gave the layer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gateprobe.errors import InputError, UnsupportedModel
+from gateprobe.graph import LayerRecord, ModelRecord
+from gateprobe.model import Model, read
+from gateprobe.verify.blueprint import ObjectWeights, blueprint_of, object_weights, unknown_layers
+from gateprobe.verify.collate import Collated, Precisions, collate, self_contradictions
+from gateprobe.verify.compare import SignalReport, Tolerance, compare, first_of, merged
+from gateprobe.verify.diagnose import Scene, diagnose, weight_differences
+from gateprobe.verify.gaps import (
+    LIBRARIES,
+    default_library,
+    installed_version,
+    silent_defaults,
+    spoken,
+    unchecked_rules,
+)
+from gateprobe.verify.job import Answer, Job, OracleError, Run, Tell, ask
+from gateprobe.verify.prepare import Prepared, Replays, given_inputs, made_inputs, replayable
+from gateprobe.verify.replay import Subject
+from gateprobe.verify.result import Explanation, Verification
+from gateprobe.verify.trust import objections
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How to make inputs for a model that is verified without any."""
+
+    seed: int = 0
+    samples: int | None = None
+    """Number of samples in each set."""
+
+
+def verify(
+    model: Model | str | os.PathLike[str],
+    x: object = None,
+    *,
+    architecture: str | os.PathLike[str] | None = None,
+    against: str | None = None,
+    tolerance: Tolerance | None = None,
+    made: Made | None = None,
+    tell: Tell | None = None,
+) -> Verification:
+    """Run a model in the real Keras and in the replay, and compare every signal of every recurrent layer.
+
+    Args:
+        model: A model, or the file of one.
+        x: An array, a list of arrays in the model's order or a mapping by name; made from the graph without it.
+        architecture: The JSON file of a weights-only file.
+        against: ``keras3`` or ``tf_keras``; without it, the one that speaks for the file's era.
+        tolerance: Instead of what rounding explains.
+        made: How to make inputs.
+        tell: Called with one line for each thing that is done.
+
+    Returns:
+        A result that is true when the replay agrees with Keras.
+
+    Raises:
+        MissingExtra: TensorFlow or the Keras is not installed.
+        OracleError: Keras cannot build or run the model.
+        UnsupportedModel: The replay refuses the model, or it holds layers that Keras is never given.
+        InputError: The inputs do not fit.
+    """
+    opened = model if isinstance(model, Model) else read(model, architecture=architecture)
+    tell = tell or (lambda line: None)
+    library = _library(opened, against)
+    _refuse_unknown(opened)
+    prepared = replayable(opened, _subject(opened, library))
+    made = made or Made()
+    tell("replaying in float32 and float64")
+    replays = made_inputs(prepared, seed=made.seed, samples=made.samples) if x is None else [given_inputs(prepared, x)]
+    objects = object_weights(opened.graph, opened.record, opened.semantics)
+    path = None if architecture is None else os.fspath(architecture)
+    answer = ask(_job(opened, library, path, prepared, replays, objects), tell)
+    return _judged(_Case(opened, library, prepared, replays, objects, tolerance or Tolerance(), answer), tell)
+
+
+def _library(model: Model, against: str | None) -> str:
+    library = against or default_library(model.graph.origin)
+    if library not in LIBRARIES:
+        raise InputError(f"unknown oracle {library!r}", remedy=f"choose {' or '.join(LIBRARIES)}")
+    installed_version(library)
+    return library
+
+
+def _refuse_unknown(model: Model) -> None:
+    unknown = unknown_layers(model.record)
+    if unknown:
+        remedy = "verify gives Keras only layers that gateprobe knows"
+        raise UnsupportedModel(unknown, file=model.graph.file, remedy=remedy)
+
+
+def _subject(model: Model, library: str) -> Subject:
+    """Return what to replay: with the rules of the installed Keras, where it speaks for the file's era."""
+    origin = model.graph.origin
+    own = library == default_library(origin) and model.semantics.era is origin.era
+    semantics = spoken(model.semantics, origin, installed_version(library)) if own else model.semantics
+    return Subject(model.graph, semantics)
+
+
+def _job(
+    model: Model,
+    library: str,
+    architecture: str | None,
+    prepared: Prepared,
+    replays: Sequence[Replays],
+    objects: Sequence[ObjectWeights],
+) -> Job:
+    names = tuple(spec.name for spec in model.inputs)
+    stateful = prepared.batch is not None
+    return Job(
+        keras=library,
+        file=model.graph.file,
+        architecture=architecture,
+        build_because=_build_because(model, library, architecture),
+        blueprint=blueprint_of(model.record, model.semantics, library),
+        objects=objects,
+        inputs=names,
+        runs=[
+            Run(tuple(one.inputs[name] for name in names), prepared.batch or 256, stateful=stateful) for one in replays
+        ],
+    )
+
+
+def _build_because(model: Model, library: str, architecture: str | None) -> str | None:
+    """Return why Keras must not open the file itself, ``None`` when it may."""
+    if architecture is None and model.graph.origin.container.startswith("weights"):
+        return "the file holds weights alone"
+    found = next(objections(model.graph.file, architecture), None)
+    if found is not None:
+        return f"{found} is not on the list of what verify lets Keras resolve"
+    if library != default_library(model.graph.origin):
+        return None
+    return silent_defaults(model.record, model.semantics, library)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Case:
+    """Everything there is to judge."""
+
+    model: Model
+    library: str
+    prepared: Prepared
+    replays: Sequence[Replays]
+    objects: Sequence[ObjectWeights]
+    tolerance: Tolerance
+    answer: Answer
+
+
+def _judged(case: _Case, tell: Tell) -> Verification:
+    """Compare, and where there is a disagreement, look for its cause."""
+    model, answer = case.model, case.answer
+    precisions = Precisions.of(model)
+    collated = [
+        collate(run, one.ours, one.exact, precisions, model.outputs, number)
+        for number, (run, one) in enumerate(zip(answer.runs, case.replays, strict=True))
+    ]
+    for run, one in zip(answer.runs, case.replays, strict=True):
+        for text in self_contradictions(run, one.exact, precisions):
+            raise OracleError(f"Keras disagrees with itself, so nothing is verified: {text}", file=model.graph.file)
+    signals = _reports(collated, case.tolerance)
+    weights = list(weight_differences(case.objects, answer))
+    problems = [text for one in collated for text in one.problems] + [text for _, text in weights]
+    first = first_of(signals)
+    result = Verification(
+        file=model.graph.file,
+        era=model.graph.origin.era.value,
+        keras=f"{LIBRARIES[case.library]} {answer.keras}",
+        tensorflow=answer.tensorflow,
+        built_because=answer.built_because,
+        inputs=tuple(one.description for one in case.replays),
+        samples=tuple(one.count for one in case.replays),
+        semantics=case.prepared.subject.semantics.label,
+        signals=tuple(signals),
+        problems=tuple(problems),
+        first=first,
+        explanations=(),
+        notes=tuple([*case.prepared.notes, *_notes(case)]),
+        random=_random(answer, model.outputs),
+        rule=case.tolerance.rule,
+    )
+    return replace(result, explanations=tuple(_explained(case, result, weights, precisions, tell)))
+
+
+def _reports(collated: Sequence[Collated], tolerance: Tolerance) -> list[SignalReport]:
+    """Compare every signal, over all sets of inputs."""
+    grouped: dict[tuple[str, str, str], list[SignalReport]] = {}
+    for one in collated:
+        for trio in one.trios:
+            grouped.setdefault((trio.layer, trio.direction, trio.signal), []).append(compare(trio, tolerance))
+    return [merged(reports) for reports in grouped.values()]
+
+
+def _notes(case: _Case) -> list[str]:
+    origin, semantics = case.model.graph.origin, case.prepared.subject.semantics
+    if semantics == case.model.semantics:
+        return []
+    return unchecked_rules(case.model, case.prepared, case.replays, f"{LIBRARIES[case.library]} {case.answer.keras}")
+
+
+def _random(answer: Answer, names: Sequence[str]) -> tuple[str, ...]:
+    found = {item for run in answer.runs for item in run.random}
+    return tuple(sorted(f"{names[item]} output" if isinstance(item, int) else " ".join(item) for item in found))
+
+
+def _explained(
+    case: _Case, result: Verification, weights: Sequence[tuple[str, str]], precisions: Precisions, tell: Tell
+) -> list[Explanation]:
+    """Look for what would explain the first disagreement."""
+    first = result.first
+    found = [Explanation("weights", text, everything=False) for _, text in weights]
+    if first is None:
+        return found
+    scene = Scene(
+        case.prepared.subject,
+        case.answer.runs[first.run],
+        case.replays[first.run].inputs,
+        case.prepared.options,
+        precisions,
+        case.model.outputs,
+        case.tolerance,
+        case.prepared.batch is not None,
+        case.objects,
+    )
+    return found + list(diagnose(scene, first, tell))
