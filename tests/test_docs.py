@@ -1,0 +1,76 @@
+"""Docs cannot drift: every command in them runs, and prints what they show."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NEEDS_KERAS = ("gateprobe verify", "import gateprobe.verify", "gateprobe.verify(")
+
+
+def blocks(language):
+    for page in PAGES:
+        found = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
+        for number, text in enumerate(found):
+            yield pytest.param(text, id=f"{page.name}-{number}")
+
+
+def sessions(text):
+    """Yield (command, expected lines) of a console block."""
+    for part in re.split(r"^\$ ", text, flags=re.M)[1:]:
+        command, *expected = part.rstrip("\n").split("\n")
+        while command.endswith("\\"):
+            command = command[:-1] + expected.pop(0).removeprefix("> ")
+        yield command, expected
+
+
+@pytest.fixture
+def workplace(tmp_path):
+    shutil.copytree(ROOT / "sample_models", tmp_path / "sample_models")
+    return tmp_path
+
+
+def run(command, folder):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"}
+    done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    return done.returncode, (done.stdout + done.stderr).rstrip("\n").split("\n")
+
+
+def matches(shown, printed):
+    """Whether printed lines are the shown ones, where a line ``...`` stands for any lines."""
+    pattern = "\n".join(re.escape(line.rstrip()) if line.strip() != "..." else "(.*\n?)*?.*" for line in shown)
+    return re.fullmatch(pattern, "\n".join(line.rstrip() for line in printed)) is not None
+
+
+@pytest.mark.parametrize("text", list(blocks("console")))
+def test_every_command_prints_what_the_docs_show(text, workplace):
+    for command, expected in sessions(text):
+        if any(word in command for word in NEEDS_KERAS):
+            pytest.importorskip("tf_keras", exc_type=ImportError)
+        status, printed = run(command, workplace)
+        assert "Traceback" not in "\n".join(printed)
+        if expected:
+            assert matches(expected, printed), f"$ {command}\n" + "\n".join(printed)
+        else:
+            assert status == 0, f"$ {command}\n" + "\n".join(printed)
+
+
+@pytest.mark.parametrize("text", list(blocks("python")))
+def test_every_python_example_runs(text, workplace):
+    if any(word in text for word in NEEDS_KERAS):
+        pytest.importorskip("tf_keras", exc_type=ImportError)
+    status, printed = run(f"{sys.executable} - <<'EOF'\n{text}\nEOF", workplace)
+    assert status == 0, "\n".join(printed)
+
+
+def test_the_support_table_is_the_registry():
+    from support_table import table
+
+    assert table() in (ROOT / "README.md").read_text(encoding="utf-8"), "run: python tests/support_table.py"
