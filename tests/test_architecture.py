@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "plan": ROLES | {"layers"},
     "array_files": BASE,
     "tables": BASE | {"array_files"},
-    "samples": BASE | {"array_files", "tables"},
+    "input_files": BASE | {"array_files", "tables"},
+    "samples": BASE | {"array_files", "input_files"},
     "trace": BASE | {"writers"},  # inside functions: a trace can save itself
     "selection": BASE | {"trace"},
     "run": BASE | {"layers", "plan", "trace"},

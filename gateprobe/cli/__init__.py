@@ -1,1 +1,24 @@
-""""""
+"""The command line: one thin file for each command, imported when it is used.
+
+A new command is a module here with a click command of its name (``stats.py`` with ``def stats``) and one row in
+`COMMANDS`. Commands return their exit status: nothing or 0 when done, 1 when numbers disagree; every refusal is an
+exception, which `Program` turns into one line and status 2.
+"""
+
+from __future__ import annotations
+
+from gateprobe.cli.program import Program
+
+COMMANDS = {
+    "inspect": "Show what is in a model file and what can be replayed.",
+    "dump": "Write gates and states, as CSV to stdout or to files.",
+    "predict": "Write the model's outputs, replayed.",
+}
+"""Name and short help of every command, in the order of the help text."""
+
+main = Program(
+    COMMANDS,
+    name="gateprobe",
+    help="See inside a Keras LSTM: every gate, at every timestep, from the saved file alone.",
+    epilog="Exit status: 0 done or agrees; 1 the numbers disagree; 2 refused.",
+)

@@ -16,7 +16,7 @@ from gateprobe.errors import InputError, OutputError
 from gateprobe.graph import Array
 from gateprobe.trace import TraceChunk
 from gateprobe.writers.base import Format, Metadata, OpenSink, Output, Sink
-from gateprobe.writers.target import STDOUT, Target, open_target
+from gateprobe.writers.target import STDOUT, open_target
 
 _OPENERS: Mapping[Format, tuple[str, str]] = {
     Format.CSV: ("text", "open_csv"),
@@ -141,4 +141,4 @@ def _refuse_twice(outputs: Sequence[Output]) -> None:
         seen.add(output.name)
 
 
-__all__ = ["SUFFIXES", "Format", "Metadata", "Output", "Target", "format_of", "predictions", "write"]
+__all__ = ["STDOUT", "SUFFIXES", "Format", "Metadata", "Output", "format_of", "predictions", "write"]

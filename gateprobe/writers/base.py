@@ -31,6 +31,11 @@ class Format(Enum):
         return self not in (Format.NPZ, Format.HDF5)
 
     @property
+    def described(self) -> bool:
+        """Whether it has a place for metadata."""
+        return self in (Format.PARQUET, Format.ARROW, Format.NPZ, Format.HDF5)
+
+    @property
     def streams(self) -> bool:
         """Whether it can go to standard output."""
         return self not in (Format.NPZ, Format.HDF5, Format.PARQUET)

@@ -1,0 +1,79 @@
+"""The cells of recurrent layers: sizes, activations and the shapes of their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from gateprobe.graph import Array, LayerRecord, ModelRecord
+from gateprobe.layers.allocation import Weights, layer_paths, parts_of, slots_of, weights_of
+from gateprobe.layers.registry import kind_of
+from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.model import Model
+
+Report = dict[str, Any]
+"""Plain values, JSON-ready."""
+
+_WeightsOf = Callable[[], Weights]
+"""Finds weights when they are needed: most layers of a model have no recurrent layer inside."""
+
+
+def cells_by_record(model: Model, record: ModelRecord) -> Iterator[tuple[int, list[Report]]]:
+    """Yield the cells of each recurrent layer, nested ones too, by the ``id`` of its record."""
+    for layer in record.layers:
+        yield from _cells_in(layer, partial(weights_of, layer, record, model.graph.weights, model.semantics), model)
+
+
+def _cells_in(record: LayerRecord, weights: _WeightsOf, model: Model) -> Iterator[tuple[int, list[Report]]]:
+    kind = kind_of(record)
+    if kind is not None and kind.recurrent:
+        try:
+            yield id(record), list(_cells(record, weights(), model, "forward"))
+        except Unsupported:  # the verdict on the layer says why
+            yield id(record), []
+    elif record.model is not None:
+        paths = layer_paths(record.model)
+        for inner in record.model.layers:
+            yield from _cells_in(inner, partial(_part, weights, f"{paths[inner.name]}#{inner.name}", inner), model)
+    else:
+        for child in record.children.get("layer", ()):
+            yield from _cells_in(child, partial(_part, weights, "layer", child), model)
+
+
+def _part(weights: _WeightsOf, path: str, record: LayerRecord) -> Weights:
+    return weights().part(path, record)
+
+
+def _cells(record: LayerRecord, weights: Weights, model: Model, direction: str) -> Iterator[Report]:
+    """Yield the cells inside a record; what has weights of its own is a cell."""
+    arrays = weights.own(slots_of(record, model.semantics))
+    if arrays:
+        yield _cell(record, arrays, model, direction)
+        return
+    for name, part in parts_of(record).items():
+        turned = direction == "backward" or name == "backward_layer" or record.config.get("go_backwards") is True
+        yield from _cells(part, weights.part(name, part), model, "backward" if turned else "forward")
+
+
+def _cell(record: LayerRecord, arrays: Mapping[str, Array], model: Model, direction: str) -> Report:
+    kernel = next(iter(arrays.values()))
+    return {
+        "class": record.class_name,
+        "direction": direction,
+        "features": kernel.shape[-2] if kernel.ndim > 1 else None,
+        "units": record.config.get("units", record.config.get("filters")),
+        "activation": _activation(record, model, "activation", "tanh"),
+        "recurrent_activation": _activation(
+            record, model, "recurrent_activation", model.semantics.recurrent_activation
+        ),
+        "weights": {role: array.shape for role, array in arrays.items()},
+    }
+
+
+def _activation(record: LayerRecord, model: Model, key: str, default: str) -> str:
+    """Return the label of an activation, with the constants of the file's era."""
+    try:
+        return Settings(record.config, model.semantics).activation(key, default).label
+    except Unsupported as error:
+        return f"not understood: {error}"

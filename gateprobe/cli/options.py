@@ -1,0 +1,241 @@
+"""Options that several commands share, in bundles: a decorator adds them all and hands over one value.
+
+Values are made only when a command runs, so that help texts cost no imports.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateprobe.errors import printable
+
+if TYPE_CHECKING:
+    from gateprobe.model import Model
+    from gateprobe.samples import Samples
+    from gateprobe.selection import Selection
+
+_Decorator = Callable[[Any], Any]
+
+
+class Size(click.ParamType["int"]):
+    """A number of bytes such as ``500M`` or ``2G``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of bytes."""
+        match = re.fullmatch(r"(\d{1,15})([kMGT]?)(?:i?B)?", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no size such as 500M or 2G", param, ctx)
+        return int(match[1]) << {"": 0, "k": 10, "M": 20, "G": 30, "T": 40}[match[2]]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """Which model to read, and how."""
+
+    model: str
+    architecture: str | None
+    semantics: str
+    max_bytes: int | None
+
+    def read(self) -> Model:
+        """Read the file."""
+        from gateprobe.model import read
+
+        return read(self.model, architecture=self.architecture, semantics=self.semantics, max_bytes=self.max_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What to run, and how."""
+
+    inputs: tuple[str, ...]
+    feed: tuple[str, ...]
+    dtype: str | None
+    batch_size: int | None
+
+    def load(self, model: Model, file: ModelFile) -> Samples:
+        """Open the inputs and check them against the model."""
+        from gateprobe.samples import load
+
+        return load(self.inputs, model.inputs, self.feed, max_bytes=file.max_bytes)
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """The arguments of a run."""
+        return {"batch_size": self.batch_size, "dtype": self.dtype}
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """What the user says about layers of a file that holds weights only."""
+
+    activation: str | None
+    recurrent_activation: str | None
+    go_backwards: bool
+    reset_after: bool | None
+
+    def complete(self, model: Model, selection: Selection) -> Model:
+        """Return a model that can run: with an architecture as it is, else as assumed."""
+        from gateprobe.groups import Assumptions
+
+        given = Assumptions(self.activation, self.recurrent_activation, self.go_backwards, self.reset_after)
+        if model.graph.model is not None and given == Assumptions():
+            return model
+        return model.assume(given, selection.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """What is said on stderr."""
+
+    quiet: bool
+    verbose: int
+
+    def notes(self, model: Model, samples: Samples) -> None:
+        """Say what is worth knowing about a run that is done."""
+        for text in model.graph.notes:
+            self.note(text)
+        found = None if self.quiet else samples.first_nan()
+        if found is not None:
+            self.note(f"input {found[0]} holds NaN, first in sample {found[1]}")
+
+    def note(self, text: str) -> None:
+        """Say something worth knowing."""
+        if not self.quiet:
+            click.echo(f"gateprobe: note: {printable(text)}", err=True)
+
+    def detail(self, text: str) -> None:
+        """Say something for the curious."""
+        if self.verbose:
+            click.echo(f"gateprobe: {printable(text)}", err=True)
+
+
+class _Command(click.Command):
+    """A command whose help ends with examples."""
+
+    examples: tuple[str, ...] = ()
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+
+
+def command(*examples: str) -> _Decorator:
+    """Make a function a command; the examples end its help text."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        made = click.command(cls=_Command)(function)
+        made.examples = examples
+        return made
+
+    return decorate
+
+
+def bundle(name: str, make: Callable[..., Any], *options: _Decorator) -> _Decorator:
+    """Make a decorator that adds options to a command and passes ``make(**values)`` as its argument ``name``."""
+
+    def decorate(command: Any) -> Any:
+        keys: list[str] = []
+
+        @functools.wraps(command)
+        def wrapped(**values: Any) -> Any:
+            own = {key: values.pop(key) for key in keys}
+            return command(**{name: make(**own)}, **values)
+
+        parameters: Any = wrapped
+        before = len(getattr(parameters, "__click_params__", []))
+        for option in reversed(options):
+            option(wrapped)
+        keys.extend(parameter.name for parameter in parameters.__click_params__[before:])
+        return wrapped
+
+    return decorate
+
+
+def _selection(
+    layer: tuple[str, ...], direction: str | None, signal: tuple[str, ...], **ranges: str | None
+) -> Selection:
+    from gateprobe.selection import Ranges, Selection
+
+    unit, timestep, sample = (
+        None if text is None else Ranges(text) for text in (ranges["unit"], ranges["timestep"], ranges["sample"])
+    )
+    signals = tuple(name for text in signal for name in text.split(","))
+    return Selection(layer, () if direction is None else (direction,), signals, unit, timestep, sample)
+
+
+reading = bundle(
+    "file",
+    ModelFile,
+    click.argument("model", metavar="MODEL"),
+    click.option("--architecture", metavar="JSON", help="The model's to_json(), for a file that holds weights only."),
+    click.option(
+        "--semantics",
+        type=click.Choice(["auto", "keras1", "keras2", "keras3"]),
+        default="auto",
+        help="Which Keras's meaning of words to use; auto is the one that the file was made with.",
+    ),
+    click.option("--max-bytes", type=Size(), metavar="SIZE", help="Limit for what is read into memory, such as 8G."),
+)
+"""Adds MODEL and how to read it; the command takes ``file``."""
+
+running = bundle(
+    "run",
+    Run,
+    click.argument("inputs", metavar="INPUT...", nargs=-1),
+    click.option(
+        "--feed",
+        multiple=True,
+        metavar="LAYER=FILE",
+        help="Give a layer's input directly; also LAYER.mask=FILE and LAYER.initial_state[0]=FILE.",
+    ),
+    click.option(
+        "--dtype", type=click.Choice(["float32", "float64"]), help="Compute so, instead of as the file asks for."
+    ),
+    click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Samples that run together."),
+)
+"""Adds INPUT... and how to run; the command takes ``run``."""
+
+assuming = bundle(
+    "assumed",
+    Assumed,
+    click.option("--activation", metavar="NAME", help="Of a weights-only file's layers, such as tanh."),
+    click.option("--recurrent-activation", metavar="NAME", help="Likewise, such as sigmoid or hard_sigmoid."),
+    click.option("--go-backwards", is_flag=True, help="Likewise: they read from the last timestep to the first."),
+    click.option("--reset-after/--reset-before", default=None, help="Likewise: where a GRU without bias resets."),
+)
+"""Adds what a weights-only file cannot tell; the command takes ``assumed``."""
+
+selecting = bundle(
+    "selection",
+    _selection,
+    click.option("--layer", multiple=True, metavar="GLOB", help="Layers by path, such as lstm_1 or 'encoder/*'."),
+    click.option("--direction", type=click.Choice(["forward", "backward"]), help="One direction only."),
+    click.option("--signal", multiple=True, metavar="NAMES", help="Such as forget_gate, or i,f,g,o,c,h,z,r."),
+    click.option("--unit", metavar="RANGES", help="Such as 0:8,31; negative numbers count from the end."),
+    click.option("--timestep", metavar="RANGES", help="Such as 10:20."),
+    click.option("--sample", metavar="RANGES", help="Such as 3 or 0:100."),
+)
+"""Adds the choice of layers, directions, signals, units, timesteps and samples; the command takes ``selection``."""
+
+talking = bundle(
+    "talk",
+    Talk,
+    click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on stderr."),
+    click.option("-v", "--verbose", count=True, help="Say more on stderr."),
+)
+"""Adds -q and -v; the command takes ``talk``."""
+
+force = click.option("--force", is_flag=True, help="Replace files that are there.")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")

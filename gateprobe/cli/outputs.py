@@ -1,0 +1,103 @@
+"""What ``-o``, ``--format``, ``--layout`` and ``--compress`` ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gateprobe.cli.options import bundle, force
+from gateprobe.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from gateprobe.trace import Layout
+    from gateprobe.writers import Output
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """Where a trace goes, and in which form."""
+
+    output: tuple[str, ...]
+    format: str | None
+    layout: Layout
+    compress: bool
+    force: bool
+
+    def outputs(self) -> list[Output]:
+        """Return the outputs; each takes the options that fit it, and each option must fit one.
+
+        Raises:
+            OutputError: A format is unknown.
+            InputError: An option fits no output.
+        """
+        from gateprobe.writers import STDOUT, Format, Output, format_of
+
+        names = self.output or (STDOUT,)
+        if self.format is not None and len(names) > 1:
+            raise InputError("--format goes with one output; the suffixes choose the formats of several")
+        given = None if self.format is None else Format(self.format)
+        plain = [Output(name, given, force=self.force) for name in names]
+        tabular = [format_of(output).tabular for output in plain]
+        if self.layout != "tidy" and not any(tabular):
+            raise InputError(f"--layout {self.layout}: npz and h5 hold arrays and have no layout")
+        if self.compress and all(tabular):
+            raise InputError("--compress: only npz and h5 can be compressed")
+        return [
+            replace(output, layout=self.layout) if table else replace(output, compress=self.compress)
+            for output, table in zip(plain, tabular, strict=True)
+        ]
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether something goes to standard output."""
+        return not self.output or "-" in self.output
+
+    @property
+    def described(self) -> bool:
+        """Whether a format has a place for metadata."""
+        from gateprobe.writers import format_of
+
+        return any(format_of(output).described for output in self.outputs())
+
+
+writing = bundle(
+    "writing",
+    Writing,
+    click.option(
+        "-o",
+        "--output",
+        multiple=True,
+        metavar="FILE",
+        help="csv, tsv, jsonl, parquet, arrow, npz or h5 by its suffix; - is stdout; may be repeated.",
+    ),
+    click.option(
+        "--format",
+        type=click.Choice(["csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5"]),
+        help="Instead of the suffix's.",
+    ),
+    click.option(
+        "--layout",
+        type=click.Choice(["tidy", "long", "wide"]),
+        default="tidy",
+        help="Of tables: a row per unit; per unit and signal; per timestep.",
+    ),
+    click.option("--compress", is_flag=True, help="Compress npz and h5."),
+    force,
+)
+"""Adds -o and its companions; the command takes ``writing``."""
+
+
+def refuse_overwriting(outputs: Iterable[str], sources: Iterable[str]) -> None:
+    """Refuse to write a result over the model or an input, even with --force.
+
+    Raises:
+        OutputError: Names the file.
+    """
+    there = [path for source in sources if (path := Path(source)).exists()]
+    for output in outputs:
+        if Path(output).exists() and any(path.samefile(output) for path in there):
+            raise OutputError("is also an input", file=output, remedy="write to another file")

@@ -1,0 +1,166 @@
+"""The program around the commands: lazy imports, exit statuses, one line for each fault."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import functools
+import importlib
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+import click
+
+from gateprobe.errors import GateprobeError, printable
+
+REFUSED = 2
+"""Exit status: usage, unreadable file, unsupported model, missing extra."""
+
+INTERRUPTED = 130
+
+
+class _Terminated(BaseException):
+    """SIGTERM, turned into an exception so that unfinished files are removed."""
+
+
+class Program(click.Group):
+    """A group whose commands are imported when they are used.
+
+    Args:
+        commands: Name and short help.
+        options: As for `click.Group`.
+    """
+
+    def __init__(self, commands: Mapping[str, str], **options: Any) -> None:
+        settings = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+        super().__init__(context_settings=settings, **options)
+        self._short_helps = commands
+        click.version_option(None, "--version", package_name="gateprobe", message="%(prog)s %(version)s")(self)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
+        return list(self._short_helps)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in self._short_helps:
+            return None
+        module = importlib.import_module(f"gateprobe.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; an unknown one gets the nearest name."""
+        if args[0] not in self._short_helps and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self._short_helps, 1)
+            raise click.UsageError(f"no command {args[0]!r}{f'; did you mean {near[0]}?' if near else ''}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self._short_helps.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; an interruption ends it quietly."""
+        try:
+            with suppress(AttributeError):  # a name that the terminal cannot show is no reason to fail
+                sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # tests replace stdout
+            with _terminable(), _silent_warnings():
+                status = super().invoke(ctx)
+                sys.stdout.flush()
+                return status
+        except (KeyboardInterrupt, _Terminated) as interruption:
+            raise click.exceptions.Exit(INTERRUPTED if isinstance(interruption, KeyboardInterrupt) else 143) from None
+        except BrokenPipeError:
+            _forget_stdout()
+            raise click.exceptions.Exit(0) from None
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run the program and leave with an exit status."""
+        run: Callable[[], Any] = functools.partial(super().main, args, *rest, standalone_mode=False, **extra)
+        if not standalone_mode:
+            return run()
+        try:
+            status = run()
+        except Exception as fault:  # noqa: BLE001 - the one place where every fault becomes a line
+            _report(fault)
+            status = REFUSED
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _report(fault: Exception) -> None:
+    """Say what is wrong in one line on stderr (a model's refusals are one line each)."""
+    if os.environ.get("GATEPROBE_DEBUG"):
+        traceback.print_exception(fault)
+    if isinstance(fault, click.exceptions.NoArgsIsHelpError):
+        fault.show()
+        return
+    with suppress(OSError):
+        click.echo(f"gateprobe: {_message(fault)}", err=True)
+    if isinstance(fault, OSError) and fault.errno == errno.ENOSPC:
+        _forget_stdout()
+
+
+def _message(fault: Exception) -> str:
+    if isinstance(fault, GateprobeError):
+        return str(fault)
+    if isinstance(fault, click.UsageError):
+        help_of = fault.ctx.command_path if fault.ctx is not None else "gateprobe"
+        return f"{printable(fault.format_message())} Try {help_of} -h."
+    if isinstance(fault, click.ClickException):
+        return printable(fault.format_message())
+    if isinstance(fault, MemoryError):
+        return f"not enough memory for {_command_line()}; choose a smaller --batch-size, or fewer layers with --layer"
+    if isinstance(fault, OSError):
+        return printable(f"{fault.filename or 'standard output'}: {fault.strerror or fault}")
+    reason = printable(f"{type(fault).__name__}: {fault}")
+    return f"internal error, please report it (GATEPROBE_DEBUG=1 shows more): {reason:.300}, in {_command_line()}"
+
+
+def _command_line() -> str:
+    return printable(" ".join(["gateprobe", *sys.argv[1:]]))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind the program like Ctrl-C does."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _silent_warnings() -> Iterator[None]:
+    """Keep the warnings of libraries off stderr, unless ``python -W`` asks for them."""
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+        yield
+
+
+def _forget_stdout() -> None:
+    """Make the flush at exit harmless after a fault of standard output."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

@@ -1,0 +1,47 @@
+"""The progress bar."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from gateprobe.cli.options import Talk
+
+Tell = Callable[[int, int], None]
+"""Is told how many samples are done, and how many there are."""
+
+_PATIENCE = 0.7  # seconds before a bar appears: short runs need none
+
+
+@contextmanager
+def progress_bar(talk: Talk, *, data_on_stdout: bool = False) -> Iterator[Tell | None]:
+    """Show progress on stderr, if that is a terminal that shows nothing else.
+
+    Args:
+        talk: Quiet or not.
+        data_on_stdout: Whether the results go to standard output.
+    """
+    crowded = data_on_stdout and sys.stdout.isatty()
+    if talk.quiet or crowded or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task("samples", total=None, rate="")
+    begun = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        elapsed = time.monotonic() - begun
+        if elapsed > _PATIENCE and not bar.live.is_started:
+            bar.start()
+        bar.update(task, completed=done, total=total, rate=f"{done / elapsed:,.0f} samples/s")
+
+    try:
+        yield tell
+    finally:
+        bar.stop()

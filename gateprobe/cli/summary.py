@@ -1,0 +1,128 @@
+"""What ``gateprobe inspect`` says, as plain values: the keys of ``--json``.
+
+Top level: ``file``, ``container``, ``sha256``, ``era``, ``keras_version``, ``backend``, ``evidence``, ``semantics``,
+``notes``, ``model``, ``inputs``, ``outputs``, ``layers``, ``recurrent``, ``predict`` and, for files without an
+architecture, ``groups``. Keys are only ever added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from gateprobe.cli.cells import Report, cells_by_record
+from gateprobe.errors import InputError, Refusal, UnsupportedModel
+from gateprobe.graph import ModelRecord
+from gateprobe.layers.registry import kind_of
+from gateprobe.model import Model
+from gateprobe.plan import RecurrentCall, Wanted, make_plan
+
+
+def summarise(model: Model) -> Report:
+    """Return everything that ``inspect`` says about a model; JSON-ready."""
+    graph, origin = model.graph, model.graph.origin
+    report: Report = {
+        "file": graph.file,
+        "container": origin.container,
+        "sha256": origin.sha256,
+        "era": origin.era.value,
+        "keras_version": origin.keras_version,
+        "backend": origin.backend,
+        "evidence": list(origin.evidence),
+        "semantics": model.semantics.label,
+        "notes": list(graph.notes),
+        "model": None,
+        "inputs": [],
+        "outputs": [],
+        "layers": [],
+        "recurrent": [],
+        "predict": _verdict(partial(model.plan, outputs=True)),
+    }
+    if graph.model is None:
+        return report | {"groups": _groups(model)}
+    return report | _architecture(model, graph.model)
+
+
+def _architecture(model: Model, record: ModelRecord) -> Report:
+    try:
+        inputs = [{"name": spec.name, "shape": spec.shape, "dtype": spec.dtype} for spec in model.inputs]
+    except (KeyError, InputError):
+        inputs = []
+    cells = dict(cells_by_record(model, record))
+    return {
+        "model": {"name": record.name, "class": record.class_name, "layers": len(record.layers)},
+        "inputs": inputs,
+        "outputs": list(model.outputs),
+        "layers": list(_layers(record, "")),
+        "recurrent": [
+            _recurrent(call, cells.get(id(call.record), []), verdict)
+            for call, verdict in zip(model.recurrent, _verdicts(model), strict=True)
+        ],
+    }
+
+
+def _layers(model: ModelRecord, path: str) -> Iterator[Report]:
+    for record in model.layers:
+        own = f"{path}/{record.name}" if path else record.name
+        known = record.model is not None or record.class_name == "InputLayer" or kind_of(record) is not None
+        yield {"path": own, "class": record.class_name, "calls": len(record.calls), "known": known}
+        if record.model is not None:
+            yield from _layers(record.model, own)
+
+
+def _recurrent(call: RecurrentCall, cells: list[Report], verdict: Report) -> Report:
+    config = call.record.config
+    inner = call.record.children.get("layer", (call.record,))[0]
+    switches = ("return_sequences", "return_state", "go_backwards", "stateful")
+    return {
+        "path": call.path,
+        "class": call.record.class_name,
+        "merge_mode": config.get("merge_mode") if call.record.class_name == "Bidirectional" else None,
+        **{key: bool(inner.config.get(key)) for key in switches},
+        "cells": cells,
+        **verdict,
+    }
+
+
+def _verdict(attempt: Callable[[], object]) -> Report:
+    """Return whether something can be replayed, and every reason why not."""
+    try:
+        attempt()
+    except UnsupportedModel as error:
+        return {"replayable": False, "reasons": [_reason(refusal) for refusal in error.refusals]}
+    return {"replayable": True, "reasons": []}
+
+
+def _verdicts(model: Model) -> list[Report]:
+    """Return the verdict on every recurrent call; one look is enough when all of them can be traced."""
+    together = _verdict(partial(_trace_plan, model, lambda _: True))
+    if together["replayable"]:
+        return [together] * len(model.recurrent)
+    return [_verdict(partial(_trace_plan, model, call.path.__eq__)) for call in model.recurrent]
+
+
+def _trace_plan(model: Model, traced: Callable[[str], bool]) -> object:
+    return make_plan(model.graph, model.semantics, Wanted(traced))
+
+
+def _reason(refusal: Refusal) -> Report:
+    return {"layer": refusal.layer, "class": refusal.class_name, "reason": refusal.reason}
+
+
+def _groups(model: Model) -> list[Report]:
+    """Return what weights alone prove."""
+    return [
+        {
+            "name": group.name,
+            "class": group.class_name,
+            "directions": group.directions,
+            "units": group.units,
+            "features": group.features,
+            "use_bias": group.use_bias,
+            "reset_after": group.reset_after,
+            "cudnn": group.cudnn,
+            "gate_layout": group.gate_layout.value,
+            "arrays": {array.name: array.value.shape for array in group.arrays},
+        }
+        for group in model.groups
+    ]
