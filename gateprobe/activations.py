@@ -41,25 +41,26 @@ class UnknownActivation(ValueError):
     """The file names an activation that is not in the table."""
 
 
-def resolve(serialized: object, semantics: Semantics) -> Activation:
+def resolve(serialized: object, semantics: Semantics, options: Mapping[str, Any] | None = None) -> Activation:
     """Turn what a configuration holds into a function of ours.
 
     Args:
         serialized: ``None``, a name, Keras 3's ``{"class_name": "function", "config": name}``, or a serialised
             activation layer (``{"class_name": "LeakyReLU", "config": {...}}``).
         semantics: Decides what ``hard_sigmoid`` means.
+        options: Of the function, beside those of a serialised layer.
 
     Raises:
         UnknownActivation: It is none of these; the message says what was found.
     """
-    name, options = _name_and_options(serialized)
+    name, found = _name_and_options(serialized)
     maker = _TABLE.get(name)
     if maker is None:
         raise UnknownActivation(f"unknown activation {_shown(name)}")
     try:
-        return maker(semantics, **options)
+        return maker(semantics, **found, **(options or {}))
     except TypeError:
-        raise UnknownActivation(f"activation {_shown(name)} with unknown options {sorted(options)}") from None
+        raise UnknownActivation(f"activation {_shown(name)} with unknown options {sorted(found)}") from None
 
 
 def _shown(value: object) -> str:
@@ -264,8 +265,9 @@ def _sparsemax(semantics: Semantics) -> Activation:
         ranked = -np.sort(-x, axis=-1)
         total = np.cumsum(ranked, axis=-1)
         rank = np.arange(1, x.shape[-1] + 1, dtype=x.dtype)
-        support = (1 + rank * ranked > total).sum(axis=-1, keepdims=True)
-        threshold = (np.take_along_axis(total, support - 1, axis=-1) - 1) / support.astype(x.dtype)
+        support = ranked - (total - 1) / rank > 0
+        # Martins & Astudillo 2016 take the last of these cumulative sums; every backend of Keras takes their sum
+        threshold = (np.where(support, total, 0).sum(axis=-1, keepdims=True) - 1) / support.sum(axis=-1, keepdims=True)
         np.maximum(x - threshold, 0, out=out)
 
     return Activation("sparsemax", apply, elementwise=False)

@@ -14,7 +14,7 @@ from gateprobe.errors import Refusal, UnsupportedModel
 from gateprobe.graph import Argument, LayerRecord, ModelGraph, ModelRecord, TensorRef
 from gateprobe.layers.allocation import Weights, layer_paths, parts_of, slots_of, weights_of
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
-from gateprobe.layers.functional import Graph, Node, Step, call_name
+from gateprobe.layers.functional import Graph, Inlet, Node, Step, call_name
 from gateprobe.layers.registry import Binding, kind_of
 from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.semantics import Semantics
@@ -131,7 +131,22 @@ class _Binder:
         if any(layer is None for layer in layers.values()):
             return None
         kept = tuple(ref if n in outputs else None for n, ref in enumerate(model.outputs))
-        return Graph(model.inputs, model.input_keys, _steps(records, order, layers, kept), kept)
+        inlets = tuple(self._inlet(records[ref.layer]) for ref in model.inputs)
+        return Graph(model.inputs, inlets, model.input_keys, _steps(records, order, layers, kept), kept)
+
+    def _inlet(self, record: LayerRecord) -> Inlet:
+        """Return what a model makes of the input for one of its input layers."""
+        if record.class_name != "InputLayer" or not self._semantics.models_cast_inputs:
+            return Inlet()
+        dtype = record.config.get("dtype") or "float32"
+        known = isinstance(dtype, str) and dtype in _INPUT_DTYPES
+        wide = self._precision is not None and str(dtype).endswith(("float16", "float32", "float64"))
+        shape = record.config.get("batch_shape") or record.config.get("batch_input_shape")
+        return Inlet(
+            str(dtype) if known and not wide else None,
+            tuple(shape) if isinstance(shape, (list, tuple)) else None,
+            self._semantics.cast_keeps_mask,
+        )
 
     def layer(
         self,
@@ -270,8 +285,17 @@ def _steps(
     for node in order:
         layer = layers.get(node[0])
         if layer is not None:
-            steps.append(Step(node, layer, records[node[0]].calls[node[1]], tuple(frees.get(node, ()))))
+            record = records[node[0]]
+            steps.append(Step(node, layer, record.calls[node[1]], _half_type(record), tuple(frees.get(node, ()))))
     return tuple(steps)
+
+
+def _half_type(record: LayerRecord) -> str | None:
+    """Return the dtype of what a layer returns, if its policy computes in half precision."""
+    if record.model is not None:  # whose layers have policies of their own
+        return None
+    name = precision_of(record).name
+    return name if name in ("float16", "bfloat16") else None
 
 
 def _join(path: str, name: str) -> str:
@@ -304,6 +328,11 @@ def _paths_in(record: LayerRecord, path: str) -> Iterator[str]:
         for cell in call.record.children.get("cell", ()):
             for number in range(len(cell.children.get("cells", ()))):
                 yield f"{call.path}/cell_{number}"
+
+
+_INPUT_DTYPES = frozenset(
+    "float16 bfloat16 float32 float64 bool int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
+)
 
 
 def precision_of(record: LayerRecord) -> Precision:

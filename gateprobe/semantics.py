@@ -61,6 +61,10 @@ class Semantics:
     """Whether a query that sees no key gets exactly the mean of all values (Keras 3.7 on, without dropout)."""
     identity_keeps_mask: bool = False
     """Whether Identity, Rescaling and Normalization pass a mask on (Keras 3)."""
+    models_cast_inputs: bool = False
+    """Whether a model casts what it is given to the dtypes of its input layers (tf.keras, Keras 3)."""
+    cast_keeps_mask: bool = False
+    """Whether a tensor keeps its mask when a model casts it (Keras 3)."""
     dot_norm_floor: float = 1e-6
     """The smallest norm by which a normalising Dot divides: ``sqrt(1e-12)``, in Keras 3 ``keras.config.epsilon()``."""
     unit_norm_floor: float = 1e-6
@@ -120,6 +124,8 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         attention_sees_masks=era is Era.KERAS3 or (era is Era.KERAS2 and _minor(origin, "2") >= 10),
         attention_fused=keras_3_minor >= 7,
         identity_keeps_mask=era is Era.KERAS3,
+        models_cast_inputs=era is not Era.KERAS1 and minor is None,
+        cast_keeps_mask=era is Era.KERAS3,
         dot_norm_floor=1e-7 if era is Era.KERAS3 else 1e-6,
         unit_norm_floor=1e-12 if keras_3_minor >= 6 else 1e-6,
         dot_any_rank=not standalone_before_2_3,

@@ -23,6 +23,8 @@ class Tensor:
     """``(samples, ...)``."""
     mask: Array | None = None
     """Boolean, usually ``(samples, timesteps)``; ``False`` marks what recurrent layers skip."""
+    dtype: str | None = None
+    """Its dtype in Keras, where that is not the array's: ``float16`` and ``bfloat16`` values are kept in float32."""
 
 
 Value: TypeAlias = Any

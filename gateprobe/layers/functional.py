@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from gateprobe.errors import InputError
-from gateprobe.graph import Argument, Call, TensorRef
-from gateprobe.layers.base import Arguments, Layer, Scope, Tensor, Value, tensors_in
+from gateprobe.graph import Argument, Array, Call, TensorRef
+from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, Value, tensors_in
 
 Node = tuple[str, int]
 """Layer name and number of its call."""
@@ -29,8 +31,57 @@ class Step:
     node: Node
     layer: Layer
     call: Call
+    dtype: str | None
+    """What Keras calls the dtype of the floats that the layer returns, if that is a half type."""
     last_use_of: tuple[Node, ...]
     """Calls whose outputs nobody needs after this step."""
+
+
+NOT_COMPUTED: Any = None
+"""Stands for a value that nobody asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inlet:
+    """What a model makes of a tensor that it is given, by one of its input layers.
+
+    Sources: ``Functional._standardize_inputs`` in ``keras/src/models/functional.py`` 3.15.1,
+    ``Functional._conform_to_reference_input`` in ``tf_keras/src/engine/functional.py`` 2.21.
+    """
+
+    dtype: str | None = None
+    """What it is cast to; ``None`` leaves it as it is."""
+    shape: tuple[int | None, ...] | None = None
+    """With the samples axis; ``None`` when the file does not say."""
+    keeps_mask: bool = False
+    """Whether the mask stays when the tensor changes."""
+
+    def take(self, tensor: Tensor) -> Tensor:
+        """Cast a tensor, and add or remove a last axis of size one."""
+        if tensor.value is NOT_COMPUTED:
+            return tensor
+        value = self._with_rank(tensor.value)
+        before = tensor.dtype or value.dtype.name
+        changed = value is not tensor.value or self.dtype not in (None, before)
+        if self.dtype not in (None, before):
+            value = _cast(value, self.dtype or "")
+        mask = tensor.mask if self.keeps_mask or not changed else None
+        return Tensor(value, mask, self.dtype or tensor.dtype)
+
+    def _with_rank(self, value: Array) -> Array:
+        if self.shape is None or value.ndim == len(self.shape):
+            return value
+        if value.ndim == len(self.shape) + 1 and value.shape[-1] == 1:
+            return value[..., 0]
+        if value.ndim == len(self.shape) - 1 and self.shape[-1] == 1:
+            return value[..., np.newaxis]
+        raise InputError(f"the model takes inputs of {len(self.shape)} axes, got one of shape {value.shape}")
+
+
+def _cast(value: Array, dtype: str) -> Array:
+    if dtype in ("float16", "bfloat16", "float32", "float64"):
+        return Precision(dtype).cast(value)
+    return value.astype(dtype)  # towards zero, as in Keras
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +89,8 @@ class Graph:
     """A bound model, itself a layer: its steps in execution order."""
 
     inputs: tuple[TensorRef, ...]
+    inlets: tuple[Inlet, ...]
+    """One for each input."""
     input_keys: tuple[str, ...]
     steps: tuple[Step, ...]
     outputs: tuple[TensorRef | None, ...]
@@ -49,13 +102,14 @@ class Graph:
         if len(given) != len(self.inputs):
             raise InputError(f"expected {len(self.inputs)} inputs, got {len(given)}")
         values: dict[Node, tuple[Tensor, ...]] = {
-            (ref.layer, ref.call): (tensor,) for ref, tensor in zip(self.inputs, given, strict=True)
+            (ref.layer, ref.call): (inlet.take(tensor),)
+            for ref, inlet, tensor in zip(self.inputs, self.inlets, given, strict=True)
         }
         for step in self.steps:
             inside = scope.within(call_name(*step.node))
             arguments = _fed(Arguments(*_resolved(step.call, values, inside)), inside)
             try:
-                values[step.node] = step.layer.replay(arguments, inside)
+                values[step.node] = _labelled(step.layer.replay(arguments, inside), step.dtype)
             except InputError as error:
                 raise (
                     error if error.place else InputError(error.reason, place=inside.path, remedy=error.remedy)
@@ -73,8 +127,13 @@ class Graph:
         return tuple(tensors_in(call.args)) or tuple(tensors_in(first))
 
 
-NOT_COMPUTED: Any = None
-"""Stands for a value that nobody asked for."""
+def _labelled(tensors: tuple[Tensor, ...], dtype: str | None) -> tuple[Tensor, ...]:
+    if dtype is None:
+        return tensors
+    return tuple(
+        Tensor(tensor.value, tensor.mask, dtype) if tensor.dtype is None and tensor.value.dtype.kind == "f" else tensor
+        for tensor in tensors
+    )
 
 
 def _resolved(

@@ -135,7 +135,7 @@ class Recurrent:
     def _emit_masked(self, hidden: list[Array], mask: Array) -> Array:
         """Return what the layer emits when some timesteps are masked: ``(timesteps, samples, ...)``."""
         output = hidden[-1]
-        kept = mask.reshape(*mask.shape, *[1] * (output.ndim - 2))
+        kept = _aligned(mask, output.ndim)
         if self.zero_output_for_mask and self.zeroes_masked:
             return np.where(kept, output, np.zeros((), output.dtype))
         if self.masked_output is MaskedOutput.CARRIED_STATE:
@@ -146,6 +146,11 @@ class Recurrent:
             return np.where(kept, output, first)
         begun = np.logical_or.accumulate(kept, axis=0)  # zeros before the first unmasked timestep
         return np.where(begun, output, np.zeros((), output.dtype))
+
+
+def _aligned(mask: Array, rank: int) -> Array:
+    """Give a mask as many axes as what it masks: one for each sample, or for each pixel of images."""
+    return mask.reshape(*mask.shape, *[1] * (rank - mask.ndim))
 
 
 def _loop(
@@ -168,7 +173,7 @@ def _loop(
         if mask is not None and not mask[t].all():
             skipped = ~mask[t]
             for after, before in zip(new, states, strict=True):
-                np.copyto(after, before, where=skipped.reshape(-1, *[1] * (after.ndim - 1)))
+                np.copyto(after, before, where=_aligned(skipped, after.ndim))
         states = new
     return steps.signals(), states
 

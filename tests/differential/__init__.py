@@ -1,0 +1,1 @@
+"""Differential tests: random models in the real Keras against their replay from the saved file."""

@@ -1,0 +1,82 @@
+"""The replay of a saved file: outputs with their masks, and the signals of every recurrent layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gateprobe.layers.base import FLOAT64, Arguments, Scope, Tensor
+from gateprobe.plan import Wanted, make_plan
+from gateprobe.readers import read as read_graph
+from gateprobe.run import run
+from gateprobe.semantics import semantics_of
+from gateprobe.trace import join
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Samples in the order of the model's inputs, as `gateprobe.run` wants them."""
+
+    arrays: Sequence[np.ndarray]
+
+    @property
+    def count(self) -> int:
+        return len(self.arrays[0])
+
+    def block(self, numbers: np.ndarray) -> tuple[Sequence[np.ndarray], Mapping[str, np.ndarray]]:
+        return [array[numbers] for array in self.arrays], {}
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a file gives, in its own precision and in float64."""
+
+    outputs: list[np.ndarray]
+    outputs64: list[np.ndarray]
+    masks: list[np.ndarray | None]
+    """Of the outputs; only of the first batch when the model is stateful."""
+    signals: dict[tuple[str, str, str], np.ndarray]
+    """By layer path, direction and signal."""
+    signals64: dict[tuple[str, str, str], np.ndarray]
+    signal_masks: dict[tuple[str, str], np.ndarray | None]
+    classes: frozenset[str]
+
+
+def replay(path: str, data: Mapping[str, np.ndarray], *, rows: int) -> Replayed:
+    """Read a file and replay it.
+
+    Raises:
+        GateprobeError: The file is refused.
+    """
+    graph = read_graph(path)
+    semantics = semantics_of(graph.origin)
+    assert graph.model is not None
+    order = [ref.layer for ref in graph.model.inputs]
+    arrays = [data[name] for name in order] if set(order) <= data.keys() else list(data.values())
+    results = []
+    for precision in (None, FLOAT64):
+        plan = make_plan(graph, semantics, Wanted(lambda path: True, outputs=True), precision)
+        parts = list(run(plan, Blocks(arrays), traced=lambda path: True))
+        outputs = [np.concatenate(batch) for batch in zip(*(part.outputs for part in parts), strict=True)]
+        results.append((outputs, join([part.chunk for part in parts], {})))
+    plan = make_plan(graph, semantics, Wanted(lambda path: False, outputs=True))
+    scope = Scope("", lambda path: False, lambda *args, **kwargs: None)
+    with np.errstate(all="ignore"):
+        tensors = plan.graph.replay(Arguments(tuple(Tensor(array[:rows]) for array in arrays)), scope)
+    (outputs, trace), (outputs64, trace64) = results
+    return Replayed(
+        outputs,
+        outputs64,
+        [tensor.mask for tensor in tensors],
+        _signals(trace),
+        _signals(trace64),
+        {(one.layer, one.direction): one.mask for one in trace.directions},
+        frozenset(),
+    )
+
+
+def _signals(trace: Any) -> dict[tuple[str, str, str], np.ndarray]:
+    return {(one.layer, one.direction, name): value for one in trace.directions for name, value in one.signals.items()}

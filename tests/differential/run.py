@@ -1,0 +1,121 @@
+"""Check many random models: ``python -m tests.differential.run --count 200 --seed 0 --keras keras3 --out DIR``.
+
+A fresh process checks each hundred, because Keras keeps everything it ever built.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from .draw import KERAS3, TF_KERAS
+
+PER_PROCESS = 100
+
+
+def available(name: str) -> bool:
+    """Tell whether the replay knows a layer class, or an operation (``op:Name``)."""
+    import gateprobe.layers  # noqa: F401 - registers them all
+    from gateprobe.graph import LayerRecord, Namespace
+    from gateprobe.layers.registry import kind_of
+
+    namespace = Namespace.OPERATION if name.startswith("op:") else Namespace.LAYER
+    return kind_of(LayerRecord("any", name.removeprefix("op:"), {}, namespace)) is not None
+
+
+def work(family: str, seeds: range, out: Path, *, shrinking: bool) -> None:
+    """Check some seeds in this process, writing one line for each."""
+    from .build import Kit
+    from .check import check
+    from .generate import generate
+    from .shrink import shrink
+    from .spec import classes_of
+
+    kit = Kit(family)
+    seen: set[str] = set()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for seed in seeds:
+            spec, lacking = generate(seed, family, available)
+            outcome = check(spec, kit, folder)
+            line = {
+                **vars(outcome),
+                "seed": seed,
+                "lacking": sorted(lacking),
+                "classes": sorted(classes_of(spec)),
+                "policy": spec["policy"],
+            }
+            if outcome.verdict not in ("agrees", "skipped") and shrinking and outcome.kind not in seen:
+                seen.add(outcome.kind)
+                small, last = shrink(spec, outcome, lambda one: check(one, kit, folder))
+                line["shrunk"] = last.reason
+                (out / f"{family}-{seed}.json").write_text(json.dumps({"outcome": vars(last), "spec": small}, indent=1))
+            with (out / f"{family}.jsonl").open("a") as lines:
+                lines.write(json.dumps(line) + "\n")
+
+
+def summary(lines: list[dict[str, Any]]) -> str:
+    """Say what was found, in words."""
+    verdicts = Counter(line["verdict"] for line in lines)
+    formats = Counter(
+        f"{suffix} {text.partition(':')[0]}" for line in lines for suffix, text in line["formats"].items()
+    )
+    skipped = Counter(line["reason"][:100] for line in lines if line["verdict"] == "skipped")
+    classes = Counter(name for line in lines if line["verdict"] == "agrees" for name in line["classes"])
+    lacking = sorted({name for line in lines for name in line["lacking"]})
+    text = [f"{len(lines)} models: " + ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())]
+    text += ["files: " + ", ".join(f"{name} {count}" for name, count in sorted(formats.items()))]
+    text += [f"signals compared: {sum(line['signals'] for line in lines)}"]
+    text += [f"seconds: {sum(line['seconds'] for line in lines):.0f}"]
+    text += ["classes replayed: " + ", ".join(f"{name} {count}" for name, count in classes.most_common())]
+    text += [f"not known to the replay: {', '.join(lacking) or 'none'}"]
+    for line in lines:
+        if line["verdict"] not in ("agrees", "skipped"):
+            text.append(f"  {line['seed']} {line['verdict']}: {line.get('shrunk', line['reason'])[:300]}")
+    text += [f"  skipped {count}: {reason}" for reason, count in skipped.most_common(15)]
+    return "\n".join(text)
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument("--keras", choices=[KERAS3, TF_KERAS], default=KERAS3)
+    parser.add_argument("--out", type=Path, default=Path("differential"))
+    parser.add_argument("--no-shrink", action="store_true")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.worker:
+        seeds = range(options.seed, options.seed + options.count)
+        work(options.keras, seeds, options.out, shrinking=not options.no_shrink)
+        return
+    log = options.out / f"{options.keras}.jsonl"
+    log.unlink(missing_ok=True)
+    start = time.perf_counter()
+    for first in range(options.seed, options.seed + options.count, PER_PROCESS):
+        count = min(PER_PROCESS, options.seed + options.count - first)
+        command = [sys.executable, "-m", __package__ + ".run", "--worker", "--keras", options.keras]
+        command += ["--seed", str(first), "--count", str(count), "--out", str(options.out)]
+        command += ["--no-shrink"] if options.no_shrink else []
+        quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "TF_USE_LEGACY_KERAS": "0"}
+        done = subprocess.run(command, env=quiet, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            sys.stderr.write(f"the worker for seed {first} ended with {done.returncode}: {done.stderr[-1500:]}\n")
+    text = summary([json.loads(line) for line in log.read_text().splitlines()])
+    text += f"\nwall clock: {time.perf_counter() - start:.0f} s"
+    (options.out / f"{options.keras}.txt").write_text(text + "\n")
+    sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
