@@ -193,6 +193,7 @@ class _Binder:
         cast = {
             slot.role: precision.cast(own[slot.role]) if slot.autocast else own[slot.role].astype(precision.dtype)
             for slot in slots
+            if not slot.alias
         }
         return kind.bind(Binding(record, settings, cast, parts, self._semantics, precision))
 

@@ -116,7 +116,8 @@ class TreeWeights:
         named = [child for child in group.children.values() if child.name == record.name]
         if len(named) == 1 and parents:
             return TreeWeights(named[0])
-        return TreeWeights(group.children.get(last, WeightGroup()))
+        private = group.children.get(f"_{last}", WeightGroup())  # an attribute without a public name
+        return TreeWeights(group.children.get(last, private))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

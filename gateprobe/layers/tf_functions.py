@@ -219,12 +219,16 @@ def _l2_normalize(precision: Precision, x: Value, axis: Any = None, epsilon: flo
 # Shapes and types
 
 
-def _concat(precision: Precision, values: Value, axis: Any) -> Array:
-    return ts.joined(values, axis, precision, new_axis=False)
+def _concat(precision: Precision, values: Value, axis: Any) -> Any:
+    return tf_sizes.joined(values) or ts.joined(_plain(values), axis, precision, new_axis=False)
 
 
-def _stack(precision: Precision, values: Value, axis: Any = 0) -> Array:
-    return ts.joined(values, axis, precision, new_axis=True)
+def _stack(precision: Precision, values: Value, axis: Any = 0) -> Any:
+    return tf_sizes.joined(values) or ts.joined(_plain(values), axis, precision, new_axis=True)
+
+
+def _plain(values: Value) -> Value:
+    return tuple(map(tf_sizes.constant, values)) if isinstance(values, (tuple, list)) else values
 
 
 def _unstack(precision: Precision, value: Value, num: Any = None, axis: Any = 0) -> Any:
@@ -244,12 +248,9 @@ def _split(precision: Precision, value: Value, num_or_size_splits: Any, axis: An
 
 def _reshape(precision: Precision, tensor: Value, shape: Value) -> Array:
     wanted = tf_sizes.shape_of(shape)
-    array = ts.batch(tensor)
-    if len(wanted) > 1 and wanted[0] == len(array) and wanted.count(-1) == 1:
-        known = int(np.prod([size for size in wanted[1:] if size != -1]))
-        inner = int(np.prod(array.shape[1:]))
-        wanted = tuple(inner // known if size == -1 and known else size for size in wanted)
-    return ts.reshaped(tensor, wanted)
+    if not tf_sizes.counts_samples(shape):
+        return ts.reshaped(tensor, wanted)
+    return ts.batch(tensor).reshape(wanted)  # rows of one sample stand together, whatever their number
 
 
 def _pad(
@@ -311,8 +312,8 @@ _SHAPED: Mapping[str, Entry] = {
     "math.l2_normalize": Entry(("x", "axis", "epsilon"), _l2_normalize),
     "nn.softmax": Entry(("logits", "axis"), _softmax),
     "nn.log_softmax": Entry(("logits", "axis"), _log_softmax),
-    "concat": Entry(("values", "axis"), _concat),
-    "stack": Entry(("values", "axis"), _stack),
+    "concat": Entry(("values", "axis"), _concat, sizes=True),
+    "stack": Entry(("values", "axis"), _stack, sizes=True),
     "unstack": Entry(("value", "num", "axis"), _unstack, sizes=True),
     "split": Entry(("value", "num_or_size_splits", "axis", "num"), _split, sizes=True),
     "expand_dims": Entry(("input", "axis"), lambda precision, x, axis: ts.expanded(x, axis)),

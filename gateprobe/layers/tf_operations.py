@@ -110,7 +110,7 @@ def _key(spec: Value) -> Any:
         return tuple(_key(item) for item in spec)
     if isinstance(spec, Mapping) and set(spec) <= {"start", "stop", "step"}:
         return slice(*(_bound(spec.get(part)) for part in ("start", "stop", "step")))
-    if spec is Ellipsis or spec == "Ellipsis":
+    if spec is Ellipsis or spec in ("Ellipsis", {"class_name": "__ellipsis__"}):
         return Ellipsis
     if isinstance(spec, slice):
         return spec

@@ -49,7 +49,7 @@ def constant(value: Value) -> Value:
     """
     if not isinstance(value, Sizes):
         return value
-    if value.samples is not None:
+    if value.samples is not None and value.samples.any():
         raise InputError(_SAMPLES)
     return value.value
 
@@ -71,12 +71,11 @@ def as_rows(value: Value) -> Value:
     return value
 
 
-def shape_of(value: Value, samples: int | None = None) -> tuple[int, ...]:
+def shape_of(value: Value) -> tuple[int, ...]:
     """Return a shape as ints.
 
     Args:
         value: A list of ints and sizes, or sizes.
-        samples: What stands for the number of samples; by default the number in the block.
 
     Raises:
         InputError: It is no shape, or the number of samples is not its first entry.
@@ -86,8 +85,8 @@ def shape_of(value: Value, samples: int | None = None) -> tuple[int, ...]:
         raise InputError(f"{value!r:.60} is no shape")
     shape = []
     for place, item in enumerate(items):
-        if isinstance(item, Sizes) and item.samples is not None and place == 0:
-            shape.append(int(item.value) if samples is None else samples)
+        if isinstance(item, Sizes) and item.samples is not None and item.samples.all() and place == 0:
+            shape.append(int(item.value))
         else:
             array = array_of(constant(item))
             if array.ndim or array.dtype.kind not in "iu":
@@ -96,14 +95,29 @@ def shape_of(value: Value, samples: int | None = None) -> tuple[int, ...]:
     return tuple(shape)
 
 
+def joined(values: Value) -> Sizes | None:
+    """Return sizes and ints, or lists of them, as one list; ``None`` when there are no sizes among them."""
+    if not isinstance(values, (tuple, list)) or not any(isinstance(value, Sizes) for value in values):
+        return None
+    parts = [value if isinstance(value, Sizes) else Sizes(array_of(value)) for value in values]
+    samples = [
+        np.zeros(part.value.size, bool) if part.samples is None else np.atleast_1d(part.samples) for part in parts
+    ]
+    return Sizes(np.concatenate([np.atleast_1d(part.value) for part in parts]), samples=np.concatenate(samples))
+
+
+def counts_samples(value: Value) -> bool:
+    """Whether the first entry of a shape is the number of samples."""
+    first = value[0] if isinstance(value, (tuple, list)) and value else value
+    return isinstance(first, Sizes) and first.samples is not None and bool(np.atleast_1d(first.samples)[0])
+
+
 def filled(value: Value, fill: float, dtype: Any) -> Array:
     """Return an array with a row for each sample, all of one number.
 
     Raises:
         InputError: The first size is not the number of samples.
     """
-    first = value[0] if isinstance(value, (tuple, list)) and value else value
-    known = isinstance(first, Sizes) and first.samples is not None and bool(np.atleast_1d(first.samples)[0])
-    if not known:
+    if not counts_samples(value):
         raise InputError("a constant tensor without samples is not replayed")
     return np.full(shape_of(value), fill, dtype)
