@@ -17,6 +17,7 @@ import numpy as np
 
 from gateprobe.errors import GateprobeError, ReadError, UnsafeFile
 from gateprobe.graph import WeightArray, freeze
+from gateprobe.readers.heaps import check_heaps
 
 if TYPE_CHECKING:
     import h5py
@@ -87,8 +88,11 @@ def translated(what: str) -> Iterator[None]:
 @contextmanager
 def opened(stream: BinaryIO, what: str = "the HDF5 file") -> Iterator[h5py.File]:
     """Open HDF5 for reading, from bytes and never by name, so that no other file is in reach of a relative path."""
-    with translated(what), library().File(stream, "r") as file:
-        yield file
+    with translated(what):
+        check_heaps(stream, what)
+        stream.seek(0)
+        with library().File(stream, "r") as file:
+            yield file
 
 
 def find_magic(stream: BinaryIO, size: int) -> bool:
