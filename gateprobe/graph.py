@@ -34,6 +34,8 @@ class Namespace(Enum):
     """A layer or model of Keras itself."""
     OPERATION = "operation"
     """A node of ``keras.ops`` (Keras 3) in a functional graph."""
+    ADDONS = "addons"
+    """A class of TensorFlow Addons, known by more than its name: the file proves it, or the user says it."""
     CUSTOM = "custom"
     """Anything else: the class is somebody else's code, whatever its name is."""
 

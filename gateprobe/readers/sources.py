@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gateprobe.errors import ReadError, UnsafeFile
 from gateprobe.graph import Era, ModelGraph, ModelRecord, Origin, WeightStore
-from gateprobe.readers import archive, hdf5, safe_json, version, weights
+from gateprobe.readers import archive, hdf5, safe_json, version, weights, wiring
 from gateprobe.readers.architecture import read_architecture
 from gateprobe.readers.hdf5 import Budget
+from gateprobe.readers.wiring import Wiring
 
 if TYPE_CHECKING:
     import zipfile
@@ -35,11 +36,16 @@ class Architecture:
     sha256: str
     keras_version: str | None
     backend: str | None
+    wiring: Wiring | None = None
+    """When it is a wiring file of ours and not an architecture of Keras."""
 
     @classmethod
     def parse(cls, data: bytes, file: str, sha256: str) -> Architecture:
         """Parse the text of an architecture."""
         value = safe_json.loads(data, "architecture")
+        if isinstance(value, dict) and wiring.MARK in value:
+            said = value.get("keras_version")
+            return cls(value, file, sha256, said if isinstance(said, str) else None, None, wiring.parse(value))
         if not isinstance(value, dict) or "class_name" not in value:
             raise ReadError("is not an architecture", remedy="write one with open(file, 'w').write(model.to_json())")
         texts = {key: value.get(key) for key in ("keras_version", "backend")}
@@ -63,12 +69,18 @@ class Found:
     """The one given beside the file."""
     digests: tuple[str, ...] = ()
     """Of further files."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of this container."""
 
     def graph(self, file: str, sha256: str) -> ModelGraph:
         """Put together what was found."""
         era, evidence, notes = self._era()
         model: ModelRecord | None = None
-        if self.architecture is not None:
+        store = self.weights
+        if self.architecture is not None and self.architecture.wiring is not None:
+            model, store, more = self._wired(self.architecture.wiring)
+            notes = (*notes, *more)
+        elif self.architecture is not None:
             dialect, sentence = _dialect(self.architecture)
             model, more = read_architecture(self.architecture.value, dialect or era)
             evidence, notes = (*evidence, *sentence), (*notes, *more, *_disagreement(dialect, era))
@@ -80,7 +92,14 @@ class Found:
         version_text = self.keras_version or (self.architecture.keras_version if self.architecture else None)
         backend = self.backend or (self.architecture.backend if self.architecture else None)
         origin = Origin(self.container, era, evidence, version_text, backend, sha256)
-        return ModelGraph(file, origin, model, self.weights, notes)
+        return ModelGraph(file, origin, model, store, (*notes, *self.notes))
+
+    def _wired(self, given: Wiring) -> tuple[ModelRecord, WeightStore, tuple[str, ...]]:
+        """Connect the layers as a wiring file says."""
+        model, notes = given.model()
+        store, more = given.store(self.weights, model)
+        own = () if self.value is None else ("the graph is that of the wiring file, not what this file says of itself",)
+        return model, store, (*own, *notes, *more)
 
     def _era(self) -> tuple[Era, tuple[str, ...], tuple[str, ...]]:
         """Return the era of the numbers: of the Keras that saved the weights."""
@@ -91,7 +110,7 @@ class Found:
         if given is not None and given.keras_version is not None:
             era = version.era_of_version(given.keras_version, given.file)
             return era, (f"the architecture says Keras {given.keras_version}",), ()
-        value = given.value if given is not None else self.value
+        value = self.value if given is None or given.wiring is not None else given.value
         inferred = (value and version.era_of_config(value)) or version.era_of_weights(self.weights)
         if inferred is None:
             raise ReadError("nothing in the file tells which Keras wrote it")
@@ -122,7 +141,7 @@ def read_hdf5(stream: BinaryIO, given: Architecture | None, budget: Budget) -> F
     stream.seek(0)
     with hdf5.opened(stream) as file:
         config = hdf5.text_attribute(file, "model_config")
-        if config is not None and given is not None:
+        if config is not None and given is not None and given.wiring is None:
             raise ReadError("has an architecture of its own", remedy="leave --architecture out")
         root = hdf5.group(file, "model_weights") if "model_weights" in file else file
         assert root is not None
@@ -162,7 +181,7 @@ def _has_vars(root: h5py.Group, name: str) -> bool:
 def read_zip(stream: BinaryIO, size: int, given: Architecture | None, budget: Budget) -> Found:
     """Read a ``.keras`` zip."""
     with archive.opened(stream, size) as members:
-        if given is not None:
+        if given is not None and given.wiring is None:
             raise ReadError("has an architecture of its own", remedy="leave --architecture out")
         value = safe_json.loads(archive.read(members, archive.CONFIG, safe_json.MAX_BYTES), archive.CONFIG)
         metadata: Any = {}
@@ -176,6 +195,7 @@ def read_zip(stream: BinaryIO, size: int, given: Architecture | None, budget: Bu
             keras_version=said if isinstance(said, str) else None,
             backend=None,
             where=archive.METADATA,
+            architecture=given,
         )
 
 
