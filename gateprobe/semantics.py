@@ -59,6 +59,8 @@ class Semantics:
     """Whether MultiHeadAttention leaves out masked timesteps by itself (tf.keras from 2.10 on, Keras 3)."""
     attention_fused: bool = False
     """Whether a query that sees no key gets exactly the mean of all values (Keras 3.7 on, without dropout)."""
+    states_hide_mask: bool = False
+    """Whether a recurrent layer that is called with initial states does not see its input's mask (Keras 3)."""
     identity_keeps_mask: bool = False
     """Whether Identity, Rescaling and Normalization pass a mask on (Keras 3)."""
     models_cast_inputs: bool = False
@@ -123,6 +125,7 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         softmax_zeroes_masked=keras_3_minor >= 10,
         attention_sees_masks=era is Era.KERAS3 or (era is Era.KERAS2 and _minor(origin, "2") >= 10),
         attention_fused=keras_3_minor >= 7,
+        states_hide_mask=era is Era.KERAS3,
         identity_keeps_mask=era is Era.KERAS3,
         models_cast_inputs=era is not Era.KERAS1 and minor is None,
         cast_keeps_mask=era is Era.KERAS3,

@@ -41,6 +41,8 @@ class Recurrent:
     reversed_states: bool
     """Whether the states of stacked cells are listed from the last cell to the first."""
     precision: Precision
+    states_hide_mask: bool = False
+    """Whether the layer does not see its input's mask when it is called with initial states (it passes it on)."""
 
     def replay(self, call: Arguments, scope: Scope, direction: str | None = None) -> tuple[Tensor, ...]:
         """Replay one call.
@@ -55,14 +57,17 @@ class Recurrent:
             The sequence or the last output, then the final states if the layer returns them.
         """
         first, *more = call.tensors
-        mask = self._mask(call, first)
+        passed_on = mask = self._mask(call, first)
+        given = tuple(tensors_in(call.get(1, "initial_state"))) or tuple(more)
+        if self.states_hide_mask and given and call.kwargs.get("mask") is None:
+            mask = None
         x = self.precision.cast(first.value)
         x = x if self.time_major else np.swapaxes(x, 0, 1)
         if x.shape[0] == 0:
             raise InputError("the sequence has no timesteps")
         direction = direction or ("backward" if self.go_backwards else "forward")
         key = f"{scope.path}:{direction}"
-        states = self._initial_states(call, more, scope.states.get(key), x)
+        states = self._initial_states(given, scope.states.get(key), x)
         order = slice(None, None, -1) if self.go_backwards else slice(None)
         steps_mask = None if mask is None else np.swapaxes(mask, 0, 1)[order]
         sequence, final = x[order], list[tuple[Array, ...]]()
@@ -84,7 +89,7 @@ class Recurrent:
                 )
         if self.stateful:
             scope.states[key] = tuple(state.copy() for group in final for state in group)
-        return self._outputs(hidden, final, steps_mask, mask)
+        return self._outputs(hidden, final, steps_mask, passed_on)
 
     def _mask(self, call: Arguments, first: Tensor) -> Array | None:
         given = call.kwargs.get("mask")
@@ -99,11 +104,11 @@ class Recurrent:
         return np.swapaxes(mask, 0, 1) if self.time_major and first.mask is None else mask
 
     def _initial_states(
-        self, call: Arguments, more: list[Tensor], carried: tuple[Array, ...] | None, x: Array
+        self, tensors: tuple[Tensor, ...], carried: tuple[Array, ...] | None, x: Array
     ) -> list[tuple[Array, ...]]:
         """Return the states of each cell, from the call, from the batch before, or zeros."""
         shapes = [cell.state_shapes(x.shape[2:]) for cell in self.cells]
-        given = [tensor.value for tensor in (tuple(tensors_in(call.get(1, "initial_state"))) or more)]
+        given = [tensor.value for tensor in tensors]
         turned = bool(given) and self.reversed_states
         flat = [(x.shape[1], *shape) for group in (shapes[::-1] if turned else shapes) for shape in group]
         if not given:
@@ -198,6 +203,7 @@ def bind_recurrent(binding: Binding) -> Recurrent:
         reversed_states=isinstance(part, StackedCells) and part.reversed_states,
         zeroes_masked=True,
         precision=binding.precision,
+        states_hide_mask=binding.semantics.states_hide_mask,
         **switches,
     )
 

@@ -6,12 +6,12 @@ behind, so that nothing of the file can select code in Keras but the layer and a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
-from gateprobe.graph import Argument, Array, Era, GateLayout, LayerRecord, ModelGraph, ModelRecord, TensorRef
+from gateprobe.graph import Argument, Array, Era, GateLayout, LayerRecord, ModelGraph, ModelRecord, Namespace, TensorRef
 from gateprobe.layers.allocation import Weights, layer_paths, parts_of, slots_of, weights_of
 from gateprobe.layers.registry import kind_of
 from gateprobe.layers.settings import INERT, Unsupported
@@ -21,6 +21,7 @@ ObjectPath = tuple[str, ...]
 """Names of layers, attributes with a dot before them, numbers inside lists: ``("bi", ".forward_layer", ".cell")``."""
 
 _RECURRENT = ("LSTM", "GRU", "LSTMCell", "GRUCell")
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
 _CONVOLUTIONAL = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 
 
@@ -94,37 +95,71 @@ def _is_convolution(record: LayerRecord) -> bool:
     return "Conv" in record.class_name and "LSTM" not in record.class_name
 
 
-def blueprint_of(model: ModelRecord, semantics: Semantics, library: str) -> dict[str, Any]:
+def blueprint_of(
+    model: ModelRecord, semantics: Semantics, library: str, objects: Sequence[ObjectWeights]
+) -> dict[str, Any]:
     """Return a model as JSON for the oracle.
 
     Args:
         model: As read.
         semantics: Fills in what the file's era takes for granted and today's Keras does not.
         library: ``keras3`` or ``tf_keras``: whose words to use.
+        objects: The weights, which say what a cell's configuration may not.
 
     Raises:
         InputError: An input has no shape.
     """
-    return {
-        "layers": [_layer(record, semantics, library) for record in model.layers],
-        "inputs": [_argument(ref) for ref in model.inputs],
-        "outputs": [_argument(ref) for ref in model.outputs],
-    }
+    weights = {item.path: item.weights for item in objects}
+    return _Draft(semantics, library, weights).model(model, ())
 
 
-def _layer(record: LayerRecord, semantics: Semantics, library: str) -> dict[str, Any]:
-    class_name, config = _translated(record, semantics, library)
-    return {
-        "name": record.name,
-        "class_name": class_name,
-        "config": config,
-        "parts": {key: [_layer(part, semantics, library) for part in group] for key, group in record.children.items()},
-        "calls": [
-            {"args": [_argument(a) for a in call.args], "kwargs": {k: _argument(v) for k, v in call.kwargs.items()}}
-            for call in record.calls
-        ],
-        "model": None if record.model is None else blueprint_of(record.model, semantics, library),
-    }
+@dataclass(frozen=True, slots=True, eq=False)
+class _Draft:
+    """Translates records into the words of one library."""
+
+    semantics: Semantics
+    library: str
+    weights: Mapping[ObjectPath, Mapping[str, Array]]
+
+    def model(self, model: ModelRecord, path: ObjectPath) -> dict[str, Any]:
+        return {
+            "layers": [self.layer(record, (*path, record.name)) for record in model.layers],
+            "inputs": [_argument(ref) for ref in model.inputs],
+            "outputs": [_argument(ref) for ref in model.outputs],
+        }
+
+    def layer(self, record: LayerRecord, path: ObjectPath) -> dict[str, Any]:
+        class_name, config = _translated(record, self.semantics, self.library)
+        kind = {"InputLayer": "input"}.get(class_name, "layer")
+        parts = {key: self.parts(key, group, path) for key, group in record.children.items()}
+        return {
+            "name": record.name,
+            "kind": "operation" if record.namespace is Namespace.OPERATION else kind,
+            "class_name": class_name,
+            "config": {**self.shown_by_weights(class_name, path), **config},
+            "parts": parts,
+            "calls": [
+                {"args": [_argument(a) for a in call.args], "kwargs": {k: _argument(v) for k, v in call.kwargs.items()}}
+                for call in record.calls
+            ],
+            "model": None if record.model is None else self.model(record.model, path),
+        }
+
+    def parts(self, key: str, group: Sequence[LayerRecord], path: ObjectPath) -> list[dict[str, Any]]:
+        """Return the layers inside a layer; a ``layer`` of a Bidirectional is its ``forward_layer``."""
+        attribute = (
+            ".forward_layer" if key == "layer" and (*path, ".forward_layer", ".cell") in self.weights else f".{key}"
+        )
+        return [
+            self.layer(part, (*path, attribute, *((str(n),) if key == "cells" else ()))) for n, part in enumerate(group)
+        ]
+
+    def shown_by_weights(self, class_name: str, path: ObjectPath) -> dict[str, Any]:
+        """Return the size of a cell whose configuration the file lacks, as one Keras saved them."""
+        weights = self.weights.get(path)
+        if weights is None or not class_name.endswith("Cell") or "recurrent_kernel" not in weights:
+            return {}
+        return {"units": weights["recurrent_kernel"].shape[0], "use_bias": "bias" in weights}
 
 
 def _argument(argument: Argument) -> Any:
@@ -188,7 +223,8 @@ def _policy(record: LayerRecord) -> dict[str, str]:
     if isinstance(dtype, Mapping):
         inner = dtype.get("config")
         dtype = inner.get("name") if isinstance(inner, Mapping) else None
-    return {"dtype": dtype} if isinstance(dtype, str) else {}
+    # Keras 1 and 2 up to 2.2 put the dtype of an Embedding's input here
+    return {"dtype": dtype} if isinstance(dtype, str) and dtype.removeprefix("mixed_") in _FLOATS else {}
 
 
 def _plain(value: Any) -> Any:
@@ -220,8 +256,3 @@ def unknown_layers(model: ModelRecord, path: str = "") -> list[Refusal]:
                     inside = ModelRecord(child.name, "", (child,), (), ())
                     found += unknown_layers(inside, f"{place}/{name}")
     return found
-
-
-def era_of(library: str) -> Era:
-    """Return the era whose words a library speaks."""
-    return Era.KERAS3 if library == "keras3" else Era.KERAS2

@@ -82,7 +82,7 @@ def collate(
             _signals(found, call, (trace, exact.traces[key]), precisions.of_layer(key[0]), number)
     if not keras.random:
         found.problems += [f"{path} {direction}: Keras ran it, the replay did not" for path, direction in calls]
-    _outputs(found, keras, (ours, exact), list(zip(names, precisions.outputs, strict=True)), number)
+    _outputs(found, keras, (ours, exact), list(zip(names, precisions.outputs, strict=False)), number)
     return found
 
 

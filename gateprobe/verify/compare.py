@@ -18,7 +18,7 @@ from gateprobe.graph import Array
 
 ROUNDING_FACTOR = 16.0
 """How many times the rounding that was measured Keras and the replay may be apart."""
-FLOOR_ULPS = 64.0
+FLOOR_ULPS = 32.0
 """Units in the last place that are always allowed: elementary functions of two libraries differ by a few, and a
 measured rounding error may be zero by chance."""
 

@@ -10,7 +10,6 @@ import json
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +32,6 @@ from gateprobe.verify.oracle_watch import SeenCall, Watch
 
 _REPEATS = 1e-4
 """Two runs that differ by more than this, relative to the larger value, are random and not rounding."""
-
-
-@dataclass(slots=True)
-class Opened:
-    """A model ready to run."""
-
-    built: Built
-    reason: str | None
-    """Why the model was built from the graph; ``None`` when Keras opened the file itself."""
 
 
 def main(folder: Path) -> None:
@@ -68,35 +58,39 @@ def _tell(text: str) -> None:
 def _answer(job: Mapping[str, Any], arrays: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     _tell(f"importing {job['keras']}")
     library = load_library(job["keras"])
-    opened = _open(library, job, arrays)
-    runner = _Runner(library, opened.built, job)
+    reason = job["build_because"]
+    if reason is None:
+        opened, reason = None, None
+        try:
+            _tell(f"{library.name} {library.keras.__version__} opens the file")
+            opened = _as_built(load_native(library, job["file"], job["architecture"]), job)
+            return _asked(library, opened, None, job, arrays)
+        except Refused as error:
+            cannot = "does not open it" if opened is None else "opens it and cannot run it"
+            reason = f"{library.name} {library.keras.__version__} {cannot}: {error}"
+    _tell("building the model from the graph that was read")
+    built = build(library, job["blueprint"])
+    set_weights(built, job["objects"], arrays)
+    return _asked(library, built, reason, job, arrays)
+
+
+def _asked(
+    library: Library, built: Built, reason: str | None, job: Mapping[str, Any], arrays: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run and step a model; ``reason`` says why it was built from the graph."""
+    runner = _Runner(library, built, job)
     values: dict[str, Any] = {}
     runs = [runner.run(number, run, arrays, values) for number, run in enumerate(job["runs"])]
-    weights = read_weights(opened.built, job["objects"])
+    weights = read_weights(built, job["objects"])
     for number, roles in weights.items():
         values.update({f"w{number}_{role}": as_array(value) for role, value in roles.items()})
     return {
         "keras": library.keras.__version__,
         "tensorflow": library.tensorflow.__version__,
-        "built_because": opened.reason,
+        "built_because": reason,
         "runs": runs,
         "weights": {str(number): sorted(roles) for number, roles in weights.items()},
     }, values
-
-
-def _open(library: Library, job: Mapping[str, Any], arrays: Mapping[str, Any]) -> Opened:
-    """Let Keras open the file, or else build the model from the blueprint."""
-    reason = job["build_because"]
-    if reason is None:
-        _tell(f"{library.name} {library.keras.__version__} opens the file")
-        try:
-            return Opened(_as_built(load_native(library, job["file"], job["architecture"]), job), None)
-        except Refused as error:
-            reason = f"{library.name} {library.keras.__version__} does not open it: {error}"
-    _tell("building the model from the graph that was read")
-    built = build(library, job["blueprint"])
-    set_weights(built, job["objects"], arrays)
-    return Opened(built, reason)
 
 
 def _as_built(model: Any, job: Mapping[str, Any]) -> Built:
@@ -104,7 +98,7 @@ def _as_built(model: Any, job: Mapping[str, Any]) -> Built:
     if not is_model(model) or not getattr(model, "inputs", None):
         raise Refused("it is not a graph of layers")
     layers = {layer.name: layer for layer in model.layers}
-    wanted = {record["name"] for record in job["blueprint"]["layers"] if record["class_name"] != "InputLayer"}
+    wanted = {record["name"] for record in job["blueprint"]["layers"] if record["kind"] == "layer"}
     missing = sorted(name for name in wanted if name not in layers)
     if missing:
         raise Refused(f"it has no layer {missing[0]!r} there")

@@ -85,7 +85,7 @@ class _Builder:
         built = Built(None, layers)
         pending: list[tuple[Mapping[str, Any], int]] = []
         for record in blueprint["layers"]:
-            if record["class_name"] == "InputLayer":
+            if record["kind"] == "input":
                 values[record["name"], 0] = [self._input(record)]
             else:
                 layer = layers[record["name"]] = self.layer(record, built)
@@ -113,6 +113,8 @@ class _Builder:
             into.numbers.update(inner.numbers)
             into.inner.update({**inner.inner, id(inner.model): inner.layers})
             return inner.model
+        if record["kind"] == "operation":
+            return self._library.operation_class(record["class_name"])(**record["config"])
         class_ = self._library.layer_class(record["class_name"])
         config = {key: self._argument(value) for key, value in record["config"].items()}
         parts = {key: [self.layer(part, into) for part in group] for key, group in record["parts"].items()}

@@ -46,6 +46,18 @@ class Library:
             raise Refused(f"{self.name} {self.keras.__version__} has no layer {class_name}")
         return found
 
+    def operation_class(self, class_name: str) -> Any:
+        """Return the class of an operation in a graph of Keras 3.
+
+        Raises:
+            Refused: This Keras has none of that name.
+        """
+        for module in () if self.legacy else ("numpy", "core", "math", "nn", "linalg"):
+            found = getattr(importlib.import_module(f"keras.src.ops.{module}"), class_name, None)
+            if found is not None:
+                return found
+        raise Refused(f"{self.name} {self.keras.__version__} has no operation {class_name}")
+
     def tensor(self, value: Any) -> Any:
         """Return a tensor."""
         return self.tensorflow.convert_to_tensor(value)

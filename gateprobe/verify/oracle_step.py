@@ -190,13 +190,13 @@ def _carried(library: Library, old: Any, new: Any, mask: Any) -> Any:
 def _own_output(library: Library, call: SeenCall) -> dict[str, Any]:
     """Run the layer's own, fused, loop over the same input, and let it return everything."""
     layer = call.layer
-    flags = layer.return_sequences, layer.return_state
-    layer.return_sequences = layer.return_state = True
+    flags = layer.return_sequences, layer.return_state, layer.stateful
+    layer.return_sequences, layer.return_state, layer.stateful = True, True, False
     try:
         kwargs = {} if call.mask is None else {"mask": call.mask}
         sequence, *states = layer(call.inputs, initial_state=call.states, training=False, **kwargs)
     finally:
-        layer.return_sequences, layer.return_state = flags
+        layer.return_sequences, layer.return_state, layer.stateful = flags
     value = as_array(sequence)
     value = np.swapaxes(value, 0, 1) if getattr(layer, "time_major", False) else value
     finals = {f"final_state_{n}": as_array(state) for n, state in enumerate(library.flat(states))}

@@ -142,9 +142,33 @@ class Watch:
         self, layer: Any, path: str, arguments: Mapping[str, Any], proceed: Callable[[], Any]
     ) -> Any:
         timesteps = next(iter(arguments.values())).shape[1]
-        probes = self._library.legacy and not getattr(layer.layer, "stateful", False)
-        order = {id(layer.layer): [*([-1] if probes else []), *range(timesteps)]}
-        return self._within(Frame(path, {id(layer.layer): "layer"}, order), proceed)
+        folded = self._library.legacy and layer._always_use_reshape  # noqa: SLF001 - decides how tf_keras calls the layer
+        order = [0] if folded else [*([-1] if self._library.legacy else []), *range(timesteps)]
+        start = len(self.calls)
+        output = self._within(Frame(path, {id(layer.layer): "layer"}, {id(layer.layer): order}), proceed)
+        if folded:
+            self.calls[start:] = [
+                self._unfolded(call, path, t, timesteps) for t in range(timesteps) for call in self.calls[start:]
+            ]
+        return output
+
+    def _unfolded(self, call: SeenCall, path: str, timestep: int, timesteps: int) -> SeenCall:
+        """Return the rows of one timestep from a call that got all timesteps at once as samples."""
+
+        def rows(value: Any) -> Any:
+            return self._library.tensorflow.nest.map_structure(lambda tensor: tensor[timestep::timesteps], value)
+
+        inner = call.path.removeprefix(f"{path}/layer")
+        return SeenCall(
+            f"{path}/layer{f':{timestep}' if timestep else ''}{inner}",
+            call.direction,
+            call.layer,
+            rows(call.inputs),
+            None if call.mask is None else rows(call.mask),
+            rows(call.states),
+            rows(call.output),
+            call.is_cell,
+        )
 
     def _enter_bidirectional(
         self, layer: Any, path: str, arguments: Mapping[str, Any], proceed: Callable[[], Any]
@@ -169,19 +193,25 @@ class Watch:
             layer,
             inputs,
             mask,
-            self._initial(layer, inputs) if states is None or not self._library.flat(states) else states,
+            self._initial(layer, inputs, states),
         )
         self.calls.append(seen)
         seen.output = proceed()
         return seen.output
 
-    def _initial(self, layer: Any, inputs: Any) -> Any:
-        """Return the states that Keras starts from when the call gives none, as copies."""
-        if layer.stateful and layer.states is not None and all(s is not None for s in self._library.flat(layer.states)):
+    def _initial(self, layer: Any, inputs: Any, given: Any) -> Any:
+        """Return copies of the states that Keras starts from."""
+        carried = self._library.flat(layer.states) if layer.stateful else []
+        carried = [] if any(state is None for state in carried) else carried
+        if given is not None and self._library.flat(given):
+            # tf_keras prefers the states of the batch before to those given, unless all are zero
+            if not (self._library.legacy and any(self._library.tensorflow.math.count_nonzero(s) for s in carried)):
+                return given
+        if carried:
             return self._library.tensorflow.nest.map_structure(self._library.tensor, layer.states)
         if self._library.legacy:
             return layer.get_initial_state(inputs)
-        return layer.get_initial_state(batch_size=inputs.shape[1 if getattr(layer, "time_major", False) else 0])
+        return layer.get_initial_state(batch_size=inputs.shape[0])
 
     def _enter_cell(self, cell: Any, path: str, arguments: Mapping[str, Any], proceed: Callable[[], Any]) -> Any:
         inputs, states, *_ = arguments.values()

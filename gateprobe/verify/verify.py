@@ -123,7 +123,7 @@ def _job(
         file=model.graph.file,
         architecture=architecture,
         build_because=_build_because(model, library, architecture),
-        blueprint=blueprint_of(model.record, model.semantics, library),
+        blueprint=blueprint_of(model.record, model.semantics, library, objects),
         objects=objects,
         inputs=names,
         runs=[
