@@ -8,6 +8,8 @@
     ├── OutputError          the result cannot be written
     └── MissingExtra         an optional dependency is not installed
 
+`GateprobeWarning` is issued where a number is right only under a condition that the file cannot settle.
+
 A mismatch found by ``verify`` or ``compare`` is a result, not an error.
 """
 
@@ -81,6 +83,10 @@ class MissingExtra(GateprobeError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} is not installed", remedy=f"run: pip install 'gateprobe[{extra}]'")
+
+
+class GateprobeWarning(UserWarning):
+    """The numbers are what Keras computes, under a condition that the user must know."""
 
 
 @dataclass(frozen=True, slots=True)

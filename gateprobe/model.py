@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.errors import GateprobeError, InputError, UnsupportedModel
+from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
 from gateprobe.groups import Assumptions, RecurrentGroup, assume, find_groups
 from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
@@ -216,6 +217,8 @@ class Model:
         return x if isinstance(x, Samples) else from_arrays(x, self.inputs)
 
     def _run(self, plan: Plan, samples: Samples, selection: Selection | None, **options: Any) -> Iterator[Result]:
+        for note in plan.notes:
+            warnings.warn(note, GateprobeWarning, stacklevel=2)
         try:
             yield from run(plan, samples, traced=_takes(selection), **options)
         except UnsupportedModel:

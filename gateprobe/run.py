@@ -109,7 +109,7 @@ def run(
         padded = np.concatenate([picked, np.repeat(picked[-1:], rows - len(picked))])
         inputs, feeds = samples.block(padded)
         recorder = _Recorder(len(picked))
-        scope = Scope("", traced, recorder, states, pre_activations, feeds)
+        scope = Scope("", traced, recorder, states, pre_activations, feeds, padded=len(picked) < rows)
         with np.errstate(all="ignore"):  # infinities and NaN are results here, as they are in Keras
             given = tuple(Tensor(NOT_COMPUTED if value is None else value) for value in inputs)
             outputs = plan.graph.replay(Arguments(given), scope)

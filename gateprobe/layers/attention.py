@@ -5,6 +5,7 @@ Formulas: ``keras/src/layers/attention/*.py`` 3.15.1, ``tf_keras/src/layers/atte
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.errors import InputError
+from gateprobe.errors import GateprobeWarning, InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.activation_layers import masked_softmax, softmax
 from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, Value
@@ -36,7 +37,10 @@ class Attention:
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Replay ``layer([query, value, key])``; the key defaults to the value."""
         tensors = call.tensors
-        if len(tensors) not in (2, 3) or any(tensor.value.ndim != 3 for tensor in tensors):
+        ranks = {tensor.value.ndim for tensor in tensors}
+        if len(tensors) in (2, 3) and ranks == {2}:
+            return self._across_samples(tensors, call, scope)
+        if len(tensors) not in (2, 3) or ranks != {3}:
             raise InputError("expected query, value and optionally key, each (samples, timesteps, features)")
         masks = masks_of(call, tensors)
         query, value, *key = (self.precision.cast(tensor.value) for tensor in tensors)
@@ -52,6 +56,21 @@ class Attention:
                 output = np.where(masks[0][..., np.newaxis], output, np.zeros((), output.dtype))
         first = Tensor(output, masks[0])
         return (first, Tensor(shares)) if call.kwargs.get("return_attention_scores") else (first,)
+
+    def _across_samples(self, tensors: tuple[Tensor, ...], call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Attend from sample to sample: what Keras makes of inputs that have no timesteps."""
+        if scope.padded:
+            reason = "attends from sample to sample, so that its numbers depend on how samples share a batch"
+            raise InputError(reason, remedy="give a --batch-size that divides the number of samples")
+        warnings.warn(
+            f"{scope.path}: attends from sample to sample, as Keras does with inputs that have no timesteps; "
+            "its numbers depend on which samples share a batch",
+            GateprobeWarning,
+            stacklevel=2,
+        )
+        sequences = tuple(Tensor(tensor.value[np.newaxis]) for tensor in tensors)
+        results = self.replay(Arguments((sequences,), call.kwargs), scope)
+        return tuple(Tensor(result.value[0]) for result in results)
 
     def _shares(self, scores: Array, kept: Array | None) -> Array:
         if kept is None:

@@ -6,7 +6,7 @@ A bound layer holds typed weights and settings and replays one call. It knows ne
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -108,6 +108,8 @@ class Scope:
     """Whether the ``pre_`` signals are wanted too."""
     feeds: Mapping[str, Array] = field(default_factory=dict)
     """Arrays given in place of a layer's input (by path), its mask (``path.mask``) or states."""
+    padded: bool = False
+    """Whether the batch ends with copies of its last sample, which the run will cut off."""
 
     @property
     def wanted(self) -> bool:
@@ -129,14 +131,7 @@ class Scope:
 
     def within(self, name: str) -> Scope:
         """The scope of a layer inside this one."""
-        return Scope(
-            f"{self.path}/{name}" if self.path else name,
-            self.traced,
-            self.deliver,
-            self.states,
-            self.pre_activations,
-            self.feeds,
-        )
+        return replace(self, path=f"{self.path}/{name}" if self.path else name)
 
 
 class Layer(Protocol):
