@@ -28,6 +28,9 @@ MAX_ATTRIBUTE_BYTES = 256 << 20
 MAX_CHUNKED_ATTRIBUTES = 10_000
 MAX_EXPANSION = 1100
 """Bytes that one stored byte may stand for: gzip of zeros reaches 1030; Keras itself allows 1000."""
+LARGE = 64 << 20
+MAX_LARGE_EXPANSION = 100
+"""The same for arrays of more than `LARGE` bytes: no trained weights of this size are nearly all zeros."""
 MAX_DIMENSIONS = 16
 
 _FAULTS = (OSError, LookupError, ValueError, RuntimeError, TypeError, ArithmeticError, AttributeError)
@@ -286,10 +289,15 @@ def _check_storage(dataset: h5py.Dataset, place: str) -> None:
 
 
 def _bfloat16(dataset: h5py.Dataset) -> bool:
-    """Tell whether Keras 3 marked two-byte values as bfloat16 (``H5IOStore.__setitem__``, saving_lib.py 3.15.1)."""
-    if dataset.dtype.itemsize != 2 or dataset.dtype.kind not in "uV":
+    """Tell whether two-byte values are bfloat16.
+
+    Keras 3 writes them through ml_dtypes, which HDF5 sees as opaque, and marks them in the object tree only
+    (``H5IOStore.__setitem__`` in ``keras/src/saving/saving_lib.py`` 3.15.1).
+    """
+    dtype = dataset.dtype
+    if dtype.itemsize != 2 or dtype.kind not in "uV" or dtype.names:
         return False
-    return "dtype" in dataset.attrs and text_attribute(dataset, "dtype") == "bfloat16"
+    return dtype.kind == "V" or ("dtype" in dataset.attrs and text_attribute(dataset, "dtype") == "bfloat16")
 
 
 def _dtype(dataset: h5py.Dataset, place: str) -> np.dtype[Any]:
@@ -309,5 +317,5 @@ def _check_size(dataset: h5py.Dataset, size: int, place: str) -> None:
     packed = dataset.id.get_create_plist().get_nfilters() > 0
     if size and (stored == 0 or (size > stored and not packed)):
         raise UnsafeFile(f"declares {size:,} bytes and stores {stored:,}", place=place)
-    if size > MAX_EXPANSION * max(stored, 1):
+    if size > (MAX_LARGE_EXPANSION if size > LARGE else MAX_EXPANSION) * max(stored, 1):
         raise UnsafeFile(f"would unpack {stored:,} stored bytes into {size:,}", place=place)
