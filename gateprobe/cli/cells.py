@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,23 +16,33 @@ from gateprobe.model import Model
 Report = dict[str, Any]
 """Plain values, JSON-ready."""
 
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The cells of one recurrent layer."""
+
+    cells: tuple[Report, ...] = ()
+    misfit: str | None = None
+    """Why the file's weights and configuration do not give any."""
+
+
 _WeightsOf = Callable[[], Weights]
 """Finds weights when they are needed: most layers of a model have no recurrent layer inside."""
 
 
-def cells_by_record(model: Model, record: ModelRecord) -> Iterator[tuple[int, list[Report]]]:
+def cells_by_record(model: Model, record: ModelRecord) -> Iterator[tuple[int, Cells]]:
     """Yield the cells of each recurrent layer, nested ones too, by the ``id`` of its record."""
     for layer in record.layers:
         yield from _cells_in(layer, partial(weights_of, layer, record, model.graph.weights, model.semantics), model)
 
 
-def _cells_in(record: LayerRecord, weights: _WeightsOf, model: Model) -> Iterator[tuple[int, list[Report]]]:
+def _cells_in(record: LayerRecord, weights: _WeightsOf, model: Model) -> Iterator[tuple[int, Cells]]:
     kind = kind_of(record)
     if kind is not None and kind.recurrent:
         try:
-            yield id(record), list(_cells(record, weights(), model, "forward"))
-        except Unsupported:  # the verdict on the layer says why
-            yield id(record), []
+            yield id(record), Cells(tuple(_cells(record, weights(), model, "forward")))
+        except Unsupported as misfit:
+            yield id(record), Cells(misfit=str(misfit))
     elif record.model is not None:
         paths = layer_paths(record.model)
         for inner in record.model.layers:
@@ -39,6 +50,22 @@ def _cells_in(record: LayerRecord, weights: _WeightsOf, model: Model) -> Iterato
     else:
         for child in record.children.get("layer", ()):
             yield from _cells_in(child, partial(_part, weights, "layer", child), model)
+
+
+def understood(model: Model, record: ModelRecord) -> bool:
+    """Whether every layer is one that we know, so that weights which do not fit are the file's fault."""
+    try:
+        for layer in record.layers:
+            _walk(layer, model)
+    except Unsupported:
+        return False
+    return True
+
+
+def _walk(record: LayerRecord, model: Model) -> None:
+    slots_of(record, model.semantics)
+    for part in () if record.class_name == "InputLayer" else parts_of(record).values():
+        _walk(part, model)
 
 
 def _part(weights: _WeightsOf, path: str, record: LayerRecord) -> Weights:
@@ -58,6 +85,9 @@ def _cells(record: LayerRecord, weights: Weights, model: Model, direction: str) 
 
 def _cell(record: LayerRecord, arrays: Mapping[str, Array], model: Model, direction: str) -> Report:
     kernel = next(iter(arrays.values()))
+    bias, columns = arrays.get("bias"), kernel.shape[-1]
+    if bias is not None and "kernel" in arrays and bias.size not in (columns, 2 * columns):
+        raise Unsupported(f"bias: has {bias.size} numbers for {columns} columns of the kernel")
     return {
         "class": record.class_name,
         "direction": direction,

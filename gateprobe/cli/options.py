@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateprobe.errors import printable
+from gateprobe.errors import GateprobeWarning, printable
 
 if TYPE_CHECKING:
     from gateprobe.model import Model
@@ -98,6 +99,10 @@ class Talk:
 
     quiet: bool
     verbose: int
+
+    def __post_init__(self) -> None:
+        if self.quiet:  # the program puts the filters back when it is done
+            warnings.simplefilter("ignore", GateprobeWarning)
 
     def notes(self, model: Model, samples: Samples) -> None:
         """Say what is worth knowing about a run that is done."""

@@ -14,16 +14,18 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
-from gateprobe.errors import GateprobeError, printable
+from gateprobe.errors import GateprobeError, GateprobeWarning, UnsupportedModel, printable
 
 REFUSED = 2
 """Exit status: usage, unreadable file, unsupported model, missing extra."""
 
 INTERRUPTED = 130
+
+_REASONS_ON_A_LINE = 3
 
 
 class _Terminated(BaseException):
@@ -99,7 +101,7 @@ class Program(click.Group):
 
 
 def _report(fault: Exception) -> None:
-    """Say what is wrong in one line on stderr (a model's refusals are one line each)."""
+    """Say what is wrong in one line on stderr; a model with many reasons gets a line for each."""
     if os.environ.get("GATEPROBE_DEBUG"):
         traceback.print_exception(fault)
     if isinstance(fault, click.exceptions.NoArgsIsHelpError):
@@ -112,6 +114,9 @@ def _report(fault: Exception) -> None:
 
 
 def _message(fault: Exception) -> str:
+    if isinstance(fault, UnsupportedModel) and 1 < len(fault.refusals) <= _REASONS_ON_A_LINE:
+        reasons = " | ".join(map(str, fault.refusals))
+        return printable(f"{fault.file}: {reasons}{f'; {fault.remedy}' if fault.remedy else ''}")
     if isinstance(fault, GateprobeError):
         return str(fault)
     if isinstance(fault, click.UsageError):
@@ -151,11 +156,25 @@ def _terminable() -> Iterator[None]:
 
 @contextmanager
 def _silent_warnings() -> Iterator[None]:
-    """Keep the warnings of libraries off stderr, unless ``python -W`` asks for them."""
+    """Show our own warnings as notes; keep those of libraries off stderr, unless ``python -W`` asks for them."""
     with warnings.catch_warnings():
+        warnings.showwarning = _note
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
+            warnings.simplefilter("once", GateprobeWarning)
         yield
+
+
+def _note(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Stand in for `warnings.showwarning`."""
+    click.echo(f"gateprobe: note: {printable(message)}", err=True)
 
 
 def _forget_stdout() -> None:

@@ -1,8 +1,8 @@
 """What ``gateprobe inspect`` says, as plain values: the keys of ``--json``.
 
 Top level: ``file``, ``container``, ``sha256``, ``era``, ``keras_version``, ``backend``, ``evidence``, ``semantics``,
-``notes``, ``model``, ``inputs``, ``outputs``, ``layers``, ``recurrent``, ``predict`` and, for files without an
-architecture, ``groups``. Keys are only ever added.
+``notes``, ``model``, ``inputs``, ``outputs``, ``layers``, ``recurrent``, ``damage`` (weights that do not fit the
+file's own architecture), ``predict`` and, for files without an architecture, ``groups``. Keys are only ever added.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from gateprobe.cli.cells import Report, cells_by_record
+from gateprobe.cli.cells import Cells, Report, cells_by_record, understood
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import ModelRecord
 from gateprobe.layers.registry import kind_of
@@ -36,6 +36,7 @@ def summarise(model: Model) -> Report:
         "outputs": [],
         "layers": [],
         "recurrent": [],
+        "damage": [],
         "predict": _verdict(partial(model.plan, outputs=True)),
     }
     if graph.model is None:
@@ -49,14 +50,20 @@ def _architecture(model: Model, record: ModelRecord) -> Report:
     except (KeyError, InputError):
         inputs = []
     cells = dict(cells_by_record(model, record))
+    misfits = any(found.misfit for found in cells.values()) and understood(model, record)
     return {
         "model": {"name": record.name, "class": record.class_name, "layers": len(record.layers)},
         "inputs": inputs,
         "outputs": list(model.outputs),
         "layers": list(_layers(record, "")),
         "recurrent": [
-            _recurrent(call, cells.get(id(call.record), []), verdict)
+            _recurrent(call, cells.get(id(call.record), Cells()), verdict)
             for call, verdict in zip(model.recurrent, _verdicts(model), strict=True)
+        ],
+        "damage": [
+            {"layer": call.path, "class": call.record.class_name, "reason": cells[id(call.record)].misfit}
+            for call in model.recurrent
+            if misfits and cells[id(call.record)].misfit
         ],
     }
 
@@ -70,7 +77,7 @@ def _layers(model: ModelRecord, path: str) -> Iterator[Report]:
             yield from _layers(record.model, own)
 
 
-def _recurrent(call: RecurrentCall, cells: list[Report], verdict: Report) -> Report:
+def _recurrent(call: RecurrentCall, cells: Cells, verdict: Report) -> Report:
     config = call.record.config
     inner = call.record.children.get("layer", (call.record,))[0]
     switches = ("return_sequences", "return_state", "go_backwards", "stateful")
@@ -79,7 +86,7 @@ def _recurrent(call: RecurrentCall, cells: list[Report], verdict: Report) -> Rep
         "class": call.record.class_name,
         "merge_mode": config.get("merge_mode") if call.record.class_name == "Bidirectional" else None,
         **{key: bool(inner.config.get(key)) for key in switches},
-        "cells": cells,
+        "cells": list(cells.cells),
         **verdict,
     }
 

@@ -73,7 +73,7 @@ def write(chunks: Iterable[TraceChunk], outputs: Sequence[Output], metadata: Met
 
     Raises:
         OutputError: A result cannot be written.
-        InputError: There are no chunks.
+        InputError: There are no chunks, or no recurrent layers in them.
     """
     formats = [format_of(output) for output in outputs]
     _refuse_twice(outputs)
@@ -119,6 +119,8 @@ def predictions(
 def _pass_on(chunks: Iterable[TraceChunk], sinks: Sequence[Sink]) -> None:
     empty = True
     for chunk in chunks:
+        if not chunk.directions:
+            raise InputError("there is nothing to write: the model has no recurrent layer")
         empty = False
         for sink in sinks:
             sink.add(chunk)
