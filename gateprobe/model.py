@@ -184,11 +184,26 @@ class Model:
         dtype: str | None = None,
         progress: Progress | None = None,
     ) -> Iterator[tuple[Array, ...]]:
-        """Compute the model's outputs batch by batch, each ``(samples, ...)``."""
+        """Compute the model's outputs batch by batch, each ``(samples, ...)``.
+
+        Raises:
+            InputError: An output has another shape in another batch, as that of a decoder which ends with the longest
+                sequence of a batch.
+        """
         samples = self._samples(x)
         plan = self.plan(outputs=True, feeds=samples.feeds, dtype=dtype)
+        first: tuple[Array, ...] | None = None
         for result in self._run(plan, samples, None, batch_size=batch_size, progress=progress):
-            yield tuple(output for output in result.outputs if output is not None)
+            outputs = tuple(output for output in result.outputs if output is not None)
+            first = first or outputs
+            for key, here, there in zip(self.outputs, outputs, first, strict=True):
+                if here.shape[1:] != there.shape[1:]:
+                    raise InputError(
+                        f"the output {key} has shape {there.shape[1:]} in one batch and {here.shape[1:]} in another",
+                        file=self.graph.file,
+                        remedy="run all samples in one batch, with --batch-size",
+                    )
+            yield outputs
 
     def predict(self, x: object, **options: Any) -> dict[str, Array]:
         """Compute the model's outputs; takes what `iter_predict` takes."""

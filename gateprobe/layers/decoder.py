@@ -33,8 +33,6 @@ class BasicDecoder:
 
     rnn: Recurrent
     output_layer: Layer | None
-    input_time_major: bool
-    output_time_major: bool
     impute_finished: bool
     """Whether a finished sequence holds its states and gives zeros, or goes on to the end of the batch's longest."""
     maximum_iterations: int | None
@@ -67,15 +65,13 @@ class BasicDecoder:
         if self.impute_finished:
             ids = np.where(kept[:, :steps], ids, 0)
             output = np.where(kept[:, :steps, np.newaxis], output, np.zeros((), output.dtype))
-        if self.output_time_major:
-            output, ids = np.swapaxes(output, 0, 1), np.swapaxes(ids, 0, 1)
         return (Tensor(output), Tensor(ids), *final, Tensor(reached.astype(np.int32)))
 
     def _input(self, call: Arguments) -> Array:
         x = call.tensor.value
         if x.ndim != 3:
             raise InputError(f"expected (samples, timesteps, features), got shape {x.shape}")
-        return np.swapaxes(x, 0, 1) if self.input_time_major else x
+        return x
 
     def _lengths(self, call: Arguments, x: Array) -> Array:
         """Return the length of each sequence: given, or that of its mask, or all timesteps."""
@@ -90,7 +86,7 @@ class BasicDecoder:
             return _whole(given.value, len(x))
         if mask is None:
             return np.full(len(x), x.shape[1])
-        return _of_mask(np.swapaxes(mask, 0, 1) if self.input_time_major else mask, x)
+        return _of_mask(mask, x)
 
     def _stepped(
         self, x: Array, states: tuple[Tensor, ...], kept: Array, steps: int, scope: Scope
@@ -145,6 +141,8 @@ def _of_mask(mask: Array, x: Array) -> Array:
 
 
 def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
+    if "unproven" in record.config:
+        raise Unsupported(f"{record.config['unproven']}; write its wiring down and give it with --architecture")
     cell, output = record.children.get("cell", ()), record.children.get("output_layer", ())
     if len(cell) != 1:
         raise Unsupported("config.cell: expected one cell")
@@ -160,12 +158,13 @@ def _bind(binding: Binding) -> BasicDecoder:
         raise Unsupported("config.output_layer: expected a layer")
     if not (isinstance(part, StackedCells) or hasattr(part, "begin")):
         raise Unsupported("config.cell: expected a cell such as LSTMCell")
+    for key in ("sampler_time_major", "output_time_major"):
+        if settings.flag(key):
+            raise Unsupported(f"config.{key}: samples must stand on the first axis")
     limit = None if settings.raw("maximum_iterations") is None else settings.integer("maximum_iterations")
     decoder = BasicDecoder(
         rnn=_recurrent(binding, part),
         output_layer=binding.parts.get("output_layer"),
-        input_time_major=settings.flag("sampler_time_major"),
-        output_time_major=settings.flag("output_time_major"),
         impute_finished=settings.flag("impute_finished"),
         maximum_iterations=limit,
         lengths_from=_lengths_from(settings),

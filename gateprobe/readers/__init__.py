@@ -17,6 +17,7 @@ from gateprobe.errors import GateprobeError, ReadError
 from gateprobe.graph import ModelGraph
 from gateprobe.readers import archive, hdf5
 from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES, Budget
+from gateprobe.readers.savedmodel import is_savedmodel, read_folder
 from gateprobe.readers.sources import Architecture, Found, read_hdf5, read_shards, read_zip
 
 __all__ = ["read"]
@@ -41,9 +42,13 @@ def read(
     path = Path(path)
     with ExitStack() as stack:
         try:
+            budget = Budget(DEFAULT_MAX_BYTES if max_bytes is None else max_bytes)
+            if is_savedmodel(path):
+                given = None if architecture is None else _architecture(Path(architecture))
+                found = read_folder(path, given, budget)
+                return found.graph(fspath(path), _combined([*found.digests, *([given.sha256] if given else [])]))
             stream, size = _open(path, stack)
             given = None if architecture is None else _architecture(Path(architecture))
-            budget = Budget(DEFAULT_MAX_BYTES if max_bytes is None else max_bytes)
             digest = _sha256(stream)
             found = _found(path, stream, size, given, budget)
             digests = [digest, *found.digests, *([given.sha256] if given else [])]
@@ -63,7 +68,7 @@ def _open(path: Path, stack: ExitStack) -> tuple[BinaryIO, int]:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise ReadError("is a folder", remedy=_folder_advice(path))
+            raise ReadError("is a folder and not a SavedModel", remedy="give the file inside it")
         if not stat.S_ISREG(status.st_mode):
             raise ReadError("is not a regular file")
         return stack.enter_context(path.open("rb")), status.st_size
@@ -71,12 +76,6 @@ def _open(path: Path, stack: ExitStack) -> tuple[BinaryIO, int]:
         raise ReadError(error.strerror or "cannot be opened") from None
     except ValueError:  # a NUL in the name
         raise ReadError("is not a possible file name") from None
-
-
-def _folder_advice(path: Path) -> str:
-    if (path / "saved_model.pb").exists():
-        return "a SavedModel needs its own reader; save the model again as .keras or .h5, or its weights as .h5"
-    return "give the file inside it"
 
 
 def _architecture(path: Path) -> Architecture:

@@ -86,6 +86,8 @@ class Found:
             evidence, notes = (*evidence, *sentence), (*notes, *more, *_disagreement(dialect, era))
         elif self.value is not None:
             model, more = read_architecture(self.value, era)
+            if model is not None and self.container == "savedmodel":
+                model = wiring.adopted(model)
             notes = (*notes, *more)
         else:
             notes = (*notes, "the file holds weights alone; give the model's JSON with --architecture to replay it")

@@ -73,7 +73,7 @@ def adopted(model: ModelRecord) -> ModelRecord:
     for layer in model.layers:
         if layer.model is not None:
             layers.append(replace(layer, model=adopted(layer.model)))
-        elif layer.class_name == DECODER and "sampler" in layer.config:
+        elif layer.class_name == DECODER and layer.config.keys() & {"sampler", "unproven"}:
             layers.append(replace(layer, namespace=Namespace.ADDONS))
         else:
             layers.append(layer)

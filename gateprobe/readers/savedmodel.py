@@ -1,0 +1,226 @@
+"""SavedModel folders of Keras 2: the graph from ``keras_metadata.pb``, the arrays from TensorFlow's checkpoint.
+
+What Keras writes there: ``tf_keras/src/saving/legacy/saved_model/save.py`` and ``layer_serialization.py`` 2.21; before
+TensorFlow 2.5 the metadata stood in ``saved_model.pb`` (``load.py::_read_legacy_metadata``). Nothing is loaded the way
+``tf.saved_model.load`` does: the functions in the file are looked at, where they must be, and never run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gateprobe.errors import ReadError, UnsafeFile
+from gateprobe.graph import WeightArray, WeightGroup, WeightScheme, WeightStore
+from gateprobe.readers import savedmodel_objects as objects
+from gateprobe.readers.hdf5 import Budget
+from gateprobe.readers.savedmodel_decoder import decoder_settings
+from gateprobe.readers.savedmodel_graph import Library, Unproven
+from gateprobe.readers.savedmodel_objects import Described, TrackedObject
+from gateprobe.readers.savedmodel_variables import Checkpoint, read_checkpoint
+from gateprobe.readers.savedmodel_wire import parse
+from gateprobe.readers.sources import Architecture, Found
+from gateprobe.readers.wiring import DECODER
+
+GRAPH, METADATA = "saved_model.pb", "keras_metadata.pb"
+MAX_GRAPH_BYTES = 1 << 30
+MAX_METADATA_BYTES = 256 << 20
+_BLOCK = 1 << 20
+_EXPORTED = "is a SavedModel without Keras's own description of its layers (as model.export() writes): only functions"
+_DEPENDENCY = re.compile(r"layer(_with_weights)?-\d+")
+"""What a functional model calls its layers; a class of its own may have further attributes."""
+_SETTINGS = ("impute_finished", "output_time_major", "maximum_iterations")
+
+
+def is_savedmodel(path: Path) -> bool:
+    """Tell whether a path is a folder with a SavedModel in it."""
+    try:
+        return path.is_dir() and (path / GRAPH).exists()
+    except OSError:
+        return False
+
+
+def read_folder(path: Path, given: Architecture | None, budget: Budget) -> Found:
+    """Read a SavedModel.
+
+    Raises:
+        ReadError: It was not written by ``model.save`` of Keras 2, or it is damaged.
+        MissingExtra: TensorFlow is not installed.
+    """
+    if given is not None and given.wiring is None:
+        raise ReadError("has an architecture of its own", remedy="leave --architecture out")
+    folder = _Folder(path)
+    root = folder.described.get(objects.ROOT)
+    if root is None or "class_name" not in root.value:
+        raise ReadError(_EXPORTED, remedy="save the model with model.save() as .keras or .h5")
+    checkpoint = read_checkpoint(path, budget)
+    tracked = objects.tracked_objects(parse(checkpoint.objects, "variables"))
+    objects.check_paths(tracked, folder.described, METADATA)
+    decoders = _Decoders(folder, tracked)
+    value = {key: root.value[key] for key in ("class_name", "config", "name") if key in root.value}
+    if given is None:
+        value = decoders.filled(value)
+    said = {key: root.value.get(key) for key in ("keras_version", "backend")}
+    texts = {key: text if isinstance(text, str) else None for key, text in said.items()}
+    return Found(
+        container="savedmodel",
+        value=value,
+        weights=_weights(tracked, folder.described, checkpoint),
+        keras_version=texts["keras_version"],
+        backend=texts["backend"],
+        where=folder.metadata_name,
+        architecture=given,
+        digests=tuple(folder.digests()),
+        notes=tuple(decoders.notes),
+    )
+
+
+class _Folder:
+    """The files of a SavedModel other than the checkpoint, each read when it is needed.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.metadata_name = METADATA if (path / METADATA).exists() else GRAPH
+
+    @cached_property
+    def library(self) -> Library:
+        """The functions and objects in ``saved_model.pb``."""
+        return Library(parse(_bytes(self._path / GRAPH, MAX_GRAPH_BYTES), GRAPH))
+
+    @cached_property
+    def described(self) -> dict[int, Described]:
+        """What Keras recorded of each object."""
+        if self.metadata_name == METADATA:
+            data = _bytes(self._path / METADATA, MAX_METADATA_BYTES)
+            return objects.described_objects(parse(data, METADATA))
+        found = {}
+        for number, node in enumerate(self.library.objects):
+            user = node.message(4)
+            if user.text(3):
+                found[number] = objects.describe(number, "", user.text(1), user.text(3), GRAPH)
+        return found
+
+    def digests(self) -> Iterator[str]:
+        """Yield the digest of each file that was read."""
+        names = dict.fromkeys([GRAPH, self.metadata_name])
+        variables = sorted((self._path / "variables").iterdir())
+        for file in [*(self._path / name for name in names), *variables]:
+            if file.is_file():
+                yield _sha256(file)
+
+
+def _bytes(file: Path, limit: int) -> bytes:
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ReadError("is not a regular file", place=file.name)
+        if status.st_size > limit:
+            raise UnsafeFile(f"has {status.st_size:,} bytes; the limit is {limit:,}", place=file.name)
+        return file.read_bytes()
+    except OSError as error:
+        raise ReadError(error.strerror or "cannot be opened", place=file.name) from None
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _weights(
+    tracked: tuple[TrackedObject, ...], described: Mapping[int, Described], checkpoint: Checkpoint
+) -> WeightStore:
+    """List each layer's weights in the order of ``layer.weights``, as HDF5 of Keras 2 does."""
+    layers = list(objects.layers_of(objects.ROOT, tracked, described))
+    dependencies = [(path, layer) for path, layer in layers if _DEPENDENCY.fullmatch(path)]
+    groups: dict[str, WeightGroup] = {}
+    for path, layer in dependencies or layers:
+        variables = objects.variables_of(layer.node, tracked, layer.path or layer.name)
+        arrays = tuple(_array(variable, checkpoint) for variable in variables)
+        groups[path if layer.name in groups else layer.name] = WeightGroup(arrays)
+    return WeightStore(WeightScheme.LAYER_LISTS, WeightGroup(children=groups))
+
+
+def _array(variable: TrackedObject, checkpoint: Checkpoint) -> WeightArray:
+    value = checkpoint.arrays.get(variable.key or "")
+    if value is None:
+        raise ReadError("is no number in the checkpoint, or not in it at all", place=variable.full_name or variable.key)
+    return WeightArray(variable.full_name or str(variable.key), value)
+
+
+@dataclass(slots=True)
+class _Decoders:
+    """Puts into the configuration of each decoder of TensorFlow Addons what the file proves about it."""
+
+    folder: _Folder
+    tracked: tuple[TrackedObject, ...]
+    notes: list[str] = field(default_factory=list)
+
+    def filled(self, value: Any) -> Any:
+        """Return an architecture in which every decoder has a configuration."""
+        if isinstance(value, list):
+            return [self.filled(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if value.get("class_name") == DECODER:
+            return {**value, "config": self._config(str(value.get("name")), value.get("config"))}
+        return {key: self.filled(item) for key, item in value.items()}
+
+    def _config(self, name: str, saved: Any) -> dict[str, Any]:
+        """Return the settings of a decoder, or why they are not known."""
+        known = {"name": name}
+        try:
+            layer = self._layer(name)
+            known |= {key: layer.value[key] for key in ("trainable", "dtype") if key in layer.value}
+            settings = decoder_settings(self.folder.library, layer.node)
+            self._check(settings, saved)
+            self.notes.append(_told(name, settings))
+            return {**known, **self._inside(layer), **settings}
+        except Unproven as reason:
+            self.notes.append(f"{name} ({DECODER}): {reason}")
+            return {**known, "unproven": str(reason)}
+
+    def _layer(self, name: str) -> Described:
+        found = [item for item in self.folder.described.values() if item.name == name]
+        found = [item for item in found if item.value.get("class_name") == DECODER]
+        if len(found) != 1:
+            raise Unproven(f"the file describes {len(found)} decoders of this name")
+        return found[0]
+
+    def _inside(self, layer: Described) -> dict[str, Any]:
+        """Return the cell and the output layer."""
+        inside = {}
+        for key in ("cell", "output_layer"):
+            number = self.tracked[layer.node].children.get(key)
+            item = None if number is None else self.folder.described.get(number)
+            if item is not None:
+                inside[key] = {part: item.value[part] for part in ("class_name", "config") if part in item.value}
+        return inside
+
+    def _check(self, settings: Mapping[str, Any], saved: Any) -> None:
+        for key in _SETTINGS:
+            if isinstance(saved, dict) and key in saved and saved[key] != settings[key]:
+                raise Unproven(f"its configuration says {key}={saved[key]!r:.20}, its functions {settings[key]!r}")
+
+
+def _told(name: str, settings: Mapping[str, Any]) -> str:
+    """Say what was found in the functions of a decoder."""
+    goes_on = "holds" if settings["impute_finished"] else "goes on with"
+    limit = settings["maximum_iterations"]
+    return (
+        f"{name} ({DECODER}): its recorded loop reads the input of time + 1 and ends a sequence at its length "
+        f"(a TrainingSampler), {goes_on} finished sequences (impute_finished={settings['impute_finished']})"
+        + ("" if limit is None else f", and ends after {limit} steps")
+    )
