@@ -241,7 +241,8 @@ class Model:
         except InputError as error:
             if error.file:
                 raise
-            raise InputError(error.reason, file=self.graph.file, place=error.place, remedy=error.remedy) from None
+            blamed = samples.files or self.graph.file  # layers refuse samples: ids, shapes, masks
+            raise InputError(error.reason, file=blamed, place=error.place, remedy=error.remedy) from None
 
 
 def _takes(selection: Selection | None) -> Any:

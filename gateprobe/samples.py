@@ -190,7 +190,7 @@ def _samples(given: Mapping[str, Source], inputs: Sequence[InputSpec], fed: Mapp
     """Check everything against the model and against each other."""
     missing = [spec for spec in inputs if spec.name not in given]
     if missing and not fed:
-        raise InputError(f"the model takes {len(inputs)} inputs", remedy=f"give {_listed(missing)} too")
+        raise InputError("an input is missing", remedy=f"give {_listed(missing)} as FILE, NAME=FILE or an array")
     for spec in inputs:
         if spec.name in given:
             _check(given[spec.name], spec)

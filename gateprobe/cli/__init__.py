@@ -12,6 +12,7 @@ from gateprobe.cli.program import Program
 COMMANDS = {
     "inspect": "Show what is in a model file and what can be replayed.",
     "dump": "Write gates and states, as CSV to stdout or to files.",
+    "verify": "Step the real Keras beside the replay and compare every gate.",
     "predict": "Write the model's outputs, replayed.",
 }
 """Name and short help of every command, in the order of the help text."""

@@ -37,6 +37,10 @@ class Size(click.ParamType["int"]):
         return int(match[1]) << {"": 0, "k": 10, "M": 20, "G": 30, "T": 40}[match[2]]
 
 
+MODEL_KEY = "gateprobe.model"
+"""Where the context of click keeps the name of the model file."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFile:
     """Which model to read, and how."""
@@ -47,9 +51,10 @@ class ModelFile:
     max_bytes: int | None
 
     def read(self) -> Model:
-        """Read the file."""
+        """Read the file; from now on errors that name no file are about it."""
         from gateprobe.model import read
 
+        click.get_current_context().meta[MODEL_KEY] = self.model
         return read(self.model, architecture=self.architecture, semantics=self.semantics, max_bytes=self.max_bytes)
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateprobe.cli.progress import is_terminal
 from gateprobe.errors import printable
 
 LAYERS_SHOWN = 40
@@ -19,10 +20,17 @@ LAYERS_SHOWN = 40
 _WIDTH = 160  # of text that is not for a terminal
 
 
+class _Console(Console):
+    """A console that leaves a closed pipe to the program."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Return where to print: plain text without colours unless it is a terminal."""
-    width = None if sys.stdout.isatty() else _WIDTH
-    return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+    width = None if is_terminal(sys.stdout) else _WIDTH
+    return _Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

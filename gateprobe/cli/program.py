@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 import click
 
+from gateprobe.cli.options import MODEL_KEY
 from gateprobe.errors import GateprobeError, GateprobeWarning, UnsupportedModel, printable
 
 REFUSED = 2
@@ -79,10 +80,14 @@ class Program(click.Group):
                 sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # tests replace stdout
             with _terminable(), _silent_warnings():
                 status = super().invoke(ctx)
-                sys.stdout.flush()
+                if sys.stdout is not None:
+                    sys.stdout.flush()
                 return status
         except (KeyboardInterrupt, _Terminated) as interruption:
             raise click.exceptions.Exit(INTERRUPTED if isinstance(interruption, KeyboardInterrupt) else 143) from None
+        except GateprobeError as error:
+            error.file = error.file or ctx.meta.get(MODEL_KEY)
+            raise
         except BrokenPipeError:
             _forget_stdout()
             raise click.exceptions.Exit(0) from None

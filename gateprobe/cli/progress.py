@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from gateprobe.cli.options import Talk
 
@@ -13,6 +14,11 @@ Tell = Callable[[int, int], None]
 """Is told how many samples are done, and how many there are."""
 
 _PATIENCE = 0.7  # seconds before a bar appears: short runs need none
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody is watching; a stream may have been closed by whoever started us."""
+    return stream is not None and stream.isatty()
 
 
 @contextmanager
@@ -23,8 +29,8 @@ def progress_bar(talk: Talk, *, data_on_stdout: bool = False) -> Iterator[Tell |
         talk: Quiet or not.
         data_on_stdout: Whether the results go to standard output.
     """
-    crowded = data_on_stdout and sys.stdout.isatty()
-    if talk.quiet or crowded or not sys.stderr.isatty():
+    crowded = data_on_stdout and is_terminal(sys.stdout)
+    if talk.quiet or crowded or not is_terminal(sys.stderr):
         yield None
         return
     from rich.console import Console

@@ -40,12 +40,18 @@ class _Bytes(io.RawIOBase):
     def __init__(self, target: Target) -> None:
         super().__init__()
         self._file = target.file
+        self.fault: OSError | None = None
+        """What went wrong while writing; Polars passes on its text only."""
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Buffer, /) -> int:
-        return self._file.write(data)
+        try:
+            return self._file.write(data)
+        except OSError as fault:
+            self.fault = fault
+            raise
 
 
 class _Abandoned(Exception):
@@ -100,10 +106,11 @@ class _ColumnarSink:
             raise self._fault
 
     def _run(self, schema: dict[str, pl.DataType]) -> None:
+        file = _Bytes(self.target)
         try:
-            self.sink_to(register_io_source(self._pull, schema=schema), cast("IO[bytes]", _Bytes(self.target)))
+            self.sink_to(register_io_source(self._pull, schema=schema), cast("IO[bytes]", file))
         except BaseException as fault:  # noqa: BLE001 - raised again by the thread that waits for this one
-            self._fault = fault
+            self._fault = file.fault or fault
 
     def _pull(self, columns: object, predicate: object, rows: object, batch: object) -> Iterator[pl.DataFrame]:
         while (item := self._frames.get()) is not None:

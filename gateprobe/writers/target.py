@@ -77,7 +77,8 @@ def blamed(name: str) -> Iterator[None]:
     except FileExistsError:
         raise _exists(name) from None
     except OSError as error:
-        raise OutputError(f"cannot write: {error.strerror or error}", file=name) from None
+        shown = "standard output" if name == STDOUT else name
+        raise OutputError(f"cannot write: {error.strerror or error}", file=shown) from None
 
 
 @contextmanager
