@@ -6,7 +6,8 @@ When the replay disagrees with Keras, each is tried alone: the one that makes th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import permutations
 from typing import Any
 
@@ -16,6 +17,7 @@ from gateprobe.graph import Array, Call, LayerRecord, ModelGraph, ModelRecord, W
 from gateprobe.layers.bidirectional import Bidirectional
 from gateprobe.layers.functional import Graph, call_name
 from gateprobe.layers.rnn import Recurrent
+from gateprobe.layers.wrappers import TimeDistributed
 from gateprobe.plan import Plan
 from gateprobe.verify.blueprint import ObjectWeights
 from gateprobe.verify.replay import Subject
@@ -61,11 +63,9 @@ def _activations(subject: Subject) -> Iterator[Alteration]:
         replace(subject, semantics=replace(subject.semantics, hard_sigmoid_slope=other)),
     )
     for old, new in (("hard_sigmoid", "sigmoid"), ("sigmoid", "hard_sigmoid")):
-        yield Alteration(
-            f"{new} for {old}",
-            f"Keras's gates are {new} where the replay's are {old}",
-            _rerecorded(subject, lambda record, old=old, new=new: _gates_renamed(record, old, new, subject)),
-        )
+        change = partial(_gates_renamed, old=old, new=new, subject=subject)
+        text = f"Keras's gates are {new} where the replay's are {old}"
+        yield Alteration(f"{new} for {old}", text, _rerecorded(subject, change))
 
 
 def _gates_renamed(record: LayerRecord, old: str, new: str, subject: Subject) -> LayerRecord:
@@ -148,9 +148,8 @@ def _turned(layer: Any, path: str, direction: str) -> Any:
         return replace(layer, **{direction: _turned(getattr(layer, direction), path, direction)})
     if isinstance(layer, Recurrent):
         return replace(layer, go_backwards=not layer.go_backwards)
-    if is_dataclass(layer) and any(field.name == "layer" for field in fields(layer)):
-        inner = layer.layer  # type: ignore[attr-defined]  # seen just above
-        return replace(layer, layer=_turned(inner, path.partition("/")[2], direction))  # type: ignore[type-var]
+    if isinstance(layer, TimeDistributed):
+        return replace(layer, layer=_turned(layer.layer, path.partition("/")[2], direction))
     return layer
 
 

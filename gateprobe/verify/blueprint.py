@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
-from gateprobe.graph import Argument, Array, Era, GateLayout, LayerRecord, ModelGraph, ModelRecord, Namespace, TensorRef
+from gateprobe.graph import Argument, Array, GateLayout, LayerRecord, ModelGraph, ModelRecord, Namespace, TensorRef
 from gateprobe.layers.allocation import Weights, layer_paths, parts_of, slots_of, weights_of
 from gateprobe.layers.registry import kind_of
 from gateprobe.layers.settings import INERT, Unsupported
@@ -205,8 +205,6 @@ def _defaults(record: LayerRecord, semantics: Semantics) -> dict[str, Any]:
         return {"recurrent_activation": semantics.recurrent_activation, **reset}
     if record.class_name in _CONVOLUTIONAL:
         return {"recurrent_activation": semantics.conv_recurrent_activation}
-    if record.class_name == "StackedRNNCells" and semantics.stacked_states_reversed:
-        return {"reverse_state_order": True}
     return {}
 
 

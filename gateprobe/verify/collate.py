@@ -76,7 +76,11 @@ def collate(
     calls = {(call.path, call.direction): call for call in keras.calls}
     for key, trace in ours.traces.items():
         call = calls.pop(key, None)
-        if call is None:
+        other = (key[0], "backward" if key[1] == "forward" else "forward")
+        if call is None and other in calls and other not in ours.traces:
+            del calls[other]
+            found.problems.append(f"{key[0]} runs {other[1]} in Keras and {key[1]} in the replay")
+        elif call is None:
             found.problems.append(f"{key[0]} {key[1]}: Keras did not run it")
         elif (call.layer, call.direction) not in keras.random:
             _signals(found, call, (trace, exact.traces[key]), precisions.of_layer(key[0]), number)

@@ -60,7 +60,8 @@ def weight_differences(objects: Sequence[ObjectWeights], answer: Answer) -> Iter
 
 def trace_path(path: ObjectPath) -> tuple[str, str | None]:
     """Return layer path and direction, as in a trace, of an object."""
-    parts, direction = [], None
+    parts: list[str] = []
+    direction = None
     for part in path:
         if part in (".forward_layer", ".backward_layer"):
             direction = part[1:].removesuffix("_layer")
@@ -186,5 +187,6 @@ def _reversed(scene: Scene, first: Divergence) -> Iterator[Explanation]:
     ]
     collated = collate(replace(scene.keras, calls=others), ours[0], ours[1], scene.precisions, scene.names, 0)
     if _agrees(collated, scene.tolerance, lambda layer, direction: (layer, direction) == _key(first)):
-        text = f"the {first.direction} signals of {first.layer} agree in the opposite order of time: one side is not reversed"
+        what = f"the {first.direction} signals of {first.layer}"
+        text = f"{what} agree in the opposite order of time: one side is not reversed"
         yield Explanation("backward not reversed", text, not collated.problems)

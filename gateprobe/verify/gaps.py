@@ -27,7 +27,6 @@ _STORED = (
     "recurrent_activation",
     "conv_recurrent_activation",
     "gru_reset_after",
-    "stacked_states_reversed",
     "keras1_kernels",
     "theano",
 )
@@ -76,8 +75,6 @@ def silent_defaults(model: ModelRecord, semantics: Semantics, library: str) -> s
                 return (
                     f"{record.name} does not say {key}: it meant {value}, {LIBRARIES[library]} {version} takes {other}"
                 )
-        if semantics.stacked_states_reversed and record.class_name == "StackedRNNCells":
-            return f"{record.name} lists its states in an order that {LIBRARIES[library]} {version} does not assume"
         if semantics.theano and "Conv" in record.class_name and "LSTM" not in record.class_name:
             return f"the kernel of {record.name} is stored as Theano's, which {LIBRARIES[library]} {version} ignores"
     return None
@@ -109,16 +106,16 @@ def _within(record: LayerRecord) -> Iterator[LayerRecord]:
 def unchecked_rules(model: Model, prepared: Prepared, replays: Sequence[Replays], keras: str) -> list[str]:
     """Return a sentence for each rule of the file's era that decides some number here and that Keras cannot confirm."""
     ours, theirs = model.semantics, prepared.subject.semantics
-    found = []
-    for rule in (field.name for field in fields(Semantics)):
-        if getattr(ours, rule) != getattr(theirs, rule) and _matters(
-            prepared, replays, replace(theirs, **{rule: getattr(ours, rule)})
-        ):
-            found.append(
-                f"not checked here: {rule} is {_shown(getattr(ours, rule))} for this file and "
-                f"{_shown(getattr(theirs, rule))} in {keras}; both sides were run with the latter"
-            )
-    return found
+
+    def decides(rule: str) -> bool:
+        return _matters(prepared, replays, replace(theirs, **{rule: getattr(ours, rule)}))
+
+    return [
+        f"not checked here: {rule} is {_shown(getattr(ours, rule))} for this file and {_shown(getattr(theirs, rule))} "
+        f"in {keras}; both sides were run with the latter"
+        for rule in (field.name for field in fields(Semantics))
+        if getattr(ours, rule) != getattr(theirs, rule) and decides(rule)
+    ]
 
 
 def _shown(value: object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import subprocess  # noqa: S404 - the oracle is this Python running a module of ours
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence

@@ -207,8 +207,7 @@ class _Runner:
 
 def _input_name(tensor: Any) -> str:
     history = tensor._keras_history  # noqa: SLF001 - the only way from a tensor to its layer in both Kerases
-    layer = getattr(history, "operation", None) or getattr(history, "layer", None)
-    return str(layer.name)
+    return str((getattr(history, "operation", None) or history.layer).name)
 
 
 def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def build(library: Library, blueprint: Mapping[str, Any]) -> Built:
         return _Builder(library).model(blueprint)
     except Refused:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever Keras raises means that it refuses
         raise Refused(f"cannot build the model: {first_line(error)}") from None
 
 

@@ -96,7 +96,7 @@ def load_native(library: Library, file: str, architecture: str | None) -> Any:
             return models.load_model(file, compile=False, safe_mode=True)
         model = models.model_from_json(_architecture_text(architecture))
         model.load_weights(file)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever Keras raises means that it refuses
         raise Refused(first_line(error)) from None
     return model
 
@@ -111,7 +111,8 @@ def _architecture_text(path: str) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message that says something, shortened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
+    telling = [line for line in lines if not line.startswith("Exception encountered when calling")] or lines
+    text = telling[0] if telling else type(error).__name__
     return text if len(text) <= 240 else f"{text[:237]}..."
 
 

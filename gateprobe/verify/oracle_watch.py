@@ -203,10 +203,10 @@ class Watch:
         """Return copies of the states that Keras starts from."""
         carried = self._library.flat(layer.states) if layer.stateful else []
         carried = [] if any(state is None for state in carried) else carried
-        if given is not None and self._library.flat(given):
-            # tf_keras prefers the states of the batch before to those given, unless all are zero
-            if not (self._library.legacy and any(self._library.tensorflow.math.count_nonzero(s) for s in carried)):
-                return given
+        # tf_keras prefers the states of the batch before to those given, unless all are zero
+        kept = self._library.legacy and any(self._library.tensorflow.math.count_nonzero(s) for s in carried)
+        if given is not None and self._library.flat(given) and not kept:
+            return given
         if carried:
             return self._library.tensorflow.nest.map_structure(self._library.tensor, layer.states)
         if self._library.legacy:

@@ -44,11 +44,6 @@ class Replays:
     exact: Replayed
     """In float64."""
 
-    @property
-    def count(self) -> int:
-        """Number of samples."""
-        return len(next(iter(self.inputs.values())))
-
 
 def replayable(model: Model, subject: Subject) -> Prepared:
     """Bind everything once, so that refusals come before Keras is started.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from gateprobe.graph import Array
 from gateprobe.verify.compare import Divergence, SignalReport
 
 
@@ -30,6 +32,20 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class InputSet:
+    """Inputs of one length."""
+
+    description: str
+    arrays: Mapping[str, Array]
+    """By name."""
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return len(next(iter(self.arrays.values())))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Verification:
     """The result of a comparison; true when the replay agrees with Keras."""
 
@@ -40,10 +56,7 @@ class Verification:
     tensorflow: str
     built_because: str | None
     """Why the Keras model was built from the graph that was read; ``None`` when Keras opened the file itself."""
-    inputs: tuple[str, ...]
-    """What each set of inputs was."""
-    samples: tuple[int, ...]
-    """The number of samples of each set."""
+    inputs: tuple[InputSet, ...]
     semantics: str
     """Of the replay."""
     signals: tuple[SignalReport, ...]

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from gateprobe.graph import Namespace
 from gateprobe.layers.registry import registered
 from gateprobe.readers import archive, hdf5, safe_json
@@ -23,7 +21,8 @@ _HARMLESS = frozenset(
     Zeros Ones Constant Identity Orthogonal RandomNormal RandomUniform TruncatedNormal VarianceScaling
     GlorotNormal GlorotUniform HeNormal HeUniform LecunNormal LecunUniform
     zeros ones constant identity orthogonal uniform normal glorot_normal glorot_uniform he_normal he_uniform
-    OrthogonalInitializer IdentityInitializer L1 L2 L1L2 OrthogonalRegularizer MaxNorm MinMaxNorm NonNeg UnitNorm RadialConstraint
+    OrthogonalInitializer IdentityInitializer L1 L2 L1L2 OrthogonalRegularizer
+    MaxNorm MinMaxNorm NonNeg UnitNorm RadialConstraint
     """.split()
 )
 """Class names beside those of layers: initializers, regularizers, constraints, policies, plain structures."""
@@ -47,9 +46,10 @@ def _architecture(file: str, architecture: str | None) -> Any:
             stream.seek(0)
             with archive.opened(stream, path.stat().st_size) as members:
                 return safe_json.loads(archive.read(members, archive.CONFIG, safe_json.MAX_BYTES), archive.CONFIG)
-    with h5py.File(path, "r") as stored:
-        text = hdf5.text_attribute(stored, "model_config")
-        return safe_json.loads(text, "model_config") if text is not None else None
+        stream.seek(0)
+        with hdf5.opened(stream) as stored:
+            text = hdf5.text_attribute(stored, "model_config")
+            return safe_json.loads(text, "model_config") if text is not None else None
 
 
 def _objections(value: Any, classes: frozenset[str], place: str) -> Iterator[str]:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gateprobe.errors import InputError, UnsupportedModel
-from gateprobe.graph import LayerRecord, ModelRecord
 from gateprobe.model import Model, read
 from gateprobe.verify.blueprint import ObjectWeights, blueprint_of, object_weights, unknown_layers
 from gateprobe.verify.collate import Collated, Precisions, collate, self_contradictions
@@ -28,7 +27,7 @@ from gateprobe.verify.gaps import (
 from gateprobe.verify.job import Answer, Job, OracleError, Run, Tell, ask
 from gateprobe.verify.prepare import Prepared, Replays, given_inputs, made_inputs, replayable
 from gateprobe.verify.replay import Subject
-from gateprobe.verify.result import Explanation, Verification
+from gateprobe.verify.result import Explanation, InputSet, Verification
 from gateprobe.verify.trust import objections
 
 
@@ -178,14 +177,13 @@ def _judged(case: _Case, tell: Tell) -> Verification:
         keras=f"{LIBRARIES[case.library]} {answer.keras}",
         tensorflow=answer.tensorflow,
         built_because=answer.built_because,
-        inputs=tuple(one.description for one in case.replays),
-        samples=tuple(one.count for one in case.replays),
+        inputs=tuple(InputSet(one.description, one.inputs) for one in case.replays),
         semantics=case.prepared.subject.semantics.label,
         signals=tuple(signals),
         problems=tuple(problems),
         first=first,
         explanations=(),
-        notes=tuple([*case.prepared.notes, *_notes(case)]),
+        notes=(*case.prepared.notes, *_notes(case)),
         random=_random(answer, model.outputs),
         rule=case.tolerance.rule,
     )
@@ -202,8 +200,7 @@ def _reports(collated: Sequence[Collated], tolerance: Tolerance) -> list[SignalR
 
 
 def _notes(case: _Case) -> list[str]:
-    origin, semantics = case.model.graph.origin, case.prepared.subject.semantics
-    if semantics == case.model.semantics:
+    if case.prepared.subject.semantics == case.model.semantics:
         return []
     return unchecked_rules(case.model, case.prepared, case.replays, f"{LIBRARIES[case.library]} {case.answer.keras}")
 

@@ -1,0 +1,137 @@
+"""A verification as JSON and as JUnit XML; ``docs/verify.md`` documents the former."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from gateprobe.errors import printable
+from gateprobe.verify.compare import Divergence, Gap, SignalReport
+from gateprobe.verify.result import Status, Verification
+
+JSON_FORMAT = 1
+"""Version of the JSON's layout."""
+
+
+def as_json(result: Verification) -> dict[str, Any]:
+    """Return a verification as a value for JSON; numbers that are not finite become texts."""
+    return {
+        "format": JSON_FORMAT,
+        "status": result.status.value,
+        "file": result.file,
+        "era": result.era,
+        "keras": result.keras,
+        "tensorflow": result.tensorflow,
+        "built_because": result.built_because,
+        "semantics": result.semantics,
+        "rule": result.rule,
+        "inputs": [{"description": one.description, "samples": one.samples} for one in result.inputs],
+        "signals": [_signal(report) for report in result.signals],
+        "problems": list(result.problems),
+        "first": _place(result.first),
+        "explanations": [asdict(one) for one in result.explanations],
+        "notes": list(result.notes),
+        "random": list(result.random),
+    }
+
+
+def _signal(report: SignalReport) -> dict[str, Any]:
+    return {
+        "layer": report.layer,
+        "direction": report.direction or None,
+        "signal": report.signal,
+        "values": report.values,
+        "agrees": report.agrees,
+        "mismatches": report.mismatches,
+        "required": _number(report.required),
+        "keras_replay": _gap(report.keras_replay),
+        "keras_float64": _gap(report.keras_exact),
+        "replay_float64": _gap(report.replay_exact),
+        "first": _place(report.first),
+        "worst": _place(report.worst),
+    }
+
+
+def _gap(gap: Gap) -> dict[str, Any]:
+    return {name: _number(value) for name, value in asdict(gap).items()}
+
+
+def _place(place: Divergence | None) -> dict[str, Any] | None:
+    if place is None:
+        return None
+    values = asdict(place) | {"float64": place.exact, "difference": place.difference}
+    del values["exact"]
+    values["direction"] = place.direction or None
+    return {name: _number(value) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def _number(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+def described(place: Divergence) -> str:
+    """Return where a disagreement is, with all three values, in one line."""
+    where = [f"{place.layer} {place.direction}".strip(), place.signal]
+    where += [f"inputs {place.run}"] if place.run else []
+    where.append(f"sample {place.sample}")
+    if place.timestep is not None:
+        processed = f" (step {place.step})" if place.step != place.timestep else ""
+        where.append(f"timestep {place.timestep}{processed}")
+    where.append(f"unit {place.unit}")
+    return (
+        f"{', '.join(where)}: Keras {place.keras:.9g}, replay {place.replay:.9g}, float64 replay {place.exact:.9g}; "
+        f"they differ by {place.difference:.3g}, {place.allowed:.3g} is allowed"
+    )
+
+
+def as_junit(result: Verification) -> bytes:
+    """Return a verification as JUnit XML: a test case for each signal and output, and one for everything else."""
+    cases = [_case(result, report) for report in result.signals]
+    cases.append(_other(result))
+    failures = sum(1 for case in cases if case.find("failure") is not None)
+    return _suite(cases, failures=failures)
+
+
+def error_as_junit(file: str, message: str) -> bytes:
+    """Return JUnit XML that says why nothing could be verified."""
+    case = ET.Element("testcase", classname=_text(file), name="verify")
+    ET.SubElement(case, "error", message=_text(message))
+    return _suite([case], errors=1)
+
+
+def _suite(cases: list[ET.Element], *, failures: int = 0, errors: int = 0) -> bytes:
+    counts = {"tests": str(len(cases)), "failures": str(failures), "errors": str(errors)}
+    suite = ET.Element("testsuite", {"name": "gateprobe verify", **counts})
+    suite.extend(cases)
+    root = ET.Element("testsuites", counts)
+    root.append(suite)
+    ET.indent(root)
+    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
+
+
+def _case(result: Verification, report: SignalReport) -> ET.Element:
+    name = " ".join(filter(None, [report.layer, report.direction, report.signal]))
+    case = ET.Element("testcase", classname=_text(result.file), name=_text(name))
+    if report.first is not None:
+        ET.SubElement(case, "failure", message=_text(described(report.first)))
+    return case
+
+
+def _other(result: Verification) -> ET.Element:
+    """Return the test case of masks, shapes and weights; what would explain a disagreement stands in it too."""
+    case = ET.Element("testcase", classname=_text(result.file), name="masks, shapes and weights")
+    if result.problems:
+        ET.SubElement(case, "failure", message=_text("; ".join(result.problems)))
+    elif result.status is Status.RANDOM:
+        ET.SubElement(case, "skipped", message=_text(f"random at inference: {', '.join(result.random)}"))
+    lines = [*(f"{one.name}: {one.text}" for one in result.explanations), *result.notes]
+    if lines:
+        ET.SubElement(case, "system-out").text = _text("\n".join(lines))
+    return case
+
+
+def _text(text: str) -> str:
+    """Return a text that XML can hold."""
+    return "\n".join(printable(line) for line in text.splitlines())
