@@ -105,7 +105,14 @@ def softmax(x: Array, axes: tuple[int, ...]) -> Array:
 
 
 def masked_softmax(
-    x: Array, mask: Array, axes: tuple[int, ...], precision: Precision, *, zeroes_masked: bool, replaces: bool = False
+    x: Array,
+    mask: Array,
+    axes: tuple[int, ...],
+    precision: Precision,
+    *,
+    zeroes_masked: bool,
+    replaces: bool = False,
+    lowest: float | None = None,
 ) -> Array:
     """Return the softmax in which masked values count as hugely negative.
 
@@ -113,13 +120,15 @@ def masked_softmax(
         x: Any shape.
         mask: ``False`` where masked; broadcasts to ``x``.
         axes: Over which the shares sum to one.
-        precision: Decides how large a negative number can be.
+        precision: Rounds the sum; decides how large the negative number is when none is given.
         zeroes_masked: Whether a row in which everything is masked becomes zero, as in Keras 3.10 and later.
         replaces: Whether the negative number takes the place of what is masked instead of being added to it.
+        lowest: The negative number.
     """
     zero = np.zeros((), x.dtype)
-    lowest = np.asarray(-3e4 if precision.name == "float16" else -1e9, x.dtype)
-    hidden = np.where(mask, x, lowest) if replaces else x + np.where(mask, zero, lowest)
+    number = lowest if lowest is not None else -3e4 if precision.name == "float16" else -1e9
+    negative = np.asarray(number, x.dtype)
+    hidden = np.where(mask, x, negative) if replaces else x + np.where(mask, zero, negative)
     shares = softmax(precision.round(hidden), axes)
     return np.where(mask, shares, zero) if zeroes_masked else shares
 

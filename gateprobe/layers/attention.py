@@ -75,9 +75,8 @@ class Attention:
     def _shares(self, scores: Array, kept: Array | None) -> Array:
         if kept is None:
             return softmax(scores, (2,))
-        if self.precision.name == "float16":
-            raise InputError("masked attention in float16 is not replayed")
-        return masked_softmax(scores, kept, (2,), self.precision, zeroes_masked=False)
+        lowest = -65504.0 if self.precision.name == "float16" else -1e9
+        return masked_softmax(scores, kept, (2,), self.precision, zeroes_masked=False, lowest=lowest)
 
 
 def _all_of(*masks: Array | None) -> Array | None:

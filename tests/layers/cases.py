@@ -1,0 +1,25 @@
+"""All conformance cases. A registered class without a case fails ``test_conformance``.
+
+Layers that step through time are left to ``test_recurrent``, ``test_goldens`` and ``differential``, unless they have
+cases here, too; other classes that are tested elsewhere are listed in ``TESTED_ELSEWHERE`` with the place.
+"""
+
+from __future__ import annotations
+
+from layers.case import Case
+from layers.table_conv import CONV
+from layers.table_core import CORE
+from layers.table_operations import OPERATIONS
+from layers.table_tf import TENSORFLOW
+
+CASES: tuple[Case, ...] = (*CORE, *CONV, *OPERATIONS, *TENSORFLOW)
+
+TESTED_ELSEWHERE: dict[str, str] = {
+    "Highway": "layers/test_legacy_layers.py",
+    "MaxoutDense": "layers/test_legacy_layers.py",
+    "ParametricSoftplus": "layers/test_legacy_layers.py",
+    "SReLU": "layers/test_legacy_layers.py",
+    "GroupedQueryAttention": "layers/test_versions.py",
+    "TimeDistributed": "differential/generate.py",
+    "Bidirectional": "differential/recurrent.py",
+}

@@ -1,0 +1,63 @@
+"""What the real Keras computed for every case, kept in one file; ``record.py`` writes it.
+
+The file holds all numbers one after the other and an index: for each case and era the configuration that Keras would
+save, and where the outputs and masks stand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gateprobe.graph import Array, Era
+from layers.answer import Answer
+from layers.case import Case
+
+FILE = Path(__file__).parents[1] / "data" / "conformance.npz"
+
+
+def key(case: Case, era: Era) -> str:
+    return f"{era.value}:{case.id}"
+
+
+@cache
+def _file() -> tuple[dict[str, Any], Array]:
+    with np.load(FILE) as file:
+        return json.loads(str(file["index"])), file["numbers"]
+
+
+def answer(case: Case, era: Era) -> Answer:
+    index, numbers = _file()
+    entry = index[key(case, era)]
+    arrays = [None if place is None else _array(place, numbers) for place in entry["arrays"]]
+    half = len(arrays) // 2
+    return Answer(entry["config"], arrays[:half], arrays[half:])  # type: ignore[arg-type]  # outputs are never None
+
+
+def _array(place: Mapping[str, Any], numbers: Array) -> Array:
+    size = int(np.prod(place["shape"]))
+    values = numbers[place["start"] : place["start"] + size]
+    return values.astype(place["dtype"]).reshape(place["shape"])
+
+
+def save(answers: Mapping[str, Answer], versions: Mapping[str, str]) -> None:
+    index: dict[str, Any] = {"versions": versions}
+    numbers: list[Array] = []
+    end = 0
+    for name, found in answers.items():
+        places: list[dict[str, Any] | None] = []
+        for array in (*found.outputs, *found.masks):
+            if array is None:
+                places.append(None)
+                continue
+            places.append({"start": end, "shape": array.shape, "dtype": str(array.dtype)})
+            numbers.append(array.ravel().astype(np.float32))
+            end += array.size
+        index[name] = {"config": found.config, "arrays": places}
+    FILE.parent.mkdir(exist_ok=True)
+    np.savez_compressed(FILE, index=np.array(json.dumps(index)), numbers=np.concatenate(numbers))

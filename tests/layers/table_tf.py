@@ -1,0 +1,106 @@
+"""Cases: TensorFlow functions saved as layers by tf.keras."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateprobe.graph import Era
+from layers.case import Case, X
+
+_X0, _X1 = X(0), X(1)
+
+
+def _tf(function: str, note: str, *args: Any, options: Any = (), **drawn: Any) -> Case:
+    number = len({arg.number for arg in (*args, *dict(options).values()) if isinstance(arg, X)})
+    return Case(
+        "TFOpLambda",
+        f"{function}-{note}" if note else function,
+        {"name": "op", "function": function},
+        drawn.pop("shapes", ((3, 4, 6),) * max(1, number)),
+        args=args,
+        kwargs=dict(options),
+        eras=(Era.KERAS2,),
+        **drawn,
+    )
+
+
+_BINARY = [
+    _tf(name, "", _X0, options={"y": _X1})
+    for name in (
+        "__operators__.add math.add math.subtract math.multiply math.truediv math.divide math.divide_no_nan "
+        "math.floordiv math.floormod math.maximum math.minimum math.squared_difference math.equal math.not_equal math.greater "
+        "math.greater_equal math.less math.less_equal"
+    ).split()
+] + [
+    _tf("math.multiply", "constant", 2.0, options={"y": _X0}),
+    _tf("math.pow", "", _X0, options={"y": 2.0}),
+    _tf("__operators__.add", "row", _X0, options={"y": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)}),
+]
+
+_UNARY = [
+    _tf(name, "", _X0, whole=True)
+    for name in (
+        "math.negative math.abs math.square math.sign math.sqrt math.rsqrt math.reciprocal math.exp math.expm1 "
+        "math.log math.log1p math.sin math.cos math.tanh math.floor math.ceil math.is_nan identity stop_gradient zeros_like "
+        "ones_like math.sigmoid math.softplus nn.relu nn.relu6 nn.elu nn.selu nn.silu nn.softsign nn.leaky_relu"
+    ).split()
+] + [_tf(name, "drawn", _X0, scale=2) for name in ("nn.leaky_relu", "nn.elu", "math.softplus", "math.floor")]
+
+_ALONG = [
+    *(
+        _tf(f"math.reduce_{name}", "", _X0, options={"axis": 1, "keepdims": True})
+        for name in "mean std variance sum prod max min logsumexp euclidean_norm".split()
+    ),
+    _tf("math.reduce_sum", "axes", _X0, options={"axis": (1, 2)}),
+    _tf("math.argmax", "", _X0, options={"axis": -1}),
+    _tf("math.argmin", "", _X0, options={"axis": 1}),
+    _tf("math.cumsum", "", _X0, options={"axis": 1}),
+    _tf("math.cumsum", "reverse", _X0, options={"axis": 1, "reverse": True}),
+    _tf("math.l2_normalize", "", _X0, options={"axis": -1}),
+    _tf("compat.v1.norm", "", _X0, options={"ord": "euclidean", "axis": -1, "keepdims": None}),
+    _tf("nn.softmax", "", _X0),
+    _tf("nn.softmax", "time", _X0, options={"axis": 1}),
+    _tf("nn.log_softmax", "", _X0),
+]
+
+_SHAPES = [
+    _tf("concat", "", [_X0, _X1], options={"axis": 1}, shapes=((3, 4, 6), (3, 2, 6))),
+    _tf("stack", "", [_X0, _X1], options={"axis": 1}, shapes=((3, 4, 6),) * 2),
+    _tf("math.add_n", "", [_X0, _X1], shapes=((3, 4, 6),) * 2),
+    _tf("unstack", "", _X0, options={"axis": 1}),
+    _tf("split", "", _X0, options={"num_or_size_splits": 2, "axis": -1}),
+    _tf("split", "sizes", _X0, options={"num_or_size_splits": (1, 3), "axis": 1}),
+    _tf("expand_dims", "", _X0, options={"axis": -1}),
+    _tf("compat.v1.squeeze", "", _X0, options={"axis": [-1]}, shapes=((3, 4, 1),)),
+    _tf("reshape", "", _X0, options={"shape": (-1, 24)}),
+    _tf("compat.v1.transpose", "", _X0, options={"perm": (0, 2, 1), "conjugate": False}),
+    _tf("tile", "", _X0, options={"multiples": (1, 2, 1)}),
+    _tf("repeat", "", _X0, options={"repeats": 2, "axis": 1}),
+    _tf("reverse", "", _X0, options={"axis": [1]}),
+    _tf("compat.v1.pad", "", _X0, options={"paddings": [[0, 0], [1, 2], [0, 0]], "mode": "CONSTANT"}),
+    _tf("compat.v1.gather", "", _X0, options={"indices": 1, "axis": 1, "batch_dims": 0}),
+    _tf("cast", "", _X0, options={"dtype": "float32"}, integers=9),
+    _tf("one_hot", "", _X0, options={"depth": 5}, integers=7),
+    _tf("clip_by_value", "", _X0, options={"clip_value_min": -1.0, "clip_value_max": 0.5}),
+    _tf("linalg.matmul", "", _X0, options={"b": _X1, "transpose_b": True}, shapes=((3, 4, 6), (3, 2, 6))),
+    _tf("linalg.matmul", "constant", _X0, options={"b": ((1.0, 2.0),) * 6}),
+]
+
+_SLICES = [
+    Case(
+        "SlicingOpLambda",
+        note,
+        {"name": "slice", "function": "__operators__.getitem"},
+        ((3, 4, 6),),
+        args=(_X0,),
+        kwargs={"slice_spec": key},
+        eras=(Era.KERAS2,),
+    )
+    for note, key in (
+        ("last", (slice(None), -1)),
+        ("steps", (slice(None), slice(0, 3), slice(None, None, 2))),
+        ("new-axis", (Ellipsis, None)),
+    )
+]
+
+TENSORFLOW: tuple[Case, ...] = (*_BINARY, *_UNARY, *_ALONG, *_SHAPES, *_SLICES)

@@ -1,0 +1,130 @@
+"""Every registered layer computes what Keras computes, and keeps the promises that all layers make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gateprobe.graph import Era
+from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
+from gateprobe.layers.registry import registered
+from gateprobe.layers.settings import Unsupported
+from layers import bound, keras_oracle, recorded
+from layers.answer import Answer
+from layers.cases import CASES, TESTED_ELSEWHERE
+
+EVERY = [pytest.param(case, era, id=recorded.key(case, era)) for case in CASES for era in case.eras]
+CASTS = ("ops.Cast", "TFOpLambda-cast")
+"""Say themselves what dtype they give."""
+NEWEST = [pytest.param(case, case.eras[-1], id=recorded.key(case, case.eras[-1])) for case in CASES]
+
+
+def test_every_registered_class_has_a_case():
+    cases = {(case.namespace, case.class_name) for case in CASES}
+    missing = {
+        kind.class_name
+        for kind in registered()
+        if not (kind.recurrent or kind.class_name.endswith("Cell"))
+        and (kind.namespace, kind.class_name) not in cases
+        and kind.class_name not in TESTED_ELSEWHERE
+    }
+    assert not missing, f"add cases to tests/layers for {sorted(missing)}"
+
+
+@pytest.mark.parametrize("class_name", TESTED_ELSEWHERE)
+def test_what_is_tested_elsewhere_is_tested_there(class_name):
+    assert class_name in (Path(__file__).parents[1] / TESTED_ELSEWHERE[class_name]).read_text()
+
+
+def replayed(case, era, config, precision=FLOAT32, inputs=None, masks=None):
+    layer = bound.bind(bound.record_of(case, config), case.arrays(), bound.meaning(era), precision)
+    inputs, masks = case.inputs() if inputs is None else inputs, case.masks() if masks is None else masks
+    return bound.call(layer, case, inputs, masks, precision)
+
+
+def kind(dtype):
+    return "i" if dtype.kind in "iu" else dtype.kind
+
+
+def assert_agrees(results, answer: Answer):
+    assert len(results) == len(answer.outputs)
+    for result, output, mask in zip(results, answer.outputs, answer.masks, strict=True):
+        finite = np.abs(output[np.isfinite(output)]).max(initial=1)
+        np.testing.assert_allclose(result.value, output, rtol=0, atol=1e-5 * finite)
+        assert kind(result.value.dtype) == kind(output.dtype)
+        assert (result.mask is None) == (mask is None)
+        if mask is not None:
+            np.testing.assert_array_equal(result.mask, mask)
+
+
+@pytest.mark.parametrize(("case", "era"), EVERY)
+def test_agrees_with_what_keras_computed(case, era):
+    answer = recorded.answer(case, era)
+    assert_agrees(replayed(case, era, answer.config), answer)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize(("case", "era"), EVERY)
+@pytest.mark.filterwarnings("ignore")
+def test_agrees_with_keras(case, era):
+    if not keras_oracle.installed(era):
+        pytest.skip("Keras is not installed")
+    answer = keras_oracle.ask(case, era)
+    assert_agrees(replayed(case, era, answer.config), answer)
+
+
+@pytest.mark.parametrize(("case", "era"), NEWEST)
+def test_samples_do_not_know_of_each_other(case, era):
+    config = recorded.answer(case, era).config
+    order = np.roll(np.arange(len(case.inputs()[0])), 1)
+    inputs = [value[order] for value in case.inputs()]
+    masks = [None if mask is None else mask[order] for mask in case.masks()]
+    for ours, turned in zip(
+        replayed(case, era, config), replayed(case, era, config, inputs=inputs, masks=masks), strict=True
+    ):
+        rows = ours.value.reshape(len(order), -1) if len(ours.value) % len(order) == 0 else ours.value
+        again = turned.value.reshape(rows.shape)
+        np.testing.assert_allclose(again, rows[order], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("case", "era"), NEWEST)
+def test_double_precision_is_double_all_the_way(case, era):
+    config = recorded.answer(case, era).config
+    inputs = [value.astype(np.float64) if value.dtype.kind == "f" else value for value in case.inputs()]
+    for single, double in zip(replayed(case, era, config), replayed(case, era, config, FLOAT64, inputs), strict=True):
+        if single.value.dtype.kind == "f" and case.id not in CASTS:
+            assert (single.value.dtype, double.value.dtype) == (np.float32, np.float64)
+            scale = np.abs(single.value[np.isfinite(single.value)]).max(initial=1)
+            np.testing.assert_allclose(double.value, single.value, rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+@pytest.mark.parametrize(("case", "era"), NEWEST)
+def test_half_precision_is_rounded(case, era, name):
+    precision = Precision(name)
+    results = replayed(case, era, recorded.answer(case, era).config, precision)
+    for result in results:
+        if result.value.dtype.kind == "f":
+            np.testing.assert_array_equal(precision.round(result.value), result.value)
+
+
+@pytest.mark.parametrize(("case", "era"), NEWEST)
+def test_inputs_are_left_alone(case, era):
+    inputs = case.inputs()
+    for value in inputs:
+        value.flags.writeable = False
+    for result in replayed(case, era, recorded.answer(case, era).config, inputs=inputs):
+        assert result.value.shape[0] % len(inputs[0]) == 0
+
+
+@pytest.mark.parametrize(("case", "era"), NEWEST)
+def test_a_setting_that_is_not_understood_is_refused(case, era):
+    config = {**recorded.answer(case, era).config, "frobnicate": 3}
+    with pytest.raises(Unsupported, match="frobnicate"):
+        bound.bind(bound.record_of(case, config), case.arrays(), bound.meaning(era))
+
+
+def test_the_eras_of_cases_are_those_with_a_live_keras():
+    assert {era for case in CASES for era in case.eras} == {Era.KERAS2, Era.KERAS3}
