@@ -59,10 +59,8 @@ def _own(slots: Any, arrays: Iterator[Array], precision: Precision) -> dict[str,
     weights = {}
     for slot in slots:
         array = next(arrays)
-        fits = slot.shape is None or (
-            len(slot.shape) == array.ndim
-            and all(want in (None, have) for want, have in zip(slot.shape, array.shape, strict=True))
-        )
+        wanted = (None,) * array.ndim if slot.shape is None else slot.shape
+        fits = len(wanted) == array.ndim and all(w in (None, s) for w, s in zip(wanted, array.shape, strict=True))
         assert fits, f"{slot.role}: slot {slot.shape}, Keras {array.shape}"
         weights[slot.role] = precision.cast(array) if slot.autocast else array.astype(precision.dtype)
     return weights

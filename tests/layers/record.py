@@ -14,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from layers import keras_oracle, recorded  # the path is set above
-from layers.cases import CASES  # noqa: E402
+from layers.cases import CASES
 
 PACKAGES = ("keras", "tf_keras", "tensorflow-cpu")
 

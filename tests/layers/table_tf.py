@@ -28,8 +28,8 @@ _BINARY = [
     _tf(name, "", _X0, options={"y": _X1})
     for name in (
         "__operators__.add math.add math.subtract math.multiply math.truediv math.divide math.divide_no_nan "
-        "math.floordiv math.floormod math.maximum math.minimum math.squared_difference math.equal math.not_equal math.greater "
-        "math.greater_equal math.less math.less_equal"
+        "math.floordiv math.floormod math.maximum math.minimum math.squared_difference math.equal "
+        "math.not_equal math.greater math.greater_equal math.less math.less_equal"
     ).split()
 ] + [
     _tf("math.multiply", "constant", 2.0, options={"y": _X0}),
@@ -40,9 +40,10 @@ _BINARY = [
 _UNARY = [
     _tf(name, "", _X0, whole=True)
     for name in (
-        "math.negative math.abs math.square math.sign math.sqrt math.rsqrt math.reciprocal math.exp math.expm1 "
-        "math.log math.log1p math.sin math.cos math.tanh math.floor math.ceil math.is_nan identity stop_gradient zeros_like "
-        "ones_like math.sigmoid math.softplus nn.relu nn.relu6 nn.elu nn.selu nn.silu nn.softsign nn.leaky_relu"
+        "math.negative math.abs math.square math.sign math.sqrt math.rsqrt math.reciprocal math.exp "
+        "math.expm1 math.log math.log1p math.sin math.cos math.tanh math.floor math.ceil math.is_nan "
+        "identity stop_gradient zeros_like ones_like math.sigmoid math.softplus nn.relu nn.relu6 nn.elu "
+        "nn.selu nn.silu nn.softsign nn.leaky_relu"
     ).split()
 ] + [_tf(name, "drawn", _X0, scale=2) for name in ("nn.leaky_relu", "nn.elu", "math.softplus", "math.floor")]
 
