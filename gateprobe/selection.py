@@ -68,6 +68,14 @@ class Selection:
     timesteps: Ranges | None = None
     samples: Ranges | None = None
 
+    def __str__(self) -> str:
+        """Say it as on the command line."""
+        words = [f"--layer {text}" for text in self.layers] + [f"--direction {text}" for text in self.directions]
+        words += [f"--signal {text}" for text in self.signals]
+        ranges = {"unit": self.units, "timestep": self.timesteps, "sample": self.samples}
+        words += [f"--{name} {picked.text}" for name, picked in ranges.items() if picked is not None]
+        return " ".join(words) or "everything"
+
     def takes_layer(self, path: str) -> bool:
         """Whether a layer path is wanted."""
         plain = re.sub(r":\d+", "", path)

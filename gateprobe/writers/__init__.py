@@ -6,8 +6,8 @@ Nothing heavy is imported before a format is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from importlib import import_module
 from pathlib import PurePath
 from typing import cast
@@ -16,7 +16,7 @@ from gateprobe.errors import InputError, OutputError
 from gateprobe.graph import Array
 from gateprobe.trace import TraceChunk
 from gateprobe.writers.base import Format, Metadata, OpenSink, Output, Sink
-from gateprobe.writers.target import STDOUT, open_target
+from gateprobe.writers.target import STDOUT, Target, open_target
 
 _OPENERS: Mapping[Format, tuple[str, str]] = {
     Format.CSV: ("text", "open_csv"),
@@ -78,7 +78,7 @@ def write(chunks: Iterable[TraceChunk], outputs: Sequence[Output], metadata: Met
     formats = [format_of(output) for output in outputs]
     _refuse_twice(outputs)
     with ExitStack() as stack:
-        targets = [stack.enter_context(open_target(output.name, force=output.force)) for output in outputs]
+        targets = [stack.enter_context(_target(output, kind)) for output, kind in zip(outputs, formats, strict=True)]
         sinks = [
             stack.enter_context(closing(_opener(kind)(target, output, metadata)))
             for kind, target, output in zip(formats, targets, outputs, strict=True)
@@ -110,10 +110,18 @@ def predictions(
     """
     from gateprobe.writers.npz import write_predictions  # noqa: PLC0415 - a format like the others
 
-    format_of(Output(name, Format.NPZ))
-    with open_target(name, force=force) as target:
+    output = Output(name, Format.NPZ, force=force)
+    with _target(output, format_of(output)) as target:
         write_predictions(keys, blocks, target, compress=compress)
         target.publish()
+
+
+@contextmanager
+def _target(output: Output, kind: Format) -> Iterator[Target]:
+    with open_target(output.name, force=output.force) as target:
+        if target.final is None and not kind.tabular:
+            raise OutputError(f"{kind.value} needs a regular file", file=output.name)
+        yield target
 
 
 def _pass_on(chunks: Iterable[TraceChunk], sinks: Sequence[Sink]) -> None:

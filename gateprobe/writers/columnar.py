@@ -18,6 +18,7 @@ from polars.io.plugins import register_io_source
 
 from gateprobe.errors import OutputError
 from gateprobe.trace import TraceChunk
+from gateprobe.writers.arrow_footer import add_metadata
 from gateprobe.writers.base import Metadata, Output, Sink
 from gateprobe.writers.table import Columns, columns_of, frames
 from gateprobe.writers.target import Target, blamed
@@ -121,18 +122,20 @@ class _ColumnarSink:
 
 def open_parquet(target: Target, output: Output, metadata: Metadata) -> Sink:
     """Write Parquet, compressed with zstd."""
+    texts = {METADATA_KEY: json.dumps(metadata)}
 
     def sink(table: pl.LazyFrame, file: IO[bytes]) -> None:
-        text = json.dumps(metadata)
-        table.sink_parquet(file, row_group_size=GROUP_ROWS, metadata={METADATA_KEY: text})
+        table.sink_parquet(file, row_group_size=GROUP_ROWS, metadata=texts)
 
     return _ColumnarSink(target, output, sink)
 
 
 def open_arrow(target: Target, output: Output, metadata: Metadata) -> Sink:
-    """Write an Arrow IPC file, uncompressed."""
+    """Write an Arrow IPC file, uncompressed; only a regular file gets the metadata."""
 
     def sink(table: pl.LazyFrame, file: IO[bytes]) -> None:
         table.sink_ipc(file, record_batch_size=GROUP_ROWS, compat_level=pl.CompatLevel.oldest())
+        if target.final is not None:
+            add_metadata(target.file, METADATA_KEY, json.dumps(metadata))
 
     return _ColumnarSink(target, output, sink)

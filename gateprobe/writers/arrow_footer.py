@@ -1,0 +1,98 @@
+"""Puts key-value metadata into an Arrow IPC file, which Polars cannot do.
+
+The file ends with a flatbuffer, the footer, whose schema may carry metadata. A new footer is put in front of the old
+one and points into it for all that stays, so that nothing of the old one has to be understood but its two tables.
+
+Formats: ``File.fbs`` and ``Schema.fbs`` of Apache Arrow (columnar format 1.x); https://flatbuffers.dev/internals.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import BinaryIO
+
+_MAGIC = b"ARROW1"
+_FOOTER_VERSION, _FOOTER_SCHEMA, _FOOTER_DICTIONARIES, _FOOTER_BATCHES = 0, 1, 2, 3
+_SCHEMA_FIELDS = 1
+
+# Positions inside the new footer. Each table is preceded by its vtable: sizes of both, then the offset of each field.
+_FOOTER_TABLE = 20
+_SCHEMA_TABLE = 56
+_PAIRS = 76
+_PAIR_TABLE = 92
+_STRINGS = 104
+
+
+def add_metadata(file: BinaryIO, key: str, value: str) -> None:
+    """Add one entry to the metadata of the schema.
+
+    Args:
+        file: A complete Arrow file, open for reading and writing.
+        key: Its name.
+        value: Its text.
+    """
+    file.seek(-4 - len(_MAGIC), io.SEEK_END)
+    (size,) = struct.unpack("<i", file.read(4))
+    file.seek(-4 - len(_MAGIC) - size, io.SEEK_END)
+    start = file.tell()
+    footer = _with_metadata(file.read(size), key.encode(), value.encode())
+    file.seek(start)
+    file.truncate()
+    file.write(footer + struct.pack("<i", len(footer)) + _MAGIC)
+
+
+def _with_metadata(old: bytes, key: bytes, value: bytes) -> bytes:
+    """Return a footer equal to ``old`` but for the metadata of its schema."""
+    texts = _string(key)
+    value_at = _STRINGS + len(texts)
+    texts += _string(value)
+    texts += bytes(-(_STRINGS + len(texts)) % 8)
+    base = _STRINGS + len(texts)
+    root = _number(old, 0, 4)
+    version = _number(old, _place(old, root, _FOOTER_VERSION), 2)
+    schema = _object(old, root, _FOOTER_SCHEMA)
+    dictionaries = base + _object(old, root, _FOOTER_DICTIONARIES)
+    batches = base + _object(old, root, _FOOTER_BATCHES)
+    fields = base + _object(old, schema, _SCHEMA_FIELDS)
+    new = bytearray(_STRINGS)
+    struct.pack_into("<I", new, 0, _FOOTER_TABLE)
+    # Footer: version (a short), schema, dictionaries, recordBatches
+    struct.pack_into("<6H", new, 8, 12, 20, 4, 8, 12, 16)
+    struct.pack_into(
+        "<ihxxIII", new, _FOOTER_TABLE, 12, version, *_offsets(_FOOTER_TABLE + 8, _SCHEMA_TABLE, dictionaries, batches)
+    )
+    # Schema: endianness (0 is little), fields, custom_metadata
+    struct.pack_into("<5H", new, 44, 10, 16, 4, 8, 12)
+    struct.pack_into("<ihxxII", new, _SCHEMA_TABLE, 12, 0, *_offsets(_SCHEMA_TABLE + 8, fields, _PAIRS))
+    # custom_metadata: a vector of one KeyValue
+    struct.pack_into("<II", new, _PAIRS, 1, _PAIR_TABLE - (_PAIRS + 4))
+    struct.pack_into("<4H", new, 84, 8, 12, 4, 8)
+    struct.pack_into("<iII", new, _PAIR_TABLE, 8, *_offsets(_PAIR_TABLE + 4, _STRINGS, value_at))
+    return bytes(new) + texts + old
+
+
+def _offsets(first: int, *targets: int) -> list[int]:
+    """Return what successive offset fields hold: the distance from the field to its target."""
+    return [target - (first + 4 * n) for n, target in enumerate(targets)]
+
+
+def _string(text: bytes) -> bytes:
+    """Return a flatbuffer string, padded to a multiple of four."""
+    return struct.pack("<I", len(text)) + text + bytes(4 - len(text) % 4)
+
+
+def _number(buffer: bytes, at: int, size: int) -> int:
+    return int.from_bytes(buffer[at : at + size], "little")
+
+
+def _place(buffer: bytes, table: int, number: int) -> int:
+    """Return where a field of a table stands."""
+    vtable = table - int.from_bytes(buffer[table : table + 4], "little", signed=True)
+    return table + _number(buffer, vtable + 4 + 2 * number, 2)
+
+
+def _object(buffer: bytes, table: int, number: int) -> int:
+    """Return where the object is to which a field of a table points."""
+    at = _place(buffer, table, number)
+    return at + _number(buffer, at, 4)
