@@ -150,16 +150,20 @@ def correlate(x: Array, kernel: Array, groups: int, window: Window) -> Array:
     """
     if x.shape[-1] != kernel.shape[-2] * groups:
         raise InputError(f"expected {kernel.shape[-2] * groups} channels, got {x.shape[-1]}")
-    spatial = range(window.rank)
     parts = [
-        np.tensordot(
-            views(part, window),
-            weights,
-            axes=([window.rank + 1, *(window.rank + 2 + n for n in spatial)], [window.rank, *spatial]),
-        )
+        _multiplied(views(part, window), weights, window.rank)
         for part, weights in zip(np.split(x, groups, axis=-1), np.split(kernel, groups, axis=-1), strict=True)
     ]
     return parts[0] if groups == 1 else np.concatenate(parts, axis=-1)
+
+
+def _multiplied(windows: Array, kernel: Array, rank: int) -> Array:
+    """Multiply windows ``(samples, *positions, channels, *size)`` with a kernel ``(*size, channels, filters)``."""
+    rows = np.moveaxis(windows, rank + 1, -1).reshape(
+        -1, kernel[..., 0].size
+    )  # the kernel's own order: runs of channels
+    product: Array = rows @ kernel.reshape(-1, kernel.shape[-1])
+    return product.reshape(*windows.shape[: rank + 1], kernel.shape[-1])
 
 
 def _depthwise_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
