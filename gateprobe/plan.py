@@ -12,7 +12,7 @@ from functools import partial
 
 from gateprobe.errors import Refusal, UnsupportedModel
 from gateprobe.graph import Argument, LayerRecord, ModelGraph, ModelRecord, TensorRef
-from gateprobe.layers.allocation import Weights, layer_paths, parts_of, slots_of, weights_of
+from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
 from gateprobe.layers.functional import Graph, Inlet, Node, Step, call_name
 from gateprobe.layers.registry import Binding, kind_of
@@ -69,11 +69,8 @@ def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision
     model = model_of(graph)
     binder = _Binder(semantics, wanted, precision)
 
-    def weights(record: LayerRecord) -> Weights:
-        return weights_of(record, model, graph.weights, semantics)
-
     outputs = frozenset(range(len(model.outputs))) if wanted.outputs else frozenset()
-    bound = binder.model(model, weights, "", outputs)
+    bound = binder.model(model, find_weights(model, graph.weights, semantics), "", outputs)
     if binder.refusals:
         remedy = (
             None if wanted.outputs else "choose other layers with --layer, or give this input with --feed LAYER=FILE"
@@ -131,21 +128,23 @@ class _Binder:
         if any(layer is None for layer in layers.values()):
             return None
         kept = tuple(ref if n in outputs else None for n, ref in enumerate(model.outputs))
-        inlets = tuple(self._inlet(records[ref.layer]) for ref in model.inputs)
+        inlets = tuple(self._inlet(records[ref.layer], path) for ref in model.inputs)
         return Graph(model.inputs, inlets, model.input_keys, _steps(records, order, layers, kept), kept)
 
-    def _inlet(self, record: LayerRecord) -> Inlet:
+    def _inlet(self, record: LayerRecord, path: str) -> Inlet:
         """Return what a model makes of the input for one of its input layers."""
         if record.class_name != "InputLayer" or not self._semantics.models_cast_inputs:
             return Inlet()
         dtype = record.config.get("dtype") or "float32"
         known = isinstance(dtype, str) and dtype in _INPUT_DTYPES
-        wide = self._precision is not None and str(dtype).endswith(("float16", "float32", "float64"))
+        if self._precision is not None and str(dtype).endswith(("float16", "float32", "float64")):
+            dtype = self._precision.name
         shape = record.config.get("batch_shape") or record.config.get("batch_input_shape")
         return Inlet(
-            str(dtype) if known and not wide else None,
+            str(dtype) if known else None,
             tuple(shape) if isinstance(shape, (list, tuple)) else None,
             self._semantics.cast_keeps_mask,
+            exact=not path,
         )
 
     def layer(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import gateprobe
+from gateprobe.errors import GateprobeWarning
 
 HERE = Path(__file__).parent / "data" / "legacy"
 SHARED = Path(__file__).parents[2] / "shared" / "legacy"
@@ -101,12 +102,20 @@ def check_stateful(model, arrays, calls, batches, limit):
             assert_close(ours, arrays[f"{call['id']}_{key}"], limit, f"{call['path']}, batch {call['batch']}: {signal}")
 
 
+@pytest.mark.filterwarnings("ignore::gateprobe.errors.GateprobeWarning")
 @pytest.mark.parametrize(("folder", "case", "entry"), list(cases(HERE)))
 def test_recorded_gates_states_and_outputs(folder, case, entry):
     check(folder, case, entry)
 
 
+def test_a_cell_whose_settings_were_never_saved_is_replayed_with_a_warning():
+    model = gateprobe.read(HERE / "keras_2.0.9" / "rnn_cells" / "model.h5")
+    with pytest.warns(GateprobeWarning, match="holds none of its settings"):
+        model.trace(np.zeros((1, 5, 3), np.float32))
+
+
 @pytest.mark.corpus
+@pytest.mark.filterwarnings("ignore::gateprobe.errors.GateprobeWarning")
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded models are not beside the project")
 @pytest.mark.parametrize(("folder", "case", "entry"), list(cases(SHARED)) if SHARED.is_dir() else [])
 def test_all_recorded_models(folder, case, entry):

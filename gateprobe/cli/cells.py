@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from gateprobe.graph import Array, LayerRecord, ModelRecord
-from gateprobe.layers.allocation import Weights, layer_paths, parts_of, slots_of, weights_of
+from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
 from gateprobe.layers.registry import kind_of
 from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.model import Model
@@ -32,8 +32,9 @@ _WeightsOf = Callable[[], Weights]
 
 def cells_by_record(model: Model, record: ModelRecord) -> Iterator[tuple[int, Cells]]:
     """Yield the cells of each recurrent layer, nested ones too, by the ``id`` of its record."""
+    weights = find_weights(record, model.graph.weights, model.semantics)
     for layer in record.layers:
-        yield from _cells_in(layer, partial(weights_of, layer, record, model.graph.weights, model.semantics), model)
+        yield from _cells_in(layer, partial(weights, layer), model)
 
 
 def _cells_in(record: LayerRecord, weights: _WeightsOf, model: Model) -> Iterator[tuple[int, Cells]]:

@@ -11,8 +11,9 @@ reliable is the order in which Keras creates the weights of a class, and how eac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -47,16 +48,21 @@ class Weights(Protocol):
         """Return the weights of the object at an attribute path."""
 
 
-def weights_of(record: LayerRecord, model: ModelRecord, store: WeightStore, semantics: Semantics) -> Weights:
-    """Find the weights of a top-level layer.
+def find_weights(model: ModelRecord, store: WeightStore, semantics: Semantics) -> Callable[[LayerRecord], Weights]:
+    """Return the function that finds the weights of a top-level layer.
 
-    Raises:
-        Unsupported: The file holds other weights than the layer needs, or they cannot be told apart.
+    It raises `Unsupported` when the file holds other weights than the layer needs, or they cannot be told apart.
     """
     if store.scheme is WeightScheme.OBJECT_PATHS:
-        return TreeWeights(store.root).part(layer_paths(model)[record.name], record)
-    group = _listed_group(record, model, store.root, semantics)
-    return ListedWeights.of(record, () if group is None else group.arrays, semantics)
+        root, paths = TreeWeights(store.root), layer_paths(model)
+        return lambda record: root.part(paths[record.name], record)
+    groups = _listed_groups(model, store.root, semantics)
+
+    def listed(record: LayerRecord) -> Weights:
+        group = groups().get(record.name)
+        return ListedWeights.of(record, () if group is None else group.arrays, semantics)
+
+    return listed
 
 
 def layer_paths(model: ModelRecord) -> dict[str, str]:
@@ -131,7 +137,7 @@ class ListedWeights:
     @classmethod
     def of(cls, record: LayerRecord, arrays: Sequence[WeightArray], semantics: Semantics) -> ListedWeights:
         """Deal out the list of a top-level layer to it and to the layers inside it."""
-        wanted = list(_walk(record, "", semantics, trainable=True))
+        wanted = list(_listed(record, semantics))
         if len(wanted) != len(arrays):
             raise Unsupported(f"expected {len(wanted)} weights, the file holds {len(arrays)}")
         order = sorted(range(len(wanted)), key=lambda n: not wanted[n][2])
@@ -149,11 +155,23 @@ class ListedWeights:
         return ListedWeights(self.arrays, f"{self.prefix}/{path}")
 
 
+def _listed(record: LayerRecord, semantics: Semantics) -> Iterator[tuple[str, Slot, bool]]:
+    """Yield what `_walk` does, every weight once: where it is met first."""
+    seen: set[tuple[str, str]] = set()
+    for path, slot, trainable in _walk(record, "", semantics, trainable=True):
+        if (path, slot.role) not in seen:
+            seen.add((path, slot.role))
+            yield path, slot, trainable
+
+
 def _walk(record: LayerRecord, path: str, semantics: Semantics, *, trainable: bool) -> Iterator[tuple[str, Slot, bool]]:
     """Yield (object path, slot, whether Keras counts it as trainable), an object's own weights first."""
     trainable = trainable and record.config.get("trainable", True) is not False
     for slot in slots_of(record, semantics):
-        if not slot.alias:
+        if slot.alias:  # the first weight of the layer inside, which this one holds too
+            name, part = next(iter(parts_of(record).items()))
+            yield next(_walk(part, f"{path}/{name}", semantics, trainable=trainable))
+        else:
             yield path, slot, trainable and slot.trainable
     if record.class_name == "InputLayer":
         return
@@ -161,19 +179,24 @@ def _walk(record: LayerRecord, path: str, semantics: Semantics, *, trainable: bo
         yield from _walk(part, f"{path}/{name}", semantics, trainable=trainable)
 
 
-def _listed_group(
-    record: LayerRecord, model: ModelRecord, root: WeightGroup, semantics: Semantics
-) -> WeightGroup | None:
-    """Find a layer's list: by its name when the file and the model name the same layers, else by position."""
+def _listed_groups(
+    model: ModelRecord, root: WeightGroup, semantics: Semantics
+) -> Callable[[], Mapping[str, WeightGroup]]:
+    """Return each layer's list: by its name when the file and the model name the same layers, else by position."""
     filled = {name: group for name, group in root.children.items() if group.arrays}
     if filled.keys() <= {layer.name for layer in model.layers}:
-        return filled.get(record.name)
-    needing = [layer.name for layer in model.layers if any(_walk(layer, "", semantics, trainable=True))]
-    if len(needing) != len(filled):
-        raise Unsupported(
-            f"the architecture has {len(needing)} layers with weights, the file {len(filled)}: {', '.join(filled)}"
-        )
-    return dict(zip(needing, filled.values(), strict=True)).get(record.name)
+        return lambda: filled
+
+    @cache
+    def by_position() -> Mapping[str, WeightGroup]:
+        needing = [layer.name for layer in model.layers if any(_walk(layer, "", semantics, trainable=True))]
+        if len(needing) != len(filled):
+            raise Unsupported(
+                f"the architecture has {len(needing)} layers with weights, the file {len(filled)}: {', '.join(filled)}"
+            )
+        return dict(zip(needing, filled.values(), strict=True))
+
+    return by_position
 
 
 def _matched(slots: Sequence[Slot], arrays: Sequence[WeightArray]) -> dict[str, Array]:

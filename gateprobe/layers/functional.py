@@ -55,6 +55,8 @@ class Inlet:
     """With the samples axis; ``None`` when the file does not say."""
     keeps_mask: bool = False
     """Whether the mask stays when the tensor changes."""
+    exact: bool = False
+    """Whether fractions are refused where whole numbers are expected (a user's mistake), or cut off as Keras does."""
 
     def take(self, tensor: Tensor) -> Tensor:
         """Cast a tensor, and add or remove a last axis of size one."""
@@ -64,7 +66,7 @@ class Inlet:
         before = tensor.dtype or value.dtype.name
         changed = value is not tensor.value or self.dtype not in (None, before)
         if self.dtype not in (None, before):
-            value = _cast(value, self.dtype or "")
+            value = self._cast(value, self.dtype or "")
         mask = tensor.mask if self.keeps_mask or not changed else None
         return Tensor(value, mask, self.dtype or tensor.dtype)
 
@@ -77,11 +79,12 @@ class Inlet:
             return value[..., np.newaxis]
         raise InputError(f"the model takes inputs of {len(self.shape)} axes, got one of shape {value.shape}")
 
-
-def _cast(value: Array, dtype: str) -> Array:
-    if dtype in ("float16", "bfloat16", "float32", "float64"):
-        return Precision(dtype).cast(value)
-    return value.astype(dtype)  # towards zero, as in Keras
+    def _cast(self, value: Array, dtype: str) -> Array:
+        if dtype in ("float16", "bfloat16", "float32", "float64"):
+            return Precision(dtype).cast(value)
+        if self.exact and value.dtype.kind == "f" and not np.array_equal(value, np.trunc(value)):
+            raise InputError(f"the model takes whole numbers ({dtype}), the input has fractions")
+        return value.astype(dtype)  # towards zero, as in Keras
 
 
 @dataclass(frozen=True, slots=True, eq=False)

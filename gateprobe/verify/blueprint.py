@@ -12,7 +12,7 @@ from typing import Any
 
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import Argument, Array, GateLayout, LayerRecord, ModelGraph, ModelRecord, Namespace, TensorRef
-from gateprobe.layers.allocation import Weights, layer_paths, parts_of, slots_of, weights_of
+from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
 from gateprobe.layers.registry import kind_of
 from gateprobe.layers.settings import INERT, Unsupported
 from gateprobe.semantics import Semantics
@@ -46,11 +46,11 @@ def object_weights(graph: ModelGraph, model: ModelRecord, semantics: Semantics) 
     """
     found: list[ObjectWeights] = []
     refusals: list[Refusal] = []
+    weights = find_weights(model, graph.weights, semantics)
     for record in model.layers:
         try:
             if record.calls:
-                weights = weights_of(record, model, graph.weights, semantics)
-                found += _weights_in(record, weights, (record.name,), semantics)
+                found += _weights_in(record, weights(record), (record.name,), semantics)
         except Unsupported as reason:
             refusals.append(Refusal(record.name, record.class_name, str(reason)))
     if refusals:
