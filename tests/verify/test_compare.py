@@ -1,0 +1,129 @@
+"""The three-way comparison, on numbers made by hand."""
+
+import numpy as np
+import pytest
+
+from gateprobe.verify.compare import FLOOR_ULPS, Tolerance, Trio, compare, epsilon, first_of, merged
+
+
+def trio(keras, replay, exact, *, kept=None, backwards=False, precision="float32", signal="forget_gate", timed=True):
+    arrays = [np.asarray(a, np.float64) for a in (keras, replay, exact)]
+    return Trio("lstm", "forward", signal, *arrays, kept, backwards, precision, np.arange(len(arrays[0])), timed=timed)
+
+
+@pytest.fixture
+def exact():
+    return np.random.default_rng(0).uniform(0.1, 0.9, (3, 5, 4))
+
+
+def test_rounding_on_both_sides_agrees(exact):
+    noise = np.random.default_rng(1).normal(0, 1e-7, (2, 3, 5, 4))
+    report = compare(trio(exact + noise[0], exact + noise[1], exact), Tolerance())
+    assert report.agrees
+    assert report.values == 60
+    assert 0 < report.required < 1
+    assert report.keras_replay.max_abs <= report.keras_exact.max_abs + report.replay_exact.max_abs
+
+
+@pytest.mark.parametrize("side", ["keras", "replay"])
+def test_a_mistake_moves_only_one_side(exact, side):
+    moved = exact.copy()
+    moved[1, 2, 3] += 1e-4
+    sides = {"keras": exact, "replay": exact, side: moved}
+    report = compare(trio(sides["keras"], sides["replay"], exact), Tolerance())
+    assert report.mismatches == 1
+    assert (report.first.sample, report.first.timestep, report.first.unit) == (1, 2, 3)
+    assert report.first.difference == pytest.approx(1e-4)
+    assert report.first.allowed == pytest.approx(FLOOR_ULPS * 2**-23)
+
+
+def test_rounding_that_grows_with_time_is_allowed_only_from_then_on(exact):
+    growth = 1e-7 * 10.0 ** np.arange(5)[None, :, None] * np.ones_like(exact)
+    ours, theirs = exact + growth, exact - growth
+    assert compare(trio(theirs, ours, exact), Tolerance()).agrees
+    early = theirs.copy()
+    early[0, 0, 0] -= 1e-3  # would pass among the rounding of the last timestep
+    report = compare(trio(early, ours, exact), Tolerance())
+    assert (report.first.timestep, report.mismatches) == (0, 1)
+
+
+def test_the_first_disagreement_is_the_first_that_the_layer_computed(exact):
+    moved = exact.copy()
+    moved[:, 1:4] += 0.01
+    forward = compare(trio(exact, moved, exact), Tolerance()).first
+    backward = compare(trio(exact, moved, exact, backwards=True), Tolerance()).first
+    assert (forward.timestep, forward.step) == (1, 1)
+    assert (backward.timestep, backward.step) == (3, 1)
+
+
+def test_masked_timesteps_are_not_compared(exact):
+    kept = np.ones((3, 5), bool)
+    kept[1, 2] = False
+    moved = exact.copy()
+    moved[1, 2] = np.nan
+    report = compare(trio(exact, moved, exact, kept=kept), Tolerance())
+    assert report.agrees
+    assert report.values == 56
+
+
+def test_numbers_that_are_not_finite(exact):
+    one, two = exact.copy(), exact.copy()
+    one[0, 0, :3] = two[0, 0, :3] = [np.nan, np.inf, -np.inf]
+    assert compare(trio(one, two, one), Tolerance()).agrees
+    two[0, 0, 1] = 1e30
+    report = compare(trio(one, two, one), Tolerance())
+    assert report.mismatches == 1
+    assert report.required == np.inf
+
+
+def test_tolerances_of_the_user(exact):
+    moved = exact + 1e-3
+    assert not compare(trio(exact, moved, exact), Tolerance()).agrees
+    assert compare(trio(exact, moved, exact), Tolerance(absolute=2e-3)).agrees
+    assert compare(trio(exact, moved, exact), Tolerance(relative=0.1)).agrees
+    one_signal = Tolerance(absolute=1e-9, signals={"forget_gate": (2e-3, None)})
+    assert compare(trio(exact, moved, exact), one_signal).agrees
+    assert not compare(trio(exact, moved, exact, signal="cell_state"), one_signal).agrees
+    assert "forget_gate: |keras - replay| <= 0.002" in one_signal.rule
+    assert "float64" in Tolerance().rule
+
+
+def test_a_zero_tolerance_allows_nothing_and_equals_agree(exact):
+    assert compare(trio(exact, exact, exact + 1), Tolerance(absolute=0.0)).agrees
+    assert not compare(trio(exact, np.nextafter(exact, 1), exact), Tolerance(absolute=0.0)).agrees
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_half_types_have_their_own_ulp(exact, precision):
+    moved = exact + 3 * epsilon(precision)
+    assert compare(trio(exact, moved, exact, precision=precision), Tolerance()).agrees
+    assert not compare(trio(exact, moved, exact), Tolerance()).agrees
+
+
+def test_an_ulp_is_that_of_the_value_or_of_the_signal():
+    exact = np.array([[[4.0, 1e-9, 2.0]]])
+    report = compare(trio(exact + 2**-21, exact, exact), Tolerance())
+    # 4 has a spacing of 2**-21 in float32; root mean square 2.58 gives the tiny value one of 2**-22
+    assert report.keras_replay.max_ulp == pytest.approx(2.0)
+
+
+def test_outputs_have_no_time():
+    exact = np.zeros((4, 3))
+    moved = exact.copy()
+    moved[2, 1] = 1
+    report = compare(trio(exact, moved, exact, timed=False, signal="output"), Tolerance())
+    assert (report.first.sample, report.first.timestep, report.first.unit) == (2, None, 1)
+
+
+def test_the_earliest_of_several_signals(exact):
+    late, early = exact.copy(), exact.copy()
+    late[0, 3] += 1
+    early[2, 1] += 1
+    reports = [
+        compare(trio(exact, moved, exact, signal=signal), Tolerance())
+        for signal, moved in (("input_gate", exact), ("forget_gate", late), ("cell_state", early))
+    ]
+    assert first_of(reports).signal == "cell_state"
+    together = merged([reports[0], reports[2]])
+    assert (together.values, together.mismatches) == (120, 4)
+    assert together.first == reports[2].first
