@@ -18,7 +18,7 @@ START, END = "<!-- support: begin -->", "<!-- support: end -->"
 def table():
     """Return the marked block of the README."""
     kinds = registered()
-    layers = [kind for kind in kinds if kind.namespace is Namespace.LAYER]
+    layers = [kind for kind in kinds if kind.namespace is Namespace.LAYER and " " not in kind.class_name]
     rows = {
         "recurrent, with gate traces": [kind.class_name for kind in layers if kind.recurrent],
         "other layers": [kind.class_name for kind in layers if not kind.recurrent],
@@ -31,5 +31,5 @@ def table():
 if __name__ == "__main__":
     del gateprobe.layers
     text = README.read_text(encoding="utf-8")
-    text = re.sub(f"{START}.*?{END}", lambda _: table(), text, flags=re.S)
+    text = re.sub(f"{START}.*?{END}", lambda _: table(), text, flags=re.DOTALL)
     sys.exit(README.write_text(text, encoding="utf-8") == 0)

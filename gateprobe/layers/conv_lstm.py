@@ -103,7 +103,7 @@ def _slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     return with_bias((kernel, recurrent), settings, 4 * filters)
 
 
-@replays("ConvLSTM1DCell", "ConvLSTM2DCell", "ConvLSTM3DCell", slots=_slots)
+@replays("ConvLSTM1D cell", "ConvLSTM2D cell", "ConvLSTM3D cell", slots=_slots)  # no file names these
 def _bind_cell(binding: Binding) -> ConvLSTMCell:
     settings, weights = binding.settings, binding.weights
     cell = ConvLSTMCell(
@@ -122,7 +122,7 @@ def _bind_cell(binding: Binding) -> ConvLSTMCell:
 
 
 def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
-    return {"cell": replace(record, class_name=f"{record.class_name}Cell", children={}, calls=())}
+    return {"cell": replace(record, class_name=f"{record.class_name} cell", children={}, calls=())}
 
 
 @replays("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", parts=_parts, recurrent=True)
