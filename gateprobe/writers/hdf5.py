@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import io
 import json
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -20,13 +22,67 @@ from gateprobe.writers.base import Metadata, Output, Sink
 from gateprobe.writers.chunks import Regrouper
 from gateprobe.writers.target import Target, blamed
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 CHUNK_BYTES = 1 << 20
 """Wanted size of the chunks of a dataset."""
 
 
+class _Disk(io.RawIOBase):
+    """The target as HDF5 sees it: a disk that never fails.
+
+    HDF5 crashes when it cannot write what it holds back until it closes a file. So the first fault is kept, everything
+    after it is forgotten, and `check` raises it.
+    """
+
+    def __init__(self, target: Target) -> None:
+        super().__init__()
+        self._target = target
+        self._fault: OSError | None = None
+
+    def check(self) -> None:
+        """Raise the fault, if there was one."""
+        if self._fault is not None:
+            with blamed(self._target.name):
+                raise self._fault
+
+    def write(self, data: Buffer, /) -> int:
+        size = memoryview(data).nbytes
+        self._attempt(lambda: self._target.file.write(data))
+        return size
+
+    def truncate(self, size: int | None = None, /) -> int:
+        self._attempt(lambda: self._target.file.truncate(size))
+        return size or 0
+
+    def flush(self) -> None:
+        self._attempt(self._target.file.flush)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return self._attempt(lambda: self._target.file.seek(offset, whence))  # writes what is still held back
+
+    def tell(self) -> int:
+        return self._attempt(self._target.file.tell)
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._target.file.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def _attempt(self, act: Callable[[], int | None]) -> int:
+        if self._fault is None:
+            try:
+                return act() or 0
+            except OSError as fault:
+                self._fault = fault
+        return 0
+
+
 @dataclass(slots=True, eq=False)
 class _Hdf5Sink:
-    target: Target
+    disk: _Disk
     compress: bool
     metadata: Metadata
     file: h5py.File
@@ -47,23 +103,22 @@ class _Hdf5Sink:
             self._write(rest)
         assert self.last is not None
         described = {**self.metadata, "trace": index_of(self.last, self.samples)}
-        with blamed(self.target.name):
-            self.file.attrs[METADATA_KEY] = json.dumps(described)
-            self.file.close()
+        self.file.attrs[METADATA_KEY] = json.dumps(described)
+        self.file.close()
+        self.disk.check()
 
     def close(self) -> None:
         if self.file:
-            with suppress(OSError, RuntimeError):
-                self.file.close()
+            self.file.close()
 
     def _write(self, block: TraceChunk) -> None:
-        with blamed(self.target.name):
-            if self.last is None:
-                self._create(block)
-            for key in self.scales:
-                _append(self.file[key], block.samples)
-            for key, value in arrays_of(block):
-                _append(self.file[key], value)
+        if self.last is None:
+            self._create(block)
+        for key in self.scales:
+            _append(self.file[key], block.samples)
+        for key, value in arrays_of(block):
+            _append(self.file[key], value)
+        self.disk.check()
         self.samples.append(block.samples)
         self.last = block
 
@@ -121,6 +176,5 @@ def _samples_together(chunk: TraceChunk) -> int:
 
 def open_hdf5(target: Target, output: Output, metadata: Metadata) -> Sink:
     """Write HDF5, each signal a dataset."""
-    with blamed(target.name):
-        file = h5py.File(target.file, "w", track_order=True)
-    return _Hdf5Sink(target, output.compress, metadata, file)
+    disk = _Disk(target)
+    return _Hdf5Sink(disk, output.compress, metadata, h5py.File(disk, "w", track_order=True))

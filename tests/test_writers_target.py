@@ -1,0 +1,174 @@
+"""Results appear whole or not at all."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from traces import lstm_chunk
+
+from gateprobe.errors import InputError, OutputError
+from gateprobe.writers import Output, write
+
+SUFFIXES = ["csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5"]
+
+linux_only = pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="needs files without a name")
+
+
+@pytest.fixture(params=["nameless", "temporary name"])
+def either_way(request, monkeypatch):
+    """Run a test with and without files that have no name."""
+    if request.param == "temporary name":
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+
+
+def breaking_off(fault):
+    yield lstm_chunk()
+    raise fault
+
+
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("fault", [InputError("later"), KeyboardInterrupt()])
+def test_a_fault_leaves_nothing(tmp_path, suffix, fault):
+    with pytest.raises(type(fault)):
+        write(breaking_off(fault), [Output(str(tmp_path / f"x.{suffix}"))], {})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("either_way")
+def test_a_fault_of_one_output_keeps_back_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr("gateprobe.writers.npz.Archive.assemble", failing)
+    with pytest.raises(OutputError, match=r"t\.npz: cannot write: No space left"):
+        write([lstm_chunk()], [Output(str(tmp_path / "t.csv")), Output(str(tmp_path / "t.npz"))], {})
+    assert not list(tmp_path.iterdir())
+
+
+def failing(archive, texts):
+    from gateprobe.writers.target import blamed
+
+    with blamed(archive.target.name):
+        raise OSError(28, os.strerror(28))
+
+
+@pytest.mark.usefixtures("either_way")
+def test_an_existing_file_is_kept_unless_forced(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("precious")
+    with pytest.raises(OutputError, match=r"x\.csv: exists already; use --force"):
+        write([lstm_chunk()], [Output(str(path))], {})
+    with pytest.raises(InputError):
+        write(breaking_off(InputError("later")), [Output(str(path), force=True)], {})
+    assert path.read_text() == "precious"
+    write([lstm_chunk()], [Output(str(path), force=True)], {})
+    assert path.read_text().startswith("sample,")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.usefixtures("either_way")
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path):
+    path = tmp_path / "x.csv"
+
+    def somebody_else():
+        yield lstm_chunk()
+        path.write_text("precious")
+
+    with pytest.raises(OutputError, match="exists already"):
+        write(somebody_else(), [Output(str(path))], {})
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.usefixtures("either_way")
+def test_a_new_file_has_the_usual_permissions_and_links_stay(tmp_path):
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    (tmp_path / "real.csv").write_text("old")
+    write([lstm_chunk()], [Output(str(tmp_path / "link.csv"), force=True)], {})
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text().startswith("sample,")
+    usual = tmp_path / "usual"
+    usual.touch()
+    assert (tmp_path / "real.csv").stat().st_mode == usual.stat().st_mode
+
+
+def test_places_that_cannot_hold_a_file_are_refused(tmp_path):
+    chunk = [lstm_chunk()]
+    with pytest.raises(OutputError, match="no such directory"):
+        write(chunk, [Output(str(tmp_path / "no" / "x.csv"))], {})
+    (tmp_path / "d.csv").mkdir()
+    with pytest.raises(OutputError, match="is a directory"):
+        write(chunk, [Output(str(tmp_path / "d.csv"), force=True)], {})
+    with pytest.raises(OutputError, match="named twice"):
+        write(chunk, [Output("x.csv"), Output("x.csv")], {})
+    with pytest.raises(OutputError, match="npz needs a regular file"):
+        write(chunk, [Output(os.devnull, next(f for f in kinds() if f.value == "npz"))], {})
+
+
+def kinds():
+    from gateprobe.writers import Format
+
+    return list(Format)
+
+
+def test_a_device_is_written_to_and_stays_a_device():
+    csv = next(kind for kind in kinds() if kind.value == "csv")
+    write([lstm_chunk()], [Output(os.devnull, csv)], {})
+    assert not Path(os.devnull).is_file()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "arrow"])
+def test_a_full_device_is_one_clear_error(suffix):
+    kind = next(kind for kind in kinds() if kind.value == suffix)
+    with pytest.raises(OutputError, match="/dev/full: cannot write: No space left on device"):
+        write([lstm_chunk(200, 20, 8)], [Output("/dev/full", kind)], {})
+
+
+CHILD = """
+import sys
+from gateprobe.errors import GateprobeError
+from gateprobe.writers import Output, write
+from traces import lstm_chunk
+{before}
+def chunks():
+    for k in range(10**9 if {endless} else 60):
+        yield lstm_chunk(100, 20, 16, first=100 * k)
+try:
+    write(chunks(), [Output(sys.argv[1])], {{}})
+except GateprobeError as error:
+    sys.exit(str(error))
+"""
+
+
+def child(path, *, before="", endless=False):
+    code = CHILD.format(before=before, endless=endless)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])]),
+    }
+    return subprocess.Popen([sys.executable, "-c", code, str(path)], stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@linux_only
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_full_disk_leaves_nothing(tmp_path, suffix):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))"
+    process = child(tmp_path / f"x.{suffix}", before=limit)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert message.strip().endswith(f"x.{suffix}: cannot write: File too large")
+    assert not list(tmp_path.iterdir())
+
+
+@linux_only
+@pytest.mark.parametrize("suffix", ["csv", "npz", "h5", "parquet"])
+def test_even_a_killed_process_leaves_nothing(tmp_path, suffix):
+    process = child(tmp_path / f"x.{suffix}", endless=True)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not list(tmp_path.iterdir())
