@@ -13,7 +13,8 @@ MAX_BYTES = 64 << 20
 MAX_DEPTH = 200
 MAX_DIGITS = 20
 
-_TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
+_TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
+"""Strings and brackets. The closing quote is optional: a text without one would be tried from each of its quotes."""
 
 
 def loads(data: bytes | str, place: str) -> Any:
