@@ -58,7 +58,9 @@ def functional(entry: Entry, name: str, era: Era, make_layer: MakeLayer, place: 
 
 def layer_entries(value: Any, era: Era, place: str) -> list[Entry]:
     """Return the entries of a list of layers."""
-    if not isinstance(value, list) or not value:
+    if value == []:
+        raise ReadError("the model has no layers", place=place or None)
+    if not isinstance(value, list):
         raise ReadError(f"the model's layers are {type(value).__name__}, not a list of layers", place=place or None)
     return [entry_of(item, era, place or "layers") for item in value]
 

@@ -134,6 +134,8 @@ def _marked(value: Any, refer: Refer) -> Argument:
         return slice(*(_marked(config.get(part), refer) for part in ("start", "stop", "step")))
     if kind == "__ellipsis__":
         return Ellipsis
+    if kind == "__tuple__":
+        return tuple(_marked(item, refer) for item in value.get("items") or ())
     return {key: _marked(item, refer) for key, item in value.items()}
 
 
