@@ -31,13 +31,14 @@ def read(
     """Read a model file.
 
     Args:
-        path: HDF5 or ``.keras`` of any Keras, or the ``.json`` index of sharded weights.
-        architecture: JSON from ``model.to_json()``, for a file that holds weights alone.
+        path: HDF5 or ``.keras`` of any Keras, the ``.json`` index of sharded weights, or a SavedModel folder.
+        architecture: JSON from ``model.to_json()``, for a file that holds weights alone; or a wiring file.
         max_bytes: How many bytes of arrays may be read; 4 GiB when not given.
 
     Raises:
         ReadError: The file is not a Keras model, or damaged; names the file and the place.
         UnsafeFile: It asks for something that a data file must not ask for.
+        MissingExtra: It is a SavedModel, and TensorFlow is not installed.
     """
     path = Path(path)
     with ExitStack() as stack:
@@ -68,7 +69,7 @@ def _open(path: Path, stack: ExitStack) -> tuple[BinaryIO, int]:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise ReadError("is a folder and not a SavedModel", remedy="give the file inside it")
+            raise ReadError("is a folder", remedy="give the file inside it")
         if not stat.S_ISREG(status.st_mode):
             raise ReadError("is not a regular file")
         return stack.enter_context(path.open("rb")), status.st_size

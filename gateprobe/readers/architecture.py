@@ -17,7 +17,10 @@ from gateprobe.readers.entries import INPUT, Entry, entry_of
 from gateprobe.readers.functional import functional, layer_entries
 
 _CHILDREN = ("layer", "backward_layer", "cell", "cells", "output_layer")
-_CODE_ONLY = "the model is a class of its own, {}: its call() is code that is not in the file, so there is no graph"
+_CODE_ONLY = (
+    "the model is a class of its own, {}: its call() is code that is not in the file, so there is no graph; a wiring "
+    "file can say how its layers are connected"
+)
 _SUBCLASS = (
     "the model's class {} is not Keras's own; its graph is read as that of a Functional model, which it is unless the "
     "class overrides call()"

@@ -57,13 +57,13 @@ def read_folder(path: Path, given: Architecture | None, budget: Budget) -> Found
         raise ReadError("has an architecture of its own", remedy="leave --architecture out")
     folder = _Folder(path)
     root = folder.described.get(objects.ROOT)
-    if root is None or "class_name" not in root.value:
+    value = {} if root is None else _architecture_of(root.value)
+    if root is None or "class_name" not in value:
         raise ReadError(_EXPORTED, remedy="save the model with model.save() as .keras or .h5")
     checkpoint = read_checkpoint(path, budget)
     tracked = objects.tracked_objects(parse(checkpoint.objects, "variables"))
     objects.check_paths(tracked, folder.described, METADATA)
     decoders = _Decoders(folder, tracked)
-    value = {key: root.value[key] for key in ("class_name", "config", "name") if key in root.value}
     if given is None:
         value = decoders.filled(value)
     said = {key: root.value.get(key) for key in ("keras_version", "backend")}
@@ -79,6 +79,13 @@ def read_folder(path: Path, given: Architecture | None, budget: Budget) -> Found
         digests=tuple(folder.digests()),
         notes=tuple(decoders.notes),
     )
+
+
+def _architecture_of(root: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the class and the configuration of the model, which the first versions kept in ``model_config`` only."""
+    kept = root.get("model_config")
+    source = kept if "config" not in root and isinstance(kept, dict) else root
+    return {key: source[key] for key in ("class_name", "config", "name") if key in source}
 
 
 class _Folder:

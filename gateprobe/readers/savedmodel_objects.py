@@ -118,8 +118,8 @@ def plain(value: Any) -> Any:
 def check_paths(objects: tuple[TrackedObject, ...], described: Mapping[int, Described], place: str) -> None:
     """Refuse a description whose path leads to another object than its number says."""
     for item in described.values():
-        numbers = _follow(objects, item.path)
-        if not 0 <= item.node < len(objects) or (numbers is not None and numbers != item.node):
+        number = _follow(objects, item.path) if item.path else None
+        if not 0 <= item.node < len(objects) or (number is not None and number != item.node):
             raise ReadError("names another object in the checkpoint than here", place=f"{place}: {item.path}")
 
 
@@ -152,14 +152,22 @@ def layers_of(
 
 
 def variables_of(number: int, objects: tuple[TrackedObject, ...], place: str) -> list[TrackedObject]:
-    """Return a layer's variables, those of the layers inside it too, in the order of ``layer.weights``."""
-    listed = objects[number].children.get("variables")
-    if listed is None:
-        return []
-    children = objects[listed].children
-    if sorted(children, key=lambda name: (len(name), name)) != [str(n) for n in range(len(children))]:
-        raise ReadError("the list of a layer's variables is not one", place=place)
-    variables = [objects[children[str(n)]] for n in range(len(children))]
-    if any(variable.key is None for variable in variables):
+    """Return a layer's variables, those of the layers inside it too: the trainable ones first, as HDF5 lists them."""
+    children = objects[number].children
+    api = objects[children["keras_api"]].children if "keras_api" in children else {}
+    listed = [children.get("trainable_variables"), api.get("non_trainable_variables")]
+    variables = [item for found in listed if found is not None for item in _listed(found, objects, place)]
+    every = [] if "variables" not in children else _listed(children["variables"], objects, place)
+    if sorted(variables) != sorted(every):
+        raise ReadError("its trainable and other variables are not all its variables", place=place)
+    if any(objects[item].key is None for item in variables):
         raise ReadError("a variable has no value in the checkpoint", place=place)
-    return variables
+    return [objects[item] for item in variables]
+
+
+def _listed(number: int, objects: tuple[TrackedObject, ...], place: str) -> list[int]:
+    """Return the objects in a list, whose names are their numbers."""
+    children = objects[number].children
+    if children.keys() != {str(n) for n in range(len(children))}:
+        raise ReadError("a list of variables is not one", place=place)
+    return [children[str(n)] for n in range(len(children))]

@@ -43,6 +43,8 @@ def read_checkpoint(folder: Path, budget: Budget) -> Checkpoint:
     if importlib.util.find_spec("tensorflow") is None:
         raise MissingExtra("TensorFlow, whose checkpoint reader reads the variables of a SavedModel,", "keras")
     prefix = folder.resolve() / "variables" / "variables"
+    if not prefix.with_name("variables.index").is_file():
+        raise ReadError("there is no such file in the SavedModel", place="variables/variables.index")
     with tempfile.TemporaryDirectory(prefix="gateprobe-") as name:
         out = Path(name)
         complaint = ""
@@ -74,7 +76,7 @@ def _asked(arguments: list[str], out: Path) -> str:
 def _answered(out: Path, budget: Budget) -> Checkpoint:
     answer: Any = json.loads((out / "answer.json").read_text(encoding="utf-8"))
     if "error" in answer:
-        raise ReadError(f"the checkpoint cannot be used: {answer['error']}", place="variables")
+        raise ReadError(f"TensorFlow's checkpoint reader says: {answer['error'][:200]}", place="variables")
     budget.spend(answer["bytes"], "variables")
     with np.load(out / "variables.npz", allow_pickle=False) as stored:
         arrays = {key: freeze(stored[f"v{number}"]) for number, key in enumerate(answer["keys"])}

@@ -90,7 +90,8 @@ class Found:
                 model = wiring.adopted(model)
             notes = (*notes, *more)
         else:
-            notes = (*notes, "the file holds weights alone; give the model's JSON with --architecture to replay it")
+            advice = "give the model's JSON, or a wiring file, with --architecture to replay it"
+            notes = (*notes, f"the file holds weights alone; {advice}")
         version_text = self.keras_version or (self.architecture.keras_version if self.architecture else None)
         backend = self.backend or (self.architecture.backend if self.architecture else None)
         origin = Origin(self.container, era, evidence, version_text, backend, sha256)
