@@ -63,6 +63,8 @@ class Semantics:
     """Whether a recurrent layer that is called with initial states does not see its input's mask (Keras 3)."""
     identity_keeps_mask: bool = False
     """Whether Identity, Rescaling and Normalization pass a mask on (Keras 3)."""
+    group_norm_sees_mask: bool = False
+    """Whether GroupNormalization leaves out what is masked from its statistics (tf.keras)."""
     models_cast_inputs: bool = False
     """Whether a model casts what it is given to the dtypes of its input layers (tf.keras, Keras 3)."""
     cast_keeps_mask: bool = False
@@ -127,6 +129,7 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         attention_fused=keras_3_minor >= 7,
         states_hide_mask=era is Era.KERAS3,
         identity_keeps_mask=era is Era.KERAS3,
+        group_norm_sees_mask=era is Era.KERAS2,
         models_cast_inputs=era is not Era.KERAS1 and minor is None,
         cast_keeps_mask=era is Era.KERAS3,
         dot_norm_floor=1e-7 if era is Era.KERAS3 else 1e-6,

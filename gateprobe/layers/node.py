@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.layers.tensors import MIXES
 from gateprobe.layers.unary import fitting, settled
 
-Compute = Callable[..., Array | tuple[Array, ...]]
+Compute = Callable[..., Array | Tensor | tuple[Array, ...]]
 """Takes the node's arguments: tensors, constants, lists of them."""
 
 Maker = Callable[[Settings, Precision], Compute]
@@ -26,19 +26,41 @@ Maker = Callable[[Settings, Precision], Compute]
 class Node:
     """A function of tensors and constants. Its results carry no mask."""
 
-    function: Compute
-    precision: Precision
+    functions: Mapping[str, Compute]
+    """By the name of the precision: a node has no dtype of its own but computes in that of its operands."""
+    default: Precision
+    """When no operand is a float."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Call the function with the node's arguments."""
-        values = [tensor.value for tensor in tensors_in([list(call.args), dict(call.kwargs)])]
+        operands = list(tensors_in([list(call.args), dict(call.kwargs)]))
+        precision = common_precision(operands, self.default)
         try:
-            with fitting(*values):
-                result = self.function(*call.args, **call.kwargs)
+            with fitting(*(tensor.value for tensor in operands)):
+                result = self.functions[precision.name](*call.args, **call.kwargs)
         except TypeError as error:
             raise InputError(f"the arguments of this operation are not understood: {error}") from None
         results = result if isinstance(result, tuple) else (result,)
-        return tuple(Tensor(settled(np.asarray(array), self.precision)) for array in results)
+        return tuple(made(one, precision) for one in results)
+
+
+_PRECISIONS = ("float16", "bfloat16", "float32", "float64")
+
+
+def common_precision(operands: Iterable[Tensor], default: Precision) -> Precision:
+    """Return the precision to which operands of several float dtypes are promoted, in Keras and in JAX."""
+    names = {tensor.dtype or tensor.value.dtype.name for tensor in operands} & set(_PRECISIONS)
+    if not names:
+        return default
+    return Precision(names.pop() if len(names) == 1 else "float64" if "float64" in names else "float32")
+
+
+def made(result: Tensor | Array, precision: Precision) -> Tensor:
+    """Return what an operation computed as a tensor that knows its dtype."""
+    if isinstance(result, Tensor):
+        return result
+    value = settled(np.asarray(result), precision)
+    return Tensor(value, None, precision.name if value.dtype.kind == "f" else None)
 
 
 def operation(*class_names: str) -> Callable[[Maker], Maker]:
@@ -53,9 +75,9 @@ def operation(*class_names: str) -> Callable[[Maker], Maker]:
 
 def _binder(maker: Maker) -> Bind:
     def bind(binding: Binding) -> Layer:
-        function = maker(binding.settings, binding.precision)
+        functions = {name: maker(binding.settings, Precision(name)) for name in _PRECISIONS}
         binding.settings.finish()
-        return Node(function, binding.precision)
+        return Node(functions, binding.precision)
 
     return bind
 

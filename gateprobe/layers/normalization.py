@@ -7,17 +7,18 @@ Formulas: ``keras/src/layers/normalization/*.py`` 3.15.1, ``tf_keras/src/layers/
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.layers.base import Layer, Precision
+from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
 from gateprobe.layers.merge import norm
 from gateprobe.layers.registry import Binding, Slot, replays
 from gateprobe.layers.settings import Settings, Unsupported
-from gateprobe.layers.unary import Unary, axis_in, refuse_training
+from gateprobe.layers.unary import Unary, axis_in, mask_of, refuse_training
 
 
 def _axes(settings: Settings, default: int = -1) -> tuple[int, ...]:
@@ -146,7 +147,21 @@ def _bind_group(binding: Binding) -> Layer:
     settings.ignore("scale", "center")
     settings.finish()
     function = partial(_group_normalized, weights=binding.weights, axis=axes[0], groups=groups, epsilon=epsilon)
-    return Unary(function, binding.precision)
+    layer = Unary(function, binding.precision)
+    return Unmasked(layer) if binding.semantics.group_norm_sees_mask else layer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unmasked:
+    """A layer that would compute its statistics over what is not masked, which is not replayed."""
+
+    layer: Unary
+
+    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Hand on a call without a mask."""
+        if mask_of(call, call.tensor) is not None:
+            raise InputError("statistics of a masked input are not replayed", remedy="remove the mask")
+        return self.layer.replay(call, scope)
 
 
 def _group_normalized(x: Array, weights: Mapping[str, Array], axis: int, groups: int, epsilon: float) -> Array:

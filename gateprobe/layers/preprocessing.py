@@ -41,7 +41,9 @@ def _bind_rescaling(binding: Binding) -> Layer:
     binding.settings.finish()
     if scale is None or offset is None:
         raise Unsupported("config.scale: expected numbers")
-    function = partial(_rescaled, scale=binding.precision.cast(scale), offset=binding.precision.cast(offset))
+    # TensorFlow turns a Python number into float32 first, whatever it is then cast to
+    scale, offset = (binding.precision.cast(numbers.astype(np.float32)) for numbers in (scale, offset))
+    function = partial(_rescaled, scale=scale, offset=offset)
     return Unary(function, binding.precision, keeps_mask=binding.semantics.identity_keeps_mask)
 
 

@@ -240,8 +240,8 @@ def multiplied(left: Value, right: Value, precision: Precision) -> Array:
     return product
 
 
-def cast(x: Value, dtype: Any, precision: Precision) -> Array:
-    """Cast to a dtype by name. Half and double precision must be that of the node itself.
+def cast(x: Value, dtype: Any, precision: Precision) -> Tensor:
+    """Cast to a dtype by name.
 
     Raises:
         InputError: The dtype is not replayed, or a number that is not finite would become an integer.
@@ -249,15 +249,14 @@ def cast(x: Value, dtype: Any, precision: Precision) -> Array:
     array = array_of(x)
     name = str(dtype).removeprefix("<dtype: '").removesuffix("'>")
     if name == "bool":
-        truth: Array = array != 0
-        return truth
-    if name in (precision.name, "float32"):
-        return floats(array, precision)
+        return Tensor(array != 0)
+    if name in ("float16", "bfloat16", "float32", "float64"):
+        return Tensor(Precision(name).cast(array), None, name)
     if name not in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"):
         raise InputError(f"casting to {name!r:.40} in {precision.name} is not replayed")
     if array.dtype.kind == "f" and not (np.abs(array) < float(np.iinfo(name).max)).all():
         raise InputError(f"a value is too large to become {name}")
-    return array.astype(name)
+    return Tensor(array.astype(name))
 
 
 def codes(x: Value, classes: Any, precision: Precision) -> Array:

@@ -16,11 +16,12 @@ from gateprobe.errors import InputError
 from gateprobe.layers import tensors as ts
 from gateprobe.layers import tf_sizes
 from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, Value, tensors_in
+from gateprobe.layers.node import common_precision, made
 from gateprobe.layers.registry import Binding, replays
 from gateprobe.layers.settings import Unsupported
 from gateprobe.layers.tf_functions import FUNCTIONS, Entry
 from gateprobe.layers.tf_sizes import Sizes
-from gateprobe.layers.unary import fitting, settled
+from gateprobe.layers.unary import fitting
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,30 +29,31 @@ class TensorFlowNode:
     """A TensorFlow function. Its results carry no mask."""
 
     entry: Entry
-    precision: Precision
+    default: Precision
+    """When no operand is a float; otherwise a function computes in the dtype of its operands."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Call the function; numbers computed from sizes alone stay sizes."""
         arguments = self._named(call)
-        with fitting(*(tensor.value for tensor in tensors_in(arguments))):
+        operands = list(tensors_in(arguments))
+        precision = common_precision(operands, self.default)
+        with fitting(*(tensor.value for tensor in operands)):
             if self.entry.sizes:
-                results = self._called(arguments)
+                results = self._called(arguments, precision)
             elif tf_sizes.only_sizes(arguments):
-                results = _without_samples(self._called(tf_sizes.as_rows(arguments)))
+                results = _without_samples(self._called(tf_sizes.as_rows(arguments), precision))
             else:
-                results = self._called({key: tf_sizes.constant(value) for key, value in arguments.items()})
+                constants = {key: tf_sizes.constant(value) for key, value in arguments.items()}
+                results = self._called(constants, precision)
         several = results if isinstance(results, tuple) else (results,)
-        return tuple(
-            result if isinstance(result, Tensor) else Tensor(settled(np.asarray(result), self.precision))
-            for result in several
-        )
+        return tuple(made(result, precision) for result in several)
 
-    def _called(self, arguments: dict[str, Value]) -> Any:
+    def _called(self, arguments: dict[str, Value], precision: Precision) -> Any:
         first = self.entry.parameters[0]
         if first not in arguments:
             raise InputError(f"the argument {first} is missing")
         others = {key: value for key, value in arguments.items() if key != first}
-        return self.entry.function(self.precision, arguments[first], **others)
+        return self.entry.function(precision, arguments[first], **others)
 
     def _named(self, call: Arguments) -> dict[str, Value]:
         """Return the arguments by name, without those that only name or check."""
@@ -63,7 +65,7 @@ def _without_samples(result: Any) -> Sizes:
     """Turn what was computed from sizes, with one row as `tf_sizes.as_rows` gave it, back into sizes."""
     if isinstance(result, tuple):
         raise InputError("splitting sizes is not replayed")
-    return Sizes(np.asarray(result)[0])
+    return Sizes(np.asarray(result.value if isinstance(result, Tensor) else result)[0])
 
 
 _INERT = frozenset({"name", "validate_indices", "conjugate", "out_type", "output_type"})
@@ -92,8 +94,6 @@ def _known(key: str, value: object, entry: Entry) -> bool:
 class Slicing:
     """``x[slice_spec]``."""
 
-    precision: Precision
-
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Slice a tensor, or pick a size."""
         value = call.get(0, "tensor")
@@ -101,7 +101,7 @@ class Slicing:
         with fitting():
             if isinstance(value, Sizes):
                 return (tf_sizes.part_of(value, key),)
-            return (Tensor(ts.picked(value, key)),)
+            return (Tensor(ts.picked(value, key), None, value.dtype or value.value.dtype.name),)
 
 
 def _key(spec: Value) -> Any:
@@ -130,4 +130,4 @@ def _bound(value: Value) -> int | None:
 def _bind_slicing(binding: Binding) -> Layer:
     binding.settings.choice("function", ("__operators__.getitem",), "__operators__.getitem")
     binding.settings.finish()
-    return Slicing(binding.precision)
+    return Slicing()

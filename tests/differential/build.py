@@ -47,6 +47,10 @@ class Kit:
         else:
             self.keras.mixed_precision.set_global_policy(name)
 
+    def load(self, path: Any) -> Any:
+        """Open a file as a user would."""
+        return self.keras.models.load_model(str(path), compile=False)
+
     def run(self, model: Any, inputs: Any) -> Any:
         """Call a model in inference mode, eagerly."""
         return model(inputs, training=False)

@@ -51,7 +51,6 @@ POLICIES = [
     (8, "mixed_bfloat16"),
     (6, "float64"),
     (1.5, "float16"),
-    (1.5, "bfloat16"),
 ]
 MAX_SIZE = 400
 

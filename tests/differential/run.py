@@ -53,7 +53,7 @@ def work(family: str, seeds: range, out: Path, *, shrinking: bool) -> None:
                 "classes": sorted(classes_of(spec)),
                 "policy": spec["policy"],
             }
-            if outcome.verdict not in ("agrees", "skipped") and shrinking and outcome.kind not in seen:
+            if not outcome.fine and shrinking and outcome.kind not in seen:
                 seen.add(outcome.kind)
                 small, last = shrink(spec, outcome, lambda one: check(one, kit, folder))
                 line["shrunk"] = last.reason
@@ -78,7 +78,7 @@ def summary(lines: list[dict[str, Any]]) -> str:
     text += ["classes replayed: " + ", ".join(f"{name} {count}" for name, count in classes.most_common())]
     text += [f"not known to the replay: {', '.join(lacking) or 'none'}"]
     for line in lines:
-        if line["verdict"] not in ("agrees", "skipped"):
+        if line["verdict"] not in ("agrees", "skipped", "declined"):
             text.append(f"  {line['seed']} {line['verdict']}: {line.get('shrunk', line['reason'])[:300]}")
     text += [f"  skipped {count}: {reason}" for reason, count in skipped.most_common(15)]
     return "\n".join(text)

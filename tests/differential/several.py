@@ -145,8 +145,13 @@ def operation(draw: Draw, x: Flow, pool: Sequence[Flow]) -> Joint | None:
 
 
 _K3_CLASSES = {
-    "add": "Add", "sub": "Subtract", "mul": "Multiply", "truediv": "TrueDivide", "neg": "Negative", "getitem": "GetItem",
-}  # fmt: skip
+    "add": "Add",
+    "sub": "Subtract",
+    "mul": "Multiply",
+    "truediv": "TrueDivide",
+    "neg": "Negative",
+    "getitem": "GetItem",
+}
 
 
 def _known(draw: Draw, name: str) -> bool:
