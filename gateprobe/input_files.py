@@ -134,7 +134,7 @@ def _from_stream(stream: IO[bytes], name: str, shape: Shape | None, limit: int) 
     data = bytearray()
     while block := stream.read(_BLOCK):
         data += block
-        if b"\\0" in block and not data.startswith(NPY_MAGIC):
+        if b"\0" in block and not data.startswith(NPY_MAGIC):
             raise InputError("is neither an .npy file nor text", file=name)
         if len(data) > limit:
             raise InputError(f"has more than {limit} bytes", file=name, remedy="raise the limit with --max-bytes")

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -136,6 +135,8 @@ from traces import lstm_chunk
 def chunks():
     for k in range(10**9 if {endless} else 60):
         yield lstm_chunk(100, 20, 16, first=100 * k)
+        if k == 40 and {endless}:
+            print("running", file=sys.stderr, flush=True)
 try:
     write(chunks(), [Output(sys.argv[1])], {{}})
 except GateprobeError as error:
@@ -167,7 +168,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", ["csv", "npz", "h5", "parquet"])
 def test_even_a_killed_process_leaves_nothing(tmp_path, suffix):
     process = child(tmp_path / f"x.{suffix}", endless=True)
-    time.sleep(1.0)
+    assert process.stderr.readline() == "running\n"
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL

@@ -12,7 +12,7 @@ from gateprobe.cli.options import ModelFile, Talk, as_json, bundle, command, for
 if TYPE_CHECKING:
     from gateprobe.verify.compare import Tolerance
     from gateprobe.verify.result import Verification
-    from gateprobe.verify.verify import Made
+    from gateprobe.verify.verification import Made
 
 
 def _tolerance(atol: tuple[str, ...], rtol: tuple[str, ...]) -> Tolerance:
@@ -48,7 +48,7 @@ def _numbers(option: str, texts: Iterable[str]) -> dict[str, float]:
 
 
 def _made(seed: int, samples: int | None) -> Made:
-    from gateprobe.verify.verify import Made
+    from gateprobe.verify.verification import Made
 
     return Made(seed, samples)
 
@@ -133,7 +133,7 @@ def _result(
     from gateprobe.errors import GateprobeError
     from gateprobe.samples import load
     from gateprobe.verify.report import error_as_junit
-    from gateprobe.verify.verify import verify as compare
+    from gateprobe.verify.verification import verify as compare
 
     try:
         model = file.read()

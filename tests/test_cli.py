@@ -1,0 +1,288 @@
+"""The commands, in this process: what they print, write and refuse."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import gateprobe
+from gateprobe.cli import COMMANDS, main, progress
+from gateprobe.cli.options import Talk
+
+SAMPLES = Path(__file__).parents[1] / "sample_models"
+MODEL, INPUT = str(SAMPLES / "keras2.h5"), str(SAMPLES / "keras2.npy")
+
+
+def run(*arguments, stdin=None, status=0):
+    done = CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin, prog_name="gateprobe")
+    assert done.exit_code == status, done.output
+    return done
+
+
+def refused(*arguments, stdin=None):
+    """Return the one line that a refusal prints."""
+    done = run(*arguments, stdin=stdin, status=2)
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("gateprobe: ")
+    return line
+
+
+def test_every_command_has_help_and_is_listed():
+    text = run("--help").stdout
+    for name, short in COMMANDS.items():
+        assert f"{name} " in text
+        command = main.get_command(None, name)
+        assert command.help.splitlines()[0] == short
+        own = run(name, "-h").stdout
+        assert own.startswith(f"Usage: gateprobe {name} ")
+        assert f"\n  gateprobe {name} " in own
+
+
+def test_version():
+    assert run("--version").stdout == "gateprobe 0.1.0\n"
+
+
+def test_dump_prints_the_table_of_the_trace():
+    text = run("dump", MODEL, INPUT).stdout
+    trace = gateprobe.read(MODEL).trace(np.load(INPUT))
+    assert text == trace.to_polars().write_csv()
+    assert text.startswith(
+        "sample,layer,direction,timestep,step,unit,masked,input_gate,forget_gate,candidate,output_gate,"
+    )
+
+
+def test_dump_selects():
+    text = run("dump", MODEL, INPUT, *"--layer lstm* --signal f,c --unit -1 --timestep 2:4 --sample 1".split()).stdout
+    rows = list(csv.reader(io.StringIO(text)))
+    assert rows[0][-3:] == ["masked", "forget_gate", "cell_state"]
+    assert [row[:7] for row in rows[1:]] == [["1", "lstm_1", "forward", t, t, "2", "false"] for t in "23"]
+
+
+def test_dump_writes_several_files_at_once(tmp_path):
+    names = [tmp_path / f"t.{suffix}" for suffix in ("csv", "npz", "h5", "parquet")]
+    done = run("dump", MODEL, INPUT, *[word for name in names for word in ("-o", name)])
+    assert (done.stdout, done.stderr) == ("", "")
+    with np.load(names[1], allow_pickle=False) as arrays:
+        want = gateprobe.read(MODEL).trace(np.load(INPUT))["lstm_1"].forward.forget_gate
+        np.testing.assert_array_equal(arrays["lstm_1/forward/forget_gate"], want)
+        metadata = json.loads(str(arrays["__metadata__"]))
+    assert metadata["model"]["file"] == "keras2.h5"
+    assert set(metadata["inputs"]) == {"lstm_1_input"}
+    assert metadata["trace"]["directions"][0]["units"] == "0:3"
+
+
+def test_dump_takes_pre_activations_precision_and_batches():
+    base = run("dump", MODEL, INPUT, "--batch-size", "1").stdout
+    assert base == run("dump", MODEL, INPUT, "--batch-size", "1").stdout
+    assert ",pre_forget_gate," in run("dump", MODEL, INPUT, "--pre").stdout
+    assert run("dump", MODEL, INPUT, "--signal", "pre_f").stdout.splitlines()[0].endswith(",masked,pre_forget_gate")
+    assert len(run("dump", MODEL, INPUT, "--dtype", "float64").stdout) > len(base)
+    assert run("dump", MODEL, INPUT, "--semantics", "keras3").stdout != run("dump", MODEL, INPUT).stdout
+
+
+@pytest.mark.parametrize("form", ["npy", "csv"])
+def test_dump_reads_standard_input(form):
+    data = io.BytesIO()
+    x = np.load(INPUT)
+    if form == "npy":
+        np.save(data, x)
+    else:
+        index = np.indices(x.shape[:2]).reshape(2, -1).T
+        np.savetxt(data, np.hstack([index, x.reshape(-1, 2)]), "%.9g", ",", header="sample,timestep,a,b", comments="")
+        text = data.getvalue().decode().replace(".0,", ",")
+        data = io.BytesIO(text.encode())
+    assert run("dump", MODEL, "-", stdin=data.getvalue()).stdout == run("dump", MODEL, INPUT).stdout
+
+
+def test_predict_writes_the_outputs(tmp_path):
+    run("predict", MODEL, INPUT, "-o", tmp_path / "y.npz")
+    want = gateprobe.read(MODEL).predict(np.load(INPUT))
+    with np.load(tmp_path / "y.npz") as arrays:
+        assert list(arrays) == list(want) == ["dense_1"]
+        np.testing.assert_array_equal(arrays["dense_1"], want["dense_1"])
+    assert "y.npz: exists already" in refused("predict", MODEL, INPUT, "-o", tmp_path / "y.npz")
+
+
+def test_inspect_says_what_there_is():
+    text = run("inspect", SAMPLES / "translate.keras").stdout
+    for words in (
+        "keras3",
+        "Functional",
+        "encoder_input (samples, any) int32",
+        "decoder",
+        "shared_embedding",
+        "LSTMCell",
+    ):
+        assert words in text
+    assert "2 of 2 recurrent calls can be traced; the outputs can be replayed" in text
+
+
+def test_inspect_as_json_keeps_its_keys():
+    report = json.loads(run("inspect", MODEL, "--json").stdout)
+    assert set(report) == {
+        *("file", "container", "sha256", "era", "keras_version", "backend", "evidence", "semantics", "notes"),
+        *("model", "inputs", "outputs", "layers", "recurrent", "damage", "predict"),
+    }
+    (call,) = report["recurrent"]
+    assert set(call) == {
+        *("path", "class", "merge_mode", "return_sequences", "return_state", "go_backwards", "stateful"),
+        *("cells", "replayable", "reasons"),
+    }
+    (cell,) = call["cells"]
+    assert cell == {
+        "class": "LSTMCell",
+        "direction": "forward",
+        "features": 2,
+        "units": 3,
+        "activation": "tanh",
+        "recurrent_activation": "hard_sigmoid[slope=0.2]",
+        "weights": {"kernel": [2, 12], "recurrent_kernel": [3, 12], "bias": [12]},
+    }
+    assert report["predict"] == {"replayable": True, "reasons": []}
+
+
+def edited(folder, change):
+    """Copy the sample model and change it."""
+    path = folder / "m.h5"
+    path.write_bytes(Path(MODEL).read_bytes())
+    with h5py.File(path, "r+") as file:
+        change(file)
+    return path
+
+
+def with_config(file, old, new):
+    text = file.attrs["model_config"]
+    text = text.decode() if isinstance(text, bytes) else text
+    assert old in text
+    file.attrs["model_config"] = text.replace(old, new)
+
+
+def test_inspect_gives_every_reason(tmp_path):
+    path = edited(tmp_path, lambda file: with_config(file, '"class_name": "LSTM"', '"class_name": "Mystery"'))
+    text = run("inspect", path).stdout
+    assert "the outputs cannot be replayed" in text
+    assert "lstm_1 (Mystery): " in text
+    assert not json.loads(run("inspect", path, "--json").stdout)["predict"]["replayable"]
+
+
+def test_inspect_refuses_a_file_that_contradicts_itself(tmp_path):
+    path = edited(tmp_path, lambda file: with_config(file, '"units": 3', '"units": 5'))
+    done = run("inspect", path, "--json", status=2)
+    assert json.loads(done.stdout)["damage"][0]["layer"] == "lstm_1"
+    assert done.stderr.count("\n") == 1
+    assert "m.h5: lstm_1 (LSTM): " in done.stderr
+
+
+def test_a_name_cannot_write_to_the_terminal(tmp_path):
+    path = edited(tmp_path, lambda file: with_config(file, '"name": "lstm_1"', '"name": "\\u001b[2J\\u202e"'))
+    for arguments in (["inspect", path], ["inspect", path, "--json"], ["dump", path, INPUT]):
+        done = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        assert "\x1b" not in done.output
+        assert "\u202e" not in done.output
+        assert done.exit_code == 0
+    assert "\\x1b" in refused("inspect", tmp_path / "\x1b[31m\nno.h5")
+
+
+def test_weights_alone_are_traced_under_assumptions(tmp_path):
+    def bare(file):
+        for key in list(file["model_weights"].attrs):
+            file.attrs[key] = file["model_weights"].attrs[key]
+        for name in list(file["model_weights"]):
+            file.move(f"model_weights/{name}", name)
+        del file["model_weights"], file.attrs["model_config"]
+
+    path = edited(tmp_path, bare)
+    report = json.loads(run("inspect", path, "--json").stdout)
+    assert [(group["name"], group["class"], group["units"]) for group in report["groups"]] == [("lstm_1", "LSTM", 3)]
+    assert "recurrent weights" in run("inspect", path).stdout
+    assert "cannot tell --activation and --recurrent-activation of lstm_1" in refused("dump", path, INPUT)
+    assumed = ["--activation", "tanh", "--recurrent-activation", "hard_sigmoid"]
+    assert run("dump", path, INPUT, *assumed).stdout == run("dump", MODEL, INPUT).stdout
+    assert "which says all of this" in refused("dump", MODEL, INPUT, *assumed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["dmp"], "no command 'dmp'; did you mean dump? Try gateprobe -h."),
+        (["dump"], "Missing argument 'MODEL'. Try gateprobe dump -h."),
+        (["dump", MODEL, INPUT, "--nope"], "No such option '--nope'."),
+        (["dump", MODEL, INPUT, "--dtype", "int8"], "Invalid value for '--dtype'"),
+        (["dump", MODEL, INPUT, "--max-bytes", "lots"], "'lots' is no size such as 500M or 2G"),
+        (["dump", MODEL], "keras2.h5: an input is missing; give lstm_1_input (samples, 6, 2)"),
+        (["dump", "nope.h5", INPUT], "nope.h5: "),
+        (["dump", MODEL, "nope.npy"], "nope.npy: there is no such file"),
+        (["dump", MODEL, INPUT, "--layer", "x"], "keras2.h5: --layer x selects nothing; there are lstm_1"),
+        (["dump", MODEL, INPUT, "--timestep", "6"], "--timestep 6 selects nothing; there is 0 to 5"),
+        (["dump", MODEL, INPUT, "--sample", "x"], "--sample x: expected numbers and ranges"),
+        (["dump", MODEL, INPUT, "--format", "npz"], "npz cannot go to standard output; use -o FILE"),
+        (["dump", MODEL, INPUT, "-o", "x.foo"], "x.foo: unknown format '.foo'; use --format or one of .csv"),
+        (["dump", MODEL, INPUT, "-o", "x.npz", "--layout", "wide"], "--layout wide: npz and h5 hold arrays"),
+        (["dump", MODEL, INPUT, "-o", "x.csv", "--compress"], "--compress: only npz and h5 can be compressed"),
+        (["dump", MODEL, INPUT, "-o", "a", "-o", "b", "--format", "csv"], "--format goes with one output"),
+        (["dump", MODEL, INPUT, "-o", INPUT, "--format", "csv", "--force"], "keras2.npy: is also an input"),
+        (["predict", MODEL, INPUT], "Missing option '-o' / '--output'."),
+        (["predict", MODEL, INPUT, "-o", "-"], "npz cannot go to standard output"),
+    ],
+)
+def test_refusals_are_one_line_and_status_2(arguments, message):
+    before = set(Path.cwd().iterdir())
+    assert message in refused(*arguments)
+    assert set(Path.cwd().iterdir()) == before
+
+
+def test_a_layer_that_refuses_a_sample_names_the_file(tmp_path):
+    np.save(tmp_path / "ids.npy", np.full((2, 4), 10**6))
+    assert "ids.npy: " in refused("dump", SAMPLES / "tokens.keras", tmp_path / "ids.npy")
+
+
+def test_nan_in_the_input_is_told(tmp_path):
+    x = np.load(INPUT)
+    x[1, 2, 0] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    done = run("dump", MODEL, tmp_path / "x.npy")
+    assert done.stderr == "gateprobe: note: input lstm_1_input holds NaN, first in sample 1\n"
+    assert ",NaN," in done.stdout
+    assert run("dump", MODEL, tmp_path / "x.npy", "-q").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (RuntimeError("odd\nthing"), "internal error, please report it (GATEPROBE_DEBUG=1 shows more): RuntimeError"),
+        (MemoryError(), "not enough memory for gateprobe"),
+        (PermissionError(13, "Permission denied", "x.h5"), "gateprobe: x.h5: Permission denied"),
+    ],
+)
+def test_the_unexpected_is_one_line_too(monkeypatch, fault, words):
+    def fail(*arguments, **options):
+        raise fault
+
+    monkeypatch.setattr("gateprobe.model.read", fail)
+    assert words in refused("inspect", MODEL)
+    monkeypatch.setenv("GATEPROBE_DEBUG", "1")
+    assert "Traceback" in run("inspect", MODEL, status=2).stderr
+
+
+def test_without_arguments_the_help_is_shown():
+    done = run(status=2)
+    assert "Usage: gateprobe" in done.stderr
+
+
+def test_a_long_run_shows_its_progress(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(progress, "_PATIENCE", -1)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with progress.progress_bar(Talk(quiet=False, verbose=0)) as tell:
+        tell(5, 10)
+        tell(10, 10)
+    assert "samples/s" in capsys.readouterr().err
+    with progress.progress_bar(Talk(quiet=True, verbose=0)) as tell:
+        assert tell is None

@@ -1,0 +1,109 @@
+"""The program as a process of its own: imports, pipes, signals."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODEL, INPUT = str(ROOT / "sample_models" / "keras2.h5"), str(ROOT / "sample_models" / "keras2.npy")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+PROGRAM = "from gateprobe.cli import main; main(prog_name='gateprobe')"
+
+
+def start(*arguments, before="", **streams):
+    command = [sys.executable, "-c", f"{before}\n{PROGRAM}", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, env=ENVIRONMENT, **streams)
+
+
+def finish(process, timeout=60):
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err.decode()
+
+
+@pytest.fixture
+def many(tmp_path):
+    """An input that takes a while."""
+    path = tmp_path / "many.npy"
+    np.lib.format.open_memmap(path, "w+", np.float32, (10**6, 6, 2)).flush()
+    return path
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["dump", "-h"], ["inspect", "-h"], ["predict", "-h"]])
+def test_help_loads_nothing_heavy(arguments):
+    heavy = {"numpy", "h5py", "polars", "rich", "keras", "tensorflow"}
+    code = "import sys\nfrom gateprobe.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=ENVIRONMENT, check=True
+    )
+    assert not heavy & set(done.stderr.split())
+    assert done.stdout
+
+
+def test_a_closed_pipe_is_quiet(many):
+    for form in ("csv", "jsonl", "arrow"):
+        process = start("dump", MODEL, many, "--format", form, stdout=subprocess.PIPE)
+        assert process.stdout.read(10)
+        process.stdout.close()
+        assert finish(process)[::2] == (0, "")
+
+
+def test_a_closed_pipe_is_quiet_for_what_people_read():
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = start("inspect", MODEL, stdout=writing)
+    os.close(writing)
+    assert finish(process)[::2] == (0, "")
+
+
+def test_the_first_rows_come_before_the_run_is_done(many):
+    process = start("dump", MODEL, many, stdout=subprocess.PIPE)
+    assert process.stdout.readline().startswith(b"sample,layer,")
+    assert process.poll() is None
+    process.kill()
+    finish(process)
+
+
+NAMED = "import os; vars(os).pop('O_TMPFILE', None)"  # as where files cannot be without a name
+
+
+@pytest.mark.parametrize("before", ["", NAMED], ids=["nameless", "temporary name"])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("suffix", ["csv", "npz", "h5", "parquet"])
+def test_an_interruption_is_quiet_and_leaves_nothing(tmp_path, many, suffix, number, status, before):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    outputs = ["-o", folder / f"x.{suffix}", "-o", "-"]
+    process = start("dump", MODEL, many, *outputs, before=before, stdout=subprocess.PIPE)
+    assert process.stdout.readline().startswith(b"sample,")
+    process.send_signal(number)
+    assert finish(process)[::2] == (status, "")
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["dump", MODEL, INPUT], ["inspect", MODEL], ["inspect", MODEL, "--json"]])
+def test_a_full_standard_output_is_one_line(arguments):
+    with Path("/dev/full").open("wb") as full:
+        status, _, err = finish(start(*arguments, stdout=full))
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "No space left on device" in err
+
+
+def test_a_closed_standard_output_is_refused():
+    code = "import os, sys; os.close(1); sys.stdout = None"
+    status, _, err = finish(start("dump", MODEL, INPUT, before=code))
+    assert (status, err) == (2, f"gateprobe: {MODEL}: standard output is closed; use -o FILE\n")
+
+
+def test_shell_completion_knows_commands_and_options():
+    words = {"_GATEPROBE_COMPLETE": "bash_complete", "COMP_WORDS": "gateprobe dump --la", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, env={**ENVIRONMENT, **words}, check=False
+    )
+    assert {"plain,--layer", "plain,--layout"} <= set(done.stdout.split())
