@@ -7,6 +7,8 @@ from graphs import chain, lstm_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateprobe.graph import LayerRecord
+
 SIGNALS = ("input_gate", "forget_gate", "candidate", "output_gate", "cell_state", "hidden_state")
 
 
@@ -88,8 +90,6 @@ def test_a_bidirectional_layer_is_two_layers_of_which_one_reads_backwards():
     rng = np.random.default_rng(3)
     ahead, behind = lstm_weights(rng, 3, 4), lstm_weights(rng, 3, 4)
     x = rng.normal(0, 1, (2, 5, 3)).astype(np.float32)
-    from gateprobe.graph import LayerRecord
-
     inner = LayerRecord("lstm", "LSTM", {"units": 4, "return_sequences": True})
     layers = [("Bidirectional", "bi", {"merge_mode": "concat", "layer": {}}, {"layer": inner})]
     model = chain(layers, {"bi": [*ahead, *behind]})
@@ -113,3 +113,17 @@ def test_a_stateful_layer_goes_on_where_the_batch_before_ended():
     for name in SIGNALS:
         got = np.concatenate(np.split(getattr(traced, name), 3), axis=1)
         np.testing.assert_allclose(got, expected[name], rtol=0, atol=3e-6)
+
+
+def test_an_rnn_of_a_simple_cell_is_the_recurrence_written_out():
+    rng = np.random.default_rng(5)
+    kernel, recurrent, bias = (rng.normal(0, 0.7, shape) for shape in ((3, 4), (4, 4), (4,)))
+    x = rng.normal(0, 1, (2, 5, 3)).astype(np.float32)
+    cell = LayerRecord("cell", "SimpleRNNCell", {"units": 4, "activation": "tanh"})
+    model = chain([("RNN", "rnn", {"return_sequences": True}, {"cell": cell})], {"rnn": [kernel, recurrent, bias]})
+    hidden, expected = np.zeros((2, 4)), []
+    for t in range(5):
+        hidden = np.tanh(x[:, t] @ kernel + hidden @ recurrent + bias)
+        expected.append(hidden)
+    np.testing.assert_allclose(model.trace(x)["rnn"].hidden_state, np.stack(expected, 1), rtol=0, atol=3e-6)
+    np.testing.assert_allclose(model.predict(x)["rnn"], np.stack(expected, 1), rtol=0, atol=3e-6)

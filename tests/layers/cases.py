@@ -10,16 +10,18 @@ from layers.case import Case
 from layers.table_conv import CONV
 from layers.table_core import CORE
 from layers.table_operations import OPERATIONS
+from layers.table_recurrent import RECORDED, RECURRENT
 from layers.table_tf import TENSORFLOW
 
-CASES: tuple[Case, ...] = (*CORE, *CONV, *OPERATIONS, *TENSORFLOW)
+CASES: tuple[Case, ...] = (*RECURRENT, *CORE, *CONV, *OPERATIONS, *TENSORFLOW)
 
 TESTED_ELSEWHERE: dict[str, str] = {
+    **RECORDED,
     "Highway": "layers/test_legacy_layers.py",
     "MaxoutDense": "layers/test_legacy_layers.py",
     "ParametricSoftplus": "layers/test_legacy_layers.py",
     "SReLU": "layers/test_legacy_layers.py",
     "GroupedQueryAttention": "layers/test_versions.py",
-    "TimeDistributed": "differential/generate.py",
-    "Bidirectional": "differential/recurrent.py",
+    "SimpleRNNCell": "test_recurrent.py",
+    "BasicDecoder": "layers/test_decoder.py",
 }

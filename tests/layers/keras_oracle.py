@@ -43,7 +43,8 @@ def _config(layer: Any) -> dict[str, Any]:
     config = dict(layer.get_config())
     config.pop("dtype", None)
     if "layer" in config:
-        config["layer"] = {"class_name": type(layer.layer).__name__, "config": _config(layer.layer)}
+        inner = layer.layer if hasattr(layer, "layer") else layer.forward_layer
+        config["layer"] = {"class_name": type(inner).__name__, "config": _config(inner)}
     return json.loads(json.dumps(config, default=_plain))
 
 

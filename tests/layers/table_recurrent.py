@@ -1,4 +1,4 @@
-"""Cases: recurrent layers, their outputs and masks. Their signals are tested in ``test_goldens`` and ``test_recurrent``."""
+"""Cases: recurrent layers, their outputs and masks; ``test_goldens`` and ``test_recurrent`` test their signals."""
 
 from __future__ import annotations
 
