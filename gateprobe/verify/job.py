@@ -159,8 +159,12 @@ def _run(folder: Path, tell: Tell) -> None:
     complaints = folder / "stderr.txt"
     with complaints.open("w", encoding="utf-8") as stream, _started(command, folder, stream) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            tell(line.rstrip("\n"))
+        try:
+            for line in process.stdout:
+                tell(line.rstrip("\n"))
+        except BaseException:  # interrupted, or told to stop: do not wait for Keras
+            process.kill()
+            raise
     if process.returncode or not (folder / "result.json").exists():
         lines = [line for line in complaints.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         last = lines[-1] if lines else "no message"
@@ -175,11 +179,13 @@ def _started(command: list[str], folder: Path, errors: IO[str]) -> subprocess.Po
         "PYTHONIOENCODING": "utf-8",
         "KERAS_BACKEND": "tensorflow",
         "KERAS_HOME": str(folder),
+        "TMPDIR": str(folder),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "-1",
     }
+    # its standard input is a pipe that ends with this process, however that ends
     return subprocess.Popen(  # noqa: S603
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL,
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.PIPE,
         text=True, encoding="utf-8", errors="replace",
     )  # fmt: skip
 

@@ -7,7 +7,9 @@ Reads ``JOB/job.json`` and ``JOB/arrays.npz``, runs the model in the real Keras,
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +34,16 @@ from gateprobe.verify.oracle_watch import SeenCall, Watch
 
 _REPEATS = 1e-4
 """Two runs that differ by more than this, relative to the larger value, are random and not rounding."""
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has ended: its end of our standard input is closed then."""
+
+    def wait() -> None:
+        os.read(0, 1)  # not sys.stdin, whose lock would be held when this process ends by itself
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def main(folder: Path) -> None:
@@ -224,4 +236,5 @@ def _differ(a: Any, b: Any) -> bool:
 
 
 if __name__ == "__main__":
+    _end_with_parent()
     main(Path(sys.argv[1]))

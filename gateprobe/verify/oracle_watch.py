@@ -89,10 +89,14 @@ class Watch:
             self.install(child)
 
     def run(self, model: Any, inputs: Any) -> Any:
-        """Call a model at inference and record the calls inside it; `calls` is emptied first."""
+        """Call a model and record the calls inside it; `calls` is emptied first.
+
+        ``training`` is left to Keras: ``training=False`` would override what a Keras 3 graph holds, and what a graph
+        does not hold is inference anyway.
+        """
         self.calls, self._frames, self.running = [], [Frame("", {id(model): None}, {})], True
         try:
-            return model(inputs, training=False)
+            return model(inputs)
         finally:
             self.running = False
             self.calls = [call for call in self.calls if _PROBE not in call.path.split("/")]

@@ -30,7 +30,14 @@ class Prepared:
     options: Options
     batch: int | None
     """The number of samples in a batch of a stateful model."""
-    notes: tuple[str, ...] = ()
+    refusal: UnsupportedModel | None = None
+    """Why the rest is not replayed: it should be random at inference."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is not compared."""
+        refusals = self.refusal.refusals if self.refusal is not None else ()
+        return tuple(f"{refusal}; what depends on it is not compared" for refusal in refusals)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,10 +77,9 @@ def _partly(model: Model, subject: Subject, options: Options, error: Unsupported
     def traced(path: str) -> bool:
         return any(path == known or path.startswith(f"{known}/") for known in sound)
 
-    notes = tuple(f"{refusal}; what depends on it is not compared" for refusal in error.refusals)
     options = replace(options, traced=traced, outputs=False)
     batch = make_plan(subject.graph, subject.semantics, Wanted(traced)).batch_size
-    return Prepared(model, subject, options, batch, notes)
+    return Prepared(model, subject, options, batch, error)
 
 
 def _binds(subject: Subject, path: str) -> bool:

@@ -12,7 +12,7 @@ from gateprobe.layers import bidirectional
 from gateprobe.model import Model
 from gateprobe.run import _Recorder
 from gateprobe.verify.result import Status
-from gateprobe.verify.verify import verify
+from gateprobe.verify.verification import verify
 
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]  # of Keras and TensorFlow
 
@@ -134,7 +134,7 @@ def test_a_mask_that_keras_ignores(in_process, tmp_path):
     wrong = Model(model.graph, replace(model.semantics, states_hide_mask=False))
     result = verify(wrong, against="keras3")
     assert result  # rules of the installed Keras are put in place of wrong ones ...
-    from gateprobe.verify import verify as module
+    from gateprobe.verify import verification as module
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "spoken", lambda semantics, origin, version: semantics)  # ... unless planted deeper

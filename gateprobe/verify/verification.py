@@ -159,6 +159,8 @@ class _Case:
 def _judged(case: _Case, tell: Tell) -> Verification:
     """Compare, and where there is a disagreement, look for its cause."""
     model, answer = case.model, case.answer
+    if case.prepared.refusal is not None and not any(run.random for run in answer.runs):
+        raise case.prepared.refusal
     precisions = Precisions.of(model)
     collated = [
         collate(run, one.ours, one.exact, precisions, model.outputs, number)
