@@ -52,13 +52,16 @@ class _Recorder:
     """Collects what recurrent layers hand over during one batch."""
 
     rows: int
+    """Of the batch."""
+    wanted: int
+    """How many of them are samples; the rest is padding."""
     directions: list[DirectionTrace] = field(default_factory=list)
 
     def __call__(
         self, path: str, *, direction: str, backwards: bool, signals: Mapping[str, Array], mask: Array | None
     ) -> None:
-        kept = {name: value[: self.rows] for name, value in signals.items()}
-        kept_mask = None if mask is None else mask[: self.rows]
+        kept = {name: _samples_of(value, self.rows, path)[: self.wanted] for name, value in signals.items()}
+        kept_mask = None if mask is None else mask[: self.wanted]
         first = next(iter(kept.values()))
         self.directions.append(
             DirectionTrace(
@@ -108,15 +111,27 @@ def run(
         picked = numbers[start : start + rows]
         padded = np.concatenate([picked, np.repeat(picked[-1:], rows - len(picked))])
         inputs, feeds = samples.block(padded)
-        recorder = _Recorder(len(picked))
+        recorder = _Recorder(rows, len(picked))
         scope = Scope("", traced, recorder, states, pre_activations, feeds, padded=len(picked) < rows)
         with np.errstate(all="ignore"):  # infinities and NaN are results here, as they are in Keras
             given = tuple(Tensor(NOT_COMPUTED if value is None else value) for value in inputs)
             outputs = plan.graph.replay(Arguments(given), scope)
         chunk = TraceChunk(picked, tuple(recorder.directions))
-        yield Result(chunk, tuple(None if out.value is None else out.value[: len(picked)] for out in outputs))
+        values = (None if out.value is None else _samples_of(out.value, rows, "the output") for out in outputs)
+        yield Result(chunk, tuple(None if value is None else value[: len(picked)] for value in values))
         if progress is not None:
             progress(start + len(picked), len(numbers))
+
+
+def _samples_of(value: Array, rows: int, place: str) -> Array:
+    """Check that an array has one row for each sample, which a graph may change by reshaping.
+
+    Raises:
+        InputError: It has more or fewer, so that nobody can say which rows belong to which sample.
+    """
+    if len(value) != rows:
+        raise InputError(f"has {len(value)} rows for {rows} samples, which gateprobe does not tell apart", place=place)
+    return value
 
 
 def _rows(plan: Plan, samples: Blocks, numbers: Array, batch_size: int | None) -> int:

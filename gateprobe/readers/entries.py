@@ -117,15 +117,15 @@ def _legacy_operation(value: Mapping[str, Any], era: Era) -> bool:
     """Tell an operation ``Add`` from a layer ``Add`` in HDF5 of Keras 3, where no module is named.
 
     ``Operation.get_config`` (``keras/src/ops/operation.py``) writes the name and constructor arguments only, while
-    ``Layer.get_config`` always adds ``trainable``; only the spatial dropouts leave it out.
+    ``Layer.get_config`` always adds ``trainable``; only a few leave it out.
     """
     config = value.get("config")
     if era is not Era.KERAS3 or "inbound_nodes" not in value or not isinstance(config, dict):
         return False
-    return "trainable" not in config and value["class_name"] not in {INPUT, *MODEL_CLASSES, *_SPATIAL_DROPOUTS}
+    return "trainable" not in config and value["class_name"] not in {INPUT, *MODEL_CLASSES, *_WITHOUT_TRAINABLE}
 
 
-_SPATIAL_DROPOUTS = ("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
+_WITHOUT_TRAINABLE = ("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "Discretization")
 
 
 def _shown(value: Any) -> str:
