@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard
 
 import numpy as np
@@ -18,6 +20,7 @@ import numpy as np
 from gateprobe.errors import GateprobeError, ReadError, UnsafeFile
 from gateprobe.graph import WeightArray, freeze
 from gateprobe.readers.heaps import check_heaps
+from gateprobe.readers.raw_text import declared_text_bytes
 
 if TYPE_CHECKING:
     import h5py
@@ -35,6 +38,8 @@ MAX_DIMENSIONS = 16
 
 _FAULTS = (OSError, LookupError, ValueError, RuntimeError, TypeError, ArithmeticError, AttributeError)
 """What h5py raises on damaged files, by experience and by its sources."""
+_STREAMS: ContextVar[Mapping[int, BinaryIO]] = ContextVar("streams", default=MappingProxyType({}))
+"""The bytes of the files that are open, by HDF5's file number."""
 _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 
 
@@ -95,7 +100,16 @@ def opened(stream: BinaryIO, what: str = "the HDF5 file") -> Iterator[h5py.File]
         check_heaps(stream, what)
         stream.seek(0)
         with library().File(stream, "r") as file:
-            yield file
+            token = _STREAMS.set({**_STREAMS.get(), _object(file).fileno: stream})
+            try:
+                yield file
+            finally:
+                _STREAMS.reset(token)
+
+
+def _object(owner: h5py.Group) -> Any:
+    """Return the file number and the address of an object."""
+    return library().h5o.get_info(owner.id)
 
 
 def find_magic(stream: BinaryIO, size: int) -> bool:
@@ -216,14 +230,14 @@ def _check_text(owner: h5py.Group, name: str, place: str) -> None:
         raise UnsafeFile("has a committed datatype, which Keras never writes", place=place)
     if kind.get_class() != h5py.h5t.STRING:
         raise ReadError("is not text", place=place)
-    count = math.prod(attribute.shape)
-    if count and attribute.get_storage_size() > MAX_ATTRIBUTE_BYTES:
-        raise UnsafeFile(f"{attribute.get_storage_size():,} bytes of text", place=place)
-    if kind.is_variable_str() and count > 1:
-        # every element may point at one and the same long text, and would be read again for each
-        possible = count * owner.file.id.get_filesize()
-        if possible > DEFAULT_MAX_BYTES * 4:
-            raise UnsafeFile(f"{count:,} texts of unknown length", place=place)
+    size = attribute.get_storage_size()
+    if kind.is_variable_str():
+        header = _object(owner)
+        stream = _STREAMS.get().get(header.fileno)
+        known = stream and declared_text_bytes(stream, owner.file.userblock_size, header.addr, name)
+        size += known or 0
+    if math.prod(attribute.shape) and size > MAX_ATTRIBUTE_BYTES:
+        raise UnsafeFile(f"{size:,} bytes of text", place=place)
 
 
 def _text(value: Any, place: str) -> str:
@@ -304,6 +318,8 @@ def _dtype(dataset: h5py.Dataset, place: str) -> np.dtype[Any]:
     """Return the native dtype to read into, or refuse what is no number."""
     dtype: np.dtype[Any] = dataset.dtype
     if dtype.kind == "f" and dtype.itemsize in (2, 4, 8):
+        if not library().h5t.py_create(dtype).equal(dataset.id.get_type()):
+            raise ReadError("holds floats that are not those of IEEE 754: the file is damaged", place=place)
         return dtype.newbyteorder("=")
     if dtype.kind in "iu" and dataset.shape == ():  # counters, such as that of a Normalization layer
         return dtype.newbyteorder("=")
@@ -312,10 +328,15 @@ def _dtype(dataset: h5py.Dataset, place: str) -> np.dtype[Any]:
 
 
 def _check_size(dataset: h5py.Dataset, size: int, place: str) -> None:
-    """Refuse arrays that declare much more than they store."""
-    stored = dataset.id.get_storage_size()
-    packed = dataset.id.get_create_plist().get_nfilters() > 0
-    if size and (stored == 0 or (size > stored and not packed)):
+    """Refuse arrays that declare another size than is stored: the library fills what is missing with zeros."""
+    layout, stored = dataset.id.get_create_plist().get_layout(), dataset.id.get_storage_size()
+    chunked = library().h5d.CHUNKED
+    if size and (stored == 0 or (size != stored and layout != chunked)):
         raise UnsafeFile(f"declares {size:,} bytes and stores {stored:,}", place=place)
     if size > (MAX_LARGE_EXPANSION if size > LARGE else MAX_EXPANSION) * max(stored, 1):
         raise UnsafeFile(f"would unpack {stored:,} stored bytes into {size:,}", place=place)
+    if size and layout == chunked:
+        needed = math.prod(-(-extent // chunk) for extent, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+        found = dataset.id.get_num_chunks()
+        if found != needed:
+            raise ReadError(f"stores {found:,} of its {needed:,} chunks", place=place)

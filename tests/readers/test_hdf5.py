@@ -349,3 +349,30 @@ def test_failures_leave_no_file_open(tmp_path):
                 read(path)
         gc.collect()
     path.unlink()
+
+
+@pytest.mark.parametrize("version", ["earliest", "latest"])
+def test_text_that_claims_to_be_long(tmp_path, version):
+    """libhdf5 allocates what one wrong byte asks for before it looks whether the text is there."""
+    with h5py.File(tmp_path / "weights.h5", "w", libver=version) as file:
+        file.attrs["layer_names"] = [b"layer"]
+        add_layer(file, "layer", {"kernel": np.ones(2)})
+        file.attrs["keras_version"] = "2.2.4"
+    data = bytearray((tmp_path / "weights.h5").read_bytes())
+    heap = struct.pack("<Q", data.index(b"GCOL"))
+    struct.pack_into("<I", data, data.index(heap, data.index(b"keras_version")) - 4, 3 << 30)
+    (tmp_path / "weights.h5").write_bytes(data)
+    with pytest.raises(ReadError, match=r"keras_version: 3,221,225,4.. bytes of text|damaged"):
+        read(tmp_path / "weights.h5")
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_texts_of_variable_length_as_other_tools_write_them(tmp_path, many):
+    """Eight attributes at most lie in the object's header; more move elsewhere in files of the latest version."""
+    with h5py.File(tmp_path / "weights.h5", "w", libver="latest") as file:
+        file.attrs["layer_names"] = ["layer", "other"]
+        add_layer(file, "layer", {"kernel": np.ones(2)})
+        add_layer(file, "other", {"kernel": np.ones(3)})
+        file.attrs["keras_version"] = "2.2.4"
+        file.attrs.update({f"more {n}": "x" for n in range(20 if many else 0)})
+    assert list(read(tmp_path / "weights.h5").weights.root.children) == ["layer", "other"]
