@@ -223,10 +223,11 @@ def shard_names(data: bytes, place: str) -> list[str]:
     table = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(table, dict) or not table:
         raise ReadError("is neither HDF5 nor a .keras zip nor an index of sharded weights", remedy=_json_advice(index))
-    names = dict.fromkeys(name for value in table.values() for name in _listed(value))
-    for name in names:
+    listed = [name for value in table.values() for name in _listed(value)]
+    for name in listed:
         if not isinstance(name, str) or name in ("", ".", "..") or any(mark in name for mark in "/\\\0:"):
             raise UnsafeFile(f"the index names a file outside its folder: {name!r:.80}", place=place)
+    names = dict.fromkeys(listed)
     if len(names) > MAX_SHARDS:
         raise UnsafeFile(f"the index names {len(names)} files", place=place)
     return list(names)

@@ -167,6 +167,7 @@ def test_shards_inside_a_zip(tmp_path):
         ({"/a/vars": "../secret.h5"}, UnsafeFile, "names a file outside its folder"),
         ({"/a/vars": "C:secret.h5"}, UnsafeFile, "names a file outside its folder"),
         ({"/a/vars": ["a\\b.h5"]}, UnsafeFile, "names a file outside its folder"),
+        ({"/a/vars": [["one.h5"]]}, UnsafeFile, "names a file outside its folder"),
         ({"/a/vars": 7}, UnsafeFile, "names a file outside its folder: 7"),
         ({"/a/vars": "gone.h5"}, ReadError, "names gone.h5, and there is no such file"),
         ({"/a/vars": "link.h5"}, ReadError, "names link.h5, and there is no such file"),

@@ -57,6 +57,21 @@ def committed(file):
     replaced(file, shape=(3, 8), dtype=file["float"])[...] = 1
 
 
+def odd_floats(file):
+    """As one flipped bit in the description of a type makes them: HDF5 converts, and every weight is another."""
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.set_ebias(120)
+    del file[KERNEL]
+    group = file["model_weights/lstm/lstm"]
+    dataset = h5py.h5d.create(group.id, b"kernel:0", kind, h5py.h5s.create_simple((3, 8)))
+    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ones((3, 8), np.float32))
+
+
+def missing_chunk(file):
+    dataset = replaced(file, shape=(3, 8), dtype="f4", chunks=(2, 8), compression="gzip")
+    dataset[:2] = 1
+
+
 def names(value):
     def change(file):
         del file["model_weights/lstm"].attrs["weight_names"]
@@ -97,6 +112,8 @@ UNSAFE = {
     "parent": (names([b"../lstm/lstm/bias:0"]), "leads out of its group"),
 }
 BROKEN = {
+    "odd floats": (odd_floats, "kernel:0: holds floats that are not those of IEEE 754"),
+    "missing chunk": (missing_chunk, "kernel:0: stores 1 of its 2 chunks"),
     "integers": (lambda file: replaced(file, data=np.ones((3, 8), np.int32)), "kernel:0: holds integers"),
     "unmarked 16-bit": (lambda file: replaced(file, data=np.ones((3, 8), np.uint16)), "kernel:0: holds integers"),
     "complex": (lambda file: replaced(file, data=np.ones((3, 8), np.complex64)), "kernel:0: holds complex"),

@@ -1,0 +1,173 @@
+"""Valid files to start from: the recorded models of the tests, and small ones made here."""
+
+import io
+import json
+import zipfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from fuzz.edits import Seed
+
+ROOT = Path(__file__).parents[1]
+LEGACY = ROOT / "tests" / "data" / "legacy"
+
+
+@cache
+def hdf5() -> list[Seed]:
+    """Whole models and weights in HDF5, of all eras."""
+    paths = _smaller([*sorted(LEGACY.glob("*/*/model.h5")), *sorted(LEGACY.glob("*/*/*weights.h5"))], 24_000)
+    seeds = [_hdf5_seed(str(path.relative_to(LEGACY)), path.read_bytes()) for path in paths]
+    return [*seeds, _hdf5_seed("packed", _packed(paths[0]))]
+
+
+def _smaller(paths: list[Path], limit: int) -> list[Path]:
+    """Return the files that are small, because executions per second count."""
+    return [path for path in paths if path.stat().st_size < limit]
+
+
+def _packed(path: Path) -> bytes:
+    """Return a model with compressed, checked chunks, as h5repack makes it."""
+    stream = io.BytesIO()
+    with h5py.File(path, "r") as source, h5py.File(stream, "w") as target:
+        for name in source:
+            source.copy(name, target)
+        for name, value in source.attrs.items():
+            target.attrs[name] = value
+        places: list[str] = []
+        target.visititems(lambda name, item: places.append(name) if isinstance(item, h5py.Dataset) else None)
+        for name in places:
+            value = target[name][()]
+            del target[name]
+            chunks = tuple(max(1, size // 2) for size in value.shape)
+            target.create_dataset(name, data=value, chunks=chunks, compression="gzip", shuffle=True, fletcher32=True)
+    return stream.getvalue()
+
+
+def _hdf5_seed(name: str, data: bytes) -> Seed:
+    numbers = bytearray(len(data))
+    with h5py.File(io.BytesIO(data), "r") as file:
+
+        def note(_: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset) and item.id.get_offset() is not None:
+                at, size = item.id.get_offset(), item.id.get_storage_size()
+                numbers[at : at + size] = b"\1" * size
+
+        file.visititems(note)
+    # runs of zeros are reserve that nobody reads; a few of their bytes are enough
+    busy = [k for k in range(len(data)) if not numbers[k] and (any(data[max(0, k - 4) : k + 4]) or k % 64 == 0)]
+    return Seed(name, data, tuple(busy))
+
+
+@cache
+def keras() -> list[Seed]:
+    """``.keras`` zips."""
+    return [_zip_seed(path) for path in _smaller(sorted(LEGACY.glob("*/*/model.keras")), 41_000)]
+
+
+def _zip_seed(path: Path) -> Seed:
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        headers = [info.header_offset for info in archive.infolist()]
+        names = [len(info.filename) for info in archive.infolist()]
+        table = archive.start_dir
+    fields = [k for at, size in zip(headers, names, strict=True) for k in range(at, at + 30 + size)]
+    return Seed(str(path.relative_to(LEGACY)), data, (*fields, *range(table, len(data))))
+
+
+@cache
+def npz() -> list[Seed]:
+    """``.npz`` files of samples."""
+    rng = np.random.default_rng(0)
+    seeds = []
+    for number, save in enumerate((np.savez, np.savez_compressed)):
+        stream = io.BytesIO()
+        save(stream, x=rng.normal(size=(3, 4, 2)).astype(">f4"), tokens=np.asfortranarray(rng.integers(0, 9, (3, 4))))
+        seeds.append(Seed(f"npz{number}", stream.getvalue(), tuple(range(len(stream.getvalue())))))
+    return seeds
+
+
+@cache
+def npy() -> list[bytes]:
+    """``.npy`` files."""
+    arrays = [np.arange(6.0).reshape(2, 3), np.zeros((0, 3), "i1"), np.asfortranarray(np.ones((3, 2), ">f2"))]
+    arrays += [np.array(7), np.array([True, False]), np.ones((1, 1, 1), "<u8"), np.array([1 + 2j])]
+    texts = []
+    for array in arrays:
+        stream = io.BytesIO()
+        np.save(stream, array)
+        texts.append(stream.getvalue())
+    return texts
+
+
+@cache
+def architectures() -> list[Any]:
+    """Architectures of all eras."""
+    found = []
+    for path in sorted(LEGACY.glob("*/*/model.h5")):
+        with h5py.File(path, "r") as file:
+            text = file.attrs["model_config"]
+            found.append(json.loads(text if isinstance(text, (str, bytes)) else text.item()))
+    for path in sorted(LEGACY.glob("*/*/model.keras")):
+        with zipfile.ZipFile(path) as archive:
+            found.append(json.loads(archive.read("config.json")))
+    return sorted(found, key=lambda value: len(json.dumps(value)))[:14]
+
+
+@cache
+def wirings() -> list[Any]:
+    """Wiring files."""
+    layer = {"name": "lstm", "class_name": "LSTM", "config": {"units": 2}, "inputs": "x", "weights": "a/lstm[0:3]"}
+    dense = {"name": "out", "class_name": "Dense", "config": {"units": 2}, "calls": ["lstm", {"inputs": ["lstm:0[0]"]}]}
+    inputs = {"x": {"shape": [None, 3]}, "state": {"shape": [2], "dtype": "float32"}}
+    first = {"gateprobe_wiring": 1, "keras_version": "2.4.0", "inputs": inputs, "layers": [layer], "outputs": ["lstm"]}
+    second = {**first, "layers": [{**layer, "inputs": ["x"]}, dense], "outputs": ["out:1", "lstm"]}
+    return [first, second]
+
+
+@cache
+def metadata() -> list[bytes]:
+    """Protocol buffers as SavedModel folders have them: numbered nodes, names and JSON texts."""
+
+    def field(number: int, value: int | bytes) -> bytes:
+        if isinstance(value, int):
+            return bytes([number << 3]) + _varint(value)
+        return bytes([number << 3 | 2]) + _varint(len(value)) + value
+
+    texts = [b'{"name": "lstm", "class_name": "LSTM", "config": {"units": 2}}', b'{"name": "m", "class_name": "Model"}']
+    nodes = [
+        field(1, field(2, number) + field(3, b"root.a") + field(4, b"_tf_keras_layer") + field(5, text))
+        for number, text in enumerate(texts)
+    ]
+    children = field(1, field(1, 1) + field(2, b"variables")) + field(2, field(1, b"VARIABLE_VALUE") + field(3, b"k"))
+    return [b"".join(nodes), field(1, children) * 3, field(1, field(1, (1 << 64) - 1)), b""]
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+@cache
+def tables() -> list[bytes]:
+    """Tables of samples, behind a byte that chooses the expected shape."""
+    return [
+        b"\x001,2,3\n4,5,6\n",
+        b"\x01sample,timestep,a,b\n0,0,1,2\n0,1,3.5,-4e3\n1,0,5,6\n1,1,7,NaN\n",
+        b"\x02a\tb\n1\t2\n",
+        b'\x00"1","2"\r\n"3",4\r\n',
+        b"\x01\xef\xbb\xbfx\n1\n",
+    ]
+
+
+@cache
+def names() -> list[bytes]:
+    """Names that are formulas, paths and control sequences."""
+    texts = ["=cmd()", "a/../b", "\x1b[2J\u202e", "-x", "a\\x41", "\ud800", "x,=y", "é", "", "//", ".", "a\nb"]
+    return [text.encode("utf-8", "surrogatepass") for text in texts]
