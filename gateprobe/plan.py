@@ -7,7 +7,7 @@ bound is collected, all of it, into one `UnsupportedModel`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from gateprobe.errors import Refusal, UnsupportedModel
@@ -15,6 +15,7 @@ from gateprobe.graph import Argument, LayerRecord, ModelGraph, ModelRecord, Tens
 from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
 from gateprobe.layers.functional import Graph, Inlet, Node, Step, call_name
+from gateprobe.layers.mask_loss import MaskLoss, mask_loss
 from gateprobe.layers.registry import Binding, kind_of
 from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.semantics import Semantics
@@ -129,7 +130,13 @@ class _Binder:
             return None
         kept = tuple(ref if n in outputs else None for n, ref in enumerate(model.outputs))
         inlets = tuple(self._inlet(records[ref.layer], path) for ref in model.inputs)
-        return Graph(model.inputs, inlets, model.input_keys, _steps(records, order, layers, kept), kept)
+        loss = mask_loss(model, _dtype_of) if self._semantics.attention_takes_masks else MaskLoss()
+        own = not self._semantics.explicit_mask_goes_on
+        steps = [
+            replace(step, unmasked=loss.unmasked.get(step.node, frozenset()), keeps_own_mask=own)
+            for step in _steps(records, order, layers, kept)
+        ]
+        return Graph(model.inputs, inlets, model.input_keys, tuple(steps), kept, loss.outputs)
 
     def _inlet(self, record: LayerRecord, path: str) -> Inlet:
         """Return what a model makes of the input for one of its input layers."""
@@ -288,6 +295,14 @@ def _steps(
             record = records[node[0]]
             steps.append(Step(node, layer, record.calls[node[1]], _half_type(record), tuple(frees.get(node, ()))))
     return tuple(steps)
+
+
+def _dtype_of(record: LayerRecord) -> str:
+    """Return the dtype in which a layer computes, or that of an input; empty when its policy is unknown."""
+    try:
+        return precision_of(record).name
+    except Unsupported:
+        return ""
 
 
 def _half_type(record: LayerRecord) -> str | None:

@@ -63,6 +63,10 @@ class Semantics:
     """Whether a recurrent layer that is called with initial states does not see its input's mask (Keras 3)."""
     identity_keeps_mask: bool = False
     """Whether Identity, Rescaling and Normalization pass a mask on (Keras 3)."""
+    attention_takes_masks: bool = False
+    """Whether MultiHeadAttention removes the masks from the tensors that it reads (Keras 3.8 on)."""
+    explicit_mask_goes_on: bool = True
+    """Whether a mask given by keyword goes on with the output, not that of the input (not in Keras 3.0 to 3.10)."""
     group_norm_sees_mask: bool = False
     """Whether GroupNormalization leaves out what is masked from its statistics (tf.keras)."""
     models_cast_inputs: bool = False
@@ -129,6 +133,8 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         attention_fused=keras_3_minor >= 7,
         states_hide_mask=era is Era.KERAS3,
         identity_keeps_mask=era is Era.KERAS3,
+        attention_takes_masks=keras_3_minor >= 8,
+        explicit_mask_goes_on=era is not Era.KERAS3 or keras_3_minor >= 11,
         group_norm_sees_mask=era is Era.KERAS2,
         models_cast_inputs=era is not Era.KERAS1 and minor is None,
         cast_keeps_mask=era is Era.KERAS3,

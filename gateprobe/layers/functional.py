@@ -35,6 +35,18 @@ class Step:
     """What Keras calls the dtype of the floats that the layer returns, if that is a half type."""
     last_use_of: tuple[Node, ...]
     """Calls whose outputs nobody needs after this step."""
+    unmasked: frozenset[TensorRef] = frozenset()
+    """Tensors that have lost their masks by now."""
+    keeps_own_mask: bool = False
+    """Whether the output carries on the input's mask although the call gives another one by keyword."""
+
+    def run(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Replay the call."""
+        results = _labelled(self.layer.replay(call, scope), self.dtype)
+        if not self.keeps_own_mask or call.kwargs.get("mask") is None:
+            return results
+        own = next((tensor.mask for tensor in call.tensors), None)
+        return tuple(Tensor(one.value, None if one.mask is None else own, one.dtype) for one in results)
 
 
 NOT_COMPUTED: Any = None
@@ -98,6 +110,8 @@ class Graph:
     steps: tuple[Step, ...]
     outputs: tuple[TensorRef | None, ...]
     """``None`` for outputs that nobody asked for."""
+    unmasked: frozenset[TensorRef] = frozenset()
+    """Outputs that have lost their masks at the end."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Replay the whole graph on the tensors of the call."""
@@ -110,24 +124,32 @@ class Graph:
         }
         for step in self.steps:
             inside = scope.within(call_name(*step.node))
-            arguments = _fed(Arguments(*_resolved(step.call, values, inside)), inside)
+            arguments = _fed(Arguments(*_resolved(step.call, values, step.unmasked)), inside)
             try:
-                values[step.node] = _labelled(step.layer.replay(arguments, inside), step.dtype)
+                values[step.node] = step.run(arguments, inside)
             except InputError as error:
                 raise (
                     error if error.place else InputError(error.reason, place=inside.path, remedy=error.remedy)
                 ) from None
             for node in step.last_use_of:
                 values.pop(node, None)
-        return tuple(
-            Tensor(NOT_COMPUTED) if ref is None else values[ref.layer, ref.call][ref.tensor] for ref in self.outputs
-        )
+        return tuple(self._output(ref, values) for ref in self.outputs)
+
+    def _output(self, ref: TensorRef | None, values: Mapping[Node, tuple[Tensor, ...]]) -> Tensor:
+        if ref is None:
+            return Tensor(NOT_COMPUTED)
+        tensor = values[ref.layer, ref.call][ref.tensor]
+        return _without_mask(tensor) if ref in self.unmasked else tensor
 
     def _ordered(self, call: Arguments) -> tuple[Tensor, ...]:
         first = call.get(0, "inputs")
         if isinstance(first, Mapping) and self.input_keys:
             return tuple(tensor for key in self.input_keys for tensor in tensors_in(first.get(key)))
         return tuple(tensors_in(call.args)) or tuple(tensors_in(first))
+
+
+def _without_mask(tensor: Tensor) -> Tensor:
+    return Tensor(tensor.value, None, tensor.dtype)
 
 
 def _labelled(tensors: tuple[Tensor, ...], dtype: str | None) -> tuple[Tensor, ...]:
@@ -140,7 +162,7 @@ def _labelled(tensors: tuple[Tensor, ...], dtype: str | None) -> tuple[Tensor, .
 
 
 def _resolved(
-    call: Call, values: Mapping[Node, tuple[Tensor, ...]], scope: Scope
+    call: Call, values: Mapping[Node, tuple[Tensor, ...]], unmasked: frozenset[TensorRef]
 ) -> tuple[tuple[Value, ...], dict[str, Value]]:
     """Put tensors in place of references; a reference that a feed replaces may have no value."""
 
@@ -151,7 +173,8 @@ def _resolved(
                 return None
             if argument.tensor >= len(made):
                 raise InputError(f"{argument.layer} returns {len(made)} tensors, number {argument.tensor} is wanted")
-            return made[argument.tensor]
+            tensor = made[argument.tensor]
+            return _without_mask(tensor) if argument in unmasked else tensor
         if isinstance(argument, tuple):
             return tuple(resolve(item) for item in argument)
         if isinstance(argument, Mapping):
