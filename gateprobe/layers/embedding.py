@@ -1,6 +1,6 @@
 """Embedding: rows of a table, looked up by token id.
 
-Formulas: ``keras/src/layers/core/embedding.py`` 3.15.1, ``keras/layers/embeddings.py`` 1.2.2.
+Formulas: ``keras/src/layers/core/{embedding,reversible_embedding}.py`` 3.15.1, ``keras/layers/embeddings.py`` 1.2.2.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.layers.base import Arguments, Layer, Scope, Tensor
+from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
 from gateprobe.layers.registry import Binding, Slot, replays
-from gateprobe.layers.settings import Settings
+from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.unary import fitting
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,3 +63,45 @@ def _bind(binding: Binding) -> Layer:
     settings.ignore("input_dim", "output_dim", "dropout")
     settings.finish()
     return Embedding(binding.weights["embeddings"], mask_zero)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReversibleEmbedding:
+    """An embedding that also turns vectors into scores of all tokens."""
+
+    embedding: Embedding
+    reverse: Array
+    """``(features, vocabulary)``."""
+    soft_cap: float | None
+    precision: Precision
+
+    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Look up ids or, called with ``reverse=True``, compute ``x @ reverse``."""
+        if not call.get(1, "reverse", default=False):
+            return self.embedding.replay(call, scope)
+        x = self.precision.cast(call.tensor.value)
+        with fitting(x):
+            scores = self.precision.round(x @ self.reverse)
+            if self.soft_cap is not None:
+                scores = self.precision.round(np.tanh(scores / self.soft_cap) * self.soft_cap)
+        return (Tensor(scores),)
+
+
+def _reversible_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    tokens, features = settings.integer("input_dim"), settings.integer("output_dim")
+    tied = settings.flag("tie_weights", True)
+    return (*_slots(record, settings), *(() if tied else (Slot("reverse_embeddings", (features, tokens)),)))
+
+
+@replays("ReversibleEmbedding", slots=_reversible_slots)
+def _bind_reversible(binding: Binding) -> Layer:
+    settings, weights = binding.settings, binding.weights
+    cap = None if settings.raw("logit_soft_cap") is None else settings.number("logit_soft_cap")
+    if settings.raw("reverse_dtype") not in (None, binding.precision.name):
+        raise Unsupported("config.reverse_dtype: another dtype than the layer's own is not replayed")
+    mask_zero = settings.flag("mask_zero", False)
+    settings.ignore("input_dim", "output_dim", "tie_weights")
+    settings.finish()
+    table = weights["embeddings"]
+    reverse = weights.get("reverse_embeddings", table.T)
+    return ReversibleEmbedding(Embedding(table, mask_zero), reverse, cap, binding.precision)

@@ -58,7 +58,13 @@ def _batch_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     return (*_scale_and_center(settings, (None,)), *moving)
 
 
-@replays("BatchNormalization", slots=_batch_slots)
+@replays(
+    "BatchNormalization",
+    "BatchNormalizationV1",
+    "BatchNormalizationV2",
+    "SyncBatchNormalization",
+    slots=_batch_slots,
+)
 def _bind_batch(binding: Binding) -> Layer:
     settings, weights = binding.settings, binding.weights
     refuse_training(binding)

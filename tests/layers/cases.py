@@ -22,6 +22,9 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "ParametricSoftplus": "layers/test_legacy_layers.py",
     "SReLU": "layers/test_legacy_layers.py",
     "GroupedQueryAttention": "layers/test_versions.py",
+    "BatchNormalizationV1": "layers/test_versions.py",
+    "BatchNormalizationV2": "layers/test_versions.py",
+    "SyncBatchNormalization": "layers/test_versions.py",
     "SimpleRNNCell": "test_recurrent.py",
     "BasicDecoder": "layers/test_decoder.py",
 }

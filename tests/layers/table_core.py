@@ -23,6 +23,7 @@ _INERT = [
     Case("SpatialDropout3D", config={"rate": 0.5}, shapes=((2, 3, 4, 5, 2),)),
 ]
 
+_TOKENS = {"input_dim": 9, "output_dim": 4}
 _DENSE = [
     Case("Dense", "2d", {"units": 3, "activation": "tanh"}, ((4, 6),), ((6, 3), (3,))),
     Case("Dense", "3d-masked", {"units": 3, "activation": "softmax"}, ((4, 5, 6),), ((6, 3), (3,)), masked=(0,)),
@@ -33,6 +34,17 @@ _DENSE = [
     Case("Activation", "softmax", {"activation": "softmax"}),
     Case("Embedding", "", {"input_dim": 9, "output_dim": 4}, ((4, 5),), ((9, 4),), integers=9),
     Case("Embedding", "masked", {"input_dim": 9, "output_dim": 4, "mask_zero": True}, ((4, 5),), ((9, 4),), integers=3),
+    Case("ReversibleEmbedding", "", {**_TOKENS, "mask_zero": True}, ((4, 5),), ((9, 4),), integers=9, eras=K3),
+    Case("ReversibleEmbedding", "tied", _TOKENS, ((4, 5, 4),), ((9, 4),), kwargs={"reverse": True}, eras=K3),
+    Case(
+        "ReversibleEmbedding",
+        "untied",
+        {**_TOKENS, "tie_weights": False, "logit_soft_cap": 2.0},
+        ((4, 5, 4),),
+        ((9, 4), (4, 9)),
+        kwargs={"reverse": True},
+        eras=K3,
+    ),
     Case("Masking", "", {"mask_value": 0.0}, ((4, 5, 2),), whole=True),
     Case("Masking", "value", {"mask_value": 1.0}, ((4, 5, 2),), whole=True),
 ]

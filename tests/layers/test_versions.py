@@ -112,6 +112,13 @@ def test_both_names_of_grouped_attention():
     np.testing.assert_array_equal(*results)
 
 
+def test_other_names_of_batch_normalization():
+    arrays = [RNG.random(4) + 0.5 for _ in range(4)]
+    expected = run("BatchNormalization", {}, Tensor(X), arrays=arrays)[0].value
+    for name in ("BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization"):
+        np.testing.assert_array_equal(run(name, {"axis": [2]}, Tensor(X), arrays=arrays)[0].value, expected)
+
+
 def embed(ids):
     return run("Embedding", {"input_dim": 5, "output_dim": 2}, Tensor(ids), arrays=[np.arange(10.0).reshape(5, 2)])
 
