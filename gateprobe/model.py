@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from gateprobe.calls import RecurrentCall, recurrent_calls
 from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
 from gateprobe.groups import Assumptions, RecurrentGroup, assume, find_groups
 from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
-from gateprobe.plan import Plan, RecurrentCall, Wanted, make_plan, model_of, recurrent_calls
+from gateprobe.plan import Plan, Wanted, make_plan, model_of
 from gateprobe.readers import read as read_graph
 from gateprobe.run import Progress, Result, run
 from gateprobe.samples import InputSpec, Samples, from_arrays

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from gateprobe.calls import changes_in_training, join_path, references, signal_paths, stateful_batch
 from gateprobe.errors import Refusal, UnsupportedModel
-from gateprobe.graph import Argument, LayerRecord, ModelGraph, ModelRecord, TensorRef
+from gateprobe.graph import LayerRecord, ModelGraph, ModelRecord, TensorRef
 from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
 from gateprobe.layers.functional import Graph, Inlet, Node, Step, call_name
@@ -19,15 +20,6 @@ from gateprobe.layers.mask_loss import MaskLoss, mask_loss
 from gateprobe.layers.registry import Binding, kind_of
 from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.semantics import Semantics
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RecurrentCall:
-    """One call of a recurrent layer somewhere in the model."""
-
-    path: str
-    """Layer path; inside a TimeDistributed, of the call for timestep 0."""
-    record: LayerRecord
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +70,7 @@ def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision
         )
         raise UnsupportedModel(binder.refusals, file=graph.file, remedy=remedy)
     assert bound is not None
-    return Plan(bound, model.inputs, _stateful_batch(model), tuple(binder.notes))
+    return Plan(bound, model.inputs, stateful_batch(model), tuple(binder.notes))
 
 
 def model_of(graph: ModelGraph) -> ModelRecord:
@@ -116,7 +108,7 @@ class _Binder:
             (record.name, number)
             for record in model.layers
             for number in range(len(record.calls))
-            if any(map(self._wanted.traced, _paths_in(record, _join(path, call_name(record.name, number)))))
+            if any(map(self._wanted.traced, signal_paths(record, join_path(path, call_name(record.name, number)))))
         ]
         targets += [(ref.layer, ref.call) for n, ref in enumerate(model.outputs) if n in outputs]
         order = self._order(records, targets, path)
@@ -125,7 +117,7 @@ class _Binder:
         for name, _ in order:
             record = records[name]
             if name not in layers and record.class_name != "InputLayer":
-                layers[name] = self.layer(record, weights, _join(path, name), used.get(name, frozenset()))
+                layers[name] = self.layer(record, weights, join_path(path, name), used.get(name, frozenset()))
         if any(layer is None for layer in layers.values()):
             return None
         kept = tuple(ref if n in outputs else None for n, ref in enumerate(model.outputs))
@@ -192,7 +184,7 @@ class _Binder:
         parts: dict[str, Layer] = {}
         for name, part in parts_of(record).items():
             every = frozenset(range(len(part.model.outputs))) if part.model is not None else frozenset[int]()
-            bound = self.layer(part, partial(weights.part, name), _join(path, name), every)
+            bound = self.layer(part, partial(weights.part, name), join_path(path, name), every)
             if bound is None:
                 return None
             parts[name] = bound
@@ -231,7 +223,7 @@ class _Binder:
         record = records[node[0]]
         if record.class_name == "InputLayer" or node[1] >= len(record.calls):
             return
-        call, own, fed = record.calls[node[1]], _join(path, call_name(*node)), self._wanted.fed
+        call, own, fed = record.calls[node[1]], join_path(path, call_name(*node)), self._wanted.fed
         refs = list(references(call.args))
         if own in fed:
             refs = refs[1:] if call.args else refs
@@ -240,18 +232,6 @@ class _Binder:
             if not replaced and not (key == "initial_state" and f"{own}.initial_state[0]" in fed):
                 refs += references(value)
         yield from ((ref.layer, ref.call) for ref in refs)
-
-
-def references(argument: Argument) -> Iterator[TensorRef]:
-    """Yield the references inside an argument."""
-    if isinstance(argument, TensorRef):
-        yield argument
-    elif isinstance(argument, tuple):
-        for item in argument:
-            yield from references(item)
-    elif isinstance(argument, Mapping):
-        for item in argument.values():
-            yield from references(item)
 
 
 def _used_tensors(
@@ -313,38 +293,6 @@ def _half_type(record: LayerRecord) -> str | None:
     return name if name in ("float16", "bfloat16") else None
 
 
-def _join(path: str, name: str) -> str:
-    return f"{path}/{name}" if path else name
-
-
-def recurrent_calls(model: ModelRecord, path: str = "") -> Iterator[RecurrentCall]:
-    """Yield every call of a recurrent layer, nested ones too, in the order of the file."""
-    for record in model.layers:
-        for number in range(len(record.calls)):
-            yield from _recurrent_in(record, _join(path, call_name(record.name, number)))
-
-
-def _recurrent_in(record: LayerRecord, path: str) -> Iterator[RecurrentCall]:
-    kind = kind_of(record)
-    if kind is not None and kind.recurrent:
-        yield RecurrentCall(path, record)
-    elif record.model is not None:
-        yield from recurrent_calls(record.model, path)
-    else:
-        for name in ("layer",):
-            for child in record.children.get(name, ()):
-                yield from _recurrent_in(child, f"{path}/{name}")
-
-
-def _paths_in(record: LayerRecord, path: str) -> Iterator[str]:
-    """Yield the paths under which the signals of a record may be wanted, those of stacked cells too."""
-    for call in _recurrent_in(record, path):
-        yield call.path
-        for cell in call.record.children.get("cell", ()):
-            for number in range(len(cell.children.get("cells", ()))):
-                yield f"{call.path}/cell_{number}"
-
-
 _INPUT_DTYPES = frozenset(
     "float16 bfloat16 float32 float64 bool int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
 )
@@ -378,9 +326,6 @@ def _why_unknown(record: LayerRecord) -> str:
     return "is not a Keras layer that gateprobe knows"
 
 
-_RATES = ("rate", "dropout", "recurrent_dropout", "stddev", "p")
-
-
 def _refuse_random(record: LayerRecord) -> None:
     """Refuse calls with ``training=True`` baked into the graph where that changes the result.
 
@@ -388,42 +333,5 @@ def _refuse_random(record: LayerRecord) -> None:
         Unsupported: The layer's output is random, or depends on the other samples of the batch.
     """
     trained = any(call.kwargs.get("training") in (True, 1) for call in record.calls)
-    if trained and _changes_in_training(record):
+    if trained and changes_in_training(record):
         raise Unsupported("is called with training=True: its output is random or depends on the batch")
-
-
-def _changes_in_training(record: LayerRecord) -> bool:
-    inside = [child for group in record.children.values() for child in group]
-    inside += record.model.layers if record.model is not None else ()
-    return (
-        any(record.config.get(key) for key in _RATES)
-        or record.class_name.endswith(("BatchNormalization", "SpectralNormalization"))
-        or any(map(_changes_in_training, inside))
-    )
-
-
-def _stateful_batch(model: ModelRecord) -> int | None:
-    """Return the number of samples in a batch of a stateful model.
-
-    Raises:
-        UnsupportedModel: The model is stateful and does not say it.
-    """
-    stateful = [call for call in recurrent_calls(model) if _is_stateful(call.record)]
-    if not stateful:
-        return None
-    for record in model.layers:
-        shape = record.config.get("batch_shape") or record.config.get("batch_input_shape")
-        if (
-            record.class_name == "InputLayer"
-            and isinstance(shape, (list, tuple))
-            and shape
-            and isinstance(shape[0], int)
-        ):
-            return shape[0]
-    reason = "is stateful, and the file does not say for how many samples in a batch"
-    raise UnsupportedModel([Refusal(stateful[0].path, stateful[0].record.class_name, reason)])
-
-
-def _is_stateful(record: LayerRecord) -> bool:
-    inner = record.children.get("layer", ())
-    return bool(record.config.get("stateful")) or any(map(_is_stateful, inner))

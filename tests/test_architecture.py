@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "activations": BASE | {"semantics"},
     "layers": ROLES | {"layers"},
     "groups": BASE,
-    "plan": ROLES | {"layers"},
+    "calls": BASE | {"layers"},
+    "plan": ROLES | {"layers", "calls"},
     "array_files": BASE,
     "tables": BASE | {"array_files"},
     "input_files": BASE | {"array_files", "tables"},
@@ -27,7 +28,7 @@ MAY_IMPORT = {
     "selection": BASE | {"trace"},
     "run": BASE | {"layers", "plan", "trace"},
     "writers": BASE | {"trace", "writers"},
-    "model": ROLES | {"layers", "readers", "groups", "plan", "samples", "selection", "trace", "run"},
+    "model": ROLES | {"layers", "readers", "groups", "calls", "plan", "samples", "selection", "trace", "run"},
     "verify": ROLES
     | {"layers", "plan", "samples", "selection", "trace", "run", "model", "verify", "readers", "groups"},
 }

@@ -1,0 +1,106 @@
+"""What a model's graph holds, before anything is bound: references, calls of recurrent layers, statefulness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from gateprobe.errors import Refusal, UnsupportedModel
+from gateprobe.graph import Argument, LayerRecord, ModelRecord, TensorRef
+from gateprobe.layers.functional import call_name
+from gateprobe.layers.registry import kind_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecurrentCall:
+    """One call of a recurrent layer somewhere in the model."""
+
+    path: str
+    """Layer path; inside a TimeDistributed, of the call for timestep 0."""
+    record: LayerRecord
+
+
+def recurrent_calls(model: ModelRecord, path: str = "") -> Iterator[RecurrentCall]:
+    """Yield every call of a recurrent layer, nested ones too, in the order of the file."""
+    for record in model.layers:
+        for number in range(len(record.calls)):
+            yield from _recurrent_in(record, join_path(path, call_name(record.name, number)))
+
+
+def _recurrent_in(record: LayerRecord, path: str) -> Iterator[RecurrentCall]:
+    kind = kind_of(record)
+    if kind is not None and kind.recurrent:
+        yield RecurrentCall(path, record)
+    elif record.model is not None:
+        yield from recurrent_calls(record.model, path)
+    else:
+        for name in ("layer",):
+            for child in record.children.get(name, ()):
+                yield from _recurrent_in(child, f"{path}/{name}")
+
+
+def signal_paths(record: LayerRecord, path: str) -> Iterator[str]:
+    """Yield the paths under which the signals of a record may be wanted, those of stacked cells too."""
+    for call in _recurrent_in(record, path):
+        yield call.path
+        for cell in call.record.children.get("cell", ()):
+            for number in range(len(cell.children.get("cells", ()))):
+                yield f"{call.path}/cell_{number}"
+
+
+def join_path(path: str, name: str) -> str:
+    """Return the path of something inside something else; the model itself has the empty path."""
+    return f"{path}/{name}" if path else name
+
+
+def references(argument: Argument) -> Iterator[TensorRef]:
+    """Yield the references inside an argument."""
+    if isinstance(argument, TensorRef):
+        yield argument
+    elif isinstance(argument, tuple):
+        for item in argument:
+            yield from references(item)
+    elif isinstance(argument, Mapping):
+        for item in argument.values():
+            yield from references(item)
+
+
+_RATES = ("rate", "dropout", "recurrent_dropout", "stddev", "p")
+
+
+def changes_in_training(record: LayerRecord) -> bool:
+    """Whether ``training=True`` makes a layer, or one inside it, random or dependent on the batch."""
+    inside = [child for group in record.children.values() for child in group]
+    inside += record.model.layers if record.model is not None else ()
+    return (
+        any(record.config.get(key) for key in _RATES)
+        or record.class_name.endswith(("BatchNormalization", "SpectralNormalization"))
+        or any(map(changes_in_training, inside))
+    )
+
+
+def stateful_batch(model: ModelRecord) -> int | None:
+    """Return the number of samples in a batch of a stateful model.
+
+    Raises:
+        UnsupportedModel: The model is stateful and does not say it.
+    """
+    stateful = [call for call in recurrent_calls(model) if _is_stateful(call.record)]
+    if not stateful:
+        return None
+    for record in model.layers:
+        shape = record.config.get("batch_shape") or record.config.get("batch_input_shape")
+        if (
+            record.class_name == "InputLayer"
+            and isinstance(shape, (list, tuple))
+            and shape
+            and isinstance(shape[0], int)
+        ):
+            return shape[0]
+    reason = "is stateful, and the file does not say for how many samples in a batch"
+    raise UnsupportedModel([Refusal(stateful[0].path, stateful[0].record.class_name, reason)])
+
+
+def _is_stateful(record: LayerRecord) -> bool:
+    inner = record.children.get("layer", ())
+    return bool(record.config.get("stateful")) or any(map(_is_stateful, inner))
