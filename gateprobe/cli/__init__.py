@@ -21,5 +21,8 @@ main = Program(
     COMMANDS,
     name="gateprobe",
     help="See inside a Keras LSTM: every gate, at every timestep, from the saved file alone.",
-    epilog="Exit status: 0 done or agrees; 1 the numbers disagree; 2 refused.",
+    epilog=(
+        "Exit status: 0 done or agrees; 1 the numbers disagree; 2 refused. "
+        'Completion for bash (zsh and fish likewise): eval "$(_GATEPROBE_COMPLETE=bash_source gateprobe)"'
+    ),
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from gateprobe.trace import DirectionTrace, TraceChunk, join
 
-BLOCK_ROWS = 1 << 15
+BLOCK_ROWS = 1 << 14
 """Rows of the tables into which a chunk is cut, so that memory does not grow with it."""
 
 
@@ -50,6 +52,31 @@ def _cut(direction: DirectionTrace, at: tuple[slice, ...]) -> DirectionTrace:
 
 
 @dataclass(slots=True, eq=False)
+class Gatherer:
+    """Collects chunks that are too small to be worth a table of their own, but not for long."""
+
+    rows: int = BLOCK_ROWS
+    patience: float = 0.1
+    """Seconds after which what is there goes on, so that slow runs can be watched."""
+    _waiting: list[TraceChunk] = field(default_factory=list)
+    _height: int = 0
+    _since: float = -math.inf
+
+    def push(self, chunk: TraceChunk, height: int) -> TraceChunk | None:
+        """Take a chunk of ``height`` rows; return what has been collected when it is time. The first goes at once."""
+        self._waiting.append(chunk)
+        self._height += height
+        if self._height < self.rows and time.monotonic() - self._since < self.patience:
+            return None
+        return self.rest()
+
+    def rest(self) -> TraceChunk | None:
+        """Return what is left."""
+        self._height, self._since = 0, time.monotonic()
+        return _taken(self._waiting)
+
+
+@dataclass(slots=True, eq=False)
 class Regrouper:
     """Turns chunks of any size into chunks of one size."""
 
@@ -72,8 +99,13 @@ class Regrouper:
 
     def rest(self) -> TraceChunk | None:
         """Return what is left at the end."""
-        if not self._waiting:
-            return None
-        joined = join(self._waiting, {})
-        self._waiting.clear()
-        return TraceChunk(joined.samples, joined.directions)
+        return _taken(self._waiting)
+
+
+def _taken(waiting: list[TraceChunk]) -> TraceChunk | None:
+    """Empty a list of chunks and return them as one."""
+    if not waiting:
+        return None
+    joined = join(waiting, {})
+    waiting.clear()
+    return TraceChunk(joined.samples, joined.directions)

@@ -20,7 +20,7 @@ from gateprobe.errors import OutputError
 from gateprobe.trace import TraceChunk
 from gateprobe.writers.arrow_footer import add_metadata
 from gateprobe.writers.base import Metadata, Output, Sink
-from gateprobe.writers.table import Columns, columns_of, frames
+from gateprobe.writers.table import TableMaker
 from gateprobe.writers.target import Target, blamed
 
 if TYPE_CHECKING:
@@ -62,22 +62,23 @@ class _Abandoned(Exception):
 @dataclass(slots=True, eq=False)
 class _ColumnarSink:
     target: Target
-    output: Output
+    tables: TableMaker
     sink_to: _SinkTo
-    columns: Columns | None = None
     _frames: queue.Queue[pl.DataFrame | _Abandoned | None] = field(default_factory=lambda: queue.Queue(maxsize=2))
     _thread: threading.Thread | None = None
     _fault: BaseException | None = None
+    _file: _Bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._file = _Bytes(self.target)
 
     def add(self, chunk: TraceChunk) -> None:
-        if self.columns is None:
-            self.columns = columns_of(chunk, self.output.layout)
-            self._thread = threading.Thread(target=self._run, args=(self.columns.schema,), daemon=True)
-            self._thread.start()
-        for frame in frames(chunk, self.columns):
+        for frame in self.tables.push(chunk):
             self._put(frame)
 
     def finish(self) -> None:
+        for frame in self.tables.rest():
+            self._put(frame)
         self._put(None)
         if self._thread is not None:
             self._thread.join()
@@ -89,7 +90,12 @@ class _ColumnarSink:
             self._thread.join()
 
     def _put(self, item: pl.DataFrame | _Abandoned | None) -> None:
+        if self._thread is None and isinstance(item, pl.DataFrame):
+            self._thread = threading.Thread(target=self._run, args=(dict(item.schema),), daemon=True)
+            self._thread.start()
         while self._thread is not None and self._thread.is_alive():
+            if self._file.fault is not None and not isinstance(item, _Abandoned):
+                break  # Polars itself would go on to the end
             try:
                 self._frames.put(item, timeout=0.1)
             except queue.Full:
@@ -99,19 +105,19 @@ class _ColumnarSink:
             self._raise_fault()
 
     def _raise_fault(self) -> None:
-        if self._fault is None:
+        fault = self._file.fault or self._fault
+        if fault is None:
             return
         with blamed(self.target.name):
-            if isinstance(self._fault, pl.exceptions.PolarsError):
-                raise OutputError(f"cannot write: {self._fault}", file=self.target.name)
-            raise self._fault
+            if isinstance(fault, pl.exceptions.PolarsError):
+                raise OutputError(f"cannot write: {fault}", file=self.target.name)
+            raise fault
 
     def _run(self, schema: dict[str, pl.DataType]) -> None:
-        file = _Bytes(self.target)
         try:
-            self.sink_to(register_io_source(self._pull, schema=schema), cast("IO[bytes]", file))
+            self.sink_to(register_io_source(self._pull, schema=schema), cast("IO[bytes]", self._file))
         except BaseException as fault:  # noqa: BLE001 - raised again by the thread that waits for this one
-            self._fault = file.fault or fault
+            self._fault = fault
 
     def _pull(self, columns: object, predicate: object, rows: object, batch: object) -> Iterator[pl.DataFrame]:
         while (item := self._frames.get()) is not None:
@@ -127,7 +133,7 @@ def open_parquet(target: Target, output: Output, metadata: Metadata) -> Sink:
     def sink(table: pl.LazyFrame, file: IO[bytes]) -> None:
         table.sink_parquet(file, row_group_size=GROUP_ROWS, metadata=texts)
 
-    return _ColumnarSink(target, output, sink)
+    return _ColumnarSink(target, TableMaker(output.layout), sink)
 
 
 def open_arrow(target: Target, output: Output, metadata: Metadata) -> Sink:
@@ -138,4 +144,4 @@ def open_arrow(target: Target, output: Output, metadata: Metadata) -> Sink:
         if target.final is not None:
             add_metadata(target.file, METADATA_KEY, json.dumps(metadata))
 
-    return _ColumnarSink(target, output, sink)
+    return _ColumnarSink(target, TableMaker(output.layout), sink)

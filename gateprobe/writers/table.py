@@ -7,7 +7,7 @@ can simply follow each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import polars as pl
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.trace import STATES, DirectionTrace, Layout, TraceChunk, signal_rank
-from gateprobe.writers.chunks import cut_rows
+from gateprobe.writers.chunks import Gatherer, cut_rows
 from gateprobe.writers.names import column_text
 
 
@@ -103,6 +103,31 @@ def frames(chunk: TraceChunk, columns: Columns) -> Iterator[pl.DataFrame]:
     heights = tuple(columns.height(direction) for direction in chunk.directions)
     for piece in cut_rows(chunk, heights):
         yield _frame(piece, columns)
+
+
+@dataclass(slots=True, eq=False)
+class TableMaker:
+    """Turns the chunks of a run into tables of a handy size."""
+
+    layout: Layout
+    show: Callable[[str], str] = column_text
+    columns: Columns | None = None
+    """Known from the first chunk on."""
+    _gatherer: Gatherer = field(default_factory=Gatherer)
+
+    def push(self, chunk: TraceChunk) -> Iterator[pl.DataFrame]:
+        """Take a chunk and yield the tables that are ready."""
+        columns = self.columns = self.columns or columns_of(chunk, self.layout, self.show)
+        height = len(chunk.samples) * sum(columns.height(part) * len(part.timesteps) for part in chunk.directions)
+        ready = self._gatherer.push(chunk, height)
+        if ready is not None:
+            yield from frames(ready, columns)
+
+    def rest(self) -> Iterator[pl.DataFrame]:
+        """Yield what is left at the end."""
+        left = self._gatherer.rest()
+        if left is not None and self.columns is not None:
+            yield from frames(left, self.columns)
 
 
 def _frame(chunk: TraceChunk, columns: Columns) -> pl.DataFrame:

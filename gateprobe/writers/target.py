@@ -103,7 +103,7 @@ def open_target(name: str, *, force: bool) -> Iterator[Target]:
 def scratch(target: Target) -> IO[bytes]:
     """Return a nameless file beside a target for what has to be put in order first; small ones stay in memory."""
     folder = None if target.final is None else str(target.final.parent)
-    return cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=1 << 24, dir=folder))
+    return cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=1 << 21, dir=folder))
 
 
 def _stdout() -> Target:

@@ -18,8 +18,8 @@ import polars.selectors as cs
 
 from gateprobe.trace import TraceChunk
 from gateprobe.writers.base import Metadata, Output, Sink
-from gateprobe.writers.names import cell_text, column_text
-from gateprobe.writers.table import Columns, columns_of, frames
+from gateprobe.writers.names import cell_text
+from gateprobe.writers.table import TableMaker
 from gateprobe.writers.target import Target, blamed
 
 _Write = Callable[[pl.DataFrame, io.BytesIO, bool], None]
@@ -29,44 +29,45 @@ _Write = Callable[[pl.DataFrame, io.BytesIO, bool], None]
 @dataclass(slots=True, eq=False)
 class _TextSink:
     target: Target
-    output: Output
+    tables: TableMaker
     write: _Write
-    show: Callable[[str], str]
-    columns: Columns | None = None
+    first: bool = True
     buffer: io.BytesIO = field(default_factory=io.BytesIO)
     """Used again and again: fresh memory costs a fifth of the time."""
 
     def add(self, chunk: TraceChunk) -> None:
-        first = self.columns is None
-        self.columns = self.columns or columns_of(chunk, self.output.layout, self.show)
-        for frame in frames(chunk, self.columns):
-            self.buffer.seek(0)
-            self.write(frame, self.buffer, first)
-            first = False
-            with blamed(self.target.name), self.buffer.getbuffer() as written:
-                self.target.file.write(written[: self.buffer.tell()])
-                self.target.file.flush()
+        for frame in self.tables.push(chunk):
+            self._put(frame)
 
     def finish(self) -> None:
-        """Nothing is left to be written."""
+        for frame in self.tables.rest():
+            self._put(frame)
 
     def close(self) -> None:
         """Nothing to let go of."""
 
+    def _put(self, frame: pl.DataFrame) -> None:
+        self.buffer.seek(0)
+        self.write(frame, self.buffer, self.first)
+        self.first = False
+        with blamed(self.target.name), self.buffer.getbuffer() as written:
+            self.target.file.write(written[: self.buffer.tell()])
+            self.target.file.flush()
+
 
 def open_csv(target: Target, output: Output, metadata: Metadata) -> Sink:
     """Write comma-separated values."""
-    return _TextSink(target, output, _separated(","), cell_text)
+    return _TextSink(target, TableMaker(output.layout, cell_text), _separated(","))
 
 
 def open_tsv(target: Target, output: Output, metadata: Metadata) -> Sink:
     """Write tab-separated values, otherwise like CSV."""
-    return _TextSink(target, output, _separated("\t"), cell_text)
+    return _TextSink(target, TableMaker(output.layout, cell_text), _separated("\t"))
 
 
 def open_jsonl(target: Target, output: Output, metadata: Metadata) -> Sink:
     """Write one JSON object for each row."""
-    return _TextSink(target, output, _json_lines, column_text)
+    return _TextSink(target, TableMaker(output.layout), _json_lines)
 
 
 def _separated(separator: str) -> _Write:
