@@ -7,6 +7,7 @@ from graphs import chain, lstm_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateprobe.errors import UnsupportedModel
 from gateprobe.graph import LayerRecord
 
 SIGNALS = ("input_gate", "forget_gate", "candidate", "output_gate", "cell_state", "hidden_state")
@@ -127,3 +128,10 @@ def test_an_rnn_of_a_simple_cell_is_the_recurrence_written_out():
         expected.append(hidden)
     np.testing.assert_allclose(model.trace(x)["rnn"].hidden_state, np.stack(expected, 1), rtol=0, atol=3e-6)
     np.testing.assert_allclose(model.predict(x)["rnn"], np.stack(expected, 1), rtol=0, atol=3e-6)
+
+
+def test_sequences_whose_first_axis_is_time_are_refused():
+    weights = lstm_weights(np.random.default_rng(6), 3, 4)
+    model = chain([("LSTM", "lstm", {"units": 4, "time_major": True})], {"lstm": weights})
+    with pytest.raises(UnsupportedModel, match="time_major: samples must be on the first axis"):
+        model.trace(np.zeros((2, 5, 3), np.float32))

@@ -25,7 +25,6 @@ class Sequence(Protocol):
     return_sequences: bool
     return_state: bool
     go_backwards: bool
-    time_major: bool
     precision: Precision
 
     def replay(self, call: Arguments, scope: Scope, direction: str | None = None) -> tuple[Tensor, ...]:
@@ -53,8 +52,7 @@ class Bidirectional:
         y, *after = self.forward.replay(ahead, scope, "forward")
         y_back, *after_back = self.backward.replay(behind, scope, "backward")
         if self.forward.return_sequences:
-            time_axis = 0 if self.backward.time_major else 1
-            y_back = Tensor(np.flip(y_back.value, time_axis), y_back.mask)
+            y_back = Tensor(np.flip(y_back.value, 1), y_back.mask)
         return (*self._merge(y, y_back), *after, *after_back)
 
     def _merge(self, y: Tensor, y_back: Tensor) -> tuple[Tensor, ...]:

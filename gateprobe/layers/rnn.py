@@ -33,7 +33,6 @@ class Recurrent:
     return_state: bool
     go_backwards: bool
     stateful: bool
-    time_major: bool
     masked_output: MaskedOutput
     zero_output_for_mask: bool
     zeroes_masked: bool
@@ -61,8 +60,7 @@ class Recurrent:
         given = tuple(tensors_in(call.get(1, "initial_state"))) or tuple(more)
         if self.states_hide_mask and given and call.kwargs.get("mask") is None:
             mask = None
-        x = self.precision.cast(first.value)
-        x = x if self.time_major else np.swapaxes(x, 0, 1)
+        x = np.swapaxes(self.precision.cast(first.value), 0, 1)
         if x.shape[0] == 0:
             raise InputError("the sequence has no timesteps")
         direction = direction or ("backward" if self.go_backwards else "forward")
@@ -98,10 +96,7 @@ class Recurrent:
         elif isinstance(given, (tuple, list)):
             given = given[0]
         mask = given.value if isinstance(given, Tensor) else given
-        if mask is None:
-            return None
-        mask = np.asarray(mask, bool)
-        return np.swapaxes(mask, 0, 1) if self.time_major and first.mask is None else mask
+        return None if mask is None else np.asarray(mask, bool)
 
     def _initial_states(
         self, tensors: tuple[Tensor, ...], carried: tuple[Array, ...] | None, x: Array
@@ -128,8 +123,7 @@ class Recurrent:
         """Return what Keras returns: emitted outputs in processing order, then the final states."""
         emitted = hidden[-1] if steps_mask is None else self._emit_masked(hidden, steps_mask)
         if self.return_sequences:
-            value = emitted if self.time_major else np.swapaxes(emitted, 0, 1)
-            output = Tensor(value, mask)
+            output = Tensor(np.swapaxes(emitted, 0, 1), mask)
         else:
             output = Tensor(emitted[-1])
         if not self.return_state:
@@ -183,7 +177,7 @@ def _loop(
     return steps.signals(), states
 
 
-_RNN_SWITCHES = ("return_sequences", "return_state", "go_backwards", "stateful", "time_major", "zero_output_for_mask")
+_RNN_SWITCHES = ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
 
 
 def bind_recurrent(binding: Binding) -> Recurrent:
@@ -192,6 +186,8 @@ def bind_recurrent(binding: Binding) -> Recurrent:
     switches = {key: settings.flag(key, False) for key in _RNN_SWITCHES}
     unroll = settings.flag("unroll", False)
     settings.ignore("num_constants", "input_dim", "cell")
+    if settings.flag("time_major", False):
+        raise Unsupported("config.time_major: samples must be on the first axis; transpose the model's input instead")
     if settings.raw("num_constants"):
         raise Unsupported("config.num_constants: cells with constants are custom code")
     part = binding.parts["cell"]
