@@ -187,7 +187,6 @@ def _recurrent(binding: Binding, part: Layer) -> Recurrent:
         return_state=True,
         go_backwards=False,
         stateful=False,
-        time_major=False,
         masked_output=MaskedOutput.PREVIOUS_OUTPUT,
         zero_output_for_mask=True,
         zeroes_masked=True,

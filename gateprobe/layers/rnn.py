@@ -122,10 +122,7 @@ class Recurrent:
     ) -> tuple[Tensor, ...]:
         """Return what Keras returns: emitted outputs in processing order, then the final states."""
         emitted = hidden[-1] if steps_mask is None else self._emit_masked(hidden, steps_mask)
-        if self.return_sequences:
-            output = Tensor(np.swapaxes(emitted, 0, 1), mask)
-        else:
-            output = Tensor(emitted[-1])
+        output = Tensor(np.swapaxes(emitted, 0, 1), mask) if self.return_sequences else Tensor(emitted[-1])
         if not self.return_state:
             return (output,)
         groups = final[::-1] if self.reversed_states else final
