@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from itertools import pairwise
 
 import h5py
@@ -126,6 +127,13 @@ def test_the_arrival_of_samples_never_changes_a_byte(tmp_path, chunk, cuts, suff
     bounds = [0, *sorted(cut for cut in cuts if cut < len(chunk.samples)), len(chunk.samples)]
     parts = [cut_samples(chunk, slice(a, b)) for a, b in pairwise(bounds)]
     assert written(tmp_path, iter(parts), suffix).read_bytes() == whole
+
+
+def test_the_time_of_day_never_changes_a_byte(tmp_path):
+    chunk = lstm_chunk(masked=True)
+    first = {suffix: written(tmp_path, [chunk], suffix).read_bytes() for suffix in SUFFIXES}
+    time.sleep(1.1)
+    assert {suffix: written(tmp_path, [chunk], suffix).read_bytes() for suffix in SUFFIXES} == first
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -177,4 +177,4 @@ def _samples_together(chunk: TraceChunk) -> int:
 def open_hdf5(target: Target, output: Output, metadata: Metadata) -> Sink:
     """Write HDF5, each signal a dataset."""
     disk = _Disk(target)
-    return _Hdf5Sink(disk, output.compress, metadata, h5py.File(disk, "w", track_order=True))
+    return _Hdf5Sink(disk, output.compress, metadata, h5py.File(disk, "w"))
