@@ -6,14 +6,14 @@ Sources: ``Container.get_config`` in ``keras/engine/topology.py`` 1.2.2 and 2.0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateprobe.errors import ReadError
-from gateprobe.graph import Argument, Call, Era, LayerRecord, ModelRecord, TensorRef
+from gateprobe.graph import Call, Era, LayerRecord, ModelRecord, TensorRef
 from gateprobe.readers.entries import INPUT, Entry, checked_name, entry_of
-from gateprobe.readers.nodes import is_leaf, parse_call
+from gateprobe.readers.nodes import Refer, is_leaf, parse_call
 
 MakeLayer = Callable[[Entry, str], LayerRecord]
 """Makes a record without calls from an entry and its place."""
@@ -42,7 +42,7 @@ def functional(entry: Entry, name: str, era: Era, make_layer: MakeLayer, place: 
             raise ReadError(f"the model has no {key}", place=place or name)
     numbering = _numbering(records, entries, config, era)
     layers = tuple(
-        replace(record, calls=_calls(record, item, numbering.refer))
+        replace(record, calls=_calls(record, item, numbering.refer, numbering.counts))
         for record, item in zip(records, entries, strict=True)
     )
     return ModelRecord(
@@ -85,12 +85,9 @@ def _keys(value: Any) -> tuple[str, ...]:
     return ()
 
 
-def _calls(record: LayerRecord, entry: Entry, refer: Callable[[str, int, int], Argument]) -> tuple[Call, ...]:
+def _calls(record: LayerRecord, entry: Entry, refer: Refer, known: Container[str]) -> tuple[Call, ...]:
     try:
-        return tuple(
-            parse_call(node, record.class_name, refer, lambda name: refer(name, -1, 0) is not None)
-            for node in entry.nodes or ()
-        )
+        return tuple(parse_call(node, record.class_name, refer, known) for node in entry.nodes or ())
     except ReadError as error:
         raise ReadError(error.reason, place=error.place or record.name) from None
 
@@ -110,10 +107,8 @@ class _Numbering:
     outer: dict[str, int] = field(default_factory=dict)
     """The same in ``input_layers`` and ``output_layers``."""
 
-    def refer(self, layer: str, node: int, tensor: int) -> TensorRef | None:
-        """Make a reference; ``node`` -1 asks whether the layer exists."""
-        if node == -1:
-            return TensorRef(layer) if layer in self.counts else None
+    def refer(self, layer: str, node: int, tensor: int) -> TensorRef:
+        """Make a reference inside the graph."""
         return self._ref(layer, node, tensor, self.inner)
 
     def boundary(self, leaf: list[Any]) -> TensorRef:
@@ -156,14 +151,11 @@ def _used(
     inner: dict[str, set[int]] = {}
     outer: dict[str, set[int]] = {}
 
-    def note(name: str, node: int, tensor: int) -> Argument:
-        if node == -1:
-            return name if name in known else None
+    def note(name: str, node: int, tensor: int) -> None:
         inner.setdefault(name, set()).add(node)
-        return None
 
     for record, entry in zip(records, entries, strict=True):
-        _calls(record, entry, note)
+        _calls(record, entry, note, known)
     for key in ("input_layers", "output_layers"):
         for leaf in _flat(config[key]):
             outer.setdefault(leaf[0], set()).add(leaf[1])

@@ -230,6 +230,8 @@ def _check_text(owner: h5py.Group, name: str, place: str) -> None:
         raise UnsafeFile("has a committed datatype, which Keras never writes", place=place)
     if kind.get_class() != h5py.h5t.STRING:
         raise ReadError("is not text", place=place)
+    if attribute.get_space().get_simple_extent_type() == h5py.h5s.NULL:
+        return
     size = attribute.get_storage_size()
     if kind.is_variable_str():
         header = _object(owner)

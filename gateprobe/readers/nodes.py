@@ -8,7 +8,7 @@ Keras 1 and 2 write ``[["name", node, tensor], ...]`` for each call, with keywor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from gateprobe.graph import Argument, Call, freeze
 
 Refer = Callable[[str, int, int], Argument]
 """Makes a reference from a layer's name, the file's number of the call, and the number of the tensor."""
-IsLayer = Callable[[str], bool]
 
 CONSTANT = "_CONSTANT_VALUE"
 _KEEPS_STRUCTURE = frozenset({"TFOpLambda", "ClassMethod", "InstanceProperty", "InstanceMethod", "SlicingOpLambda"})
@@ -26,14 +25,14 @@ _KEEPS_STRUCTURE = frozenset({"TFOpLambda", "ClassMethod", "InstanceProperty", "
 _DTYPES = frozenset("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 bfloat16".split())
 
 
-def parse_call(node: Any, class_name: str, refer: Refer, is_layer: IsLayer) -> Call:
+def parse_call(node: Any, class_name: str, refer: Refer, known: Container[str]) -> Call:
     """Parse one call.
 
     Args:
         node: One element of ``inbound_nodes``.
         class_name: Of the layer that is called.
         refer: Makes references.
-        is_layer: Tells names of layers from other texts.
+        known: The names of the model's layers, which tell references from other lists.
 
     Raises:
         ReadError: It is not what any Keras writes.
@@ -46,7 +45,7 @@ def parse_call(node: Any, class_name: str, refer: Refer, is_layer: IsLayer) -> C
     first = _first(node, refer)
     if isinstance(first, tuple) and len(first) == 1 and class_name not in _KEEPS_STRUCTURE:
         first = first[0]
-    return Call((first,), {key: _keyword(value, refer, is_layer) for key, value in kwargs.items()})
+    return Call((first,), {key: _keyword(value, refer, known) for key, value in kwargs.items()})
 
 
 def is_leaf(value: Any) -> bool:
@@ -94,14 +93,14 @@ def _tensor(value: Any) -> int:
     return value
 
 
-def _keyword(value: Any, refer: Refer, is_layer: IsLayer) -> Argument:
+def _keyword(value: Any, refer: Refer, known: Container[str]) -> Argument:
     """Convert a keyword argument of Keras 2, in which references look like any other list."""
-    if is_leaf(value) and len(value) == 3 and type(value[2]) is int and is_layer(value[0]):
+    if is_leaf(value) and len(value) == 3 and type(value[2]) is int and value[0] in known:
         return refer(value[0], value[1], _tensor(value[2]))
     if isinstance(value, list):
-        return tuple(_keyword(item, refer, is_layer) for item in value)
+        return tuple(_keyword(item, refer, known) for item in value)
     if isinstance(value, dict):
-        return {key: _keyword(item, refer, is_layer) for key, item in value.items()}
+        return {key: _keyword(item, refer, known) for key, item in value.items()}
     return value
 
 

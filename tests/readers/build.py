@@ -39,11 +39,11 @@ def arrays(shapes=None):
     return {name: np.ones(shape, np.float32) for name, shape in (SHAPES if shapes is None else shapes).items()}
 
 
-def add_layer(root, name, weights):
+def add_layer(root, name, weights, suffix=":0"):
     group = root.create_group(name)
-    group.attrs["weight_names"] = [f"{name}/{key}:0".encode() for key in weights]
+    group.attrs["weight_names"] = [f"{name}/{key}{suffix}".encode() for key in weights]
     for key, value in weights.items():
-        group.create_dataset(f"{name}/{key}:0", data=value)
+        group.create_dataset(f"{name}/{key}{suffix}", data=value)
     return group
 
 

@@ -79,6 +79,16 @@ def lying_size(path):
     return path
 
 
+def zip64(path):
+    """The sizes of a table of contents above 4 GiB stand in a record of their own."""
+    data = bytearray(keras(path).read_bytes())
+    at = data.index(b"PK\x05\x06")
+    struct.pack_into("<I", data, at + 12, 0xFFFFFFFF)
+    data[at:at] = b"PK\x06\x06" + bytes(36) + struct.pack("<QQ", 1 << 40, 0)
+    path.write_bytes(data)
+    return path
+
+
 def symlink(info):
     info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
 
@@ -99,6 +109,7 @@ BAD = {
     "bomb": (blanks, UnsafeFile, "config.json: unpacks into 68,15.,... bytes; the limit"),
     "lying bomb": (lying_size, ReadError, "config.json|damaged"),
     "large metadata": (lambda path: keras(path, metadata=b" " * (2 << 20)), UnsafeFile, "metadata.json: unpacks"),
+    "large directory of zip64": (zip64, UnsafeFile, "table of contents has 1,099,511,627,776 bytes"),
     "large directory": (
         lambda path: patched(path, struct.pack("<HH", 3, 3), struct.pack("<HHI", 3, 3, 1 << 30)),
         UnsafeFile,
@@ -201,6 +212,20 @@ def test_other_files(tmp_path, make, message):
     make(tmp_path / "model.h5")
     with pytest.raises(ReadError, match=message):
         read(tmp_path / "model.h5")
+
+
+@pytest.mark.parametrize("name", ["model.h5", "model.json"])
+def test_size_of_what_is_no_model_does_not_matter(tmp_path, name):
+    with (tmp_path / name).open("wb") as file:
+        file.write(b"{")
+        file.truncate(1 << 30)
+    with pytest.raises(ReadError, match="is neither HDF5 nor a"):
+        read(tmp_path / name)
+
+
+def test_shards_count_towards_the_budget():
+    with pytest.raises(UnsafeFile, match=r"the shard has [\d,]+ bytes"):
+        read(SHARDED / "model.weights.json", max_bytes=1000)
 
 
 def test_evil_file_name_stays_on_one_line(tmp_path):

@@ -1,8 +1,5 @@
 """Graphs of functional models in the notation of each Keras."""
 
-import math
-import time
-
 import numpy as np
 import pytest
 from readers.build import dense, functional, input_layer, lstm, nodes, sequential
@@ -44,6 +41,7 @@ def marked(kind, **config):
         ([["x", 0, 0, {"training": False}]], Call((X,), {"training": False})),
         ([["x", 0, 0, {"mask": ["y", 0, 0]}]], Call((X,), {"mask": Y})),
         ([["x", 0, 0, {"initial_state": [["y", 0, 0], ["x", 0, 0]]}]], Call((X,), {"initial_state": (Y, X)})),
+        ([["x", 0, 0, {"a": {"b": ["y", 0, 0]}}]], Call((X,), {"a": {"b": Y}})),
         ([["x", 0, 0, {"padding": ["same", 1, 2]}]], Call((X,), {"padding": ("same", 1, 2)})),
         ([["x", 0, 0, {}], ["_CONSTANT_VALUE", -1, [1.0, 2.0], {}]], Call(((X, (1.0, 2.0)),))),
         ([[["x", 0, 0, {}]], ["y", 0, 0, {}]], Call((((X,), Y),))),
@@ -101,7 +99,8 @@ def test_constants_of_keras_3(dtype):
     [
         ([["ghost", 0, 0]], "d: refers to the layer 'ghost', which is not in the model"),
         ([["x", 7, 0]], "d: refers to call 7 of 'x', which is called 1 times"),
-        ([["x", -2, 0]], "refers to call -2 of 'x'"),
+        ([["x", -1, 0]], "refers to call -1 of 'x'"),
+        ([["x", 0, 0, {"mask": ["y", -1, 0]}]], "refers to call -1 of 'y'"),
         ([["x", 0, -1]], "gives -1 as the number of the tensor"),
         ([["x", 0, "0"]], "gives '0' as the number of the tensor"),
         ([["x", 0, 0, {"a": 1}], ["y", 0, 0, {"a": 2}]], "different keyword arguments"),
@@ -148,6 +147,14 @@ def test_broken_models(change, message):
         read(value)
 
 
+@pytest.mark.parametrize("key", ["input_layers", "output_layers"])
+def test_model_without_ends(key):
+    value = functional([input_layer(), dense("d", [["x", 0, 0]])], [["x", 0, 0]], [["d", 0, 0]])
+    del value["config"][key]
+    with pytest.raises(ReadError, match=f"model: the model has no {key}"):
+        read({"class_name": "Model", "config": value["config"]})
+
+
 def test_inputs_and_outputs_by_key_are_sorted():
     layers = [input_layer("x"), input_layer("y"), dense("d", [["x", 0, 0], ["y", 0, 0]])]
     outputs = {"b": ["d", 0, 0], "a": [["d", 0, 1], ["d", 0, 2]]}
@@ -177,7 +184,8 @@ def nested_model(name, *calls, kind="Functional", **more):
 @pytest.mark.parametrize("outside", [False, True])
 def test_calls_of_a_nested_model_count_from_0_or_1(first, kind, outside):
     """A nested model may have one call more than the file stores; the last one is always referred to."""
-    layers = [input_layer("x"), nested_model("inner", [["x", 0, 0]], [["x", 0, 0]], kind=kind)]
+    call = [["x", 0, 0, {"mask": ["x", 0, 0]}]]
+    layers = [input_layer("x"), nested_model("inner", call, call, kind=kind)]
     layers.append(dense("d", [["inner", first, 0]] if outside else [["inner", first + 1, 0]]))
     outputs = [["d", 0, 0], ["inner", first + 1, 0]] if outside else [["d", 0, 0]]
     model = read(functional(layers, [["x", 0, 0]], outputs))
@@ -210,16 +218,14 @@ def test_shared_layers_called_in_turn_are_no_cycle():
     assert model.layers[1].calls[1].args[0] == TensorRef("b")
 
 
-@pytest.mark.parametrize("count", [64, 20_000])
-def test_diamonds_and_long_chains_take_linear_time(count):
+@pytest.mark.parametrize("count", [64, 10_000])
+def test_diamonds_and_long_chains(count):
+    """2^64 paths, and more layers than Python recurses into."""
     layers = [input_layer("x")]
     for number in range(count):
         before = f"d{number - 1}" if number else "x"
         layers.append(dense(f"d{number}", [[before, 0, 0], [before, 0, 0]]))
-    start = time.perf_counter()
-    model = read(functional(layers, [["x", 0, 0]], [[f"d{count - 1}", 0, 0]]))
-    assert len(model.layers) == count + 1
-    assert time.perf_counter() - start < 10
+    assert len(read(functional(layers, [["x", 0, 0]], [[f"d{count - 1}", 0, 0]])).layers) == count + 1
 
 
 @pytest.mark.parametrize(
@@ -301,4 +307,3 @@ def test_deep_nesting_of_models_is_read():
     while (inner := model.layers[-1].model) is not None:
         model, depth = inner, depth + 1
     assert depth == 40
-    assert math.isfinite(depth)

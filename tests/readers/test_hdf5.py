@@ -101,6 +101,10 @@ UNSAFE = {
     "virtual": (virtual, "kernel:0: is a virtual dataset"),
     "plugin": (plugin_filter, "kernel:0: needs the HDF5 filter 32015"),
     "committed": (committed, "kernel:0: has a committed datatype"),
+    "committed in place": (
+        link(lambda file: file.__setitem__("t", np.dtype("f4")) or file["t"]),
+        "kernel:0: is a committed datatype",
+    ),
     "declared, not stored": (lambda file: replaced(file, shape=(1 << 20, 1 << 20), dtype="f4"), "declares .* stores 0"),
     "bomb": (
         lambda file: replaced(file, shape=(17, 1 << 20), dtype="f4", chunks=(17, 1 << 20), compression=1).__setitem__(
@@ -134,6 +138,17 @@ BROKEN = {
         "has no attribute weight_names",
     ),
     "no layer names": (lambda file: file["model_weights"].attrs.pop("layer_names"), "not a Keras file"),
+    "names are a table": (names([[b"a"], [b"b"]]), "attribute weight_names: is not a list of names"),
+    "one layer twice": (
+        lambda file: file["model_weights"].attrs.create("layer_names", [b"lstm", b"lstm"]),
+        "layer_names lists 'lstm' twice",
+    ),
+    "layer is an array": (
+        lambda file: (file.pop("model_weights/lstm"), file.create_dataset("model_weights/lstm", data=1.0)),
+        "lstm: is an array where a group belongs",
+    ),
+    "config is nothing": (config(h5py.Empty(h5py.string_dtype())), "model_config: is not JSON"),
+    "32 dimensions": (lambda file: replaced(file, data=np.ones((1,) * 17)), "kernel:0: has 17 dimensions"),
     "no weights": (lambda file: file.pop("model_weights"), "has an architecture and no weights"),
     "config is an array": (config(np.arange(3)), "model_config: is not text"),
     "config is many texts": (config([b"a", b"b"]), "model_config: holds 2 texts"),
@@ -277,12 +292,13 @@ def test_other_hdf5(tmp_path, attributes, message):
         ({f"param_{n}": np.ones(2 if n % 3 == 2 else (2, 2)) for n in range(12)}, "keras1", "twelve arrays"),
         ({"dense_W": np.ones((2, 2))}, "keras1", "called W, U and b"),
         ({"kernel": np.ones((2, 2))}, "keras2", "end in ':0'"),
+        ({"a/kernel": np.ones((2, 2))}, "keras3", "without ':0'"),
     ],
 )
 def test_era_of_weights_alone(tmp_path, weights, era, evidence):
     with h5py.File(tmp_path / "weights.h5", "w") as file:
         file.attrs["layer_names"] = [b"layer"]
-        add_layer(file, "layer", weights)
+        add_layer(file, "layer", weights, suffix="" if era == "keras3" else ":0")
     graph = read(tmp_path / "weights.h5")
     assert (graph.origin.era.value, graph.model) == (era, None)
     assert any(evidence in sentence for sentence in graph.origin.evidence)
@@ -332,6 +348,32 @@ def test_numbering_of_variables(tmp_path):
         del file["layers/dense/vars/3"]
     with pytest.raises(ReadError, match=r"/layers/dense/vars: the arrays are numbered .*one is missing"):
         read(tmp_path / "model.weights.h5")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda file: file.move("layers/dense/vars/1", "layers/dense/vars/01"), "an array's number has leading zeros"),
+        (lambda file: file.create_group("layers/dense/vars/2"), "vars/2: is a group where an array belongs"),
+        (lambda file: tree(file, {"_layers": {"dense": [np.ones(2)]}}), "layers and _layers both hold dense"),
+        (lambda file: file.create_dataset("layers/lstm", data=1.0), "/layers/lstm: is an array where a group belongs"),
+        (lambda file: file["layers/dense/vars"].attrs.create("name", 7), "attribute name: is not text"),
+    ],
+)
+def test_broken_trees(tmp_path, change, message):
+    with h5py.File(tmp_path / "model.weights.h5", "w") as file:
+        tree(file, {"layers": {"dense": [np.ones((2, 2)), np.ones(2)]}})
+        change(file)
+    with pytest.raises(ReadError, match=message):
+        read(tmp_path / "model.weights.h5")
+
+
+def test_custom_names_of_variables_come_last(tmp_path):
+    with h5py.File(tmp_path / "model.weights.h5", "w") as file:
+        tree(file, {"layers": {"dense": [np.ones(2)]}})
+        file["layers/dense/vars/a scale"] = np.zeros(3)
+    dense = read(tmp_path / "model.weights.h5").weights.root.children["layers"].children["dense"]
+    assert [array.name for array in dense.arrays] == ["layers/dense/vars/0", "layers/dense/vars/a scale"]
 
 
 def test_layers_counted_twice_by_keras_2_13_on_windows(tmp_path):

@@ -42,7 +42,7 @@ def test_brackets_in_texts_do_not_count_and_take_no_time():
     assert loads('["%s\\"["]' % ("[" * 1000), "config") == ["[" * 1000 + '"[']
     with pytest.raises(ReadError, match="is not JSON"):
         loads('"' + '\\"' * 1_000_000, "config")
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 60  # hours, were each quote tried as the start of a text
 
 
 def test_size_is_limited():

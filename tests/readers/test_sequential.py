@@ -61,6 +61,12 @@ def test_nameless_nested_models_get_names():
     assert [item.name for item in model.layers] == ["sequential_1_input", "sequential_1", "sequential_2"]
 
 
+def test_names_that_are_taken():
+    nested = {"class_name": "Sequential", "config": [lstm("a")]}
+    model = read({"class_name": "Sequential", "config": [lstm("sequential_2"), nested]})
+    assert [item.name for item in model.layers] == ["sequential_2_input", "sequential_2", "sequential_2_"]
+
+
 @pytest.mark.parametrize("layers", [[], None, "all", {"a": 1}])
 def test_no_layers(layers):
     with pytest.raises(ReadError, match=r"the model has no layers|not a list of layers"):
@@ -90,6 +96,13 @@ def test_merge_at_the_start_of_a_sequential():
     assert (joint.class_name, joint.config["axis"]) == ("Concatenate", 1)
     assert joint.calls[0].args == ((TensorRef("a"), TensorRef("b"), TensorRef("c")),)
     assert model.layers[7].calls[0].args == (TensorRef("merge_1"),)
+
+
+def test_merge_of_a_model_with_two_outputs():
+    inner = [input_layer("x"), dense("b", [["x", 0, 0]], output_dim=2)]
+    branch = functional(inner, [["x", 0, 0]], [["b", 0, 0], ["x", 0, 0]], class_name="Model")
+    with pytest.raises(ReadError, match="a Merge joins a model of several outputs"):
+        read({"class_name": "Sequential", "config": [merge([branch, branch], mode="sum")]}, Era.KERAS1)
 
 
 @pytest.mark.parametrize(
