@@ -143,14 +143,24 @@ def project(x: Array, kernel: Array, bias: Array | None, precision: Precision) -
     Raises:
         InputError: The number of features is not the kernel's.
     """
-    if x.shape[-1] != kernel.shape[0]:
-        raise InputError(f"expected {kernel.shape[0]} features at each timestep, got {x.shape[-1]}")
+    x = fitting(x, kernel)
     z: Array = (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[1])
     precision.settle(z)
     if bias is not None:
         z += bias
         precision.settle(z)
     return z
+
+
+def fitting(x: Array, kernel: Array) -> Array:
+    """Return ``x``, ``(timesteps, samples, features)``, if it fits the kernel.
+
+    Raises:
+        InputError: The number of features is not the kernel's.
+    """
+    if x.shape[-1] != kernel.shape[0]:
+        raise InputError(f"expected {kernel.shape[0]} features at each timestep, got {x.shape[-1]}")
+    return x
 
 
 def named(names: tuple[str, ...] | list[str], z: Array, units: int) -> dict[str, Array]:

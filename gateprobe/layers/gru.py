@@ -6,16 +6,19 @@ Formulas: ``keras/src/layers/rnn/gru.py`` 3.15.1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gateprobe.activations import Activation
 from gateprobe.graph import Array, LayerRecord
+from gateprobe.kernels.blas import Product, pack
+from gateprobe.kernels.stacked import Operand
 from gateprobe.layers.base import Precision
 from gateprobe.layers.cells import (
     Steps,
     finish_cell,
+    fitting,
     from_cudnn,
     fused,
     gate_slots,
@@ -43,6 +46,8 @@ class GRUCell:
     recurrent_activation: Activation
     reset_after: bool
     precision: Precision
+    stacked: StackedKernels | None
+    """For `StackedSteps`; ``None`` when the cell must round after every operation."""
 
     @property
     def units(self) -> int:
@@ -57,11 +62,13 @@ class GRUCell:
 
     def begin(self, x: Array, *, pre: bool) -> Steps:
         """See `Cell`."""
-        return _GRUSteps(self, x, pre=pre)
+        if self.stacked is not None:
+            return StackedSteps(self, self.stacked, fitting(x, self.kernel), pre=pre)
+        return RoundingSteps(self, x, pre=pre)
 
 
-class _GRUSteps:
-    """The memory of one run: the gates ``z`` and the hidden state of every timestep."""
+class RoundingSteps:
+    """One run that rounds after every operation."""
 
     def __init__(self, cell: GRUCell, x: Array, *, pre: bool) -> None:
         self._cell = cell
@@ -118,6 +125,99 @@ class _GRUSteps:
         }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StackedKernels:
+    """Weights below each other, to be multiplied with ``[x, 1, h]`` and parts of it, packed."""
+
+    gates: Array
+    """Of z and r, for ``[x, 1, h]``; halved where the gates are sigmoids, see `gateprobe.layers.lstm.StackedKernel`."""
+    candidate: Array
+    """For ``[x, 1]`` with ``reset_after``, else for ``[x, 1, r * h]``."""
+    recurrent: Array | None
+    """For ``[1, h]`` with ``reset_after``."""
+    halved: bool
+
+
+def stack(cell: GRUCell) -> StackedKernels | None:
+    """Stack the weights of a cell, or return ``None`` when it must round after every operation."""
+    if not cell.precision.exact:
+        return None
+    zeros = np.zeros(3 * cell.units, cell.kernel.dtype)
+    bias = (zeros if cell.bias is None else cell.bias)[np.newaxis]
+    recurrent_bias = (zeros if cell.recurrent_bias is None else cell.recurrent_bias)[np.newaxis]
+    halved = cell.recurrent_activation.label == "sigmoid"
+    gates, candidate = slice(0, 2 * cell.units), slice(2 * cell.units, None)
+    whole = np.concatenate([cell.kernel, bias + recurrent_bias, cell.recurrent_kernel])
+    scale = whole.dtype.type(0.5 if halved else 1)
+    if not cell.reset_after:
+        return StackedKernels(pack(whole[:, gates] * scale, 2), pack(whole[:, candidate], 1), None, halved)
+    from_inputs = np.concatenate([cell.kernel, bias])[:, candidate]
+    from_hidden = np.concatenate([recurrent_bias, cell.recurrent_kernel])[:, candidate]
+    return StackedKernels(pack(whole[:, gates] * scale, 2), pack(from_inputs, 1), pack(from_hidden, 1), halved)
+
+
+class StackedSteps:
+    """One run with the gates z, r and the candidate of each timestep as contiguous blocks."""
+
+    def __init__(self, cell: GRUCell, stacked: StackedKernels, x: Array, *, pre: bool) -> None:
+        (timesteps, samples, features), dtype = x.shape, stacked.gates.dtype
+        self._cell, self._halved, self._half, self._one = cell, stacked.halved, np.array(0.5, dtype), np.array(1, dtype)
+        self._z = np.empty((timesteps, 3, samples, cell.units), dtype)
+        self._pre = np.empty_like(self._z) if pre else None
+        self._hidden_state = np.empty((timesteps, samples, cell.units), dtype)
+        self._operand = Operand(x, cell.units, dtype)
+        self._scratch = np.empty((1, 1, samples, cell.units), dtype)
+        rows = self._operand.rows
+        self._compute_gates = Product(rows, stacked.gates, self._z[:, :2])
+        self._compute_recurrent = None
+        if stacked.recurrent is not None:
+            self._compute_recurrent = Product(rows[:, features:], stacked.recurrent, self._scratch)
+            rows = rows[:, : features + 1]
+        self._compute_candidate = Product(rows, stacked.candidate, self._z[:, 2:])
+
+    def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Blend old and new: h' = z * h + (1 - z) * candidate; the reset gate acts on h or on its product."""
+        before, z, h, scratch = states[0], self._z[t], self._hidden_state[t], self._scratch[0, 0]
+        self._operand.fill(t, before)
+        self._compute_gates(t)
+        self._keep(t, slice(0, 2), 2 if self._halved else 1)
+        self._activate(z[:2])
+        update, reset, candidate = z[0], z[1], z[2]
+        if self._compute_recurrent is None:
+            np.multiply(reset, before, self._operand.hidden)
+            self._compute_candidate(t)
+        else:
+            self._compute_candidate(t)
+            self._compute_recurrent(0)
+            np.multiply(scratch, reset, scratch)
+            np.add(candidate, scratch, candidate)
+        self._keep(t, slice(2, 3), 1)
+        self._cell.activation.apply(candidate, candidate)
+        np.multiply(update, before, h)
+        np.subtract(self._one, update, scratch)
+        np.multiply(scratch, candidate, scratch)
+        np.add(h, scratch, h)
+        return (h,)
+
+    def _keep(self, t: int, which: slice, factor: int) -> None:
+        if self._pre is not None:
+            np.multiply(self._z[t, which], factor, out=self._pre[t, which])
+
+    def _activate(self, gates: Array) -> None:
+        if self._halved:
+            np.tanh(gates, gates)
+            np.multiply(gates, self._half, gates)
+            np.add(gates, self._half, gates)
+        else:
+            self._cell.recurrent_activation.apply(gates, gates)
+
+    def signals(self) -> Mapping[str, Array]:
+        """See `Steps`."""
+        names = ("update_gate", "reset_gate", "candidate")
+        pre = {} if self._pre is None else {f"pre_{name}": self._pre[:, k] for k, name in enumerate(names)}
+        return {**{name: self._z[:, k] for k, name in enumerate(names)}, "hidden_state": self._hidden_state, **pre}
+
+
 def _gru_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     slots = gate_slots(record, settings, "zrh", order="zrh", bias=(None,))
     reset_after = settings.flag("reset_after", False)
@@ -145,6 +245,7 @@ def _bind_gru(binding: Binding) -> GRUCell:
         settings.activation("recurrent_activation", binding.semantics.recurrent_activation),
         reset_after,
         binding.precision,
+        stacked=None,
     )
     finish_cell(settings)
-    return cell
+    return replace(cell, stacked=stack(cell))

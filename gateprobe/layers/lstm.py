@@ -12,12 +12,13 @@ from typing import Protocol
 import numpy as np
 
 from gateprobe.activations import Activation
-from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
+from gateprobe.kernels.stacked import StackedWeights, begin_gates, stack_weights
 from gateprobe.layers.base import Precision
 from gateprobe.layers.cells import (
     Steps,
     finish_cell,
+    fitting,
     from_cudnn,
     fused,
     gate_slots,
@@ -58,10 +59,8 @@ class LSTMCell:
 
     def begin(self, x: Array, *, pre: bool) -> Steps:
         """See `Cell`."""
-        if x.shape[-1] != self.kernel.shape[0]:
-            raise InputError(f"expected {self.kernel.shape[0]} features at each timestep, got {x.shape[-1]}")
         if self.stacked is not None:
-            return StackedSteps(self, self.stacked, x, pre=pre)
+            return StackedSteps(self, self.stacked, fitting(x, self.kernel), pre=pre)
         return LSTMSteps(self, project(x, self.kernel, self.bias, self.precision), pre=pre)
 
     def recur(self, hidden: Array, out: Array) -> None:
@@ -157,93 +156,74 @@ class LSTMSteps:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StackedKernel:
-    """Kernel, recurrent kernel and bias in one matrix, for one product in each timestep."""
+    """All weights in one matrix, for one product in each timestep."""
 
-    matrix: Array
-    """``(4 * units, features + units + 1)``, rows i | f | o | c."""
+    weights: StackedWeights
+    """Gates in the order i | f | o | c."""
     halved: bool
-    """Whether the rows of i, f and o are halved (exact in binary floating point), because sigmoid(z) is
+    """Whether the columns of i, f and o are halved (exact in binary floating point), because sigmoid(z) is
     0.5 * tanh(0.5 * z) + 0.5 and one tanh then serves all four gates."""
 
 
 def stack(cell: LSTMCell) -> StackedKernel | None:
     """Stack the weights of a cell, or return ``None`` when it must round after every operation."""
-    if not (cell.precision.exact and cell.activation.elementwise and cell.recurrent_activation.elementwise):
+    if not cell.precision.exact:
         return None
-    bias = np.zeros(4 * cell.units, cell.kernel.dtype) if cell.bias is None else cell.bias
-    i, f, c, o = np.split(np.concatenate([cell.kernel, cell.recurrent_kernel, bias[np.newaxis]]), 4, axis=1)
     halved = (cell.recurrent_activation.label, cell.activation.label) == ("sigmoid", "tanh")
-    matrix = np.concatenate([i, f, o, c], axis=1).T.copy()
-    if halved:
-        matrix[: 3 * cell.units] *= 0.5
-    return StackedKernel(matrix, halved)
+    scale = cell.kernel.dtype.type(0.5 if halved else 1)
+
+    def turned(weight: Array) -> Array:
+        i, f, c, o = np.split(weight, 4, axis=-1)
+        return np.concatenate([i * scale, f * scale, o * scale, c], axis=-1)
+
+    bias = None if cell.bias is None else turned(cell.bias)
+    return StackedKernel(stack_weights(turned(cell.kernel), turned(cell.recurrent_kernel), bias), halved)
 
 
 class StackedSteps:
-    """One run with one matrix product in each timestep, straight into the memory of the gates.
-
-    Everything is stored with the samples last, ``(timesteps, 4 * units, samples)``: each gate is then one contiguous
-    block, and the product ``matrix @ [x, h, 1]`` runs at the speed of the BLAS.
-    """
+    """One run with the gates i, f, o and c of each timestep as contiguous blocks."""
 
     def __init__(self, cell: LSTMCell, stacked: StackedKernel, x: Array, *, pre: bool) -> None:
-        timesteps, samples, features = x.shape
-        shape, dtype = (timesteps, cell.units, samples), stacked.matrix.dtype
-        self._cell, self._stacked, self._x = cell, stacked, x
-        self._z = np.empty((timesteps, 4 * cell.units, samples), dtype)
+        timesteps, samples, _ = x.shape
+        dtype = stacked.weights.matrix.dtype
+        self._cell, self._halved, self._half = cell, stacked.halved, np.array(0.5, dtype)
+        self._z = np.empty((timesteps, 4, samples, cell.units), dtype)
         self._pre = np.empty_like(self._z) if pre else None
-        self._cell_state, self._hidden_state = np.empty(shape, dtype), np.empty(shape, dtype)
-        self._operand = np.ones((features + cell.units + 1, samples), dtype)
-        self._projected = samples == 1
-        if self._projected:  # matrix times vector: projecting all timesteps at once is faster
-            matrix = stacked.matrix
-            self._z[:, :, 0] = x[:, 0] @ matrix[:, :features].T + matrix[:, -1]
-            self._recurrent = np.ascontiguousarray(matrix[:, features:-1])
-            self._product = np.empty((4 * cell.units, 1), dtype)
+        self._states = np.empty((timesteps, 2, samples, cell.units), dtype)
+        self._compute_gates = begin_gates(x, stacked.weights, self._z)
 
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """i, f, o = recurrent_activation(z); c' = f * c + i * activation(z_c); h' = o * activation(c')."""
-        cell, units, z = self._cell, self._cell.units, self._z[t]
-        self._multiply(t, z, states[0].T)
+        self._compute_gates(t, states[0])
+        z, new = self._z[t], self._states[t]
         if self._pre is not None:
             np.copyto(self._pre[t], z)
-            if self._stacked.halved:
-                self._pre[t, : 3 * units] *= 2
-        gates, candidate = z[: 3 * units], z[3 * units :]
-        if self._stacked.halved:
-            np.tanh(z, out=z)
-            gates *= 0.5
-            gates += 0.5
-        else:
-            cell.recurrent_activation.apply(gates, gates)
-            cell.activation.apply(candidate, candidate)
-        c, h = self._cell_state[t], self._hidden_state[t]
-        np.multiply(z[units : 2 * units], states[1].T, out=c)
-        np.multiply(z[:units], candidate, out=h)
-        c += h
-        cell.activation.apply(c, h)
-        h *= z[2 * units : 3 * units]
-        return h.T, c.T
+            self._pre[t, :3] *= 2 if self._halved else 1
+        self._activate(z)
+        c, h = new[0], new[1]
+        np.multiply(z[1], states[1], c)
+        np.multiply(z[0], z[3], h)
+        np.add(c, h, c)
+        self._cell.activation.apply(c, h)
+        np.multiply(h, z[2], h)
+        return h, c
 
-    def _multiply(self, t: int, z: Array, hidden: Array) -> None:
-        if self._projected:
-            np.matmul(self._recurrent, hidden, out=self._product)
-            z += self._product
-            return
-        features = self._x.shape[-1]
-        self._operand[:features] = self._x[t].T
-        self._operand[features:-1] = hidden
-        np.matmul(self._stacked.matrix, self._operand, out=z)
+    def _activate(self, z: Array) -> None:
+        gates = z[:3]
+        if self._halved:
+            np.tanh(z, z)
+            np.multiply(gates, self._half, gates)
+            np.add(gates, self._half, gates)
+        else:
+            self._cell.recurrent_activation.apply(gates, gates)
+            self._cell.activation.apply(z[3], z[3])
 
     def signals(self) -> Mapping[str, Array]:
         """See `gateprobe.layers.cells.Steps`."""
-        names, units = ("input_gate", "forget_gate", "output_gate", "candidate"), self._cell.units
-        return {
-            **named(names, np.swapaxes(self._z, 1, 2), units),
-            "cell_state": np.swapaxes(self._cell_state, 1, 2),
-            "hidden_state": np.swapaxes(self._hidden_state, 1, 2),
-            **({} if self._pre is None else named([f"pre_{n}" for n in names], np.swapaxes(self._pre, 1, 2), units)),
-        }
+        names = ("input_gate", "forget_gate", "output_gate", "candidate")
+        pre = {} if self._pre is None else {f"pre_{name}": self._pre[:, k] for k, name in enumerate(names)}
+        gates = {name: self._z[:, k] for k, name in enumerate(names)}
+        return {**gates, "cell_state": self._states[:, 0], "hidden_state": self._states[:, 1], **pre}
 
 
 def _lstm_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:

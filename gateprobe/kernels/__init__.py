@@ -1,0 +1,1 @@
+"""Fast forms of the arithmetic that costs most: the layers say what is computed, these how."""
