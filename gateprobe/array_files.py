@@ -32,8 +32,10 @@ _HEADER_LIMIT = 10_000  # NumPy's own limit
 _FIELDS: Mapping[str, re.Pattern[str]] = {
     "descr": re.compile(r"""(["'])descr\1\s*:\s*(["'])([^"'\\]{1,20})\2"""),
     "fortran_order": re.compile(r"""(["'])fortran_order\1\s*:\s*(True|False)"""),
-    "shape": re.compile(r"""(["'])shape\1\s*:\s*\(((?:\s*\d{1,18}L?\s*,?)*)\s*\)"""),
+    "shape": re.compile(r"""(["'])shape\1\s*:\s*\(([\dL,\s]*)\)"""),
 }
+_SIZE = re.compile(r"\s*(\d{1,18})L?\s*")
+"""One axis; Python 2 wrote an L behind large numbers."""
 _NUMBER = re.compile(r"[<>=|]?(?:f[248]|[iu][1248]|b1)")
 
 
@@ -122,8 +124,19 @@ def _parsed(text: str, offset: int, name: str) -> Header:
         left = pattern.sub("", left)
     if left.strip(" \t\r\n\0{},"):
         raise InputError("has a header that says more than type, order and shape", file=name)
-    shape = tuple(int(size) for size in re.findall(r"\d+", found["shape"][2]))
+    shape = _shape(found["shape"][2], name)
     return Header(_dtype(found["descr"][3], name), shape, found["fortran_order"][2] == "True", offset)
+
+
+def _shape(text: str, name: str) -> tuple[int, ...]:
+    """Read what stands between the brackets, one size at a time: a pattern for all of it would try every split."""
+    parts = text.split(",")
+    if len(parts) > 1 and not parts[-1].strip():
+        parts.pop()
+    sizes = [_SIZE.fullmatch(part) for part in parts] if text.strip() else []
+    if not all(sizes) or (len(sizes) == 1 and "," not in text):
+        raise InputError("has a header whose shape is not a tuple of sizes", file=name)
+    return tuple(int(size[1]) for size in sizes if size)
 
 
 def _dtype(descr: str, name: str) -> np.dtype[Any]:

@@ -94,7 +94,8 @@ def stateful_batch(model: ModelRecord) -> int | None:
             record.class_name == "InputLayer"
             and isinstance(shape, (list, tuple))
             and shape
-            and isinstance(shape[0], int)
+            and type(shape[0]) is int
+            and shape[0] > 0
         ):
             return shape[0]
     reason = "is stateful, and the file does not say for how many samples in a batch"

@@ -136,6 +136,8 @@ def _samples_of(value: Array, rows: int, place: str) -> Array:
 
 def _rows(plan: Plan, samples: Blocks, numbers: Array, batch_size: int | None) -> int:
     """Return the number of rows of every batch."""
+    if not len(numbers):
+        raise InputError("there are no samples", remedy="give the model's inputs; a model without any cannot be run")
     if plan.batch_size is None:
         return min(batch_size or DEFAULT_ROWS, len(numbers))
     if len(numbers) != samples.count:

@@ -90,6 +90,8 @@ NUMBERS = bytes(2 * 5 * 3 * 4)
         (header(GOOD.replace("'<f4'", "__import__('os')")), "holds records, not numbers"),
         (header(GOOD.replace(", }", ", 'more': 1}")), "says more than type, order and shape"),
         (header(GOOD.replace("(2, 5, 3)", "(-2, 5, 3)")), "does not say shape"),
+        (header(GOOD.replace("(2, 5, 3)", f"(2, {'1' * 70})")), "shape is not a tuple of sizes"),
+        (header(GOOD.replace("(2, 5, 3)", "(2 5, 3)")), "shape is not a tuple of sizes"),
         (header(GOOD.replace("(2, 5, 3)", f"({10**17}, {10**17}, 3)")), "ends early"),
     ],
 )

@@ -124,13 +124,17 @@ class Graph:
         }
         for step in self.steps:
             inside = scope.within(call_name(*step.node))
-            arguments = _fed(Arguments(*_resolved(step.call, values, step.unmasked)), inside)
             try:
+                arguments = _fed(Arguments(*_resolved(step.call, values, step.unmasked)), inside)
                 values[step.node] = step.run(arguments, inside)
             except InputError as error:
                 raise (
                     error if error.place else InputError(error.reason, place=inside.path, remedy=error.remedy)
                 ) from None
+            except MemoryError:
+                raise InputError("not enough memory", place=inside.path, remedy=_SMALLER) from None
+            except _MISFITS as error:
+                raise InputError(_misfit(error), place=inside.path) from error
             for node in step.last_use_of:
                 values.pop(node, None)
         return tuple(self._output(ref, values) for ref in self.outputs)
@@ -138,14 +142,32 @@ class Graph:
     def _output(self, ref: TensorRef | None, values: Mapping[Node, tuple[Tensor, ...]]) -> Tensor:
         if ref is None:
             return Tensor(NOT_COMPUTED)
-        tensor = values[ref.layer, ref.call][ref.tensor]
-        return _without_mask(tensor) if ref in self.unmasked else tensor
+        made = values.get((ref.layer, ref.call), ())
+        if ref.tensor >= len(made):
+            raise InputError(f"{ref.layer} returns {len(made)} tensors, number {ref.tensor} is an output of the model")
+        return _without_mask(made[ref.tensor]) if ref in self.unmasked else made[ref.tensor]
 
     def _ordered(self, call: Arguments) -> tuple[Tensor, ...]:
         first = call.get(0, "inputs")
         if isinstance(first, Mapping) and self.input_keys:
             return tuple(tensor for key in self.input_keys for tensor in tensors_in(first.get(key)))
         return tuple(tensors_in(call.args)) or tuple(tensors_in(first))
+
+
+_MISFITS = (ValueError, TypeError, LookupError, ArithmeticError)
+"""What NumPy and Python raise when shapes, ranks or numbers of tensors do not go together."""
+
+
+_SMALLER = "choose a smaller --batch-size, or fewer layers with --layer"
+
+
+def _misfit(error: Exception) -> str:
+    """Say that a layer cannot be computed as the file describes it.
+
+    Layers check what Keras checks when it builds them; a damaged or made-up file can describe graphs that no Keras
+    would have built, and there are more ways to do that than checks.
+    """
+    return f"cannot be computed as the file describes it: {type(error).__name__}: {error!s:.200}"
 
 
 def _without_mask(tensor: Tensor) -> Tensor:
