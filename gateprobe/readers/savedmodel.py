@@ -8,7 +8,6 @@ TensorFlow 2.5 the metadata stood in ``saved_model.pb`` (``load.py::_read_legacy
 from __future__ import annotations
 
 import hashlib
-import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from gateprobe.errors import ReadError, UnsafeFile
-from gateprobe.graph import WeightArray, WeightGroup, WeightScheme, WeightStore
 from gateprobe.readers import savedmodel_objects as objects
 from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.savedmodel_decoder import decoder_settings
 from gateprobe.readers.savedmodel_graph import Library, Unproven
 from gateprobe.readers.savedmodel_objects import Described, TrackedObject
-from gateprobe.readers.savedmodel_variables import Checkpoint, read_checkpoint
+from gateprobe.readers.savedmodel_variables import read_checkpoint
+from gateprobe.readers.savedmodel_weights import Objects
 from gateprobe.readers.savedmodel_wire import parse
 from gateprobe.readers.sources import Architecture, Found
 from gateprobe.readers.wiring import DECODER
@@ -33,8 +32,6 @@ MAX_GRAPH_BYTES = 1 << 30
 MAX_METADATA_BYTES = 256 << 20
 _BLOCK = 1 << 20
 _EXPORTED = "is a SavedModel without Keras's own description of its layers (as model.export() writes): only functions"
-_DEPENDENCY = re.compile(r"layer(_with_weights)?-\d+")
-"""What a functional model calls its layers; a class of its own may have further attributes."""
 _SETTINGS = ("impute_finished", "output_time_major", "maximum_iterations")
 
 
@@ -71,7 +68,7 @@ def read_folder(path: Path, given: Architecture | None, budget: Budget) -> Found
     return Found(
         container="savedmodel",
         value=value,
-        weights=_weights(tracked, folder.described, checkpoint),
+        weights=Objects(tracked, folder.described, checkpoint.arrays).store(),
         keras_version=texts["keras_version"],
         backend=texts["backend"],
         where=folder.metadata_name,
@@ -144,27 +141,6 @@ def _sha256(file: Path) -> str:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _weights(
-    tracked: tuple[TrackedObject, ...], described: Mapping[int, Described], checkpoint: Checkpoint
-) -> WeightStore:
-    """List each layer's weights in the order of ``layer.weights``, as HDF5 of Keras 2 does."""
-    layers = list(objects.layers_of(objects.ROOT, tracked, described))
-    dependencies = [(path, layer) for path, layer in layers if _DEPENDENCY.fullmatch(path)]
-    groups: dict[str, WeightGroup] = {}
-    for path, layer in dependencies or layers:
-        variables = objects.variables_of(layer.node, tracked, layer.path or layer.name)
-        arrays = tuple(_array(variable, checkpoint) for variable in variables)
-        groups[path if layer.name in groups else layer.name] = WeightGroup(arrays)
-    return WeightStore(WeightScheme.LAYER_LISTS, WeightGroup(children=groups))
-
-
-def _array(variable: TrackedObject, checkpoint: Checkpoint) -> WeightArray:
-    value = checkpoint.arrays.get(variable.key or "")
-    if value is None:
-        raise ReadError("is no number in the checkpoint, or not in it at all", place=variable.full_name or variable.key)
-    return WeightArray(variable.full_name or str(variable.key), value)
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ import numpy as np
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _SIZES = {1: 4, 2: 8, 3: 4, 4: 1, 5: 2, 6: 1, 9: 8, 10: 1, 14: 2, 17: 2, 19: 2, 22: 4, 23: 8}
 """Bytes of one element by ``tensorflow/core/framework/types.proto``: numbers and booleans; no texts, no resources."""
-_TRAINING = ("optimizer/", "keras_api/", "save_counter/")
+_TRAINING = ("optimizer/", "save_counter/")
 _SLOT = "/.OPTIMIZER_SLOT/"
 
 

@@ -17,14 +17,6 @@ from gateprobe.readers.savedmodel_wire import Message
 
 MAX_OBJECTS = 1_000_000
 ROOT = 0
-_NOT_LAYERS = frozenset(
-    "keras_api variables trainable_variables non_trainable_variables regularization_losses signatures optimizer "
-    "metrics __call__ call_and_return_all_conditional_losses call_and_return_conditional_losses "
-    "_default_save_signature".split()
-)
-"""What Keras adds to an object for its own loader, and training state."""
-_LAYER_KINDS = ("_tf_keras_layer", "_tf_keras_rnn_layer", "_tf_keras_input_layer", "_tf_keras_model")
-_MODEL_KINDS = ("_tf_keras_network", "_tf_keras_sequential", "_tf_keras_model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,42 +124,3 @@ def _follow(objects: tuple[TrackedObject, ...], path: str) -> int | None:
             return None
         at = child
     return at
-
-
-def layers_of(
-    model: int, objects: tuple[TrackedObject, ...], described: Mapping[int, Described]
-) -> Iterator[tuple[str, Described]]:
-    """Yield the layers that a model holds itself, or in lists and mappings, each once: attribute path, description."""
-    seen = {model}
-    stack = list(objects[model].children.items())[::-1]
-    while stack:
-        path, number = stack.pop()
-        if number in seen or path.rpartition(".")[2] in _NOT_LAYERS:
-            continue
-        seen.add(number)
-        if number in described and described[number].identifier in (*_LAYER_KINDS, *_MODEL_KINDS):
-            yield path, described[number]
-        elif number not in described:
-            stack += [(f"{path}.{name}", child) for name, child in objects[number].children.items()][::-1]
-
-
-def variables_of(number: int, objects: tuple[TrackedObject, ...], place: str) -> list[TrackedObject]:
-    """Return a layer's variables, those of the layers inside it too: the trainable ones first, as HDF5 lists them."""
-    children = objects[number].children
-    api = objects[children["keras_api"]].children if "keras_api" in children else {}
-    listed = [children.get("trainable_variables"), api.get("non_trainable_variables")]
-    variables = [item for found in listed if found is not None for item in _listed(found, objects, place)]
-    every = [] if "variables" not in children else _listed(children["variables"], objects, place)
-    if sorted(variables) != sorted(every):
-        raise ReadError("its trainable and other variables are not all its variables", place=place)
-    if any(objects[item].key is None for item in variables):
-        raise ReadError("a variable has no value in the checkpoint", place=place)
-    return [objects[item] for item in variables]
-
-
-def _listed(number: int, objects: tuple[TrackedObject, ...], place: str) -> list[int]:
-    """Return the objects in a list, whose names are their numbers."""
-    children = objects[number].children
-    if children.keys() != {str(n) for n in range(len(children))}:
-        raise ReadError("a list of variables is not one", place=place)
-    return [children[str(n)] for n in range(len(children))]

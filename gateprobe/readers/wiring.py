@@ -96,9 +96,10 @@ def _addressed(address: str, groups: Mapping[str, WeightGroup], layer: str) -> W
     match = None if address in groups else _SLICE.fullmatch(address)
     group = groups.get(match["group"] if match else address)
     if group is None:
+        filled = sorted(name for name, found in groups.items() if found.arrays or found.children)
         raise ReadError(
             f"the wiring takes the weights of {layer} from {address!r}, which is not in the file",
-            remedy=f"there are {', '.join(sorted(groups)[:20])}",
+            remedy=f"there are {', '.join(filled[:20])}",
         )
     if match is None:
         return group
