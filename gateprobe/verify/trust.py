@@ -12,6 +12,7 @@ from typing import Any
 
 from gateprobe.graph import Namespace
 from gateprobe.layers.registry import registered
+from gateprobe.layers.tf_functions import FUNCTIONS
 from gateprobe.readers import archive, hdf5, safe_json
 
 _HARMLESS = frozenset(
@@ -67,11 +68,21 @@ def _names(value: Mapping[str, Any], classes: frozenset[str], place: str) -> Ite
     class_name, module, registered_name = (value.get(key) for key in ("class_name", "module", "registered_name"))
     if isinstance(class_name, str) and class_name not in classes:
         yield f"{place}: class {class_name!r}"
+    if class_name in ("TFOpLambda", "SlicingOpLambda"):
+        function = _function(value.get("config"))
+        if function not in FUNCTIONS and function != "__operators__.getitem":
+            yield f"{place}: function {function!r}"
     if module is not None and not _trusted_module(module, class_name):
         yield f"{place}: module {module!r}"
     plain = registered_name is None or registered_name == class_name or registered_name == value.get("config")
     if "class_name" in value and not plain:
         yield f"{place}: registered_name {registered_name!r}"
+
+
+def _function(config: Any) -> object:
+    """Return the TensorFlow function that a node of tf.keras names."""
+    function = config.get("function") if isinstance(config, Mapping) else None
+    return function if isinstance(function, str) else repr(function)
 
 
 def _trusted_module(module: Any, class_name: Any) -> bool:

@@ -133,8 +133,9 @@ def _job(
 
 def _build_because(model: Model, library: str, architecture: str | None) -> str | None:
     """Return why Keras must not open the file itself, ``None`` when it may."""
-    if architecture is None and model.graph.origin.container.startswith("weights"):
-        return "the file holds weights alone"
+    container = model.graph.origin.container
+    if container not in ("hdf5", "keras") and architecture is None:
+        return f"the model comes from {container}, which is not given to Keras"
     found = next(objections(model.graph.file, architecture), None)
     if found is not None:
         return f"{found} is not on the list of what verify lets Keras resolve"
