@@ -187,12 +187,14 @@ def _relu(
     threshold: float = 0.0,
 ) -> Activation:
     slope, floor = float(negative_slope or 0.0), float(threshold or 0.0)
+    if not floor and max_value is None:
+        slope = float(np.float32(slope))  # as in `_leaky_relu`
 
     def apply(x: Array, out: Array) -> None:
         if not slope and not floor:
             np.maximum(x, 0, out=out)
         else:
-            np.copyto(out, np.where(x >= floor, x, slope * (x - floor)) if slope else np.where(x > floor, x, 0))
+            np.copyto(out, np.where(x > floor, x, slope * (x - floor)) if slope else np.where(x > floor, x, 0))
         if max_value is not None:
             np.minimum(out, max_value, out=out)
 
@@ -202,8 +204,10 @@ def _relu(
 
 
 def _leaky_relu(semantics: Semantics, negative_slope: float = 0.2) -> Activation:
+    slope = float(np.float32(negative_slope))  # TensorFlow holds it in float32, also beside float64
+
     def apply(x: Array, out: Array) -> None:
-        np.copyto(out, np.where(x > 0, x, negative_slope * x))
+        np.copyto(out, np.where(x > 0, x, slope * x))
 
     return Activation(f"leaky_relu[slope={negative_slope:g}]", apply)
 

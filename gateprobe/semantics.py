@@ -63,6 +63,8 @@ class Semantics:
     """Whether a recurrent layer that is called with initial states does not see its input's mask (Keras 3)."""
     identity_keeps_mask: bool = False
     """Whether Identity, Rescaling and Normalization pass a mask on (Keras 3)."""
+    bias_goes_astray: bool = False
+    """Whether the TensorFlow backend adds a bias along another axis that happens to have its size (Keras 3.7 on)."""
     attention_takes_masks: bool = False
     """Whether MultiHeadAttention removes the masks from the tensors that it reads (Keras 3.8 on)."""
     explicit_mask_goes_on: bool = True
@@ -133,6 +135,7 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         attention_fused=keras_3_minor >= 7,
         states_hide_mask=era is Era.KERAS3,
         identity_keeps_mask=era is Era.KERAS3,
+        bias_goes_astray=keras_3_minor >= 7,
         attention_takes_masks=keras_3_minor >= 8,
         explicit_mask_goes_on=era is not Era.KERAS3 or keras_3_minor >= 11,
         group_norm_sees_mask=era is Era.KERAS2,

@@ -27,6 +27,8 @@ def _elementwise(function: Function, binding: Binding) -> Layer:
 
 def relu(x: Array, slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Array:
     """Return ``x`` between threshold and maximum, ``slope * (x - threshold)`` below the threshold."""
+    if max_value is None and not threshold:
+        slope = float(np.float32(slope))  # TensorFlow holds the slope of a plain leaky ReLU in float32
     above = np.where(x > threshold, x, np.zeros((), x.dtype))
     if max_value is not None:
         above = np.minimum(above, max_value)
@@ -46,7 +48,8 @@ def _bind_relu(binding: Binding) -> Layer:
 @replays("LeakyReLU")
 def _bind_leaky(binding: Binding) -> Layer:
     key = "negative_slope" if binding.settings.raw("negative_slope") is not None else "alpha"
-    return _elementwise(partial(_leaky, slope=binding.settings.number(key, 0.3)), binding)
+    slope = float(np.float32(binding.settings.number(key, 0.3)))  # TensorFlow holds it in float32, also beside float64
+    return _elementwise(partial(_leaky, slope=slope), binding)
 
 
 def _leaky(x: Array, slope: float) -> Array:

@@ -15,7 +15,7 @@ from gateprobe.activations import Activation
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Layer, Precision
-from gateprobe.layers.core import biased
+from gateprobe.layers.core import biased, refuse_stray_bias
 from gateprobe.layers.registry import Binding, Slot, replays
 from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.layers.shape import channels_first
@@ -56,11 +56,14 @@ class Convolution:
     bias: Array | None
     activation: Activation
     precision: Precision
+    bias_goes_astray: bool
 
     def finished(self, product: Array) -> Array:
         """Add the bias and apply the activation to ``(samples, *positions, filters)``."""
         if self.bias is not None and self.bias.shape != product.shape[-1:]:
             raise InputError(f"the bias has {self.bias.shape[0]} values for {product.shape[-1]} filters")
+        if self.bias is not None and self.bias_goes_astray:
+            refuse_stray_bias(_as_channels_first(product.shape), (len(self.bias), *[1] * (product.ndim - 2)))
         return biased(product, self.bias, self.activation, self.precision)
 
 
@@ -72,7 +75,12 @@ def convolution_of(binding: Binding, *, causal: bool = False) -> Convolution:
         binding.weights.get("bias"),
         settings.activation("activation"),
         binding.precision,
+        binding.semantics.bias_goes_astray and channels_first(settings),
     )
+
+
+def _as_channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[0], shape[-1], *shape[1:-1])
 
 
 def finished(binding: Binding, function: Function) -> Layer:

@@ -16,6 +16,7 @@ from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Precision
 from gateprobe.layers.cells import CELL_KEYS, RNN_KEYS, Steps, replay_cell
 from gateprobe.layers.conv import correlate, kernel_slot, rank_of, with_bias
+from gateprobe.layers.core import refuse_stray_bias
 from gateprobe.layers.lstm import LSTMSteps
 from gateprobe.layers.registry import Binding, Slot, replays
 from gateprobe.layers.rnn import Recurrent, bind_recurrent
@@ -43,6 +44,7 @@ class ConvLSTMCell:
     activation: Activation
     recurrent_activation: Activation
     precision: Precision
+    bias_goes_astray: bool
 
     replay = replay_cell
 
@@ -68,6 +70,9 @@ class ConvLSTMCell:
         z = np.ascontiguousarray(z.reshape(*lead, *z.shape[1:]))
         self.precision.settle(z)
         if self.bias is not None:
+            if self.first and self.bias_goes_astray:
+                shape = (x.shape[1], self.units, *z.shape[2:-1])
+                refuse_stray_bias(shape, (self.units, *[1] * self.window.rank))
             z += self.bias
             self.precision.settle(z)
         steps = LSTMSteps(self, z, pre=pre)
@@ -115,6 +120,7 @@ def _bind_cell(binding: Binding) -> ConvLSTMCell:
         settings.activation("activation", "tanh"),
         settings.activation("recurrent_activation", binding.semantics.conv_recurrent_activation),
         binding.precision,
+        binding.semantics.bias_goes_astray,
     )
     settings.ignore(*RNN_KEYS, *CELL_KEYS, *_CONV_KEYS)
     settings.finish()

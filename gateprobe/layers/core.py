@@ -62,6 +62,31 @@ def affine(x: Array, kernel: Array, bias: Array | None, activation: Activation, 
     return biased(z, bias, activation, precision)
 
 
+def refuse_stray_bias(shape: tuple[int, ...], bias: tuple[int, ...]) -> None:
+    """Refuse a bias that TensorFlow adds along the wrong axis.
+
+    A bias of which only one axis is longer than one is given to ``tf.nn.bias_add``, along the last axis if that has
+    the bias's size, else along the second (``add`` in ``keras/src/backend/tensorflow/numpy.py`` 3.7 to 3.15).
+
+    Args:
+        shape: Of what the bias is added to, with the samples.
+        bias: Its shape, which broadcasts along the last axes.
+
+    Raises:
+        InputError: That is another axis than the right one; other backends of Keras do it right.
+    """
+    long = [number for number, size in enumerate(bias) if size > 1]
+    if len(long) != 1 or len(shape) < 2:
+        return
+    size, right = bias[long[0]], len(shape) - len(bias) + long[0]
+    taken = len(shape) - 1 if shape[-1] == size else 1 if shape[1] == size else right
+    if taken != right:
+        raise InputError(
+            f"a bias of {size} values is meant for axis {right} of {shape}, but Keras with TensorFlow adds it along "
+            f"axis {taken}, which has the same size; with other backends it does not"
+        )
+
+
 def biased(z: Array, bias: Array | None, activation: Activation, precision: Precision) -> Array:
     """Add a bias to the last axis and apply an activation, both in place."""
     precision.settle(z)

@@ -14,7 +14,7 @@ from gateprobe.activations import Activation
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Layer, Precision
-from gateprobe.layers.core import biased
+from gateprobe.layers.core import biased, refuse_stray_bias
 from gateprobe.layers.registry import Binding, Slot, replays
 from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.layers.unary import Unary
@@ -83,7 +83,8 @@ def _bind(binding: Binding) -> Layer:
     bias, kernel = weights.get("bias"), weights["kernel"]
     if bias is not None:
         _check_bias(equation, axes, kernel, bias)
-    function = EinsumFunction(equation, kernel, bias, settings.activation("activation"), binding.precision)
+    activation, astray = settings.activation("activation"), binding.semantics.bias_goes_astray
+    function = EinsumFunction(equation, kernel, bias, activation, binding.precision, astray)
     settings.ignore("output_shape")
     settings.finish()
     return Unary(function, binding.precision, keeps_mask=False)
@@ -110,6 +111,7 @@ class EinsumFunction:
     bias: Array | None
     activation: Activation
     precision: Precision
+    bias_goes_astray: bool
 
     def __call__(self, x: Array) -> Array:
         """Compute it for any input whose axes fit the equation."""
@@ -117,6 +119,8 @@ class EinsumFunction:
         product = np.ascontiguousarray(np.einsum(self.equation.text, x, self.kernel, optimize=True))
         if self.bias is not None and np.broadcast_shapes(product.shape, self.bias.shape) != product.shape:
             raise InputError(f"the bias of shape {self.bias.shape} does not fit an output of shape {product.shape}")
+        if self.bias is not None and self.bias_goes_astray:
+            refuse_stray_bias(product.shape, self.bias.shape)
         return biased(product, self.bias, self.activation, self.precision)
 
     def _check(self, x: Array) -> None:

@@ -218,7 +218,12 @@ class Dot:
             raise InputError("cannot contract the sample axis")
         if self.norm_floor is None:
             return x
-        return self.precision.round(x / np.maximum(norm(x, axis), self.norm_floor))
+        return self.precision.round(x / np.maximum(norm(x, axis), held(self.norm_floor, self.precision)))
+
+
+def held(floor: float, precision: Precision) -> Array:
+    """Return the smallest norm by which is divided; neither it nor its square or inverse fits into float16."""
+    return np.asarray(0.0 if precision.name == "float16" else floor, precision.dtype)
 
 
 def norm(x: Array, axis: int | tuple[int, ...]) -> Array:

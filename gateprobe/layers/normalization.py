@@ -15,7 +15,7 @@ import numpy as np
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
-from gateprobe.layers.merge import norm
+from gateprobe.layers.merge import held, norm
 from gateprobe.layers.registry import Binding, Slot, replays
 from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.layers.unary import Unary, axis_in, mask_of, refuse_training
@@ -215,5 +215,5 @@ def _bind_unit(binding: Binding) -> Layer:
 
 def _unit_normalized(x: Array, axes: tuple[int, ...], floor: float, precision: Precision) -> Array:
     length = norm(x, tuple(axis_in(axis, x.ndim) for axis in axes))
-    result: Array = x / np.maximum(length, np.asarray(floor, precision.dtype))
+    result: Array = x / np.maximum(length, held(floor, precision))
     return result

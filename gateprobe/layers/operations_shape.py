@@ -144,6 +144,12 @@ def _cast(settings: Settings, precision: Precision) -> Compute:
     return lambda x: ts.cast(x, dtype, precision)
 
 
+@operation("ConvertToTensor")
+def _convert(settings: Settings, precision: Precision) -> Compute:
+    dtype = settings.raw("dtype")
+    return lambda x: ts.batch(x) if dtype is None else ts.cast(x, dtype, precision)
+
+
 @operation("OneHot")
 def _one_hot(settings: Settings, precision: Precision) -> Compute:
     classes = settings.integer("num_classes")

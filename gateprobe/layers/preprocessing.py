@@ -35,15 +35,18 @@ def _numbers(settings: Settings, key: str, default: Any = None) -> Array | None:
     return array
 
 
+def _cast(numbers: Array, precision: Precision) -> Array:
+    """Cast numbers from a configuration; TensorFlow makes them float32 first, whatever they are then cast to."""
+    return precision.cast(numbers.astype(np.float32))
+
+
 @replays("Rescaling")
 def _bind_rescaling(binding: Binding) -> Layer:
     scale, offset = _numbers(binding.settings, "scale"), _numbers(binding.settings, "offset", 0.0)
     binding.settings.finish()
     if scale is None or offset is None:
         raise Unsupported("config.scale: expected numbers")
-    # TensorFlow turns a Python number into float32 first, whatever it is then cast to
-    scale, offset = (binding.precision.cast(numbers.astype(np.float32)) for numbers in (scale, offset))
-    function = partial(_rescaled, scale=scale, offset=offset)
+    function = partial(_rescaled, scale=_cast(scale, binding.precision), offset=_cast(offset, binding.precision))
     return Unary(function, binding.precision, keeps_mask=binding.semantics.identity_keeps_mask)
 
 
@@ -76,7 +79,7 @@ def _bind_normalization(binding: Binding) -> Layer:
     axes, invert = _kept_axes(settings), settings.flag("invert", False)
     given = {key: _numbers(settings, key) for key in ("mean", "variance")}
     settings.finish()
-    numbers = {key: binding.precision.cast(value) for key, value in given.items() if value is not None}
+    numbers = {key: _cast(value, binding.precision) for key, value in given.items() if value is not None}
     if len(numbers) == 1 or 0 in axes:
         raise Unsupported("config: expected both mean and variance, along other axes than the samples")
     function = Standardize(

@@ -56,6 +56,7 @@ _UNARY = [
     _op("numpy", "Abs"),
     _op("math", "Rsqrt", whole=True),
     _op("core", "StopGradient"),
+    _op("core", "ConvertToTensor"),
 ]
 
 _ACTIVATIONS = [
