@@ -242,7 +242,7 @@ class Model:
         except InputError as error:
             if error.file:
                 raise
-            blamed = samples.files or self.graph.file  # layers refuse samples: ids, shapes, masks
+            blamed = ": ".join(filter(None, (self.graph.file, samples.files)))  # a layer's word against a sample's
             raise InputError(error.reason, file=blamed, place=error.place, remedy=error.remedy) from None
 
 
