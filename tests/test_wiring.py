@@ -125,6 +125,7 @@ def changed(path, value):
         (("layers", 1, "inputs"), [], r"layers\[1\] \(encoder\).inputs: expected a reference or a list of them"),
         (("layers", 1, "inputs"), "embedding:2", "encoder: refers to call 2 of 'embedding', which is called 2 times"),
         (("layers", 1, "inputs"), "softmax", "the graph has a cycle"),
+        (("layers", 1, "class_name"), "GRU", r"layers\[1\] \(encoder\): a GRU needs reset_after"),
         (("layers", 1, "class_name"), 5, "a layer has no class_name but int 5"),
         (("layers",), [*DECODER["layers"], DECODER["layers"][0]], "embedding: two layers of one model have this name"),
         (("layers", 2, "inputs", "sequence_length"), "length", r"\(decoder\).sequence_length: refers to 'length'"),

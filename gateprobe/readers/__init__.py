@@ -1,12 +1,13 @@
 """Read a saved Keras model as inert data: bytes → `gateprobe.graph.ModelGraph`.
 
 Containers are told apart by their first bytes, never by their suffix: HDF5 (whole models and weights alone), the
-``.keras`` zip, and the index of sharded weights. Nothing a file names is ever imported, run or opened.
+``.keras`` zip, and the index of sharded weights; a SavedModel is a folder. Nothing a file names is ever imported or run.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from contextlib import ExitStack
 from os import PathLike, fspath
@@ -17,6 +18,7 @@ from gateprobe.errors import GateprobeError, ReadError
 from gateprobe.graph import ModelGraph
 from gateprobe.readers import archive, hdf5
 from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES, Budget
+from gateprobe.readers.rehearsal import rehearse
 from gateprobe.readers.savedmodel import is_savedmodel, read_folder
 from gateprobe.readers.sources import Architecture, Found, read_hdf5, read_shards, read_zip
 
@@ -50,8 +52,13 @@ def read(
                 return found.graph(fspath(path), _combined([*found.digests, *([given.sha256] if given else [])]))
             stream, size = _open(path, stack)
             given = None if architecture is None else _architecture(Path(architecture))
+            stamp = _stamp(stream)
             digest = _sha256(stream)
+            hdf5.library()  # before the fork, so that it is imported once
+            rehearse(lambda: _found(path, stream, size, given, budget), stream, size)
             found = _found(path, stream, size, given, budget)
+            if _stamp(stream) != stamp:
+                raise ReadError("was changed while it was read", remedy="wait until it is written, and try again")
             digests = [digest, *found.digests, *([given.sha256] if given else [])]
             return found.graph(fspath(path), _combined(digests))
         except GateprobeError as error:
@@ -101,6 +108,12 @@ def _found(path: Path, stream: BinaryIO, size: int, given: Architecture | None, 
     if head.lstrip()[:1] == b"{":
         return read_shards(path, stream, size, given, budget)
     raise ReadError("is neither HDF5 nor a .keras zip", remedy="save the model with model.save('model.keras')")
+
+
+def _stamp(stream: BinaryIO) -> tuple[int, int]:
+    """Return what changes when somebody writes to the file: its size and time."""
+    status = os.fstat(stream.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
 def _sha256(stream: BinaryIO) -> str:

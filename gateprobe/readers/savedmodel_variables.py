@@ -45,6 +45,9 @@ def read_checkpoint(folder: Path, budget: Budget) -> Checkpoint:
     prefix = folder.resolve() / "variables" / "variables"
     if not prefix.with_name("variables.index").is_file():
         raise ReadError("there is no such file in the SavedModel", place="variables/variables.index")
+    for part in prefix.parent.glob("variables.data-*"):
+        if not part.is_file():  # a pipe would never end
+            raise ReadError("is not a regular file", place=f"variables/{part.name}")
     with tempfile.TemporaryDirectory(prefix="gateprobe-") as name:
         out = Path(name)
         complaint = ""

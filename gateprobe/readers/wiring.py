@@ -200,6 +200,7 @@ def _layer(layer: Mapping[str, Any], names: list[str], place: str) -> dict[str, 
     config = layer.get("config", {})
     if not isinstance(config, dict) or config.get("name", layer["name"]) != layer["name"]:
         raise _fault(f"{place}.config", "the layer's configuration, with the layer's name if with any", config)
+    _check_grus(layer, place)
     if not isinstance(layer.get("weights", ""), str):
         raise _fault(f"{place}.weights", "where the weights stand in the file", layer["weights"])
     return {
@@ -208,6 +209,20 @@ def _layer(layer: Mapping[str, Any], names: list[str], place: str) -> dict[str, 
         "config": {**config, "name": layer["name"]},
         "inbound_nodes": [_call(call, names, place) for call in calls],
     }
+
+
+def _check_grus(value: Any, place: str) -> None:
+    """Ask for ``reset_after``, whose default changed during Keras 2 and which weights without a bias do not tell."""
+    if isinstance(value, dict):
+        config = value.get("config")
+        gru = value.get("class_name") in ("GRU", "GRUCell")
+        if gru and not (isinstance(config, dict) and isinstance(config.get("reset_after"), bool)):
+            raise ReadError("a GRU needs reset_after, true or false", place=place, remedy=_HELP)
+        for item in value.values():
+            _check_grus(item, place)
+    elif isinstance(value, list):
+        for item in value:
+            _check_grus(item, place)
 
 
 def _call(call: Any, names: list[str], place: str) -> list[Any]:
