@@ -102,10 +102,8 @@ def _tanh(x: Array, out: Array) -> None:
 
 
 def _sigmoid(x: Array, out: Array) -> None:
-    np.multiply(x, 0.5, out=out)  # 0.5 * tanh(x / 2) + 0.5 neither overflows nor needs a branch
-    np.tanh(out, out=out)
-    np.multiply(out, 0.5, out=out)
-    np.add(out, 0.5, out=out)
+    small = np.exp(-np.abs(x))  # never overflows, and gates near zero keep all their digits
+    np.divide(np.where(x >= 0, x.dtype.type(1), small), 1 + small, out=out)
 
 
 def _softplus(x: Array, out: Array) -> None:

@@ -12,7 +12,7 @@ from gateprobe.layers.settings import Unsupported
 from gateprobe.model import Model
 from gateprobe.plan import precision_of
 from gateprobe.trace import STATES, DirectionTrace
-from gateprobe.verify.compare import SignalReport, Tolerance, Trio, compare
+from gateprobe.verify.compare import SignalReport, Tolerance, Trio, compare, epsilon
 from gateprobe.verify.job import KerasCall, KerasRun
 from gateprobe.verify.replay import Key, Replayed
 
@@ -31,7 +31,7 @@ class Collated:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Precisions:
-    """The compute precision of each recurrent layer and output, by name."""
+    """The compute precision of each recurrent layer, by path, and the coarsest of the model for each output."""
 
     layers: Mapping[str, str]
     outputs: Sequence[str]
@@ -41,7 +41,8 @@ class Precisions:
         """Read them from the dtype policies of a model."""
         records = {record.name: record for record in model.record.layers}
         layers = {call.path: _precision(call.record) for call in model.recurrent}
-        return cls(layers, tuple(_precision(records[ref.layer]) for ref in model.record.outputs))
+        coarsest = max((_precision(record) for record in records.values()), key=epsilon)
+        return cls(layers, (coarsest,) * len(model.record.outputs))
 
     def of_layer(self, path: str) -> str:
         """Return the precision of a layer, of which ``path`` may be one of its cells or a further call."""

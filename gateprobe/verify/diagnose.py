@@ -74,6 +74,7 @@ def diagnose(scene: Scene, first: Divergence, tell: Tell) -> Iterator[Explanatio
     """Yield what would explain the first disagreement."""
     small = scene if scene.stateful else _reduced(scene, first.sample)
     target = _target(scene.objects, first)
+    yield from _rounding(small, first)
     if first.timestep is not None:
         yield from _upstream(small, first)
         yield from _reversed(small, first)
@@ -136,6 +137,15 @@ def _agrees(collated: Collated, tolerance: Tolerance, wanted: Callable[[str, str
 
 def _call(scene: Scene, first: Divergence) -> KerasCall | None:
     return next((call for call in scene.keras.calls if (call.path, call.direction) == _key(first)), None)
+
+
+def _rounding(scene: Scene, first: Divergence) -> Iterator[Explanation]:
+    """Compare Keras with the float64 replay alone."""
+    collated = _collated(scene, scene.subject)
+    trios = [replace(trio, replay=trio.exact) for trio in collated.trios if (trio.layer, trio.direction) == _key(first)]
+    if all(compare(trio, scene.tolerance).agrees for trio in trios):
+        text = f"Keras and the float64 replay of {first.layer} agree: it is rounding of the replay that is larger"
+        yield Explanation("rounding", text, everything=False)
 
 
 def _upstream(scene: Scene, first: Divergence) -> Iterator[Explanation]:
