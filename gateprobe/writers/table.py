@@ -134,16 +134,15 @@ def _frame(chunk: TraceChunk, columns: Columns) -> pl.DataFrame:
     parts = [_PARTS[columns.layout](direction, columns) for direction in chunk.directions]
     samples, schema = len(chunk.samples), columns.schema
     rows = sum(part.rows for part in parts)
-    data = [pl.Series("sample", np.repeat(chunk.samples.astype(np.int64), rows))]
+    data = {"sample": pl.Series("sample", np.repeat(chunk.samples.astype(np.int64), rows))}
     for name in parts[0].index:
-        values = np.tile(np.concatenate([part.index[name] for part in parts]), samples)
-        data.append(_series(name, values, schema[name]))
+        data[name] = _index_column([part.index[name] for part in parts], samples, name, schema[name])
     masked = [_or_full(None if part.mask is None else ~part.mask, samples, part.rows, fill=False) for part in parts]
-    data.append(pl.Series("masked", _side_by_side(masked)))
+    data["masked"] = pl.Series("masked", _side_by_side(masked))
     for name in columns.values:
         blocks = [_or_full(part.values.get(name), samples, part.rows, fill=columns.dtype.type(0)) for part in parts]
-        data.append(pl.Series(name, _side_by_side(blocks).astype(columns.dtype, copy=False)))
-    return _with_gaps(pl.DataFrame(data).select(list(schema)), parts, samples, columns.values)
+        data[name] = pl.Series(name, _side_by_side(blocks).astype(columns.dtype, copy=False))
+    return _with_gaps(pl.DataFrame([data[name] for name in schema]), parts, samples, columns.values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,11 +233,15 @@ def _side_by_side(blocks: list[Array]) -> Array:
     return np.ascontiguousarray(blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)).reshape(-1)
 
 
-def _series(name: str, values: Array, dtype: pl.DataType) -> pl.Series:
-    """Return an index column; categories come as their numbers."""
-    if isinstance(dtype, pl.Enum):
-        return pl.Series(name, dtype.categories, dtype).gather(values)
-    return pl.Series(name, values)
+def _index_column(blocks: list[Array], samples: int, name: str, dtype: pl.DataType) -> pl.Series:
+    """Return a column that is the same for every sample; categories come as their numbers."""
+    values = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    if not isinstance(dtype, pl.Enum):
+        return pl.Series(name, np.tile(values, samples))
+    categories = pl.Series(name, dtype.categories, dtype)
+    if (values == values[0]).all():
+        return categories.new_from_index(int(values[0]), len(values) * samples)
+    return categories.gather(np.tile(values, samples))
 
 
 def _with_gaps(data: pl.DataFrame, parts: list[_Part], samples: int, names: tuple[str, ...]) -> pl.DataFrame:
