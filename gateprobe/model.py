@@ -145,6 +145,7 @@ class Model:
         batch_size: int | None = None,
         dtype: str | None = None,
         pre_activations: bool = False,
+        kernel: str = "auto",
         progress: Progress | None = None,
     ) -> Iterator[TraceChunk]:
         """Trace batch by batch, in memory that does not grow with the number of samples.
@@ -155,6 +156,8 @@ class Model:
             batch_size: Samples that run together.
             dtype: ``float32`` or ``float64``; without it, the precision that the file asks for.
             pre_activations: Whether to keep the gates before their activation too, as ``pre_`` signals.
+            kernel: ``numpy``; ``compiled``, which needs the extra ``fast`` and compiles the LSTMs that it can; or
+                ``auto``, which takes the faster one that is installed.
             progress: Called with the number of samples done and the number there are.
         """
         selection = selection or Selection()
@@ -168,6 +171,7 @@ class Model:
             numbers=numbers,
             batch_size=batch_size,
             pre_activations=pre_activations or any(name.startswith("pre_") for name in selection.signals),
+            kernel=kernel,
             progress=progress,
         )
         return (selection.apply(result.chunk) if result.chunk.directions else result.chunk for result in results)
@@ -183,6 +187,7 @@ class Model:
         *,
         batch_size: int | None = None,
         dtype: str | None = None,
+        kernel: str = "auto",
         progress: Progress | None = None,
     ) -> Iterator[tuple[Array, ...]]:
         """Compute the model's outputs batch by batch, each ``(samples, ...)``.
@@ -194,7 +199,7 @@ class Model:
         samples = self._samples(x)
         plan = self.plan(outputs=True, feeds=samples.feeds, dtype=dtype)
         first: tuple[Array, ...] | None = None
-        for result in self._run(plan, samples, None, batch_size=batch_size, progress=progress):
+        for result in self._run(plan, samples, None, batch_size=batch_size, kernel=kernel, progress=progress):
             outputs = tuple(output for output in result.outputs if output is not None)
             first = first or outputs
             for key, here, there in zip(self.outputs, outputs, first, strict=True):

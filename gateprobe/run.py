@@ -16,6 +16,7 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
+from gateprobe.kernels.choice import choose
 from gateprobe.layers.base import Arguments, Scope, Tensor
 from gateprobe.layers.functional import NOT_COMPUTED
 from gateprobe.plan import Plan
@@ -85,6 +86,7 @@ def run(
     numbers: Array | None = None,
     batch_size: int | None = None,
     pre_activations: bool = False,
+    kernel: str = "auto",
     progress: Progress | None = None,
 ) -> Iterator[Result]:
     """Replay samples.
@@ -96,6 +98,7 @@ def run(
         numbers: Which samples, ``(samples,)``; all without it.
         batch_size: Rows of a batch; a stateful model has its own number.
         pre_activations: Whether to record the ``pre_`` signals too.
+        kernel: ``auto``, ``numpy`` or ``compiled``.
         progress: Is told after every batch.
 
     Yields:
@@ -106,13 +109,14 @@ def run(
     """
     numbers = np.arange(samples.count) if numbers is None else numbers
     rows = _rows(plan, samples, numbers, batch_size)
+    chosen = choose(kernel, batches=-(-len(numbers) // rows))
     states: dict[str, tuple[Array, ...]] = {}
     for start in range(0, len(numbers), rows):
         picked = numbers[start : start + rows]
         padded = np.concatenate([picked, np.repeat(picked[-1:], rows - len(picked))])
         inputs, feeds = samples.block(padded)
         recorder = _Recorder(rows, len(picked))
-        scope = Scope("", traced, recorder, states, pre_activations, feeds, padded=len(picked) < rows)
+        scope = Scope("", traced, recorder, states, pre_activations, feeds, chosen, padded=len(picked) < rows)
         with np.errstate(all="ignore"):  # infinities and NaN are results here, as they are in Keras
             given = tuple(Tensor(NOT_COMPUTED if value is None else value) for value in inputs)
             outputs = plan.graph.replay(Arguments(given), scope)

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "readers": BASE | {"readers"},
     "semantics": BASE,
     "activations": BASE | {"semantics"},
-    "kernels": {"graph", "kernels"},
+    "kernels": BASE | {"kernels"},
     "layers": ROLES | {"kernels", "layers"},
     "groups": BASE,
     "calls": BASE | {"layers"},
@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "samples": BASE | {"array_files", "input_files"},
     "trace": BASE | {"writers"},  # inside functions: a trace can save itself
     "selection": BASE | {"trace"},
-    "run": BASE | {"layers", "plan", "trace"},
+    "run": BASE | {"kernels", "layers", "plan", "trace"},
     "writers": BASE | {"trace", "writers"},
     "model": ROLES | {"layers", "readers", "groups", "calls", "plan", "samples", "selection", "trace", "run"},
     "verify": ROLES
@@ -36,6 +36,7 @@ MAY_IMPORT = {
 THIRD_PARTY = {
     "errors": set(),
     "graph": {"numpy"},
+    "kernels": {"numpy", "llvmlite"},
     "readers": {"numpy", "h5py", "tensorflow"},
     "writers": {"numpy", "h5py", "polars"},
     "cli": {"numpy", "click", "rich", "polars"},

@@ -13,6 +13,7 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
+from gateprobe.kernels.choice import Kernel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,6 +109,8 @@ class Scope:
     """Whether the ``pre_`` signals are wanted too."""
     feeds: Mapping[str, Array] = field(default_factory=dict)
     """Arrays given in place of a layer's input (by path), its mask (``path.mask``) or states."""
+    kernel: Kernel = field(default_factory=Kernel)
+    """How recurrent layers compute."""
     padded: bool = False
     """Whether the batch ends with copies of its last sample, which the run will cut off."""
 

@@ -11,12 +11,13 @@ Formulas: ``keras/src/layers/rnn/{lstm,gru,simple_rnn}.py`` 3.15.1; for the weig
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, GateLayout, LayerRecord
+from gateprobe.kernels.choice import Kernel
 from gateprobe.layers.base import Arguments, Precision, Scope, Tensor, tensors_in
 from gateprobe.layers.registry import Binding, Slot
 from gateprobe.layers.settings import Settings
@@ -60,6 +61,28 @@ class Cell(Protocol):
 
     def begin(self, x: Array, *, pre: bool) -> Steps:
         """Prepare a run over ``x``, ``(timesteps, samples, features)``; ``pre`` keeps the ``pre_`` signals."""
+
+
+@runtime_checkable
+class Sweeping(Protocol):
+    """A cell that can run all timesteps at once."""
+
+    def sweep(
+        self, x: Array, states: tuple[Array, ...], mask: Array | None, kernel: Kernel, *, pre: bool
+    ) -> tuple[Mapping[str, Array], tuple[Array, ...]] | None:
+        """Run over ``x`` and hold the states where the mask is false.
+
+        Args:
+            x: ``(timesteps, samples, features)``.
+            states: Before the first timestep.
+            mask: ``(timesteps, samples)`` or ``None``.
+            kernel: Decides whether the cell may compile.
+            pre: Whether to keep the ``pre_`` signals.
+
+        Returns:
+            The signals and the states after the last timestep, or ``None`` where stepping is what the kernel wants or
+            all that the cell can do.
+        """
 
 
 def replay_cell(self: Cell, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:

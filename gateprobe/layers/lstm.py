@@ -13,6 +13,8 @@ import numpy as np
 
 from gateprobe.activations import Activation
 from gateprobe.graph import Array, LayerRecord
+from gateprobe.kernels.choice import Kernel
+from gateprobe.kernels.compiled import CompiledLSTM, Memory
 from gateprobe.kernels.stacked import StackedWeights, begin_gates, stack_weights
 from gateprobe.layers.base import Precision
 from gateprobe.layers.cells import (
@@ -44,7 +46,7 @@ class LSTMCell:
     recurrent_activation: Activation
     precision: Precision
     stacked: StackedKernel | None
-    """For `StackedSteps`; ``None`` when these cannot compute the cell."""
+    """For `StackedSteps`; ``None`` when the cell must round after every operation."""
 
     @property
     def units(self) -> int:
@@ -63,9 +65,37 @@ class LSTMCell:
             return StackedSteps(self, self.stacked, fitting(x, self.kernel), pre=pre)
         return LSTMSteps(self, project(x, self.kernel, self.bias, self.precision), pre=pre)
 
+    def sweep(
+        self, x: Array, states: tuple[Array, ...], mask: Array | None, kernel: Kernel, *, pre: bool
+    ) -> tuple[Mapping[str, Array], tuple[Array, ...]] | None:
+        """See `gateprobe.layers.cells.Sweeping`."""
+        compiled = None if self.stacked is None else self.stacked.compiled
+        multiplications = x.shape[1] * (self.kernel.size + self.recurrent_kernel.size)
+        if compiled is None or not kernel.compiles(len(x), multiplications) or not compiled.fits():
+            return None
+        if mask is not None and mask.shape != x.shape[:2]:
+            return None
+        memory = _memory(self, fitting(x, self.kernel), pre=pre)
+        compiled.run(x, (states[0], states[1]), mask, memory)
+        return _signals(memory), (memory.states[-1, 1], memory.states[-1, 0])
+
     def recur(self, hidden: Array, out: Array) -> None:
         """Compute the recurrent product of one timestep into ``out``, ``(samples, 4 * units)``."""
         np.matmul(hidden, self.recurrent_kernel, out=out)
+
+
+def _memory(cell: LSTMCell, x: Array, *, pre: bool) -> Memory:
+    (timesteps, samples, _), dtype = x.shape, cell.recurrent_kernel.dtype
+    z = np.empty((timesteps, 4, samples, cell.units), dtype)
+    states = np.empty((timesteps, 2, samples, cell.units), dtype)
+    return Memory(z, np.empty_like(z) if pre else None, states)
+
+
+def _signals(memory: Memory) -> Mapping[str, Array]:
+    names = ("input_gate", "forget_gate", "output_gate", "candidate")
+    gates = {name: memory.z[:, k] for k, name in enumerate(names)}
+    pre = {} if memory.pre is None else {f"pre_{name}": memory.pre[:, k] for k, name in enumerate(names)}
+    return {**gates, "cell_state": memory.states[:, 0], "hidden_state": memory.states[:, 1], **pre}
 
 
 class GatedCell(Protocol):
@@ -163,13 +193,16 @@ class StackedKernel:
     halved: bool
     """Whether the columns of i, f and o are halved (exact in binary floating point), because sigmoid(z) is
     0.5 * tanh(0.5 * z) + 0.5 and one tanh then serves all four gates."""
+    compiled: CompiledLSTM | None
+    """For whole sequences; ``None`` when there is no code for the cell."""
 
 
 def stack(cell: LSTMCell) -> StackedKernel | None:
     """Stack the weights of a cell, or return ``None`` when it must round after every operation."""
     if not cell.precision.exact:
         return None
-    halved = (cell.recurrent_activation.label, cell.activation.label) == ("sigmoid", "tanh")
+    tanh = cell.activation.label == "tanh"
+    halved = tanh and cell.recurrent_activation.label == "sigmoid"
     scale = cell.kernel.dtype.type(0.5 if halved else 1)
 
     def turned(weight: Array) -> Array:
@@ -177,28 +210,32 @@ def stack(cell: LSTMCell) -> StackedKernel | None:
         return np.concatenate([i * scale, f * scale, o * scale, c], axis=-1)
 
     bias = None if cell.bias is None else turned(cell.bias)
-    return StackedKernel(stack_weights(turned(cell.kernel), turned(cell.recurrent_kernel), bias), halved)
+    weights = stack_weights(turned(cell.kernel), turned(cell.recurrent_kernel), bias)
+    slope = _SLOPES.get(cell.recurrent_activation.label)
+    known = tanh and (halved or slope is not None) and cell.kernel.dtype == np.float32
+    return StackedKernel(weights, halved, CompiledLSTM(weights.matrix, slope) if known else None)
+
+
+_SLOPES = {"hard_sigmoid[slope=0.2]": 0.2, "hard_sigmoid[slope=1/6]": 1 / 6}
 
 
 class StackedSteps:
     """One run with the gates i, f, o and c of each timestep as contiguous blocks."""
 
     def __init__(self, cell: LSTMCell, stacked: StackedKernel, x: Array, *, pre: bool) -> None:
-        timesteps, samples, _ = x.shape
-        dtype = stacked.weights.matrix.dtype
-        self._cell, self._halved, self._half = cell, stacked.halved, np.array(0.5, dtype)
-        self._z = np.empty((timesteps, 4, samples, cell.units), dtype)
-        self._pre = np.empty_like(self._z) if pre else None
-        self._states = np.empty((timesteps, 2, samples, cell.units), dtype)
-        self._compute_gates = begin_gates(x, stacked.weights, self._z)
+        self._cell, self._halved = cell, stacked.halved
+        self._memory = _memory(cell, x, pre=pre)
+        self._half = np.array(0.5, self._memory.z.dtype)
+        self._compute_gates = begin_gates(x, stacked.weights, self._memory.z)
 
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """i, f, o = recurrent_activation(z); c' = f * c + i * activation(z_c); h' = o * activation(c')."""
         self._compute_gates(t, states[0])
-        z, new = self._z[t], self._states[t]
-        if self._pre is not None:
-            np.copyto(self._pre[t], z)
-            self._pre[t, :3] *= 2 if self._halved else 1
+        memory = self._memory
+        z, new = memory.z[t], memory.states[t]
+        if memory.pre is not None:
+            np.copyto(memory.pre[t], z)
+            memory.pre[t, :3] *= 2 if self._halved else 1
         self._activate(z)
         c, h = new[0], new[1]
         np.multiply(z[1], states[1], c)
@@ -220,10 +257,7 @@ class StackedSteps:
 
     def signals(self) -> Mapping[str, Array]:
         """See `gateprobe.layers.cells.Steps`."""
-        names = ("input_gate", "forget_gate", "output_gate", "candidate")
-        pre = {} if self._pre is None else {f"pre_{name}": self._pre[:, k] for k, name in enumerate(names)}
-        gates = {name: self._z[:, k] for k, name in enumerate(names)}
-        return {**gates, "cell_state": self._states[:, 0], "hidden_state": self._states[:, 1], **pre}
+        return _signals(self._memory)
 
 
 def _lstm_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, tensors_in
-from gateprobe.layers.cells import CELL_KEYS, Cell, Steps
+from gateprobe.layers.cells import CELL_KEYS, Cell, Steps, Sweeping
 from gateprobe.layers.registry import Binding, Parts, replays
 from gateprobe.layers.settings import Unsupported
 from gateprobe.semantics import MaskedOutput
@@ -71,8 +71,7 @@ class Recurrent:
         sequence, final = x[order], list[tuple[Array, ...]]()
         hidden = []
         for number, (cell, initial) in enumerate(zip(self.cells, states, strict=True)):
-            steps = cell.begin(sequence, pre=scope.pre_activations)
-            signals, last = _loop(steps, initial, steps_mask, len(sequence))
+            signals, last = _run(cell, sequence, initial, steps_mask, scope)
             final.append(last)
             sequence = signals["hidden_state"]
             hidden.append(sequence)
@@ -147,6 +146,17 @@ class Recurrent:
 def _aligned(mask: Array, rank: int) -> Array:
     """Give a mask as many axes as what it masks: one for each sample, or for each pixel of images."""
     return mask.reshape(*mask.shape, *[1] * (rank - mask.ndim))
+
+
+def _run(
+    cell: Cell, x: Array, initial: tuple[Array, ...], mask: Array | None, scope: Scope
+) -> tuple[Mapping[str, Array], tuple[Array, ...]]:
+    """Run a cell over ``(timesteps, samples, ...)``, at once where it can; see `_loop`."""
+    if isinstance(cell, Sweeping):
+        swept = cell.sweep(x, initial, mask, scope.kernel, pre=scope.pre_activations)
+        if swept is not None:
+            return swept
+    return _loop(cell.begin(x, pre=scope.pre_activations), initial, mask, len(x))
 
 
 def _loop(

@@ -1,0 +1,126 @@
+"""The fast forms of the recurrent layers against each other, and against a replay in double precision."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from graphs import chain, lstm_weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateprobe.errors import InputError, MissingExtra
+from gateprobe.kernels import blas, choice, compiled
+from gateprobe.kernels.blas import Product, pack
+from gateprobe.kernels.choice import Kernel, choose
+
+needs_compiler = pytest.mark.skipif(not compiled.is_available(), reason="needs the extra fast and a known processor")
+TOLERANCE = 40 * np.finfo(np.float32).eps  # of a few timesteps' sums of about 50 products each
+
+
+def model_of(rng, features, units, **config):
+    layers = [
+        ("Masking", "masking", {"mask_value": 0.0}),
+        ("LSTM", "lstm", {"units": units, "return_sequences": True, **config}),
+    ]
+    weights = {"lstm": lstm_weights(rng, features, units, scale=0.5)}
+    return chain(layers, weights, input_shape=(None, None, features))
+
+
+@needs_compiler
+@pytest.mark.parametrize("host", [(16, 4), (8, 2)], ids=["wide", "narrow"])
+@settings(max_examples=40, deadline=None)
+@given(
+    samples=st.integers(1, 9),
+    timesteps=st.integers(1, 6),
+    features=st.sampled_from([1, 3, 130]),
+    units=st.sampled_from([4, 7, 8, 16, 21, 40, 64]),
+    gate=st.sampled_from(["sigmoid", "hard_sigmoid"]),
+    backwards=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_compiled_steps_are_those_of_numpy(host, samples, timesteps, features, units, gate, backwards, seed):
+    rng = np.random.default_rng(seed)
+    model = model_of(rng, features, units, recurrent_activation=gate, go_backwards=backwards)
+    x = rng.normal(0, 1, (samples, timesteps, features)).astype(np.float32)
+    x[rng.random((samples, timesteps)) < 0.2] = 0  # masked
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "_host", lambda: host)
+        fast = model.trace(x, kernel="compiled", pre_activations=True)["lstm"]
+    plain = model.trace(x, kernel="numpy", pre_activations=True)["lstm"]
+    exact = model.trace(x, dtype="float64", pre_activations=True)["lstm"]
+    signals = (fast.backward if backwards else fast.forward).signals
+    assert len(signals) == 10
+    for name, values in signals.items():
+        scale = np.abs(getattr(exact, name)).max(initial=1, where=~np.isnan(getattr(exact, name)))
+        np.testing.assert_allclose(values, getattr(plain, name), rtol=0, atol=TOLERANCE * scale)
+        np.testing.assert_allclose(values, getattr(exact, name), rtol=0, atol=TOLERANCE * scale)
+
+
+@needs_compiler
+def test_the_compiled_tanh_is_right_to_three_units_in_the_last_place():
+    finite = np.concatenate([np.geomspace(1e-30, 100, 20_000), np.linspace(0.01, 10, 20_000)])
+    x = np.concatenate([finite, -finite, [0.0, np.inf, -np.inf, np.nan]]).astype(np.float32)
+    kernel = np.zeros((1, 16), np.float32)
+    kernel[0, 8:12] = 1  # the candidate is tanh(x) then
+    model = chain(
+        [("LSTM", "lstm", {"units": 4})], {"lstm": [kernel, np.zeros((4, 16)), np.zeros(16)]}, input_shape=(None, 1, 1)
+    )
+    candidate = model.trace(x.reshape(-1, 1, 1), kernel="compiled", batch_size=len(x))["lstm"].candidate[:, 0, 0]
+    expected = np.tanh(x.astype(np.float64))
+    np.testing.assert_array_equal(np.isnan(candidate), np.isnan(expected))
+    number = ~np.isnan(expected)
+    assert np.abs(candidate[number]).max() <= 1
+    assert np.array_equal(np.signbit(candidate[number]), np.signbit(x[number]))
+    ulp = np.spacing(np.abs(expected[number]).astype(np.float32))
+    assert (np.abs(candidate[number] - expected[number]) <= 3 * ulp).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 500), st.sampled_from([1, 3, 16, 48, 64, 257]), st.booleans())
+def test_a_product_in_pieces_is_the_product(samples, rows, units, in_pieces):
+    rng = np.random.default_rng(samples * rows)
+    left, matrix = rng.normal(size=(samples, rows)), rng.normal(size=(rows, 3 * units))
+    out = np.zeros((2, 3, samples, units))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blas, "_small_is_fast", lambda: in_pieces)
+        Product(left, pack(matrix, 3), out)(1)
+    expected = (left @ matrix).reshape(samples, 3, units).swapaxes(0, 1)
+    np.testing.assert_allclose(out[1], expected, rtol=0, atol=1e-10)
+    assert not out[0].any()
+
+
+@pytest.mark.parametrize(("threads", "large"), [(1, True), (8, False)])
+def test_auto_compiles_where_it_pays(monkeypatch, threads, large):
+    monkeypatch.setattr(choice, "threads", lambda: threads)
+    monkeypatch.setattr(compiled, "is_available", lambda: True)
+    monkeypatch.setattr(compiled, "_host", lambda: (16, 4))
+    assert not Kernel("auto", batches=1).compiles(100, 1000)
+    assert Kernel("auto", batches=1000).compiles(100, 1000)
+    assert Kernel("auto", batches=1000).compiles(100, 10**8) is large
+    assert not Kernel("numpy", batches=1000).compiles(100, 1000)
+    monkeypatch.setattr(compiled, "is_available", lambda: False)
+    assert not Kernel("auto", batches=1000).compiles(100, 1000)
+
+
+def test_a_kernel_that_is_not_there_is_refused(monkeypatch):
+    with pytest.raises(InputError, match="unknown kernel 'fast'; choose auto, numpy, compiled"):
+        choose("fast", 1)
+    monkeypatch.setattr(compiled, "is_available", lambda: False)
+    monkeypatch.setattr(compiled, "is_installed", lambda: True)
+    with pytest.raises(InputError, match="no compiled kernel for this processor; choose auto"):
+        choose("compiled", 1)
+    monkeypatch.setattr(compiled, "is_installed", lambda: False)
+    with pytest.raises(MissingExtra, match="llvmlite is not installed; run: pip install 'gateprobe\\[fast\\]'"):
+        choose("compiled", 1)
+
+
+def test_a_short_run_does_not_load_the_compiler():
+    code = """
+import sys, numpy
+from graphs import chain, lstm_weights
+model = chain([("LSTM", "lstm", {"units": 4})], {"lstm": lstm_weights(numpy.random.default_rng(0), 3, 4)})
+model.trace(numpy.zeros((2, 5, 3)))
+assert "llvmlite" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
