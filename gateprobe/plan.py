@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
+
 from gateprobe.calls import changes_in_training, join_path, references, signal_paths, stateful_batch
 from gateprobe.errors import Refusal, UnsupportedModel
-from gateprobe.graph import LayerRecord, ModelGraph, ModelRecord, TensorRef
+from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, TensorRef
 from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
 from gateprobe.layers.functional import Graph, Inlet, Node, Step, call_name
@@ -80,12 +82,8 @@ def model_of(graph: ModelGraph) -> ModelRecord:
         UnsupportedModel: The file holds only weights, or a model whose code is not in the file.
     """
     if graph.model is None:
-        reason = "; ".join(graph.notes) or "the file holds weights only"
-        raise UnsupportedModel(
-            [Refusal("model", "weights only", reason)],
-            file=graph.file,
-            remedy="give its architecture with --architecture FILE.json (from model.to_json())",
-        )
+        reason = "; ".join(graph.notes) or "the file holds weights alone; give --architecture FILE.json"
+        raise UnsupportedModel([Refusal("model", "weights only", reason)], file=graph.file)
     return graph.model
 
 
@@ -193,6 +191,7 @@ class _Binder:
             for slot in slots
             if not slot.alias
         }
+        self.notes += [f"{path} ({record.class_name}): {said}" for said in _not_finite(cast)]
         return kind.bind(Binding(record, settings, cast, parts, self._semantics, precision))
 
     def _order(self, records: Mapping[str, LayerRecord], targets: list[Node], path: str) -> list[Node]:
@@ -232,6 +231,14 @@ class _Binder:
             if not replaced and not (key == "initial_state" and f"{own}.initial_state[0]" in fed):
                 refs += references(value)
         yield from ((ref.layer, ref.call) for ref in refs)
+
+
+def _not_finite(weights: Mapping[str, Array]) -> Iterator[str]:
+    """Say which weights hold NaN or infinity: a training that diverged, or a damaged file."""
+    for role, value in weights.items():
+        wrong = 0 if value.dtype.kind != "f" else value.size - int(np.isfinite(value).sum())
+        if wrong:
+            yield f"{wrong} of the {value.size} numbers of {role} are NaN or infinite"
 
 
 def _used_tensors(

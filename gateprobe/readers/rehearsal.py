@@ -1,0 +1,88 @@
+"""Reads a file once in a forked process before it is read in this one, because the HDF5 library can crash.
+
+Fuzzing found files whose damaged chunk index makes libhdf5 read behind its memory (a segmentation fault in
+``H5Dread``, HDF5 2.0.0 and h5py 3.16.0). Such a fault cannot be caught, only survived by somebody else: the fork dies
+in place of the program, and the file is refused. It costs some milliseconds (``docs/reliability.md``), while a new
+interpreter would cost some hundred. Only Linux forks safely in a program with threads; elsewhere nothing is rehearsed.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from typing import BinaryIO
+
+from gateprobe.errors import ReadError, UnsafeFile
+
+SECONDS = 60
+"""Processor time that the reading of any file may take."""
+BYTES_PER_SECOND = 1 << 20
+"""Large files get a second more for each so many bytes."""
+
+_REMEDY = "save the model again with Keras"
+
+
+def rehearse(read: Callable[[], object], stream: BinaryIO, size: int) -> None:
+    """Run a reading in a forked process and forget what it read.
+
+    Args:
+        read: Reads the file. Errors are of no interest here: they will come again.
+        stream: The file, whose position is kept.
+        size: Of the file, in bytes.
+
+    Raises:
+        ReadError: The reading crashed.
+        UnsafeFile: It did not end.
+    """
+    if sys.platform != "linux":
+        return
+    descriptor = stream.fileno()
+    position = os.lseek(descriptor, 0, os.SEEK_CUR)  # shared by both processes
+    try:
+        child = _fork()
+    except OSError:  # no more processes allowed
+        return
+    if child == 0:
+        _perform(read, SECONDS + size // BYTES_PER_SECOND)
+    _, status = os.waitpid(child, 0)
+    os.lseek(descriptor, position, os.SEEK_SET)
+    _judge(status)
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():  # of Python 3.12, about threads: the fork uses no lock that they could hold
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _perform(read: Callable[[], object], seconds: int) -> None:
+    """Be the forked process: read, silently, and end without touching what belongs to the program."""
+    try:
+        import resource  # noqa: PLC0415 -- Linux has it, Windows has not
+
+        faulthandler.disable()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+        with suppress(Exception):
+            read()
+    finally:
+        os._exit(0)
+
+
+def _judge(status: int) -> None:
+    """Turn the signal that ended the process into an error."""
+    if not os.WIFSIGNALED(status):
+        return
+    number = os.WTERMSIG(status)
+    if number in (signal.SIGXCPU, signal.SIGKILL):
+        raise UnsafeFile("reading it does not end, or takes more memory than there is", remedy=_REMEDY)
+    if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL):
+        name = signal.Signals(number).name
+        raise ReadError(f"is damaged in a way that crashes the HDF5 library ({name})", remedy=_REMEDY)

@@ -1,0 +1,94 @@
+"""A crash of the HDF5 library ends a fork, not the program."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+from readers.build import h5
+
+from gateprobe.errors import ReadError, UnsafeFile
+from gateprobe.readers import read, rehearsal
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are safe on Linux only")
+
+
+def rehearse(tmp_path, action):
+    path = tmp_path / "x"
+    path.write_bytes(b"0123456789" * 10_000)
+    with path.open("rb") as stream:
+        assert stream.read(2) == b"01"
+        try:
+            rehearsal.rehearse(lambda: action(stream), stream, 100)
+        finally:
+            assert stream.read(3) == b"234"
+            stream.seek(99_990)
+            assert stream.read(2) == b"01"
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE])
+def test_a_crash_is_an_error(tmp_path, number, capfd):
+    with pytest.raises(ReadError, match=rf"crashes the HDF5 library \({number.name}\)"):
+        rehearse(tmp_path, lambda stream: os.kill(os.getpid(), number))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_reading_without_end_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(rehearsal, "SECONDS", 0)  # one second of processor time is then the hard limit
+
+    def forever(stream):
+        while True:
+            pass
+
+    with pytest.raises(UnsafeFile, match="does not end"):
+        rehearse(tmp_path, forever)
+
+
+@pytest.mark.parametrize("fault", [None, ValueError("x"), KeyboardInterrupt(), SystemExit(3)])
+def test_other_ends_of_the_fork_mean_nothing(tmp_path, fault, capfd):
+    def action(stream):
+        stream.seek(50_000)
+        stream.read()
+        os.write(2, b"loud")
+        if fault is not None:
+            raise fault
+
+    rehearse(tmp_path, action)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_processes_the_file_is_read_all_the_same(tmp_path, monkeypatch):
+    def refused():
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "fork", refused)
+    assert read(h5(tmp_path / "model.h5")).origin.container == "hdf5"
+
+
+@pytest.mark.parametrize("how", ["appended", "cut", "touched"])
+def test_a_file_changed_while_it_is_read_is_refused(tmp_path, monkeypatch, how):
+    from gateprobe import readers
+
+    path = h5(tmp_path / "model.h5")
+    before, program = readers._found, os.getpid()
+
+    def found(*arguments):
+        answer = before(*arguments)
+        if os.getpid() != program:
+            return answer
+        if how == "touched":
+            os.utime(path, ns=(time.time_ns(), time.time_ns() + 1))
+        else:
+            os.truncate(path, path.stat().st_size + (100 if how == "appended" else -100))
+        return answer
+
+    monkeypatch.setattr(readers, "_found", found)
+    with pytest.raises(ReadError, match=r"model\.h5: was changed while it was read"):
+        read(path)
+
+
+def test_no_process_is_left(tmp_path):
+    read(h5(tmp_path / "model.h5"))
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
