@@ -14,18 +14,28 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gateprobe.errors import GateprobeError
+    from gateprobe import verify
+    from gateprobe.errors import GateprobeError, GateprobeWarning
     from gateprobe.model import Model, read
     from gateprobe.selection import Selection
     from gateprobe.trace import Trace
 
-__all__ = ["GateprobeError", "Model", "Selection", "Trace", "read"]
+__all__ = ["GateprobeError", "GateprobeWarning", "Model", "Selection", "Trace", "read", "verify"]
 
-_HOME = {"GateprobeError": "errors", "Model": "model", "Selection": "selection", "Trace": "trace", "read": "model"}
+_HOME = {
+    "GateprobeError": "errors",
+    "GateprobeWarning": "errors",
+    "Model": "model",
+    "Selection": "selection",
+    "Trace": "trace",
+    "read": "model",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import the public names on first use, so that the command line starts fast."""
+    if name == "verify":  # a package that can be called: gateprobe.verify(model, x)
+        return importlib.import_module("gateprobe.verify")
     if name in _HOME:
         return getattr(importlib.import_module(f"gateprobe.{_HOME[name]}"), name)
     raise AttributeError(f"module 'gateprobe' has no attribute {name!r}")

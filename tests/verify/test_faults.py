@@ -92,7 +92,9 @@ def test_the_untouched_models_agree(in_process, tmp_path):
         assert result.status is Status.AGREES
         assert result.worst.required < 1
         assert [one.samples for one in result.inputs] == [6, 6, 6]
-        assert {report.layer for report in result.signals} >= {"bidirectional", "lstm_1"} or library == "tf_keras"
+        layers = {report.layer for report in result.signals}
+        assert any(layer.startswith("bidirectional") for layer in layers)
+        assert any(layer.startswith("lstm") for layer in layers)
 
 
 def test_the_other_slope_of_hard_sigmoid(in_process, tmp_path):
