@@ -20,8 +20,14 @@ LEGACY = ROOT / "tests" / "data" / "legacy"
 def hdf5() -> list[Seed]:
     """Whole models and weights in HDF5, of all eras."""
     paths = _smaller([*sorted(LEGACY.glob("*/*/model.h5")), *sorted(LEGACY.glob("*/*/*weights.h5"))], 24_000)
-    seeds = [_hdf5_seed(str(path.relative_to(LEGACY)), path.read_bytes()) for path in paths]
-    return [*seeds, _hdf5_seed("packed", _packed(paths[0]))]
+    return [_hdf5_seed(str(path.relative_to(LEGACY)), path.read_bytes()) for path in paths]
+
+
+@cache
+def chunked() -> list[Seed]:
+    """The same in compressed chunks, which no Keras writes and other tools do."""
+    path = LEGACY / "keras_2.0.4" / "masking_lstm" / "model.h5"
+    return [_hdf5_seed("packed", _packed(path))]
 
 
 def _smaller(paths: list[Path], limit: int) -> list[Path]:

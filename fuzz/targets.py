@@ -8,13 +8,14 @@ it was edited. No target needs atheris, so the tests replay recorded inputs with
 import io
 import json
 import re
+import tempfile
 import tokenize
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import h5py
 import numpy as np
@@ -28,6 +29,7 @@ from gateprobe.readers import safe_json, wiring
 from gateprobe.readers.acyclic import references
 from gateprobe.readers.architecture import read_architecture
 from gateprobe.readers.hdf5 import Budget
+from gateprobe.readers.rehearsal import rehearse
 from gateprobe.readers.savedmodel_objects import check_paths, described_objects, tracked_objects
 from gateprobe.readers.savedmodel_wire import parse
 from gateprobe.readers.sources import read_hdf5, read_zip, shard_names
@@ -134,6 +136,20 @@ def _check_graph(model: ModelRecord) -> None:
 def hdf5(data: bytes) -> None:
     """What is read from a damaged HDF5 file is what h5py itself reads from it, and all of it is in the file."""
     check_hdf5(edits.chosen(data, seeds.hdf5())[1])
+
+
+def chunks(data: bytes) -> None:
+    """The same for files in chunks, whose index can crash the library: behind a rehearsal, as in the program."""
+    _, file = edits.chosen(data, seeds.chunked())
+    with tempfile.TemporaryFile() as stream:
+        stream.write(file)
+        stream.flush()
+        try:
+            rehearse(lambda: check_hdf5(file), cast("BinaryIO", stream), len(file))
+        except GateprobeError as error:
+            _check_message(error)
+            return
+    check_hdf5(file)
 
 
 def check_hdf5(file: bytes) -> None:
@@ -246,7 +262,7 @@ def _replayed(graph: ModelGraph) -> None:
 def _graphs() -> list[ModelGraph]:
     """Graphs of the seeds that can be replayed."""
     found = []
-    for seed in [*seeds.hdf5(), *seeds.keras()]:
+    for seed in [*seeds.hdf5(), *seeds.chunked(), *seeds.keras()]:
         stream = io.BytesIO(seed.data)
         zipped = seed.name.endswith(".keras")
         source = (
@@ -331,7 +347,7 @@ def _value(graph: ModelGraph) -> Any:
 @cache
 def _values() -> dict[str, Any]:
     found = {}
-    for seed in [*seeds.hdf5(), *seeds.keras()]:
+    for seed in [*seeds.hdf5(), *seeds.chunked(), *seeds.keras()]:
         stream = io.BytesIO(seed.data)
         zipped = seed.name.endswith(".keras")
         source = (
@@ -475,6 +491,7 @@ TARGETS = {
     "wiring": Target(wiring_file, _json_seeds(seeds.wirings), _of_json(seeds.wirings)),
     "shards": Target(shards, _json_seeds(_indexes), _of_json(_indexes)),
     "hdf5": Target(hdf5, _edit_seeds(seeds.hdf5), _of_edits(seeds.hdf5)),
+    "chunks": Target(chunks, _edit_seeds(seeds.chunked), _of_edits(seeds.chunked)),
     "keras": Target(keras, _edit_seeds(seeds.keras), _of_edits(seeds.keras)),
     "savedmodel": Target(savedmodel, seeds.metadata),
     "weights": Target(weights, lambda: [bytes(4)], partial(_numbered, size=4)),

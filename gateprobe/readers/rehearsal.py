@@ -9,6 +9,7 @@ interpreter would cost some hundred. Only Linux forks safely in a program with t
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -65,6 +66,7 @@ def _perform(read: Callable[[], object], seconds: int) -> None:
     try:
         import resource  # noqa: PLC0415 -- Linux has it, Windows has not
 
+        gc.disable()  # it would touch, and so copy, every page of the program
         faulthandler.disable()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
