@@ -42,7 +42,8 @@ def read(
 
     Args:
         path: ``.h5``, ``.keras`` or weights file of any Keras since 1, or a SavedModel folder of Keras 2.
-        architecture: The JSON file of ``model.to_json()`` for a weights-only file; or a wiring file (``docs/wiring.md``).
+        architecture: The JSON file of ``model.to_json()`` for a weights-only file, or a wiring file
+            (``docs/wiring.md``).
         semantics: ``auto``, or ``keras1``, ``keras2``, ``keras3`` to ask what another era would compute.
         max_bytes: Limit for the size of all weights together.
 

@@ -1,7 +1,8 @@
 """Read a saved Keras model as inert data: bytes → `gateprobe.graph.ModelGraph`.
 
 Containers are told apart by their first bytes, never by their suffix: HDF5 (whole models and weights alone), the
-``.keras`` zip, and the index of sharded weights; a SavedModel is a folder. Nothing a file names is ever imported or run.
+``.keras`` zip, and the index of sharded weights; a SavedModel is a folder. Nothing that a file names is ever imported
+or run.
 """
 
 from __future__ import annotations
