@@ -34,18 +34,22 @@ def _recurrent_in(record: LayerRecord, path: str) -> Iterator[RecurrentCall]:
     elif record.model is not None:
         yield from recurrent_calls(record.model, path)
     else:
-        for name in ("layer",):
-            for child in record.children.get(name, ()):
-                yield from _recurrent_in(child, f"{path}/{name}")
+        for child in record.children.get("layer", ()):
+            yield from _recurrent_in(child, f"{path}/layer")
 
 
 def signal_paths(record: LayerRecord, path: str) -> Iterator[str]:
     """Yield the paths under which the signals of a record may be wanted, those of stacked cells too."""
     for call in _recurrent_in(record, path):
         yield call.path
-        for cell in call.record.children.get("cell", ()):
-            for number in range(len(cell.children.get("cells", ()))):
-                yield f"{call.path}/cell_{number}"
+        for number in range(_stack_height(call.record)):
+            yield f"{call.path}/cell_{number}"
+
+
+def _stack_height(record: LayerRecord) -> int:
+    """Return how many stacked cells a recurrent layer has, or the layers of a Bidirectional have; 0 for no stack."""
+    inside = [child for name in ("cell", "layer", "backward_layer") for child in record.children.get(name, ())]
+    return max((len(record.children.get("cells", ())), *map(_stack_height, inside)))
 
 
 def join_path(path: str, name: str) -> str:

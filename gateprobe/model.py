@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.calls import RecurrentCall, recurrent_calls
+from gateprobe.calls import RecurrentCall, recurrent_calls, signal_paths
 from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
 from gateprobe.groups import Assumptions, RecurrentGroup, assume, find_groups
@@ -134,7 +134,7 @@ class Model:
         if dtype not in _PRECISIONS:
             raise InputError(f"unknown dtype {dtype!r}", remedy="choose float32 or float64")
         if selection is not None:
-            check_layers(selection, [call.path for call in self.recurrent])
+            check_layers(selection, [path for call in self.recurrent for path in signal_paths(call.record, call.path)])
         wanted = Wanted(_takes(selection), outputs=outputs, fed=frozenset(feeds or ()))
         return make_plan(self.graph, self.semantics, wanted, _PRECISIONS[dtype])
 

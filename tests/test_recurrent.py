@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gateprobe.errors import UnsupportedModel
 from gateprobe.graph import LayerRecord
+from gateprobe.selection import Selection
 
 SIGNALS = ("input_gate", "forget_gate", "candidate", "output_gate", "cell_state", "hidden_state")
 
@@ -135,3 +136,16 @@ def test_sequences_whose_first_axis_is_time_are_refused():
     model = chain([("LSTM", "lstm", {"units": 4, "time_major": True})], {"lstm": weights})
     with pytest.raises(UnsupportedModel, match="time_major: samples must be on the first axis"):
         model.trace(np.zeros((2, 5, 3), np.float32))
+
+
+def test_one_of_several_stacked_cells_can_be_selected():
+    rng = np.random.default_rng(7)
+    cells = tuple(LayerRecord(f"cell_{units}", "LSTMCell", {"units": units}) for units in (4, 2))
+    stack = LayerRecord("stack", "StackedRNNCells", {"cells": []}, children={"cells": cells})
+    model = chain(
+        [("RNN", "rnn", {"unroll": False}, {"cell": stack})],
+        {"rnn": [*lstm_weights(rng, 3, 4), *lstm_weights(rng, 4, 2)]},
+    )
+    x = rng.normal(0, 1, (2, 5, 3)).astype(np.float32)
+    assert list(model.trace(x)) == ["rnn/cell_0", "rnn/cell_1"]
+    assert list(model.trace(x, selection=Selection(layers=("rnn/cell_1",)))) == ["rnn/cell_1"]
