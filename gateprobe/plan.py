@@ -17,7 +17,7 @@ from gateprobe.errors import Refusal, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, TensorRef
 from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
-from gateprobe.layers.functional import Graph, Inlet, Node, Step, call_name
+from gateprobe.layers.functional import MISFITS, Graph, Inlet, Node, Step, call_name, misfit
 from gateprobe.layers.mask_loss import MaskLoss, mask_loss
 from gateprobe.layers.registry import Binding, kind_of
 from gateprobe.layers.settings import Settings, Unsupported
@@ -158,6 +158,9 @@ class _Binder:
             _refuse_random(record)
         except Unsupported as reason:
             self.refusals.append(Refusal(path, record.class_name, str(reason)))
+            return None
+        except MISFITS as fault:  # settings that no Keras writes, in one of the ways that no check foresees
+            self.refusals.append(Refusal(path, record.class_name, misfit(fault)))
             return None
         return layer if len(self.refusals) == before else None
 

@@ -133,8 +133,8 @@ class Graph:
                 ) from None
             except MemoryError:
                 raise InputError("not enough memory", place=inside.path, remedy=_SMALLER) from None
-            except _MISFITS as error:
-                raise InputError(_misfit(error), place=inside.path) from error
+            except MISFITS as error:
+                raise InputError(misfit(error), place=inside.path) from error
             for node in step.last_use_of:
                 values.pop(node, None)
         return tuple(self._output(ref, values) for ref in self.outputs)
@@ -154,14 +154,14 @@ class Graph:
         return tuple(tensors_in(call.args)) or tuple(tensors_in(first))
 
 
-_MISFITS = (ValueError, TypeError, LookupError, ArithmeticError)
+MISFITS = (ValueError, TypeError, LookupError, ArithmeticError)
 """What NumPy and Python raise when shapes, ranks or numbers of tensors do not go together."""
 
 
 _SMALLER = "choose a smaller --batch-size, or fewer layers with --layer"
 
 
-def _misfit(error: Exception) -> str:
+def misfit(error: Exception) -> str:
     """Say that a layer cannot be computed as the file describes it.
 
     Layers check what Keras checks when it builds them; a damaged or made-up file can describe graphs that no Keras
