@@ -210,6 +210,7 @@ def test_weights_alone_are_traced_under_assumptions(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([], "Missing command. Try gateprobe -h."),
         (["dmp"], "no command 'dmp'; did you mean dump? Try gateprobe -h."),
         (["dump"], "Missing argument 'MODEL'. Try gateprobe dump -h."),
         (["dump", MODEL, INPUT, "--nope"], "No such option '--nope'."),
@@ -268,11 +269,6 @@ def test_the_unexpected_is_one_line_too(monkeypatch, fault, words):
     assert words in refused("inspect", MODEL)
     monkeypatch.setenv("GATEPROBE_DEBUG", "1")
     assert "Traceback" in run("inspect", MODEL, status=2).stderr
-
-
-def test_without_arguments_the_help_is_shown():
-    done = run(status=2)
-    assert "Usage: gateprobe" in done.stderr
 
 
 def test_a_long_run_shows_its_progress(monkeypatch, capsys):

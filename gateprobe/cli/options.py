@@ -24,17 +24,14 @@ if TYPE_CHECKING:
 _Decorator = Callable[[Any], Any]
 
 
-class Size(click.ParamType["int"]):
-    """A number of bytes such as ``500M`` or ``2G``."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number of bytes."""
-        match = re.fullmatch(r"(\d{1,15})([kMGT]?)(?:i?B)?", str(value))
-        if match is None:
-            self.fail(f"{value!r} is no size such as 500M or 2G", param, ctx)
-        return int(match[1]) << {"": 0, "k": 10, "M": 20, "G": 30, "T": 40}[match[2]]
+def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Read a number of bytes such as ``500M`` or ``2G``."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d{1,15})([kMGT]?)(?:i?B)?", value)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is no size such as 500M or 2G", ctx, param)
+    return int(match[1]) << {"": 0, "k": 10, "M": 20, "G": 30, "T": 40}[match[2]]
 
 
 MODEL_KEY = "gateprobe.model"
@@ -195,7 +192,7 @@ reading = bundle(
         default="auto",
         help="Which Keras's meaning of words to use; auto is the one that the file was made with.",
     ),
-    click.option("--max-bytes", type=Size(), metavar="SIZE", help="Limit for what is read into memory, such as 8G."),
+    click.option("--max-bytes", callback=_size, metavar="SIZE", help="Limit for what is read into memory, such as 8G."),
 )
 """Adds MODEL and how to read it; the command takes ``file``."""
 

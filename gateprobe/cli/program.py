@@ -43,7 +43,7 @@ class Program(click.Group):
 
     def __init__(self, commands: Mapping[str, str], **options: Any) -> None:
         settings = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
-        super().__init__(context_settings=settings, **options)
+        super().__init__(context_settings=settings, no_args_is_help=False, **options)
         self._short_helps = commands
         click.version_option(None, "--version", package_name="gateprobe", message="%(prog)s %(version)s")(self)
 
@@ -109,9 +109,6 @@ def _report(fault: Exception) -> None:
     """Say what is wrong in one line on stderr; a model with many reasons gets a line for each."""
     if os.environ.get("GATEPROBE_DEBUG"):
         traceback.print_exception(fault)
-    if isinstance(fault, click.exceptions.NoArgsIsHelpError):
-        fault.show()
-        return
     with suppress(OSError):
         click.echo(f"gateprobe: {_message(fault)}", err=True)
     if isinstance(fault, OSError) and fault.errno == errno.ENOSPC:
