@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
-from gateprobe.graph import Argument, Array, GateLayout, LayerRecord, ModelGraph, ModelRecord, Namespace, TensorRef
+from gateprobe.graph import (
+    Argument,
+    Array,
+    Call,
+    GateLayout,
+    LayerRecord,
+    ModelGraph,
+    ModelRecord,
+    Namespace,
+    TensorRef,
+)
 from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
 from gateprobe.layers.registry import kind_of
 from gateprobe.layers.settings import INERT, Unsupported
@@ -138,12 +148,20 @@ class _Draft:
             "class_name": class_name,
             "config": {**self.shown_by_weights(class_name, path), **config},
             "parts": parts,
-            "calls": [
-                {"args": [_argument(a) for a in call.args], "kwargs": {k: _argument(v) for k, v in call.kwargs.items()}}
-                for call in record.calls
-            ],
+            "calls": [self.call(record, call) for call in record.calls],
             "model": None if record.model is None else self.model(record.model, path),
         }
+
+    def call(self, record: LayerRecord, call: Call) -> dict[str, Any]:
+        """Translate a call; Keras 3 takes initial states by keyword only."""
+        args = [_argument(argument) for argument in call.args]
+        kwargs = {key: _argument(value) for key, value in call.kwargs.items()}
+        kind = kind_of(record)
+        recurrent = kind is not None and kind.recurrent and not record.class_name.endswith(("Cell", "Cells"))
+        if self.library == "keras3" and recurrent and args and isinstance(args[0], list):
+            first, *states = args[0]
+            return {"args": [first, *args[1:]], "kwargs": {**kwargs, **({"initial_state": states} if states else {})}}
+        return {"args": args, "kwargs": kwargs}
 
     def parts(self, key: str, group: Sequence[LayerRecord], path: ObjectPath) -> list[dict[str, Any]]:
         """Return the layers inside a layer; a ``layer`` of a Bidirectional is its ``forward_layer``."""
@@ -193,6 +211,8 @@ def _renamed(class_name: str, config: dict[str, Any]) -> tuple[str, dict[str, An
     if class_name == "LeakyReLU" and "alpha" in config:
         config = {**config, "negative_slope": config["alpha"]}
         del config["alpha"]
+    if class_name == "BatchNormalization" and isinstance(config.get("axis"), list) and len(config["axis"]) == 1:
+        config = {**config, "axis": config["axis"][0]}
     if class_name == "ThresholdedReLU":
         return "ReLU", {"threshold": config.get("theta", 1.0)}
     return class_name, config

@@ -149,25 +149,36 @@ def _rounding(scene: Scene, first: Divergence) -> Iterator[Explanation]:
 
 
 def _upstream(scene: Scene, first: Divergence) -> Iterator[Explanation]:
-    """Give the layer alone what Keras gave it: if it agrees then, the cause is what came before."""
+    """Give the layer what Keras gave it: if it agrees then, the cause is what came before."""
     call = _call(scene, first)
     if call is None or "input" not in call.given:
         return
-    feeds = _feeds(scene, call)
-    options = replace(scene.options, outputs=False, traced=lambda path: path == call.path)
-    try:
-        ours, exact = (
-            replay(scene.subject, {}, replace(options, precision=precision), feeds)
-            for precision in (options.precision, FLOAT64)
-        )
-    except (GateprobeError, ValueError):
-        return
-    collated = collate(replace(scene.keras, calls=(call,), outputs=()), ours, exact, scene.precisions, (), 0)
-    if _agrees(collated, scene.tolerance, lambda layer, direction: (layer, direction) == _key(first)):
+    if _agrees_when_fed(scene, first, call, {f"{call.layer}.mask": _mask(call)}):
+        text = f"with the mask that Keras gave it, {call.layer} agrees"
+        yield Explanation("mask", text, everything=False)
+    elif _agrees_when_fed(scene, first, call, _feeds(scene, call)):
         text = (
             f"given the input, mask and initial states that Keras gave it, {call.layer} agrees: the cause is upstream"
         )
-        yield Explanation("upstream", text, False)
+        yield Explanation("upstream", text, everything=False)
+
+
+def _mask(call: KerasCall) -> Array:
+    """Return Keras's mask; one that keeps everything where it has none."""
+    return call.mask if call.mask is not None else np.ones(call.signals["hidden_state"].shape[:2], bool)
+
+
+def _agrees_when_fed(scene: Scene, first: Divergence, call: KerasCall, feeds: Mapping[str, Array]) -> bool:
+    options = replace(scene.options, outputs=False, traced=lambda path: path == call.path)
+    try:
+        ours, exact = (
+            replay(scene.subject, scene.inputs, replace(options, precision=precision), feeds)
+            for precision in (options.precision, FLOAT64)
+        )
+    except GateprobeError:  # not every layer can be fed: one inside a TimeDistributed is called many times
+        return False
+    collated = collate(replace(scene.keras, calls=(call,), outputs=()), ours, exact, scene.precisions, (), 0)
+    return _agrees(collated, scene.tolerance, lambda layer, direction: (layer, direction) == _key(first))
 
 
 def _feeds(scene: Scene, call: KerasCall) -> dict[str, Array]:

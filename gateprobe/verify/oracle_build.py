@@ -139,7 +139,8 @@ class _Builder:
 
     def _call(self, layer: Any, call: Mapping[str, Any], values: Mapping[Node, list[Any]]) -> list[Any]:
         args = [self._value(argument, values) for argument in call["args"]]
-        kwargs = {key: self._value(argument, values) for key, argument in call["kwargs"].items()}
+        given = {key: argument for key, argument in call["kwargs"].items() if argument is not None}
+        kwargs = {key: self._value(argument, values) for key, argument in given.items()}
         return self._library.flat(layer(*args, **kwargs))
 
     def _value(self, argument: Any, values: Mapping[Node, list[Any]]) -> Any:
@@ -160,7 +161,12 @@ class _Builder:
 
 def _accepted(class_: Any, config: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out keys that this Keras does not know where the file has them switched off."""
-    known = {name for base in class_.__mro__ for name in inspect.signature(base.__init__).parameters}
+    known: set[str] = set()
+    for base in class_.__mro__:
+        parameters = inspect.signature(base.__init__).parameters
+        known |= parameters.keys()
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
     return {key: value for key, value in config.items() if key in known or (value is not None and value is not False)}
 
 

@@ -33,8 +33,12 @@ _ROOTS = ("keras", "tf_keras")
 
 def objections(file: str, architecture: str | None) -> Iterator[str]:
     """Yield what in an architecture keeps us from giving the file to Keras."""
+    value = _architecture(file, architecture)
+    if not isinstance(value, Mapping) or "class_name" not in value:
+        yield "what says how the layers are connected is not Keras's own JSON, which"
+        return
     layers = {kind.class_name for kind in registered() if kind.namespace is not Namespace.CUSTOM}
-    yield from _objections(_architecture(file, architecture), _HARMLESS | layers, "")
+    yield from _objections(value, _HARMLESS | layers, "")
 
 
 def _architecture(file: str, architecture: str | None) -> Any:
