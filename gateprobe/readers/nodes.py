@@ -133,8 +133,8 @@ def _marked(value: Any, refer: Refer) -> Argument:
         return slice(*(_marked(config.get(part), refer) for part in ("start", "stop", "step")))
     if kind == "__ellipsis__":
         return Ellipsis
-    if kind == "__tuple__":
-        return tuple(_marked(item, refer) for item in value.get("items") or ())
+    if kind == "__tuple__" and isinstance(value.get("items"), list):
+        return tuple(_marked(item, refer) for item in value["items"])
     return {key: _marked(item, refer) for key, item in value.items()}
 
 
@@ -146,7 +146,7 @@ def _history(history: Any, refer: Refer) -> Argument:
 
 def _constant(config: dict[str, Any]) -> Argument:
     dtype = config.get("dtype")
-    if dtype not in _DTYPES:
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise ReadError(f"a constant has the dtype {dtype!r:.40}")
     try:
         value = np.array(config.get("value"), np.float32 if dtype == "bfloat16" else dtype)

@@ -110,6 +110,7 @@ def test_constants_of_keras_3(dtype):
         ({"args": [marked("__keras_tensor__", keras_history=None)], "kwargs": {}}, "keras_history is None"),
         ({"args": [marked("__numpy__", value=[[1], [1, 2]], dtype="float32")], "kwargs": {}}, "constant array is malf"),
         ({"args": [marked("__numpy__", value=[1], dtype="object")], "kwargs": {}}, "constant has the dtype 'object'"),
+        ({"args": [marked("__numpy__", value=[1], dtype=["f4"])], "kwargs": {}}, r"constant has the dtype \['f4'"),
         ([["d", 0, 0]], "model/d: the layer waits for its own output"),
     ],
 )
