@@ -27,6 +27,16 @@ def recurrent_calls(model: ModelRecord, path: str = "") -> Iterator[RecurrentCal
             yield from _recurrent_in(record, join_path(path, call_name(record.name, number)))
 
 
+def call_paths(model: ModelRecord, path: str = "") -> Iterator[str]:
+    """Yield the path of every call of every layer, nested ones too."""
+    for record in model.layers:
+        for number in range(len(record.calls)):
+            own = join_path(path, call_name(record.name, number))
+            yield own
+            if record.model is not None:
+                yield from call_paths(record.model, own)
+
+
 def _recurrent_in(record: LayerRecord, path: str) -> Iterator[RecurrentCall]:
     kind = kind_of(record)
     if kind is not None and kind.recurrent:

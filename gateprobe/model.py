@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.calls import RecurrentCall, recurrent_calls, signal_paths
+from gateprobe.calls import RecurrentCall, call_paths, recurrent_calls, signal_paths
 from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
 from gateprobe.groups import Assumptions, RecurrentGroup, assume, find_groups
@@ -135,6 +137,7 @@ class Model:
             raise InputError(f"unknown dtype {dtype!r}", remedy="choose float32 or float64")
         if selection is not None:
             check_layers(selection, [path for call in self.recurrent for path in signal_paths(call.record, call.path)])
+        _check_feeds(feeds or (), self.record)
         wanted = Wanted(_takes(selection), outputs=outputs, fed=frozenset(feeds or ()))
         return make_plan(self.graph, self.semantics, wanted, _PRECISIONS[dtype])
 
@@ -241,6 +244,10 @@ class Model:
     def _run(self, plan: Plan, samples: Samples, selection: Selection | None, **options: Any) -> Iterator[Result]:
         for note in plan.notes:
             warnings.warn(note, GateprobeWarning, stacklevel=2)
+        given = dict(zip(samples.names, samples.arrays, strict=True))
+        missing = [ref.layer for ref in plan.inputs if given.get(ref.layer) is None]
+        if missing:
+            raise InputError(f"the feeds do not replace the input {', '.join(missing)}", remedy="give it too")
         try:
             yield from run(plan, samples, traced=_takes(selection), **options)
         except UnsupportedModel:
@@ -250,6 +257,22 @@ class Model:
                 raise
             blamed = ": ".join(filter(None, (self.graph.file, samples.files)))  # a layer's word against a sample's
             raise InputError(error.reason, file=blamed, place=error.place, remedy=error.remedy) from None
+
+
+def _check_feeds(feeds: Iterable[str], model: ModelRecord) -> None:
+    """Refuse feeds of layers that are not there.
+
+    Raises:
+        InputError: Names the nearest layers.
+    """
+    paths = set(call_paths(model)) if feeds else set()
+    for feed in feeds:
+        layer = re.sub(r"\.(mask|initial_state\[\d+\])$", "", feed)
+        if layer not in paths:
+            near = difflib.get_close_matches(layer, paths)
+            raise InputError(
+                f"--feed {feed}: no such layer", remedy=f"did you mean {', '.join(near)}?" if near else None
+            )
 
 
 def _takes(selection: Selection | None) -> Any:

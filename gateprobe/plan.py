@@ -72,7 +72,8 @@ def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision
         )
         raise UnsupportedModel(binder.refusals, file=graph.file, remedy=remedy)
     assert bound is not None
-    return Plan(bound, model.inputs, stateful_batch(model), tuple(binder.notes))
+    needed = tuple(ref for ref in model.inputs if (ref.layer, ref.call) in binder.outermost)
+    return Plan(bound, needed, stateful_batch(model), tuple(binder.notes))
 
 
 def model_of(graph: ModelGraph) -> ModelRecord:
@@ -96,6 +97,8 @@ class _Binder:
         self._precision = precision
         self.refusals: list[Refusal] = []
         self.notes: list[str] = []
+        self.outermost: frozenset[Node] = frozenset()
+        """The calls of the model itself that are needed, those of its inputs too."""
 
     def model(
         self, model: ModelRecord, weights: Callable[[LayerRecord], Weights], path: str, outputs: frozenset[int]
@@ -110,6 +113,8 @@ class _Binder:
         ]
         targets += [(ref.layer, ref.call) for n, ref in enumerate(model.outputs) if n in outputs]
         order = self._order(records, targets, path)
+        if not path:
+            self.outermost = frozenset(order)
         used = _used_tensors(records, order, [ref for n, ref in enumerate(model.outputs) if n in outputs])
         layers: dict[str, Layer | None] = {}
         for name, _ in order:
