@@ -282,3 +282,14 @@ def test_a_long_run_shows_its_progress(monkeypatch, capsys):
     assert "samples/s" in capsys.readouterr().err
     with progress.progress_bar(Talk(quiet=True, verbose=0)) as tell:
         assert tell is None
+
+
+def test_feeds_are_never_ignored(tmp_path):
+    translate, source = SAMPLES / "translate.keras", SAMPLES / "translate_source.npy"
+    np.save(tmp_path / "e.npy", np.zeros((4, 3, 6), np.float32))
+    feed = ["--feed", f"encoder={tmp_path / 'e.npy'}"]
+    rows = run("dump", translate, *feed, "--layer", "encoder").stdout.splitlines()
+    assert len(rows) == 1 + 4 * 3 * 12
+    assert "the feeds do not replace the input decoder_input" in refused("dump", translate, source, *feed)
+    line = refused("dump", translate, source, "--feed", f"encoders={tmp_path / 'e.npy'}")
+    assert "--feed encoders: no such layer; did you mean encoder" in line
