@@ -33,6 +33,35 @@ _KEYED = re.compile(r"(.+)\[([^\[\]]+)\]", re.DOTALL)
 _BLOCK = 1 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A file that is read while the program runs, and so must stay as it is."""
+
+    path: Path
+    size: int
+    time: int
+
+    @classmethod
+    def of(cls, path: Path) -> Mapped:
+        """Note what the file is now."""
+        status = path.stat()
+        return cls(path, status.st_size, status.st_mtime_ns)
+
+    def check(self) -> None:
+        """Look whether it still is.
+
+        Raises:
+            InputError: Somebody has written to it. Numbers of two versions would be mixed, and where a mapped file
+                has become shorter, the system would end the program (SIGBUS).
+        """
+        try:
+            same = Mapped.of(self.path) == self
+        except OSError:
+            same = True  # moved or deleted: what is mapped stays
+        if not same:
+            raise InputError("was changed while it was read", file=str(self.path), remedy="use a file at rest")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
     """An array and where it comes from."""
@@ -42,6 +71,8 @@ class Source:
     array: Array
     digest: Callable[[], str]
     """Computes the sha256 of the file, or of the ``.npy`` file that holds or would hold the array."""
+    mapped: Mapped | None = None
+    """The file behind the array, when it is memory-mapped."""
 
 
 def read_input(file: str, shape: Shape | None, limit: int, names: Collection[str] = ()) -> dict[str, Source]:
@@ -68,7 +99,8 @@ def read_input(file: str, shape: Shape | None, limit: int, names: Collection[str
         with path.open("rb") as opened:
             magic = opened.read(len(NPY_MAGIC))
         if magic == NPY_MAGIC:
-            return {"": Source(file, map_npy(path, file), partial(_file_digest, path))}
+            mapped = Mapped.of(path)
+            return {"": Source(file, map_npy(path, file), partial(_file_digest, path), mapped)}
         if magic.startswith(ZIP_MAGIC):
             return _from_archive(NpzFile(path, str(path), limit), key, names)
         if key is not None:

@@ -56,6 +56,16 @@ class Samples:
         """The files that were given, for messages."""
         return ", ".join(dict.fromkeys(source.name for source in self.sources.values() if source.name))
 
+    def check(self) -> None:
+        """Look whether the files that are still being read are those that were opened.
+
+        Raises:
+            InputError: One was changed.
+        """
+        for source in self.sources.values():
+            if source.mapped is not None:
+                source.mapped.check()
+
     def block(self, numbers: Array) -> tuple[tuple[Array | None, ...], dict[str, Array]]:
         """Return the rows of some samples.
 
@@ -64,7 +74,11 @@ class Samples:
 
         Returns:
             One array for each input in the model's order, and the feeds.
+
+        Raises:
+            InputError: A file was changed since it was opened.
         """
+        self.check()
         arrays = tuple(None if array is None else _rows(array, numbers) for array in self.arrays)
         return arrays, {name: _rows(array, numbers) for name, array in self.feeds.items()}
 

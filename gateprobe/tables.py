@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 _INDEX = ("sample", "timestep")
+_PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"x\x01", b"x\x9c", b"x\xda")
+"""How gzip, zstd and zlib begin: polars would unpack them, to whatever size."""
 
 
 def read_table(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> Array:
@@ -51,6 +53,8 @@ def _split(data: bytes, name: str) -> tuple[tuple[str, ...], pl.DataFrame]:
     if b"\0" in data or not data.strip():
         raise InputError("is empty" if not data.strip() else "is not text", file=name)
     data = data.removeprefix(b"\xef\xbb\xbf")
+    if data.startswith(_PACKED):
+        raise InputError("is compressed", file=name, remedy="unpack it first")
     first = data.split(b"\n", 1)[0]
     separator = "\t" if b"\t" in first and b"," not in first else ","
     try:
