@@ -250,6 +250,7 @@ class Model:
             raise InputError(f"the feeds do not replace the input {', '.join(missing)}", remedy="give it too")
         try:
             yield from run(plan, samples, traced=_takes(selection), **options)
+            samples.check()
         except UnsupportedModel:
             raise
         except InputError as error:

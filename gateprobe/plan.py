@@ -194,11 +194,12 @@ class _Binder:
             if bound is None:
                 return None
             parts[name] = bound
-        cast = {
-            slot.role: precision.cast(own[slot.role]) if slot.autocast else own[slot.role].astype(precision.dtype)
-            for slot in slots
-            if not slot.alias
-        }
+        with np.errstate(over="ignore"):  # to infinity, as in Keras; told below
+            cast = {
+                slot.role: precision.cast(own[slot.role]) if slot.autocast else own[slot.role].astype(precision.dtype)
+                for slot in slots
+                if not slot.alias
+            }
         self.notes += [f"{path} ({record.class_name}): {said}" for said in _not_finite(cast)]
         return kind.bind(Binding(record, settings, cast, parts, self._semantics, precision))
 
