@@ -29,13 +29,14 @@ _HARMLESS = frozenset(
 """Class names beside those of layers: initializers, regularizers, constraints, policies, plain structures."""
 
 _ROOTS = ("keras", "tf_keras")
+_UNLISTED = "is not on the list of what verify lets Keras resolve"
 
 
 def objections(file: str, architecture: str | None) -> Iterator[str]:
     """Yield what in an architecture keeps us from giving the file to Keras."""
     value = _architecture(file, architecture)
     if not isinstance(value, Mapping) or "class_name" not in value:
-        yield "what says how the layers are connected is not Keras's own JSON, which"
+        yield "the layers are connected by something else than Keras's own JSON"
         return
     layers = {kind.class_name for kind in registered() if kind.namespace is not Namespace.CUSTOM}
     yield from _objections(value, _HARMLESS | layers, "")
@@ -71,16 +72,16 @@ def _objections(value: Any, classes: frozenset[str], place: str) -> Iterator[str
 def _names(value: Mapping[str, Any], classes: frozenset[str], place: str) -> Iterator[str]:
     class_name, module, registered_name = (value.get(key) for key in ("class_name", "module", "registered_name"))
     if isinstance(class_name, str) and class_name not in classes:
-        yield f"{place}: class {class_name!r}"
+        yield f"{place}: class {class_name!r} {_UNLISTED}"
     if class_name in ("TFOpLambda", "SlicingOpLambda"):
         function = _function(value.get("config"))
         if function not in FUNCTIONS and function != "__operators__.getitem":
-            yield f"{place}: function {function!r}"
+            yield f"{place}: function {function!r} {_UNLISTED}"
     if module is not None and not _trusted_module(module, class_name):
-        yield f"{place}: module {module!r}"
+        yield f"{place}: module {module!r} {_UNLISTED}"
     plain = registered_name is None or registered_name == class_name or registered_name == value.get("config")
     if "class_name" in value and not plain:
-        yield f"{place}: registered_name {registered_name!r}"
+        yield f"{place}: registered_name {registered_name!r} {_UNLISTED}"
 
 
 def _function(config: Any) -> object:

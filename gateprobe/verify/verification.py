@@ -138,7 +138,7 @@ def _build_because(model: Model, library: str, architecture: str | None) -> str 
         return f"the model comes from {container}, which is not given to Keras"
     found = next(objections(model.graph.file, architecture), None)
     if found is not None:
-        return f"{found} is not on the list of what verify lets Keras resolve"
+        return found
     if library != default_library(model.graph.origin):
         return None
     return silent_defaults(model.record, model.semantics, library)
