@@ -135,12 +135,16 @@ def _check_graph(model: ModelRecord) -> None:
 
 def hdf5(data: bytes) -> None:
     """What is read from a damaged HDF5 file is what h5py itself reads from it, and all of it is in the file."""
-    check_hdf5(edits.chosen(data, seeds.hdf5())[1])
+    _rehearsed(edits.chosen(data, seeds.hdf5())[1])
 
 
 def chunks(data: bytes) -> None:
-    """The same for files in chunks, whose index can crash the library: behind a rehearsal, as in the program."""
-    _, file = edits.chosen(data, seeds.chunked())
+    """The same for files in chunks, whose index can crash the library."""
+    _rehearsed(edits.chosen(data, seeds.chunked())[1])
+
+
+def _rehearsed(file: bytes) -> None:
+    """Read a file as the program does: in a fork first."""
     with tempfile.TemporaryFile() as stream:
         stream.write(file)
         stream.flush()

@@ -1,9 +1,10 @@
 """Reads a file once in a forked process before it is read in this one, because the HDF5 library can crash.
 
 Fuzzing found files whose damaged chunk index makes libhdf5 read behind its memory (a segmentation fault in
-``H5Dread``, HDF5 2.0.0 and h5py 3.16.0). Such a fault cannot be caught, only survived by somebody else: the fork dies
-in place of the program, and the file is refused. It costs some milliseconds (``docs/reliability.md``), while a new
-interpreter would cost some hundred. Only Linux forks safely in a program with threads; elsewhere nothing is rehearsed.
+``H5Dread``, HDF5 1.14.6 and newer). Such a fault cannot be caught, only survived by somebody else: the fork dies in
+place of the program, and the file is refused. So is one for which the library allocates what a damaged length asks for.
+It costs some milliseconds (``docs/reliability.md``), while a new interpreter would cost some hundred. Only Linux forks
+safely in a program with threads; elsewhere nothing is rehearsed.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
+import re
 import signal
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO
 
 from gateprobe.errors import ReadError, UnsafeFile
@@ -24,7 +26,13 @@ SECONDS = 60
 """Processor time that the reading of any file may take."""
 BYTES_PER_SECOND = 1 << 20
 """Large files get a second more for each so many bytes."""
+MEMORY = 512 << 20
+"""Memory in bytes that the reading of any file may take."""
+TIMES = 3 * 1100
+"""Large files get so many times their size: the largest expansion, and copies of it."""
 
+_NO_MEMORY = 3
+_ABOUT_MEMORY = re.compile(r"memory|alloc", re.IGNORECASE)
 _REMEDY = "save the model again with Keras"
 
 
@@ -38,7 +46,7 @@ def rehearse(read: Callable[[], object], stream: BinaryIO, size: int) -> None:
 
     Raises:
         ReadError: The reading crashed.
-        UnsafeFile: It did not end.
+        UnsafeFile: It did not end, or took more memory than files of this size need.
     """
     if sys.platform != "linux":
         return
@@ -49,7 +57,7 @@ def rehearse(read: Callable[[], object], stream: BinaryIO, size: int) -> None:
     except OSError:  # no more processes allowed
         return
     if child == 0:
-        _perform(read, SECONDS + size // BYTES_PER_SECOND)
+        _perform(read, SECONDS + size // BYTES_PER_SECOND, MEMORY + TIMES * size)
     _, status = os.waitpid(child, 0)
     os.lseek(descriptor, position, os.SEEK_SET)
     _judge(status)
@@ -61,27 +69,38 @@ def _fork() -> int:
         return os.fork()
 
 
-def _perform(read: Callable[[], object], seconds: int) -> None:
+def _perform(read: Callable[[], object], seconds: int, memory: int) -> None:
     """Be the forked process: read, silently, and end without touching what belongs to the program."""
+    status = 0
     try:
-        import resource  # noqa: PLC0415 -- Linux has it, Windows has not
-
         gc.disable()  # it would touch, and so copy, every page of the program
         faulthandler.disable()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(seconds)  # should a thread of the program hold a lock that the fork waits for, it must not for ever
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-        with suppress(Exception):
-            read()
+        _limit(seconds, memory)
+        read()
+    except Exception as error:  # noqa: BLE001 -- only that memory ran out is of interest
+        status = _NO_MEMORY if isinstance(error, MemoryError) or _ABOUT_MEMORY.search(str(error)) else 0
     finally:
-        os._exit(0)
+        os._exit(status)
+
+
+def _limit(seconds: int, memory: int) -> None:
+    import resource  # noqa: PLC0415 -- Linux has it, Windows has not
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = used + memory
+    if soft == resource.RLIM_INFINITY or wanted < soft:
+        resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
 
 
 def _judge(status: int) -> None:
     """Turn the signal that ended the process into an error."""
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == _NO_MEMORY:
+        raise UnsafeFile("reading it takes more memory than files of its size need", remedy=_REMEDY)
     if not os.WIFSIGNALED(status):
         return
     number = os.WTERMSIG(status)

@@ -45,6 +45,17 @@ def test_a_reading_without_end_is_an_error(tmp_path, monkeypatch):
         rehearse(tmp_path, forever)
 
 
+@pytest.mark.parametrize("how", ["in Python", "in the library"])
+def test_a_reading_that_takes_too_much_memory_is_an_error(tmp_path, how):
+    def action(stream):
+        if how == "in Python":
+            return bytes(2 << 30)
+        raise OSError("memory allocation failed for chunk")
+
+    with pytest.raises(UnsafeFile, match="more memory than files of its size need"):
+        rehearse(tmp_path, action)
+
+
 @pytest.mark.parametrize("fault", [None, ValueError("x"), KeyboardInterrupt(), SystemExit(3)])
 def test_other_ends_of_the_fork_mean_nothing(tmp_path, fault, capfd):
     def action(stream):
