@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from traces import GRU, chunks, direction_of, lstm_chunk, rows_of, same_bits
 
-from gateprobe.errors import InputError, OutputError
+from gateprobe.errors import GateprobeWarning, InputError, OutputError
 from gateprobe.trace import Trace, TraceChunk
 from gateprobe.writers import Format, Output, predictions, write
 from gateprobe.writers.chunks import cut_rows, cut_samples
@@ -280,3 +280,14 @@ def test_a_trace_saves_itself(tmp_path):
         trace.save(tmp_path / "t.csv")
     trace.save(tmp_path / "t.csv", force=True)
     assert "3×4×2" in repr(trace)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "h5"])
+def test_a_model_without_recurrent_layers_leaves_metadata_alone_and_no_table(tmp_path, suffix):
+    chunk = TraceChunk(np.arange(2), ())
+    with pytest.warns(GateprobeWarning, match="no recurrent layer: the trace holds its metadata alone"):
+        write([chunk], [Output(str(tmp_path / f"t.{suffix}"))], {"era": "keras2"})
+    assert (tmp_path / f"t.{suffix}").stat().st_size
+    with pytest.raises(InputError, match="nothing to write: the model has no recurrent layer"):
+        write([chunk], [Output(str(tmp_path / "t.csv"))], {})
+    assert [path.name for path in tmp_path.iterdir()] == [f"t.{suffix}"]

@@ -6,13 +6,14 @@ Nothing heavy is imported before a format is used.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from importlib import import_module
 from pathlib import PurePath
 from typing import cast
 
-from gateprobe.errors import InputError, OutputError
+from gateprobe.errors import GateprobeWarning, InputError, OutputError
 from gateprobe.graph import Array
 from gateprobe.trace import TraceChunk
 from gateprobe.writers.base import Format, Metadata, OpenSink, Output, Sink
@@ -73,7 +74,7 @@ def write(chunks: Iterable[TraceChunk], outputs: Sequence[Output], metadata: Met
 
     Raises:
         OutputError: A result cannot be written.
-        InputError: There are no chunks, or no recurrent layers in them.
+        InputError: There are no chunks, or no recurrent layers for a table.
     """
     formats = [format_of(output) for output in outputs]
     _refuse_twice(outputs)
@@ -83,7 +84,7 @@ def write(chunks: Iterable[TraceChunk], outputs: Sequence[Output], metadata: Met
             stack.enter_context(closing(_opener(kind)(target, output, metadata)))
             for kind, target, output in zip(formats, targets, outputs, strict=True)
         ]
-        _pass_on(chunks, sinks)
+        _pass_on(chunks, sinks, formats)
         for target in targets:
             target.publish()
 
@@ -124,11 +125,11 @@ def _target(output: Output, kind: Format) -> Iterator[Target]:
         yield target
 
 
-def _pass_on(chunks: Iterable[TraceChunk], sinks: Sequence[Sink]) -> None:
+def _pass_on(chunks: Iterable[TraceChunk], sinks: Sequence[Sink], kinds: Sequence[Format]) -> None:
     empty = True
     for chunk in chunks:
-        if not chunk.directions:
-            raise InputError("there is nothing to write: the model has no recurrent layer")
+        if not chunk.directions and empty:
+            _without_signals(kinds)
         empty = False
         for sink in sinks:
             sink.add(chunk)
@@ -136,6 +137,14 @@ def _pass_on(chunks: Iterable[TraceChunk], sinks: Sequence[Sink]) -> None:
         raise InputError("the run gave no samples")
     for sink in sinks:
         sink.finish()
+
+
+def _without_signals(kinds: Iterable[Format]) -> None:
+    """Refuse a table without columns; a file of arrays then holds its metadata alone."""
+    reason = "the model has no recurrent layer"
+    if any(kind.tabular for kind in kinds):
+        raise InputError(f"there is nothing to write: {reason}")
+    warnings.warn(f"{reason}: the trace holds its metadata alone", GateprobeWarning, stacklevel=2)
 
 
 def _opener(kind: Format) -> OpenSink:

@@ -170,7 +170,7 @@ def _append(dataset: h5py.Dataset, block: Array) -> None:
 
 def _samples_together(chunk: TraceChunk) -> int:
     """Return how many samples make a chunk of a dataset."""
-    largest: int = max(value[0].nbytes for part in chunk.directions for value in part.signals.values())
+    largest: int = max((value[0].nbytes for part in chunk.directions for value in part.signals.values()), default=1)
     return max(1, min(1024, CHUNK_BYTES // max(1, largest)))
 
 
