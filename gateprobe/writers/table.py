@@ -140,8 +140,8 @@ def _frame(chunk: TraceChunk, columns: Columns) -> pl.DataFrame:
     masked = [_or_full(None if part.mask is None else ~part.mask, samples, part.rows, fill=False) for part in parts]
     data["masked"] = pl.Series("masked", _side_by_side(masked))
     for name in columns.values:
-        blocks = [_or_full(part.values.get(name), samples, part.rows, fill=columns.dtype.type(0)) for part in parts]
-        data[name] = pl.Series(name, _side_by_side(blocks).astype(columns.dtype, copy=False))
+        values = _side_by_side([_cleared(part, name, samples, columns.dtype) for part in parts])
+        data[name] = pl.Series(name, values.astype(columns.dtype, copy=False))
     return _with_gaps(pl.DataFrame([data[name] for name in schema]), parts, samples, columns.values)
 
 
@@ -226,6 +226,12 @@ def _spread(mask: Array | None, each: int) -> Array | None:
 
 def _or_full(block: Array | None, samples: int, rows: int, *, fill: Any) -> Array:
     return np.full((samples, rows), fill) if block is None else block
+
+
+def _cleared(part: _Part, name: str, samples: int, dtype: np.dtype[np.floating]) -> Array:
+    """Return a column with zeros where it has no value: Arrow files hold those bytes too."""
+    used, block = part.used.get(name), _or_full(part.values.get(name), samples, part.rows, fill=dtype.type(0))
+    return block if used is None else np.where(used, block, dtype.type(0))
 
 
 def _side_by_side(blocks: list[Array]) -> Array:
