@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 _INDEX = ("sample", "timestep")
-_PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"x\x01", b"x\x9c", b"x\xda")
-"""How gzip, zstd and zlib begin: polars would unpack them, to whatever size."""
+_MARK = b"\xef\xbb\xbf"
+"""The byte order mark of UTF-8. Behind it polars does not look for gzip, zlib or zstd, which it would unpack."""
+_PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 
 
 def read_table(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> Array:
@@ -52,13 +53,13 @@ def _split(data: bytes, name: str) -> tuple[tuple[str, ...], pl.DataFrame]:
 
     if b"\0" in data or not data.strip():
         raise InputError("is empty" if not data.strip() else "is not text", file=name)
-    data = data.removeprefix(b"\xef\xbb\xbf")
+    data = data.removeprefix(_MARK)
     if data.startswith(_PACKED):
         raise InputError("is compressed", file=name, remedy="unpack it first")
     first = data.split(b"\n", 1)[0]
     separator = "\t" if b"\t" in first and b"," not in first else ","
     try:
-        cells = pl.read_csv(io.BytesIO(data), has_header=False, infer_schema=False, separator=separator)
+        cells = pl.read_csv(io.BytesIO(_MARK + data), has_header=False, infer_schema=False, separator=separator)
     except pl.exceptions.PolarsError as error:
         reason = str(error).split("\n", 1)[0]
         raise InputError(f"is not a table: {reason}", file=name, remedy="give every row as many cells") from None

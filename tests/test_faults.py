@@ -320,3 +320,21 @@ def test_weights_that_are_no_numbers_are_told(tmp_path, value):
         add_layer(group, "lstm", arrays() | {"bias": np.full(8, 1e300)})
     with pytest.warns(GateprobeWarning, match="8 of the 8 numbers of bias are NaN or infinite"):
         read(path).trace(np.ones((1, 5, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (np.array([[10**6, 1, 2]]), "1000000"),
+        (np.array([[-1, 1, 2]]), "-1"),
+        (np.array([[0.5, 1, 2]]), "whole numbers|fraction|0.5"),
+        (np.array([[np.nan, 1, 2]]), "whole numbers|fraction|nan|NaN"),
+        (np.array([[np.inf, 1, 2]]), "whole numbers|fraction|outside"),
+    ],
+)
+def test_tokens_that_are_none_are_refused(tokens, message):
+    model = read(ROOT / "sample_models" / "tokens.keras")
+    timesteps = model.inputs[0].shape[1] or 3
+    tokens = np.resize(tokens, (1, timesteps))
+    with pytest.raises(InputError, match=message):
+        model.trace(tokens)

