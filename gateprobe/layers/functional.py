@@ -186,24 +186,26 @@ def _labelled(tensors: tuple[Tensor, ...], dtype: str | None) -> tuple[Tensor, .
 def _resolved(
     call: Call, values: Mapping[Node, tuple[Tensor, ...]], unmasked: frozenset[TensorRef]
 ) -> tuple[tuple[Value, ...], dict[str, Value]]:
-    """Put tensors in place of references; a reference that a feed replaces may have no value."""
+    """Put tensors in place of references."""
+    args = tuple(_filled(argument, values, unmasked) for argument in call.args)
+    return args, {key: _filled(argument, values, unmasked) for key, argument in call.kwargs.items()}
 
-    def resolve(argument: Argument) -> Value:
-        if isinstance(argument, TensorRef):
-            made = values.get((argument.layer, argument.call))
-            if made is None:
-                return None
-            if argument.tensor >= len(made):
-                raise InputError(f"{argument.layer} returns {len(made)} tensors, number {argument.tensor} is wanted")
-            tensor = made[argument.tensor]
-            return _without_mask(tensor) if argument in unmasked else tensor
-        if isinstance(argument, tuple):
-            return tuple(resolve(item) for item in argument)
-        if isinstance(argument, Mapping):
-            return {key: resolve(item) for key, item in argument.items()}
-        return argument
 
-    return tuple(resolve(argument) for argument in call.args), {k: resolve(v) for k, v in call.kwargs.items()}
+def _filled(argument: Argument, values: Mapping[Node, tuple[Tensor, ...]], unmasked: frozenset[TensorRef]) -> Value:
+    """Return an argument with its tensors; a reference that a feed replaces may have no value."""
+    if isinstance(argument, TensorRef):
+        made = values.get((argument.layer, argument.call))
+        if made is None:
+            return None
+        if argument.tensor >= len(made):
+            raise InputError(f"{argument.layer} returns {len(made)} tensors, number {argument.tensor} is wanted")
+        tensor = made[argument.tensor]
+        return _without_mask(tensor) if argument in unmasked else tensor
+    if isinstance(argument, tuple):
+        return tuple(_filled(item, values, unmasked) for item in argument)
+    if isinstance(argument, Mapping):
+        return {key: _filled(item, values, unmasked) for key, item in argument.items()}
+    return argument
 
 
 def _fed(call: Arguments, scope: Scope) -> Arguments:
