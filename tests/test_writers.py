@@ -245,7 +245,7 @@ def test_a_run_without_samples_or_layers_is_refused(tmp_path):
     with pytest.raises(InputError, match="no samples"):
         written(tmp_path, [], "csv")
     with pytest.raises(InputError, match="no recurrent layer"):
-        written(tmp_path, [TraceChunk(np.arange(2), ())], "npz")
+        written(tmp_path, [TraceChunk(np.arange(2), ())], "csv")
     assert not list(tmp_path.iterdir())
 
 
