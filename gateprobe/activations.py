@@ -235,12 +235,14 @@ def _celu(semantics: Semantics, alpha: float = 1.0) -> Activation:
 
 
 def _gelu(semantics: Semantics, approximate: bool = False) -> Activation:
+    # tf.nn.gelu holds these two constants in float32, also beside float64
+    slope, cubic = float(np.float32(math.sqrt(0.5))), float(np.float32(0.044715))
+
     def apply(x: Array, out: Array) -> None:
         if approximate:
-            inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
-            np.copyto(out, 0.5 * x * (1 + np.tanh(inner)))
+            np.copyto(out, 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + cubic * x * x * x))))
         else:
-            np.copyto(out, 0.5 * x * (1 + _erf(x / math.sqrt(2)).astype(x.dtype)))
+            np.copyto(out, 0.5 * x * (1 + _erf(x * slope).astype(x.dtype)))
 
     return Activation("gelu[approximate]" if approximate else "gelu", apply)
 

@@ -24,6 +24,17 @@ class MaskedOutput(Enum):
     """The previous output, zeros before the first one (``K.rnn`` of tf.keras, Keras 2.3 and Keras 3)."""
 
 
+class DistributedMask(Enum):
+    """What a TimeDistributed does with masks."""
+
+    UNSEEN = "unseen"
+    """The mask goes on as it is, and the layer inside never sees it (Keras 1 and standalone Keras before 2.2)."""
+    COMPUTED = "computed"
+    """The layer inside sees its part, and its own mask goes on (Keras 2.2, tf.keras)."""
+    SEEN = "seen"
+    """The layer inside sees its part, and the mask goes on as it is (Keras 3)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Semantics:
     """The meaning of an era's words.
@@ -63,8 +74,12 @@ class Semantics:
     """Whether a recurrent layer that is called with initial states does not see its input's mask (Keras 3)."""
     identity_keeps_mask: bool = False
     """Whether Identity, Rescaling and Normalization pass a mask on (Keras 3)."""
+    distributed_mask: DistributedMask = DistributedMask.UNSEEN
+    """What a TimeDistributed does with masks."""
     bias_goes_astray: bool = False
     """Whether the TensorFlow backend adds a bias along another axis that happens to have its size (Keras 3.7 on)."""
+    attention_scale_in_float32: bool = False
+    """Whether headed attention rounds its scale to float32, also in float64 (Keras 3)."""
     attention_takes_masks: bool = False
     """Whether MultiHeadAttention removes the masks from the tensors that it reads (Keras 3.8 on)."""
     explicit_mask_goes_on: bool = True
@@ -135,7 +150,9 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         attention_fused=keras_3_minor >= 7,
         states_hide_mask=era is Era.KERAS3,
         identity_keeps_mask=era is Era.KERAS3,
+        distributed_mask=_distributed_mask(era, minor),
         bias_goes_astray=keras_3_minor >= 7,
+        attention_scale_in_float32=era is Era.KERAS3,
         attention_takes_masks=keras_3_minor >= 8,
         explicit_mask_goes_on=era is not Era.KERAS3 or keras_3_minor >= 11,
         group_norm_sees_mask=era is Era.KERAS2,
@@ -148,6 +165,14 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         keras1_kernels=origin.era is Era.KERAS1,
         theano=origin.backend == "theano",
     )
+
+
+def _distributed_mask(era: Era, standalone_minor: int | None) -> DistributedMask:
+    if era is Era.KERAS3:
+        return DistributedMask.SEEN
+    if era is Era.KERAS1 or (standalone_minor is not None and standalone_minor < 2):
+        return DistributedMask.UNSEEN
+    return DistributedMask.COMPUTED
 
 
 def _standalone_keras_2_minor(origin: Origin) -> int | None:

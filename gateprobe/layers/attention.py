@@ -20,6 +20,7 @@ from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, Va
 from gateprobe.layers.registry import Binding, Slot, replays
 from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.layers.unary import as_mask, fitting, masks_of, trains
+from gateprobe.semantics import Semantics
 
 Score = Callable[[Array, Array], Array]
 """``(samples, queries, features)``, ``(samples, keys, features)`` → ``(samples, queries, keys)``."""
@@ -277,6 +278,11 @@ def _dense_parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
     }
 
 
+def _scale_of(features: int, semantics: Semantics) -> float:
+    scale = 1 / float(np.sqrt(features))
+    return float(np.float32(scale)) if semantics.attention_scale_in_float32 else scale
+
+
 _ATTENTION_KEYS = ("use_bias", "use_gate", "output_shape", "query_shape", "key_shape", "value_shape")
 
 
@@ -293,7 +299,7 @@ def _bind_heads(binding: Binding) -> Layer:
     settings.finish()
     return HeadedAttention(
         binding.parts,
-        1 / float(np.sqrt(key_dim)),
+        _scale_of(key_dim, semantics),
         sharing=1,
         sees_masks=semantics.attention_sees_masks,
         fused=semantics.attention_fused and not dropout,
@@ -315,7 +321,7 @@ def _bind_grouped(binding: Binding) -> Layer:
     settings.finish()
     return HeadedAttention(
         binding.parts,
-        1 / float(np.sqrt(head_dim)),
+        _scale_of(head_dim, semantics),
         sharing=heads // key_heads,
         sees_masks=semantics.attention_sees_masks,
         fused=semantics.attention_fused and not dropout,

@@ -5,13 +5,15 @@ Formulas: ``keras/src/ops/{numpy,nn,core}.py`` 3.15.1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.layers import tensors as ts
-from gateprobe.layers.base import Precision, Value
-from gateprobe.layers.node import Compute, axis_of, no_dtype, operation
+from gateprobe.layers.base import Precision, Tensor, Value
+from gateprobe.layers.node import Compute, axis_of, operation
 from gateprobe.layers.settings import Settings, Unsupported
 
 
@@ -125,14 +127,17 @@ def _take(settings: Settings, precision: Precision) -> Compute:
 
 @operation("ZerosLike")
 def _zeros_like(settings: Settings, precision: Precision) -> Compute:
-    no_dtype(settings)
-    return lambda x: np.zeros_like(ts.batch(x))
+    return _alike(settings, precision, np.zeros_like)
 
 
 @operation("OnesLike")
 def _ones_like(settings: Settings, precision: Precision) -> Compute:
-    no_dtype(settings)
-    return lambda x: np.ones_like(ts.batch(x))
+    return _alike(settings, precision, np.ones_like)
+
+
+def _alike(settings: Settings, precision: Precision, make: Callable[[Array], Array]) -> Compute:
+    dtype = settings.raw("dtype")
+    return lambda x: make(ts.batch(x)) if dtype is None else ts.cast(Tensor(make(ts.batch(x))), dtype, precision)
 
 
 # Types and products

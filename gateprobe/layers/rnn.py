@@ -40,6 +40,7 @@ class Recurrent:
     reversed_states: bool
     """Whether the states of stacked cells are listed from the last cell to the first."""
     precision: Precision
+    unrolled: bool = False
     states_hide_mask: bool = False
     """Whether the layer does not see its input's mask when it is called with initial states (it passes it on)."""
 
@@ -131,8 +132,12 @@ class Recurrent:
         """Return what the layer emits when some timesteps are masked: ``(timesteps, samples, ...)``."""
         output = hidden[-1]
         kept = _aligned(mask, output.ndim)
+        zero = np.zeros((), output.dtype)
         if self.zero_output_for_mask and self.zeroes_masked:
-            return np.where(kept, output, np.zeros((), output.dtype))
+            if not (self.unrolled and self.go_backwards and self.return_sequences):
+                return np.where(kept, output, zero)
+            # K.rnn reverses the inputs and outputs of an unrolled loop, but not the mask by which it zeroes
+            return np.where(kept[::-1] & np.logical_or.accumulate(kept, axis=0), output, zero)
         if self.masked_output is MaskedOutput.CARRIED_STATE:
             # K.rnn takes states[0], which in a stack is the output only when the states are listed last cell first
             first = output if self.reversed_states else hidden[0]
@@ -140,7 +145,7 @@ class Recurrent:
                 raise InputError("this Keras cannot mask stacked cells of different sizes", remedy="remove the mask")
             return np.where(kept, output, first)
         begun = np.logical_or.accumulate(kept, axis=0)  # zeros before the first unmasked timestep
-        return np.where(begun, output, np.zeros((), output.dtype))
+        return np.where(begun, output, zero)
 
 
 def _aligned(mask: Array, rank: int) -> Array:
@@ -206,6 +211,7 @@ def bind_recurrent(binding: Binding) -> Recurrent:
         reversed_states=isinstance(part, StackedCells) and part.reversed_states,
         zeroes_masked=True,
         precision=binding.precision,
+        unrolled=unroll,
         states_hide_mask=binding.semantics.states_hide_mask,
         **switches,
     )

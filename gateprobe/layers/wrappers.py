@@ -15,6 +15,7 @@ from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Layer, Scope, Tensor
 from gateprobe.layers.registry import Binding, kind_of, replays
 from gateprobe.layers.settings import Unsupported
+from gateprobe.semantics import DistributedMask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,6 +26,7 @@ class TimeDistributed:
     stepwise: bool
     """Whether a recurrent layer is inside: it is then called timestep by timestep, and its traces are those of
     ``layer``, ``layer:1``, ..., in this order. Any other layer gets all timesteps at once as samples."""
+    masks: DistributedMask
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Replay one call on ``(samples, timesteps, ...)``."""
@@ -36,19 +38,54 @@ class TimeDistributed:
 
     def _folded(self, x: Tensor, mask: Array | None, scope: Scope) -> tuple[Tensor, ...]:
         lead = x.value.shape[:2]
-        rows = Tensor(x.value.reshape(-1, *x.value.shape[2:]))
+        rows = Tensor(x.value.reshape(-1, *x.value.shape[2:]), _within(mask, self.masks))
         results = self.layer.replay(Arguments((rows,)), scope.within("layer"))
-        return tuple(Tensor(result.value.reshape(*lead, *result.value.shape[1:]), mask) for result in results)
+
+        def unfolded(rows: Array) -> Array:
+            return rows.reshape(*lead, *rows.shape[1:])
+
+        return tuple(
+            Tensor(unfolded(one.value), self._outgoing(mask, None if one.mask is None else unfolded(one.mask)))
+            for one in results
+        )
 
     def _stepped(self, x: Tensor, mask: Array | None, scope: Scope) -> tuple[Tensor, ...]:
         results = []
+        seen = _within(mask, self.masks)
+        steps_mask = None if seen is None or mask is None else seen.reshape(mask.shape)
         for t in range(x.value.shape[1]):
             inside = scope.within("layer" if t == 0 else f"layer:{t}")
-            step_mask = None if mask is None or mask.ndim < 3 else mask[:, t]
+            step_mask = None if steps_mask is None else steps_mask[:, t]
             results.append(self.layer.replay(Arguments((Tensor(x.value[:, t], step_mask),)), inside))
         return tuple(
-            Tensor(np.stack([result[n].value for result in results], axis=1), mask) for n in range(len(results[0]))
+            Tensor(np.stack([one.value for one in group], axis=1), self._outgoing(mask, _stacked(group)))
+            for group in zip(*results, strict=True)
         )
+
+    def _outgoing(self, mask: Array | None, own: Array | None) -> Array | None:
+        """Return the output's mask.
+
+        Args:
+            mask: Of the input.
+            own: What the layer inside gave as the output's mask, for every timestep.
+        """
+        if self.masks is not DistributedMask.COMPUTED:
+            return mask
+        if own is not None or mask is None:
+            return own
+        return np.asarray(mask.any(axis=tuple(range(2, mask.ndim))))
+
+
+def _within(mask: Array | None, masks: DistributedMask) -> Array | None:
+    """Return the mask for the layer inside, all timesteps as samples; a mask of whole timesteps means nothing there."""
+    if mask is None or mask.ndim < 3 or masks is DistributedMask.UNSEEN:
+        return None
+    return mask.reshape(-1, *mask.shape[2:])
+
+
+def _stacked(group: tuple[Tensor, ...]) -> Array | None:
+    masks = [one.mask for one in group if one.mask is not None]
+    return np.stack(masks, axis=1) if len(masks) == len(group) else None
 
 
 def _mask(call: Arguments, x: Tensor) -> Array | None:
@@ -67,7 +104,8 @@ def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
 def _bind(binding: Binding) -> TimeDistributed:
     binding.settings.ignore("layer")
     binding.settings.finish()
-    return TimeDistributed(binding.parts["layer"], stepwise=_recurrent(_parts(binding.record)["layer"]))
+    stepwise = _recurrent(_parts(binding.record)["layer"])
+    return TimeDistributed(binding.parts["layer"], stepwise, binding.semantics.distributed_mask)
 
 
 def _recurrent(record: LayerRecord) -> bool:

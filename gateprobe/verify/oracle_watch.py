@@ -125,6 +125,8 @@ class Watch:
             bound = signature.bind(*args, **kwargs)
             return enter(layer, path, bound.arguments, lambda: original(*args, **kwargs))
 
+        # TimeDistributed of tf_keras asks the signature whether the layer inside takes a mask
+        call.__signature__ = signature  # type: ignore[attr-defined]  # functions take any attribute
         layer.call = call
 
     def _within(self, frame: Frame, proceed: Callable[[], Any]) -> Any:

@@ -227,6 +227,8 @@ def _array(item: Spec, rows: int, seed: int) -> np.ndarray:
     kept = np.arange(item["shape"][0]) < lengths[:, None]
     if rng.random() < 0.3:
         kept = kept[:, ::-1] if rng.random() < 0.5 else rng.random(kept.shape) < 0.6
+    if item["kind"] != "float" and len(shape) > 2:  # words in sentences
+        kept = rng.random(shape) < 0.7
     if item["kind"] == "bool":
         return kept
     if item["kind"] == "tokens":

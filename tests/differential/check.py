@@ -24,6 +24,7 @@ FORMATS = (".keras", ".h5")
 INTENDED = (
     "statistics of a masked input are not replayed",  # GroupNormalization of tf_keras
     "does not fit a softmax of an input",  # a mask that broadcasts only by accident
+    "config.interpolation: expected one of nearest, bilinear",
     "Keras with TensorFlow adds it along",  # a fault of one backend of Keras 3
     "which gateprobe keeps apart",  # samples mixed by reshaping or transposing
 )
