@@ -31,6 +31,8 @@ MEMORY = 512 << 20
 TIMES = 3 * 1100
 """Large files get so many times their size: the largest expansion, and copies of it."""
 
+_NAMES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL")
+_CRASHES = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))  # Windows has not all of them
 _NO_MEMORY = 3
 _ABOUT_MEMORY = re.compile(r"memory|alloc", re.IGNORECASE)
 _REMEDY = "save the model again with Keras"
@@ -76,7 +78,8 @@ def _perform(read: Callable[[], object], seconds: int, memory: int) -> None:
         gc.disable()  # it would touch, and so copy, every page of the program
         faulthandler.disable()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGTERM, *_CRASHES):  # somebody's handlers might turn a crash into an exit
+            signal.signal(number, signal.SIG_DFL)
         _limit(seconds, memory)
         read()
     except Exception as error:  # noqa: BLE001 -- only that memory ran out is of interest
@@ -106,6 +109,6 @@ def _judge(status: int) -> None:
     number = os.WTERMSIG(status)
     if number in (signal.SIGXCPU, signal.SIGKILL):
         raise UnsafeFile("reading it does not end, or takes more memory than there is", remedy=_REMEDY)
-    if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL):
+    if number in _CRASHES:
         name = signal.Signals(number).name
         raise ReadError(f"is damaged in a way that crashes the HDF5 library ({name})", remedy=_REMEDY)

@@ -34,6 +34,15 @@ def test_a_crash_is_an_error(tmp_path, number, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_handlers_of_the_program_do_not_hide_a_crash(tmp_path):
+    before = signal.signal(signal.SIGSEGV, lambda *_: os._exit(0))
+    try:
+        with pytest.raises(ReadError, match="SIGSEGV"):
+            rehearse(tmp_path, lambda stream: os.kill(os.getpid(), signal.SIGSEGV))
+    finally:
+        signal.signal(signal.SIGSEGV, before)
+
+
 def test_a_reading_without_end_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(rehearsal, "SECONDS", 0)  # one second of processor time is then the hard limit
 
