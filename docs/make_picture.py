@@ -26,8 +26,7 @@ def svg(trace):
     """Return the drawing: one column for each symbol, one row for each signal of unit 0."""
     width, height = LEFT + CELL * len(TEXT) + 12, TOP + CELL * len(SIGNALS) + 40
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        'font-family="Helvetica, Arial, sans-serif">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="Helvetica, sans-serif">',
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
     ]
     for t, symbol in enumerate(TEXT):

@@ -25,7 +25,6 @@ def lstm(inputs, kernel, recurrent, bias, hidden, cell, gate=sigmoid, squash=mat
         g = [squash(z[2 * units + u]) for u in range(units)]
         cell = [f[u] * cell[u] + i[u] * g[u] for u in range(units)]
         hidden = [o[u] * squash(cell[u]) for u in range(units)]
-        trace.append(
-            dict(input_gate=i, forget_gate=f, candidate=g, output_gate=o, cell_state=cell, hidden_state=hidden)
-        )
+        names = ("input_gate", "forget_gate", "candidate", "output_gate", "cell_state", "hidden_state")
+        trace.append(dict(zip(names, (i, f, g, o, cell, hidden), strict=True)))
     return trace
