@@ -1,5 +1,6 @@
 """The fast forms of the recurrent layers against each other, and against a replay in double precision."""
 
+import gc
 import subprocess
 import sys
 
@@ -81,13 +82,31 @@ def test_the_compiled_tanh_is_right_to_three_units_in_the_last_place():
 def test_a_product_in_pieces_is_the_product(samples, rows, units, in_pieces):
     rng = np.random.default_rng(samples * rows)
     left, matrix = rng.normal(size=(samples, rows)), rng.normal(size=(rows, 3 * units))
-    out = np.zeros((2, 3, samples, units))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blas, "_small_is_fast", lambda: in_pieces)
-        Product(left, pack(matrix, 3), out)(1)
+        product = Product(left, pack(matrix, 3))()
     expected = (left @ matrix).reshape(samples, 3, units).swapaxes(0, 1)
-    np.testing.assert_allclose(out[1], expected, rtol=0, atol=1e-10)
-    assert not out[0].any()
+    np.testing.assert_allclose(product, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("class_name", ["LSTM", "GRU"])
+def test_a_batch_gives_its_memory_back_as_soon_as_nobody_holds_it(class_name):
+    rng, gates = np.random.default_rng(0), {"LSTM": 4, "GRU": 3}[class_name]
+    weights = [rng.normal(0, 0.1, shape) for shape in ((2, gates * 64), (64, gates * 64))]
+    config = {"units": 64, "use_bias": False, "return_sequences": True}
+    model = chain([(class_name, "layer", config)], {"layer": weights}, input_shape=(None, None, 2))
+    x = rng.normal(size=(192, 40, 2))
+    gc.disable()  # no reference cycle may keep a batch alive
+    try:
+        chunks = model.iter_trace(x, batch_size=32)
+        kept = next(chunks).directions[0].hidden_state
+        before = kept.copy()
+        places = {chunk.directions[0].hidden_state.ctypes.data for chunk in chunks}
+    finally:
+        gc.enable()
+    np.testing.assert_array_equal(kept, before)
+    assert len(places) == 2  # one chunk is still held while the next is computed
+    assert kept.ctypes.data not in places
 
 
 @pytest.mark.parametrize(("threads", "large"), [(1, True), (8, False)])

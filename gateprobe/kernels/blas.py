@@ -33,27 +33,28 @@ def pack(matrix: Array, gates: int) -> Array:
 
 
 class Product:
-    """``left @ matrix`` into one timestep of a trace after the other; ``left`` is memory that others fill.
+    """``left @ matrix`` again and again; ``left`` is memory that others fill.
 
     Args:
         left: ``(samples, rows)``.
         panels: From `pack`.
-        out: ``(timesteps, gates, samples, units)``.
     """
 
-    __slots__ = ("_left", "_out", "_panels")
+    __slots__ = ("_left", "_out", "_panels", "_value")
 
-    def __init__(self, left: Array, panels: Array, out: Array) -> None:
+    def __init__(self, left: Array, panels: Array) -> None:
         samples, rows = left.shape
         gates, pieces, _, columns = panels.shape
         height = _height(samples, rows * columns)
         self._left = left.reshape(samples // height, height, rows)
         self._panels = panels[:, :, np.newaxis]
-        self._out = out.reshape(-1, gates, samples // height, height, pieces, columns).transpose(0, 1, 4, 2, 3, 5)
+        self._value = np.empty((gates, samples, pieces * columns), left.dtype)
+        self._out = self._value.reshape(gates, samples // height, height, pieces, columns).transpose(0, 3, 1, 2, 4)
 
-    def __call__(self, t: int) -> None:
-        """Compute timestep ``t``."""
-        np.matmul(self._left, self._panels, self._out[t])
+    def __call__(self) -> Array:
+        """Return the product, ``(gates, samples, units)``, in memory that the next call overwrites."""
+        np.matmul(self._left, self._panels, self._out)
+        return self._value
 
 
 def _pieces(units: int, rows: int) -> int:

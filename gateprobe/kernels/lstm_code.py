@@ -18,6 +18,7 @@ from llvmlite import binding, ir
 from gateprobe.kernels.vectors import BYTES, INTEGER, POINTER, Value, Vectors
 
 GATES = 4
+SIGNALS = 6
 
 
 class Arguments(NamedTuple):
@@ -29,12 +30,10 @@ class Arguments(NamedTuple):
     """Of what the sums start from: the bias, ``(panels, 4, lanes)``, or that for each timestep and sample."""
     panels: Value
     """Of ``(panels, features + units, 4, lanes)``; consecutive ones may overlap in their units."""
-    z: Value
-    """Of ``(timesteps, 4, samples, units)``; will hold the gates."""
+    signals: Value
+    """Of ``(timesteps, 6, samples, units)``; will hold the gates, the cell state and the hidden state."""
     pre: Value
-    """Likewise; will hold them before their activation. May be null."""
-    states: Value
-    """Of ``(timesteps, 2, samples, units)``; will hold cell state and hidden state."""
+    """Of ``(timesteps, 4, samples, units)``; will hold the gates before their activation. May be null."""
     cell_state: Value
     """Of that before the first timestep, ``(samples, units)``."""
     hidden_state: Value
@@ -116,7 +115,7 @@ class _Timestep(NamedTuple):
 
     x: Value
     start: Value
-    z: Value
+    gates: Value
     pre: Value
     cell_state: Value
     hidden_state: Value
@@ -152,13 +151,14 @@ class _Code:
 
     def _timestep(self, t: Value) -> _Timestep:
         v, a, block = self._v, self._a, self._block
-        new = v.at(a.states, v.product(t, 2, block))
-        old = v.at(new, v.product(-2, block))
+        gates = v.at(a.signals, v.product(t, SIGNALS, block))
+        new = v.at(gates, v.product(GATES, block))
+        old = v.at(new, v.product(-SIGNALS, block))
         first = v.builder.icmp_signed("==", t, v.count(0))
         return _Timestep(
             x=v.at(a.x, v.product(t, a.x_timestep)),
             start=v.at(a.start, v.product(t, a.samples, a.start_row)),
-            z=v.at(a.z, v.product(t, GATES, block)),
+            gates=gates,
             pre=v.at(a.pre, v.product(t, GATES, block)),
             cell_state=v.builder.select(first, a.cell_state, old),
             hidden_state=v.builder.select(first, a.hidden_state, v.at(old, block)),
@@ -206,7 +206,7 @@ class _Code:
                 v.store(whole, step.pre, v.total(here, v.product(gate, self._block)))
         i, f, o, candidate = (*(self._gate(value) for value in z[:3]), v.tanh(z[3]))
         for gate, value in enumerate((i, f, o, candidate)):
-            v.store(value, step.z, v.total(here, v.product(gate, self._block)))
+            v.store(value, step.gates, v.total(here, v.product(gate, self._block)))
         kept = v.multiply(f, v.load(step.cell_state, here))
         cell_state = v.add(kept, v.multiply(i, candidate))
         v.store(cell_state, step.new_cell_state, here)

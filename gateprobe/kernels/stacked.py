@@ -42,19 +42,23 @@ def stack_weights(kernel: Array, recurrent_kernel: Array, bias: Array | None) ->
 class Gates(Protocol):
     """Computes the gates of one timestep before their activation."""
 
-    def __call__(self, t: int, hidden: Array) -> None:
-        """Compute those of timestep ``t`` from the hidden state before it, ``(samples, units)``."""
+    def __call__(self, t: int, hidden: Array) -> Array:
+        """Return those of timestep ``t``, ``(gates, samples, units)``; the next call overwrites them.
+
+        Args:
+            t: Number of the timestep.
+            hidden: The hidden state before it, ``(samples, units)``.
+        """
 
 
-def begin_gates(x: Array, weights: StackedWeights, z: Array) -> Gates:
+def begin_gates(x: Array, weights: StackedWeights) -> Gates:
     """Choose the faster form.
 
     Args:
         x: ``(timesteps, samples, features)``.
         weights: Of all gates.
-        z: ``(timesteps, gates, samples, units)``; will be written to.
     """
-    return (_Projected if x.shape[1] == 1 else _Stacked)(x, weights, z)
+    return (_Projected if x.shape[1] == 1 else _Stacked)(x, weights)
 
 
 class Operand:
@@ -62,10 +66,10 @@ class Operand:
 
     __slots__ = ("_x", "hidden", "inputs", "rows")
 
-    def __init__(self, x: Array, units: int, dtype: np.dtype[np.floating]) -> None:
+    def __init__(self, x: Array, rows: int, dtype: np.dtype[np.floating]) -> None:
         _, samples, features = x.shape
         self._x = x
-        self.rows = np.ones((samples, features + 1 + units), dtype)
+        self.rows = np.ones((samples, rows), dtype)
         self.inputs, self.hidden = self.rows[:, :features], self.rows[:, features + 1 :]
 
     def fill(self, t: int, hidden: Array) -> None:
@@ -75,31 +79,25 @@ class Operand:
 
 
 class _Stacked:
-    def __init__(self, x: Array, weights: StackedWeights, z: Array) -> None:
-        self._operand = Operand(x, z.shape[3], z.dtype)
-        self._product = Product(self._operand.rows, weights.panels, z)
+    def __init__(self, x: Array, weights: StackedWeights) -> None:
+        self._operand = Operand(x, len(weights.matrix), weights.matrix.dtype)
+        self._product = Product(self._operand.rows, weights.panels)
 
-    def __call__(self, t: int, hidden: Array) -> None:
+    def __call__(self, t: int, hidden: Array) -> Array:
         self._operand.fill(t, hidden)
-        self._product(t)
+        return self._product()
 
 
 class _Projected:
-    def __init__(self, x: Array, weights: StackedWeights, z: Array) -> None:
-        features = x.shape[2]
-        self._z = project_one(x, weights.matrix[:features], weights.matrix[features], z)
-        self._recurrent_kernel = weights.matrix[features + 1 :]
-        self._product = np.empty(self._z.shape[1], z.dtype)
+    def __init__(self, x: Array, weights: StackedWeights) -> None:
+        features, matrix = x.shape[2], weights.matrix
+        self._projected = x[:, 0] @ matrix[:features]
+        self._projected += matrix[features]
+        self._recurrent_kernel = matrix[features + 1 :]
+        self._sum = np.empty(matrix.shape[1], matrix.dtype)
+        self._value = self._sum.reshape(len(weights.panels), 1, -1)
 
-    def __call__(self, t: int, hidden: Array) -> None:
-        np.matmul(hidden[0], self._recurrent_kernel, self._product)
-        z = self._z[t]
-        np.add(z, self._product, z)
-
-
-def project_one(x: Array, kernel: Array, bias: Array, z: Array) -> Array:
-    """Multiply the inputs of all timesteps of one sample into ``z``; returns it as ``(timesteps, gates * units)``."""
-    rows = z.reshape(len(z), -1)
-    np.matmul(x[:, 0], kernel, out=rows)
-    rows += bias
-    return rows
+    def __call__(self, t: int, hidden: Array) -> Array:
+        np.matmul(hidden[0], self._recurrent_kernel, self._sum)
+        np.add(self._sum, self._projected[t], self._sum)
+        return self._value

@@ -12,6 +12,7 @@ import numpy as np
 
 from gateprobe.activations import Activation
 from gateprobe.graph import Array, LayerRecord
+from gateprobe.kernels.arena import Arena
 from gateprobe.kernels.blas import Product, pack
 from gateprobe.kernels.stacked import Operand
 from gateprobe.layers.base import Precision
@@ -136,6 +137,7 @@ class StackedKernels:
     recurrent: Array | None
     """For ``[1, h]`` with ``reset_after``."""
     halved: bool
+    arena: Arena
 
 
 def stack(cell: GRUCell) -> StackedKernels | None:
@@ -150,10 +152,10 @@ def stack(cell: GRUCell) -> StackedKernels | None:
     whole = np.concatenate([cell.kernel, bias + recurrent_bias, cell.recurrent_kernel])
     scale = whole.dtype.type(0.5 if halved else 1)
     if not cell.reset_after:
-        return StackedKernels(pack(whole[:, gates] * scale, 2), pack(whole[:, candidate], 1), None, halved)
+        return StackedKernels(pack(whole[:, gates] * scale, 2), pack(whole[:, candidate], 1), None, halved, Arena())
     from_inputs = np.concatenate([cell.kernel, bias])[:, candidate]
     from_hidden = np.concatenate([recurrent_bias, cell.recurrent_kernel])[:, candidate]
-    return StackedKernels(pack(whole[:, gates] * scale, 2), pack(from_inputs, 1), pack(from_hidden, 1), halved)
+    return StackedKernels(pack(whole[:, gates] * scale, 2), pack(from_inputs, 1), pack(from_hidden, 1), halved, Arena())
 
 
 class StackedSteps:
@@ -162,60 +164,62 @@ class StackedSteps:
     def __init__(self, cell: GRUCell, stacked: StackedKernels, x: Array, *, pre: bool) -> None:
         (timesteps, samples, features), dtype = x.shape, stacked.gates.dtype
         self._cell, self._halved, self._half, self._one = cell, stacked.halved, np.array(0.5, dtype), np.array(1, dtype)
-        self._z = np.empty((timesteps, 3, samples, cell.units), dtype)
-        self._pre = np.empty_like(self._z) if pre else None
-        self._hidden_state = np.empty((timesteps, samples, cell.units), dtype)
-        self._operand = Operand(x, cell.units, dtype)
-        self._scratch = np.empty((1, 1, samples, cell.units), dtype)
+        self._signals = stacked.arena.empty((timesteps, 4, samples, cell.units), dtype)
+        self._pre = np.empty((timesteps, 3, samples, cell.units), dtype) if pre else None
+        self._scratch = np.empty((samples, cell.units), dtype)
+        self._operand = Operand(x, features + 1 + cell.units, dtype)
         rows = self._operand.rows
-        self._compute_gates = Product(rows, stacked.gates, self._z[:, :2])
+        self._compute_gates = Product(rows, stacked.gates)
         self._compute_recurrent = None
         if stacked.recurrent is not None:
-            self._compute_recurrent = Product(rows[:, features:], stacked.recurrent, self._scratch)
+            self._compute_recurrent = Product(rows[:, features:], stacked.recurrent)
             rows = rows[:, : features + 1]
-        self._compute_candidate = Product(rows, stacked.candidate, self._z[:, 2:])
+        self._compute_candidate = Product(rows, stacked.candidate)
 
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """Blend old and new: h' = z * h + (1 - z) * candidate; the reset gate acts on h or on its product."""
-        before, z, h, scratch = states[0], self._z[t], self._hidden_state[t], self._scratch[0, 0]
+        before, signals, scratch = states[0], self._signals[t], self._scratch
         self._operand.fill(t, before)
-        self._compute_gates(t)
-        self._keep(t, slice(0, 2), 2 if self._halved else 1)
-        self._activate(z[:2])
-        update, reset, candidate = z[0], z[1], z[2]
-        if self._compute_recurrent is None:
-            np.multiply(reset, before, self._operand.hidden)
-            self._compute_candidate(t)
-        else:
-            self._compute_candidate(t)
-            self._compute_recurrent(0)
-            np.multiply(scratch, reset, scratch)
-            np.add(candidate, scratch, candidate)
-        self._keep(t, slice(2, 3), 1)
-        self._cell.activation.apply(candidate, candidate)
+        z = self._compute_gates()
+        self._activate(z, signals[:2])
+        update, candidate, h = signals[0], signals[2], signals[3]
+        z_candidate = self._candidate(signals[1], before)
+        self._cell.activation.apply(z_candidate, candidate)
+        if self._pre is not None:
+            np.multiply(z, 2 if self._halved else 1, out=self._pre[t, :2])
+            self._pre[t, 2] = z_candidate
         np.multiply(update, before, h)
         np.subtract(self._one, update, scratch)
         np.multiply(scratch, candidate, scratch)
         np.add(h, scratch, h)
         return (h,)
 
-    def _keep(self, t: int, which: slice, factor: int) -> None:
-        if self._pre is not None:
-            np.multiply(self._z[t, which], factor, out=self._pre[t, which])
-
-    def _activate(self, gates: Array) -> None:
+    def _activate(self, z: Array, gates: Array) -> None:
         if self._halved:
-            np.tanh(gates, gates)
+            np.tanh(z, gates)
             np.multiply(gates, self._half, gates)
             np.add(gates, self._half, gates)
         else:
-            self._cell.recurrent_activation.apply(gates, gates)
+            self._cell.recurrent_activation.apply(z, gates)
+
+    def _candidate(self, reset: Array, before: Array) -> Array:
+        """Return the candidate before its activation."""
+        if self._compute_recurrent is None:
+            np.multiply(reset, before, self._operand.hidden)
+        candidate: Array = self._compute_candidate()[0]
+        if self._compute_recurrent is not None:
+            recurrent = self._compute_recurrent()[0]
+            np.multiply(recurrent, reset, recurrent)
+            np.add(candidate, recurrent, candidate)
+        return candidate
 
     def signals(self) -> Mapping[str, Array]:
         """See `Steps`."""
-        names = ("update_gate", "reset_gate", "candidate")
-        pre = {} if self._pre is None else {f"pre_{name}": self._pre[:, k] for k, name in enumerate(names)}
-        return {**{name: self._z[:, k] for k, name in enumerate(names)}, "hidden_state": self._hidden_state, **pre}
+        names = ("update_gate", "reset_gate", "candidate", "hidden_state")
+        signals = {name: self._signals[:, k] for k, name in enumerate(names)}
+        if self._pre is not None:
+            signals |= {f"pre_{name}": self._pre[:, k] for k, name in enumerate(names[:3])}
+        return signals
 
 
 def _gru_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from gateprobe.activations import Activation
 from gateprobe.graph import Array, LayerRecord
+from gateprobe.kernels.arena import Arena
 from gateprobe.kernels.choice import Kernel
 from gateprobe.kernels.compiled import CompiledLSTM, Memory
 from gateprobe.kernels.stacked import StackedWeights, begin_gates, stack_weights
@@ -69,33 +70,37 @@ class LSTMCell:
         self, x: Array, states: tuple[Array, ...], mask: Array | None, kernel: Kernel, *, pre: bool
     ) -> tuple[Mapping[str, Array], tuple[Array, ...]] | None:
         """See `gateprobe.layers.cells.Sweeping`."""
-        compiled = None if self.stacked is None else self.stacked.compiled
+        if self.stacked is None or self.stacked.compiled is None:
+            return None
+        compiled = self.stacked.compiled
         multiplications = x.shape[1] * (self.kernel.size + self.recurrent_kernel.size)
-        if compiled is None or not kernel.compiles(len(x), multiplications) or not compiled.fits():
+        if not kernel.compiles(len(x), multiplications) or not compiled.fits():
             return None
         if mask is not None and mask.shape != x.shape[:2]:
             return None
-        memory = _memory(self, fitting(x, self.kernel), pre=pre)
+        memory = _memory(self, self.stacked, fitting(x, self.kernel), pre=pre)
         compiled.run(x, (states[0], states[1]), mask, memory)
-        return _signals(memory), (memory.states[-1, 1], memory.states[-1, 0])
+        return _signals(memory), (memory.signals[-1, 5], memory.signals[-1, 4])
 
     def recur(self, hidden: Array, out: Array) -> None:
         """Compute the recurrent product of one timestep into ``out``, ``(samples, 4 * units)``."""
         np.matmul(hidden, self.recurrent_kernel, out=out)
 
 
-def _memory(cell: LSTMCell, x: Array, *, pre: bool) -> Memory:
+def _memory(cell: LSTMCell, stacked: StackedKernel, x: Array, *, pre: bool) -> Memory:
     (timesteps, samples, _), dtype = x.shape, cell.recurrent_kernel.dtype
-    z = np.empty((timesteps, 4, samples, cell.units), dtype)
-    states = np.empty((timesteps, 2, samples, cell.units), dtype)
-    return Memory(z, np.empty_like(z) if pre else None, states)
+    gates = np.empty((timesteps, 4, samples, cell.units), dtype) if pre else None
+    return Memory(stacked.arena.empty((timesteps, 6, samples, cell.units), dtype), gates)
+
+
+_GATES = ("input_gate", "forget_gate", "output_gate", "candidate")
 
 
 def _signals(memory: Memory) -> Mapping[str, Array]:
-    names = ("input_gate", "forget_gate", "output_gate", "candidate")
-    gates = {name: memory.z[:, k] for k, name in enumerate(names)}
-    pre = {} if memory.pre is None else {f"pre_{name}": memory.pre[:, k] for k, name in enumerate(names)}
-    return {**gates, "cell_state": memory.states[:, 0], "hidden_state": memory.states[:, 1], **pre}
+    signals = {name: memory.signals[:, k] for k, name in enumerate((*_GATES, "cell_state", "hidden_state"))}
+    if memory.pre is not None:
+        signals |= {f"pre_{name}": memory.pre[:, k] for k, name in enumerate(_GATES)}
+    return signals
 
 
 class GatedCell(Protocol):
@@ -195,6 +200,7 @@ class StackedKernel:
     0.5 * tanh(0.5 * z) + 0.5 and one tanh then serves all four gates."""
     compiled: CompiledLSTM | None
     """For whole sequences; ``None`` when there is no code for the cell."""
+    arena: Arena
 
 
 def stack(cell: LSTMCell) -> StackedKernel | None:
@@ -213,7 +219,7 @@ def stack(cell: LSTMCell) -> StackedKernel | None:
     weights = stack_weights(turned(cell.kernel), turned(cell.recurrent_kernel), bias)
     slope = _SLOPES.get(cell.recurrent_activation.label)
     known = tanh and (halved or slope is not None) and cell.kernel.dtype == np.float32
-    return StackedKernel(weights, halved, CompiledLSTM(weights.matrix, slope) if known else None)
+    return StackedKernel(weights, halved, CompiledLSTM(weights.matrix, slope) if known else None, Arena())
 
 
 _SLOPES = {"hard_sigmoid[slope=0.2]": 0.2, "hard_sigmoid[slope=1/6]": 1 / 6}
@@ -224,36 +230,35 @@ class StackedSteps:
 
     def __init__(self, cell: LSTMCell, stacked: StackedKernel, x: Array, *, pre: bool) -> None:
         self._cell, self._halved = cell, stacked.halved
-        self._memory = _memory(cell, x, pre=pre)
-        self._half = np.array(0.5, self._memory.z.dtype)
-        self._compute_gates = begin_gates(x, stacked.weights, self._memory.z)
+        self._memory = _memory(cell, stacked, x, pre=pre)
+        self._half = np.array(0.5, self._memory.signals.dtype)
+        self._compute_gates = begin_gates(x, stacked.weights)
 
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """i, f, o = recurrent_activation(z); c' = f * c + i * activation(z_c); h' = o * activation(c')."""
-        self._compute_gates(t, states[0])
-        memory = self._memory
-        z, new = memory.z[t], memory.states[t]
-        if memory.pre is not None:
-            np.copyto(memory.pre[t], z)
-            memory.pre[t, :3] *= 2 if self._halved else 1
-        self._activate(z)
-        c, h = new[0], new[1]
-        np.multiply(z[1], states[1], c)
-        np.multiply(z[0], z[3], h)
+        z = self._compute_gates(t, states[0])
+        if self._memory.pre is not None:
+            np.copyto(self._memory.pre[t], z)
+            self._memory.pre[t, :3] *= 2 if self._halved else 1
+        signals = self._memory.signals[t]
+        self._activate(z, signals)
+        c, h = signals[4], signals[5]
+        np.multiply(signals[1], states[1], c)
+        np.multiply(signals[0], signals[3], h)
         np.add(c, h, c)
         self._cell.activation.apply(c, h)
-        np.multiply(h, z[2], h)
+        np.multiply(h, signals[2], h)
         return h, c
 
-    def _activate(self, z: Array) -> None:
-        gates = z[:3]
+    def _activate(self, z: Array, signals: Array) -> None:
+        gates = signals[:3]
         if self._halved:
-            np.tanh(z, z)
+            np.tanh(z, signals[:4])
             np.multiply(gates, self._half, gates)
             np.add(gates, self._half, gates)
         else:
-            self._cell.recurrent_activation.apply(gates, gates)
-            self._cell.activation.apply(z[3], z[3])
+            self._cell.recurrent_activation.apply(z[:3], gates)
+            self._cell.activation.apply(z[3], signals[3])
 
     def signals(self) -> Mapping[str, Array]:
         """See `gateprobe.layers.cells.Steps`."""
