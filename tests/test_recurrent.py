@@ -1,5 +1,7 @@
 """The recurrent layers against a scalar loop in plain Python, which shares no code with them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scalar_lstm
@@ -149,3 +151,17 @@ def test_one_of_several_stacked_cells_can_be_selected():
     x = rng.normal(0, 1, (2, 5, 3)).astype(np.float32)
     assert list(model.trace(x)) == ["rnn/cell_0", "rnn/cell_1"]
     assert list(model.trace(x, selection=Selection(layers=("rnn/cell_1",)))) == ["rnn/cell_1"]
+
+
+def test_a_stateful_layer_that_is_called_twice_has_one_state():
+    rng = np.random.default_rng(8)
+    weights, x = lstm_weights(rng, 3, 4), rng.normal(0, 1, (2, 5, 3)).astype(np.float32)
+    config = {"units": 4, "stateful": True, "return_sequences": True}
+    model = chain([("LSTM", "lstm", config)], {"lstm": weights}, input_shape=(2, None, 3))
+    source, layer = model.record.layers
+    shared = replace(layer, calls=(layer.calls[0], layer.calls[0]))
+    twice = replace(model, graph=replace(model.graph, model=replace(model.record, layers=(source, shared))))
+    trace, expected = twice.trace(x), scalar_trace(np.concatenate([x, x], axis=1), weights)
+    for name in SIGNALS:
+        got = np.concatenate([getattr(trace["lstm"], name), getattr(trace["lstm:1"], name)], axis=1)
+        np.testing.assert_allclose(got, expected[name], rtol=0, atol=3e-6)

@@ -5,6 +5,7 @@ A bound layer holds typed weights and settings and replays one call. It knows ne
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
@@ -113,6 +114,11 @@ class Scope:
     """How recurrent layers compute."""
     padded: bool = False
     """Whether the batch ends with copies of its last sample, which the run will cut off."""
+
+    @property
+    def owner(self) -> str:
+        """The path without the numbers of calls: a stateful layer has one state, however often a model calls it."""
+        return re.sub(r":\d+", "", self.path)
 
     @property
     def wanted(self) -> bool:

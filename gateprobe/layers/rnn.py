@@ -65,7 +65,7 @@ class Recurrent:
         if x.shape[0] == 0:
             raise InputError("the sequence has no timesteps")
         direction = direction or ("backward" if self.go_backwards else "forward")
-        key = f"{scope.path}:{direction}"
+        key = f"{scope.owner}:{direction}"
         states = self._initial_states(given, scope.states.get(key), x)
         order = slice(None, None, -1) if self.go_backwards else slice(None)
         steps_mask = None if mask is None else np.swapaxes(mask, 0, 1)[order]
@@ -332,4 +332,6 @@ def _bind_stacked(binding: Binding) -> StackedCells:
     settings.ignore("cells")
     reversed_states = settings.flag("reverse_state_order", binding.semantics.stacked_states_reversed)
     settings.finish()
+    if any(isinstance(part, StackedCells) for part in binding.parts.values()):
+        raise Unsupported("config.cells: stacked cells inside stacked cells are not replayed")
     return StackedCells(tuple(cast(Cell, part) for part in binding.parts.values()), reversed_states)
