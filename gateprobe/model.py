@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, Unsup
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
 from gateprobe.groups import Assumptions, RecurrentGroup, assume, find_groups
 from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
-from gateprobe.plan import Plan, Wanted, make_plan, model_of
+from gateprobe.plan import Plan, Wanted, fed_layer, make_plan, model_of
 from gateprobe.readers import read as read_graph
 from gateprobe.run import Progress, Result, run
 from gateprobe.samples import InputSpec, Samples, from_arrays
@@ -268,7 +267,7 @@ def _check_feeds(feeds: Iterable[str], model: ModelRecord) -> None:
     """
     paths = set(call_paths(model)) if feeds else set()
     for feed in feeds:
-        layer = re.sub(r"\.(mask|initial_state\[\d+\])$", "", feed)
+        layer = fed_layer(feed)
         if layer not in paths:
             near = difflib.get_close_matches(layer, paths)
             raise InputError(

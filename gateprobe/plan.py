@@ -6,6 +6,7 @@ bound is collected, all of it, into one `UnsupportedModel`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from gateprobe.calls import changes_in_training, join_path, references, signal_paths, stateful_batch
-from gateprobe.errors import Refusal, UnsupportedModel
+from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, TensorRef
 from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
@@ -60,6 +61,7 @@ def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision
 
     Raises:
         UnsupportedModel: Something upstream cannot be replayed exactly; carries every reason.
+        InputError: A feed would change nothing.
     """
     model = model_of(graph)
     binder = _Binder(semantics, wanted, precision)
@@ -72,8 +74,30 @@ def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision
         )
         raise UnsupportedModel(binder.refusals, file=graph.file, remedy=remedy)
     assert bound is not None
+    _refuse_useless(wanted.fed, binder.needed)
     needed = tuple(ref for ref in model.inputs if (ref.layer, ref.call) in binder.outermost)
     return Plan(bound, needed, stateful_batch(model), tuple(binder.notes))
+
+
+def _refuse_useless(feeds: frozenset[str], needed: set[str]) -> None:
+    """Refuse feeds that would change nothing.
+
+    Raises:
+        InputError: Names the layer that is fed in vain.
+    """
+    for feed in sorted(feeds):
+        layer = fed_layer(feed)
+        outer = [layer[: number.end()] for number in re.finditer(r":\d+(?=/)", layer)]
+        if not needed.issuperset(re.sub(r":\d+(?=/)", "", call) for call in (*outer, layer)):
+            raise InputError(
+                f"--feed {feed}: nothing that is wanted depends on this layer",
+                remedy="choose other layers with --layer",
+            )
+
+
+def fed_layer(feed: str) -> str:
+    """Return the path of the layer to which a feed gives its input, its mask or an initial state."""
+    return re.sub(r"\.(mask|initial_state\[\d+\])$", "", feed)
 
 
 def model_of(graph: ModelGraph) -> ModelRecord:
@@ -99,6 +123,8 @@ class _Binder:
         self.notes: list[str] = []
         self.outermost: frozenset[Node] = frozenset()
         """The calls of the model itself that are needed, those of its inputs too."""
+        self.needed: set[str] = set()
+        """The paths of all calls that are needed, nested ones too; outer models without the numbers of their calls."""
 
     def model(
         self, model: ModelRecord, weights: Callable[[LayerRecord], Weights], path: str, outputs: frozenset[int]
@@ -115,6 +141,7 @@ class _Binder:
         order = self._order(records, targets, path)
         if not path:
             self.outermost = frozenset(order)
+        self.needed |= {join_path(path, call_name(*node)) for node in order}
         used = _used_tensors(records, order, [ref for n, ref in enumerate(model.outputs) if n in outputs])
         layers: dict[str, Layer | None] = {}
         for name, _ in order:

@@ -293,3 +293,5 @@ def test_feeds_are_never_ignored(tmp_path):
     assert "the feeds do not replace the input decoder_input" in refused("dump", translate, source, *feed)
     line = refused("dump", translate, source, "--feed", f"encoders={tmp_path / 'e.npy'}")
     assert "--feed encoders: no such layer; did you mean encoder" in line
+    line = refused("dump", translate, "--layer", "encoder", "--feed", f"decoder={tmp_path / 'e.npy'}", *feed)
+    assert "--feed decoder: nothing that is wanted depends on this layer; choose other layers with --layer" in line

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from wired import DATA, recorded, unpacked, wiring
 
 import gateprobe
+from gateprobe.cli import main
 from gateprobe.errors import ReadError
 from gateprobe.graph import WeightArray, WeightGroup, WeightScheme, WeightStore, freeze
 from gateprobe.readers.wiring import parse
@@ -32,6 +34,13 @@ def test_the_documented_decoder_replays_a_weights_file(tmp_path):
     np.testing.assert_allclose(model.predict(inputs)["softmax"], expected, rtol=0, atol=2e-6)
     forget = model.trace(inputs)["decoder"].forget_gate
     np.testing.assert_allclose(forget[0, :8], gates["forget_gate"][0, :8], rtol=0, atol=2e-6)
+
+
+def test_inspect_lists_the_cell_of_a_decoder_and_not_its_output_layer(tmp_path):
+    weights, wired = unpacked() / "default" / "weights.h5", written(tmp_path, DECODER)
+    done = CliRunner().invoke(main, ["inspect", str(weights), "--architecture", str(wired), "--json"])
+    (decoder,) = [call for call in json.loads(done.stdout)["recurrent"] if call["layer"] == "decoder"]
+    assert [cell["class"] for cell in decoder["cells"]] == ["LSTMCell"]
 
 
 @pytest.mark.parametrize("name", ["model.h5", "model.keras"])

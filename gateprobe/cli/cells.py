@@ -74,10 +74,12 @@ def _part(weights: _WeightsOf, path: str, record: LayerRecord) -> Weights:
 
 
 def _cells(record: LayerRecord, weights: Weights, model: Model, direction: str) -> Iterator[Report]:
-    """Yield the cells inside a record; what has weights of its own is a cell."""
+    """Yield the cells inside a record: what is recurrent and has weights of its own."""
     arrays = weights.own(slots_of(record, model.semantics))
     if arrays:
-        yield _cell(record, arrays, model, direction)
+        kind = kind_of(record)
+        if kind is not None and kind.recurrent:  # a decoder's output layer is not
+            yield _cell(record, arrays, model, direction)
         return
     for name, part in parts_of(record).items():
         turned = direction == "backward" or name == "backward_layer" or record.config.get("go_backwards") is True
