@@ -39,7 +39,7 @@ def test_the_documented_decoder_replays_a_weights_file(tmp_path):
 def test_inspect_lists_the_cell_of_a_decoder_and_not_its_output_layer(tmp_path):
     weights, wired = unpacked() / "default" / "weights.h5", written(tmp_path, DECODER)
     done = CliRunner().invoke(main, ["inspect", str(weights), "--architecture", str(wired), "--json"])
-    (decoder,) = [call for call in json.loads(done.stdout)["recurrent"] if call["layer"] == "decoder"]
+    (decoder,) = [call for call in json.loads(done.stdout)["recurrent"] if call["path"] == "decoder"]
     assert [cell["class"] for cell in decoder["cells"]] == ["LSTMCell"]
 
 
