@@ -1,14 +1,15 @@
-"""What a model's graph holds, before anything is bound: references, calls of recurrent layers, statefulness."""
+"""What a model's graph holds, before anything is bound: calls of recurrent layers, statefulness."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gateprobe.errors import Refusal, UnsupportedModel
-from gateprobe.graph import Argument, LayerRecord, ModelRecord, TensorRef
+from gateprobe.graph import LayerRecord, ModelRecord
 from gateprobe.layers.functional import call_name
 from gateprobe.layers.registry import kind_of
+from gateprobe.layers.settings import Unsupported
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,29 +68,17 @@ def join_path(path: str, name: str) -> str:
     return f"{path}/{name}" if path else name
 
 
-def references(argument: Argument) -> Iterator[TensorRef]:
-    """Yield the references inside an argument."""
-    if isinstance(argument, TensorRef):
-        yield argument
-    elif isinstance(argument, tuple):
-        for item in argument:
-            yield from references(item)
-    elif isinstance(argument, Mapping):
-        for item in argument.values():
-            yield from references(item)
-
-
 _RATES = ("rate", "dropout", "recurrent_dropout", "stddev", "p")
 
 
-def changes_in_training(record: LayerRecord) -> bool:
+def _changes_in_training(record: LayerRecord) -> bool:
     """Whether ``training=True`` makes a layer, or one inside it, random or dependent on the batch."""
     inside = [child for group in record.children.values() for child in group]
     inside += record.model.layers if record.model is not None else ()
     return (
         any(record.config.get(key) for key in _RATES)
         or record.class_name.endswith(("BatchNormalization", "SpectralNormalization"))
-        or any(map(changes_in_training, inside))
+        or any(map(_changes_in_training, inside))
     )
 
 
@@ -99,7 +88,7 @@ def stateful_batch(model: ModelRecord) -> int | None:
     Raises:
         UnsupportedModel: The model is stateful and does not say it.
     """
-    stateful = [call for call in recurrent_calls(model) if _is_stateful(call.record)]
+    stateful = [call for call in recurrent_calls(model) if is_stateful(call.record)]
     if not stateful:
         return None
     for record in model.layers:
@@ -116,6 +105,30 @@ def stateful_batch(model: ModelRecord) -> int | None:
     raise UnsupportedModel([Refusal(stateful[0].path, stateful[0].record.class_name, reason)])
 
 
-def _is_stateful(record: LayerRecord) -> bool:
-    inner = record.children.get("layer", ())
-    return bool(record.config.get("stateful")) or any(map(_is_stateful, inner))
+def is_stateful(record: LayerRecord) -> bool:
+    """Whether a layer, or one inside it, carries its states from call to call."""
+    inside = [child for group in record.children.values() for child in group]
+    inside += record.model.layers if record.model is not None else ()
+    return bool(record.config.get("stateful")) or any(map(is_stateful, inside))
+
+
+def refuse_random(record: LayerRecord) -> None:
+    """Refuse calls with ``training=True`` baked into the graph where that changes the result.
+
+    Raises:
+        Unsupported: The layer's output is random, or depends on the other samples of the batch.
+    """
+    trained = any(call.kwargs.get("training") in (True, 1) for call in record.calls)
+    if trained and _changes_in_training(record):
+        raise Unsupported("is called with training=True: its output is random or depends on the batch")
+
+
+def refuse_shared_states(record: LayerRecord) -> None:
+    """Refuse several calls of a stateful layer, where Keras does not determine which states they read and leave.
+
+    Raises:
+        Unsupported: The layer is such a one.
+    """
+    several = len(record.calls) > 1 or record.class_name == "TimeDistributed"
+    if several and is_stateful(record):
+        raise Unsupported("is stateful and called several times, which this Keras computes in no certain order")

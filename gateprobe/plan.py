@@ -13,13 +13,14 @@ from functools import partial
 
 import numpy as np
 
-from gateprobe.calls import changes_in_training, join_path, references, signal_paths, stateful_batch
+from gateprobe.calls import is_stateful, join_path, refuse_random, refuse_shared_states, signal_paths, stateful_batch
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, TensorRef
 from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
-from gateprobe.layers.functional import MISFITS, Graph, Inlet, Node, Step, call_name, misfit
+from gateprobe.layers.functional import MISFITS, Graph, Inlet, Step, call_name, misfit
 from gateprobe.layers.mask_loss import MaskLoss, mask_loss
+from gateprobe.layers.order import Node, execution_order, references
 from gateprobe.layers.registry import Binding, kind_of
 from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.semantics import Semantics
@@ -138,7 +139,7 @@ class _Binder:
             if any(map(self._wanted.traced, signal_paths(record, join_path(path, call_name(record.name, number)))))
         ]
         targets += [(ref.layer, ref.call) for n, ref in enumerate(model.outputs) if n in outputs]
-        order = self._order(records, targets, path)
+        order = self._order(model, targets, path)
         if not path:
             self.outermost = frozenset(order)
         self.needed |= {join_path(path, call_name(*node)) for node in order}
@@ -187,7 +188,9 @@ class _Binder:
         before = len(self.refusals)
         try:
             layer = self._bound(record, weights(record), path, tensors)
-            _refuse_random(record)
+            refuse_random(record)
+            if not self._semantics.calls_share_states:
+                refuse_shared_states(record)
         except Unsupported as reason:
             self.refusals.append(Refusal(path, record.class_name, str(reason)))
             return None
@@ -230,8 +233,20 @@ class _Binder:
         self.notes += [f"{path} ({record.class_name}): {said}" for said in _not_finite(cast)]
         return kind.bind(Binding(record, settings, cast, parts, self._semantics, precision))
 
-    def _order(self, records: Mapping[str, LayerRecord], targets: list[Node], path: str) -> list[Node]:
-        """Return the calls that the targets need, each after those it depends on (no recursion: graphs may be deep)."""
+    def _order(self, model: ModelRecord, targets: list[Node], path: str) -> list[Node]:
+        """Return the calls that the targets need in the order in which Keras runs them.
+
+        What one call of a stateful layer computes depends on all its calls, in the batches before.
+        """
+        records = {record.name: record for record in model.layers}
+        needed = self._needed(records, targets, path)
+        while further := _further_calls(records, needed):
+            needed = self._needed(records, [*needed, *further], path)
+        places = {node: place for place, node in enumerate(execution_order(model))}
+        return sorted(needed, key=lambda node: places.get(node, len(places)))
+
+    def _needed(self, records: Mapping[str, LayerRecord], targets: list[Node], path: str) -> list[Node]:
+        """Return the targets and what they need, each after what it needs (no recursion: graphs may be deep)."""
         order: dict[Node, None] = {}
         open_nodes: set[Node] = set()
         for target in targets:
@@ -267,6 +282,13 @@ class _Binder:
             if not replaced and not (key == "initial_state" and f"{own}.initial_state[0]" in fed):
                 refs += references(value)
         yield from ((ref.layer, ref.call) for ref in refs)
+
+
+def _further_calls(records: Mapping[str, LayerRecord], needed: list[Node]) -> list[Node]:
+    """Return the calls of stateful layers that are not needed yet although another call of the same layer is."""
+    stateful = {name for name, _ in needed if len(records[name].calls) > 1 and is_stateful(records[name])}
+    every = {(name, number) for name in stateful for number in range(len(records[name].calls))}
+    return sorted(every.difference(needed))
 
 
 def _not_finite(weights: Mapping[str, Array]) -> Iterator[str]:
@@ -367,14 +389,3 @@ def _why_unknown(record: LayerRecord) -> str:
     if record.module is not None and not record.module.startswith("keras"):
         return "is not a class of Keras but somebody's own code"
     return "is not a Keras layer that gateprobe knows"
-
-
-def _refuse_random(record: LayerRecord) -> None:
-    """Refuse calls with ``training=True`` baked into the graph where that changes the result.
-
-    Raises:
-        Unsupported: The layer's output is random, or depends on the other samples of the batch.
-    """
-    trained = any(call.kwargs.get("training") in (True, 1) for call in record.calls)
-    if trained and changes_in_training(record):
-        raise Unsupported("is called with training=True: its output is random or depends on the batch")

@@ -110,7 +110,7 @@ def run(
     numbers = np.arange(samples.count) if numbers is None else numbers
     rows = _rows(plan, samples, numbers, batch_size)
     chosen = choose(kernel, batches=-(-len(numbers) // rows))
-    states: dict[str, tuple[Array, ...]] = {}
+    states: dict[tuple[str, ...], tuple[Array, ...]] = {}
     for start in range(0, len(numbers), rows):
         picked = numbers[start : start + rows]
         padded = np.concatenate([picked, np.repeat(picked[-1:], rows - len(picked))])

@@ -100,6 +100,11 @@ class Semantics:
     """Whether bilinear upsampling looks at the centres of pixels (tf.keras, Keras 3)."""
     keras1_kernels: bool = False
     """Whether convolution kernels are stored in the shapes of Keras 1, which depend on the order of dimensions."""
+    calls_share_states: bool = False
+    """Whether a stateful layer starts each call from the states that its last call left (tf.keras from 2.4 on, Keras 3;
+    without eager execution all calls read the old states, and which one is kept is not determined)."""
+    config_in_float32: bool = False
+    """Whether Normalization turns the numbers of its configuration into float32 first (Keras 3)."""
     theano: bool = False
     """Whether the Theano backend of Keras 2 wrote the file, whose convolutions flip their kernels."""
 
@@ -163,6 +168,8 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         dot_any_rank=not standalone_before_2_3,
         resize_half_pixels=not standalone,
         keras1_kernels=origin.era is Era.KERAS1,
+        calls_share_states=not standalone and "-tf" not in (origin.keras_version or ""),
+        config_in_float32=era is Era.KERAS3,
         theano=origin.backend == "theano",
     )
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateprobe.errors import UnsupportedModel
-from gateprobe.graph import LayerRecord
+from gateprobe.graph import LayerRecord, TensorRef
 from gateprobe.selection import Selection
 
 SIGNALS = ("input_gate", "forget_gate", "candidate", "output_gate", "cell_state", "hidden_state")
@@ -153,15 +153,36 @@ def test_one_of_several_stacked_cells_can_be_selected():
     assert list(model.trace(x, selection=Selection(layers=("rnn/cell_1",)))) == ["rnn/cell_1"]
 
 
+def called_twice(weights, keras_version="3.15.1"):
+    """Return a model whose outputs are two calls of one stateful LSTM on its input."""
+    config = {"units": 4, "stateful": True, "return_sequences": True}
+    model = chain([("LSTM", "lstm", config)], {"lstm": weights}, input_shape=(2, None, 3), keras_version=keras_version)
+    source, layer = model.record.layers
+    shared = replace(layer, calls=(layer.calls[0], layer.calls[0]))
+    record = replace(model.record, layers=(source, shared), outputs=(TensorRef("lstm"), TensorRef("lstm", 1)))
+    return replace(model, graph=replace(model.graph, model=record))
+
+
 def test_a_stateful_layer_that_is_called_twice_has_one_state():
     rng = np.random.default_rng(8)
     weights, x = lstm_weights(rng, 3, 4), rng.normal(0, 1, (2, 5, 3)).astype(np.float32)
-    config = {"units": 4, "stateful": True, "return_sequences": True}
-    model = chain([("LSTM", "lstm", config)], {"lstm": weights}, input_shape=(2, None, 3))
-    source, layer = model.record.layers
-    shared = replace(layer, calls=(layer.calls[0], layer.calls[0]))
-    twice = replace(model, graph=replace(model.graph, model=replace(model.record, layers=(source, shared))))
-    trace, expected = twice.trace(x), scalar_trace(np.concatenate([x, x], axis=1), weights)
-    for name in SIGNALS:
-        got = np.concatenate([getattr(trace["lstm"], name), getattr(trace["lstm:1"], name)], axis=1)
+    trace = called_twice(weights).trace(x)
+    expected = scalar_trace(np.concatenate([x, x], axis=1), weights)
+    for name in SIGNALS:  # of calls that could run in any order, Keras runs that of the last output first
+        got = np.concatenate([getattr(trace["lstm:1"], name), getattr(trace["lstm"], name)], axis=1)
         np.testing.assert_allclose(got, expected[name], rtol=0, atol=3e-6)
+
+
+def test_one_call_of_a_stateful_layer_is_what_it_is_among_all_its_calls():
+    rng = np.random.default_rng(9)
+    model, x = called_twice(lstm_weights(rng, 3, 4)), rng.normal(0, 1, (6, 5, 3)).astype(np.float32)
+    for name in ("lstm", "lstm:1"):
+        alone = model.trace(x, selection=Selection(layers=(name,)))[name]
+        np.testing.assert_array_equal(alone.hidden_state, model.trace(x)[name].hidden_state)
+
+
+@pytest.mark.parametrize("version", ["1.2.2", "2.2.4", "2.2.4-tf"])
+def test_calls_that_share_states_are_refused_where_their_order_is_not_certain(version):
+    model = called_twice(lstm_weights(np.random.default_rng(10), 3, 4), version)
+    with pytest.raises(UnsupportedModel, match="in no certain order"):
+        model.trace(np.zeros((2, 5, 3), np.float32))

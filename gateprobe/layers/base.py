@@ -5,7 +5,6 @@ A bound layer holds typed weights and settings and replays one call. It knows ne
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
@@ -104,8 +103,8 @@ class Scope:
     """Whether somebody wants the signals of the recurrent layer at a path."""
     deliver: Callable[..., None]
     """`Signals` with the path as its first argument."""
-    states: dict[str, tuple[Array, ...]] = field(default_factory=dict)
-    """States carried from batch to batch by stateful layers, by path and direction."""
+    states: dict[tuple[str, ...], tuple[Array, ...]] = field(default_factory=dict)
+    """States carried from call to call and batch to batch by stateful layers, by owner and direction."""
     pre_activations: bool = False
     """Whether the ``pre_`` signals are wanted too."""
     feeds: Mapping[str, Array] = field(default_factory=dict)
@@ -114,11 +113,8 @@ class Scope:
     """How recurrent layers compute."""
     padded: bool = False
     """Whether the batch ends with copies of its last sample, which the run will cut off."""
-
-    @property
-    def owner(self) -> str:
-        """The path without the numbers of calls: a stateful layer has one state, however often a model calls it."""
-        return re.sub(r":\d+", "", self.path)
+    owner: tuple[str, ...] = ()
+    """Which layer this is, whatever the number of the call: a stateful layer has one state for all of them."""
 
     @property
     def wanted(self) -> bool:
@@ -138,9 +134,10 @@ class Scope:
         path = self.path if part is None else f"{self.path}/{part}"
         self.deliver(path, direction=direction, backwards=backwards, signals=signals, mask=mask)
 
-    def within(self, name: str) -> Scope:
-        """The scope of a layer inside this one."""
-        return replace(self, path=f"{self.path}/{name}" if self.path else name)
+    def within(self, name: str, *, owner: str | None = None) -> Scope:
+        """The scope of one call of a layer inside this one, named ``owner`` without the number of the call."""
+        path = f"{self.path}/{name}" if self.path else name
+        return replace(self, path=path, owner=(*self.owner, name if owner is None else owner))
 
 
 class Layer(Protocol):

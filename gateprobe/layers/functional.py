@@ -14,9 +14,7 @@ import numpy as np
 from gateprobe.errors import InputError
 from gateprobe.graph import Argument, Array, Call, TensorRef
 from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, Value, tensors_in
-
-Node = tuple[str, int]
-"""Layer name and number of its call."""
+from gateprobe.layers.order import Node
 
 
 def call_name(layer: str, call: int) -> str:
@@ -123,7 +121,7 @@ class Graph:
             for ref, inlet, tensor in zip(self.inputs, self.inlets, given, strict=True)
         }
         for step in self.steps:
-            inside = scope.within(call_name(*step.node))
+            inside = scope.within(call_name(*step.node), owner=step.node[0])
             try:
                 arguments = _fed(Arguments(*_resolved(step.call, values, step.unmasked)), inside)
                 values[step.node] = step.run(arguments, inside)

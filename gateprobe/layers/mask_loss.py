@@ -2,20 +2,18 @@
 
 From Keras 3.8 on, MultiHeadAttention handles the masks of its query, value and key itself and removes them from these
 very tensors (``call`` in ``keras/src/layers/attention/multi_head_attention.py`` 3.15.1). Whatever else reads one of
-them later sees no mask. What is later follows from the order in which Keras runs the calls of a graph (``map_graph``
-in ``keras/src/ops/function.py``), and whether two layers read the very same tensor from which layers return their
-input as it is.
+them later sees no mask. What is later follows from the order in which Keras runs the calls of a graph, and whether
+two layers read the very same tensor from which layers return their input as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateprobe.graph import Argument, Call, LayerRecord, ModelRecord, Namespace, TensorRef
+from gateprobe.graph import Call, LayerRecord, ModelRecord, Namespace, TensorRef
+from gateprobe.layers.order import Node, execution_order, references
 
-Node = tuple[str, int]
-"""Layer name and number of its call."""
 DtypeOf = Callable[[LayerRecord], str]
 """Returns the name of the dtype in which a layer computes."""
 
@@ -63,7 +61,7 @@ class _Follower:
         for node in execution_order(self._model):
             record = self._records[node[0]]
             if node[1] < len(record.calls) and record.class_name != "InputLayer":
-                read = references(record.calls[node[1]])
+                read = references((record.calls[node[1]].args, record.calls[node[1]].kwargs))
                 result.unmasked[node] = frozenset(ref for ref in read if self._root(ref) in self._lost)
                 self._run(node, record, record.calls[node[1]])
         result.outputs = frozenset(ref for ref in self._model.outputs if self._root(ref) in self._lost)
@@ -76,12 +74,12 @@ class _Follower:
     def _run(self, node: Node, record: LayerRecord, call: Call) -> None:
         first = call.args[0] if call.args else call.kwargs.get("inputs")
         if record.model is not None:
-            self._run_model(node, record, list(_references(first)))
+            self._run_model(node, record, list(references(first)))
         elif record.namespace is not Namespace.LAYER:
             return
         elif record.class_name == _TAKES_MASKS:
             named = (call.kwargs.get(name) for name in ("query", "value", "key"))
-            for ref in _references((*call.args, *named)):
+            for ref in references((*call.args, *named)):
                 if self._dtype(ref) == self._dtype_of(record):  # otherwise it is a copy that loses its mask
                     self._lost.add(self._root(ref))
         elif _returns_input(record) and isinstance(first, TensorRef) and self._dtype(first) == self._dtype_of(record):
@@ -117,56 +115,3 @@ class _Follower:
 def _returns_input(record: LayerRecord) -> bool:
     linear = record.class_name == "Activation" and record.config.get("activation") == "linear"
     return linear or record.class_name in _RETURNS_ITS_INPUT
-
-
-def execution_order(model: ModelRecord) -> list[Node]:
-    """Return the calls of a graph in the order in which Keras 3 runs them: by depth, the deepest first."""
-    records = {record.name: record for record in model.layers}
-    needs = {
-        (record.name, number): [(ref.layer, ref.call) for ref in references(call)]
-        for record in model.layers
-        for number, call in enumerate(record.calls)
-    }
-    finished = _from_inputs_to_outputs([(ref.layer, ref.call) for ref in model.outputs], needs)
-    depths: dict[Node, int] = {}
-    layer_depths: dict[str, int] = {}
-    for node in reversed(finished):
-        depth = max(depths.setdefault(node, 0), layer_depths.get(node[0], 0))
-        layer_depths[node[0]] = depths[node] = depth
-        for need in needs.get(node, ()):
-            depths[need] = max(depth + 1, depths.get(need, 0))
-    return [node for node in sorted(depths, key=lambda node: -depths[node]) if node[0] in records]
-
-
-def _from_inputs_to_outputs(targets: list[Node], needs: Mapping[Node, list[Node]]) -> list[Node]:
-    """Return the targets and what they need, each after what it needs (no recursion: graphs may be deep)."""
-    finished: dict[Node, None] = {}
-    begun: set[Node] = set()
-    for target in targets:
-        stack = [(target, iter(needs.get(target, ())))]
-        while stack:
-            node, left = stack[-1]
-            begun.add(node)
-            need = next((need for need in left if need not in begun), None)
-            if need is not None:
-                stack.append((need, iter(needs.get(need, ()))))
-                continue
-            finished.setdefault(node)
-            stack.pop()
-    return list(finished)
-
-
-def references(call: Call) -> list[TensorRef]:
-    """Return the references in a call in Keras's order: keyword arguments by name."""
-    return list(_references((list(call.args), dict(call.kwargs))))
-
-
-def _references(argument: Argument) -> Iterator[TensorRef]:
-    if isinstance(argument, TensorRef):
-        yield argument
-    elif isinstance(argument, (tuple, list)):
-        for item in argument:
-            yield from _references(item)
-    elif isinstance(argument, Mapping):
-        for key in sorted(argument):
-            yield from _references(argument[key])

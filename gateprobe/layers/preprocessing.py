@@ -79,7 +79,9 @@ def _bind_normalization(binding: Binding) -> Layer:
     axes, invert = _kept_axes(settings), settings.flag("invert", False)
     given = {key: _numbers(settings, key) for key in ("mean", "variance")}
     settings.finish()
-    numbers = {key: _cast(value, binding.precision) for key, value in given.items() if value is not None}
+    precision = binding.precision
+    cast = partial(_cast, precision=precision) if binding.semantics.config_in_float32 else precision.cast
+    numbers = {key: cast(value) for key, value in given.items() if value is not None}
     if len(numbers) == 1 or 0 in axes:
         raise Unsupported("config: expected both mean and variance, along other axes than the samples")
     function = Standardize(
@@ -88,7 +90,7 @@ def _bind_normalization(binding: Binding) -> Layer:
         exact=not numbers,
         invert=invert,
     )
-    return Unary(function, binding.precision, keeps_mask=binding.semantics.identity_keeps_mask)
+    return Unary(function, precision, keeps_mask=binding.semantics.identity_keeps_mask)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -65,7 +65,7 @@ class Recurrent:
         if x.shape[0] == 0:
             raise InputError("the sequence has no timesteps")
         direction = direction or ("backward" if self.go_backwards else "forward")
-        key = f"{scope.owner}:{direction}"
+        key = (*scope.owner, direction)
         states = self._initial_states(given, scope.states.get(key), x)
         order = slice(None, None, -1) if self.go_backwards else slice(None)
         steps_mask = None if mask is None else np.swapaxes(mask, 0, 1)[order]

@@ -54,7 +54,7 @@ class TimeDistributed:
         seen = _within(mask, self.masks)
         steps_mask = None if seen is None or mask is None else seen.reshape(mask.shape)
         for t in range(x.value.shape[1]):
-            inside = scope.within("layer" if t == 0 else f"layer:{t}")
+            inside = scope.within("layer" if t == 0 else f"layer:{t}", owner="layer")
             step_mask = None if steps_mask is None else steps_mask[:, t]
             results.append(self.layer.replay(Arguments((Tensor(x.value[:, t], step_mask),)), inside))
         return tuple(

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gateprobe.calls import references
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord, ModelRecord, TensorRef
+from gateprobe.layers.order import references
 from gateprobe.samples import InputSpec
 
 SAMPLES = 6
