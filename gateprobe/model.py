@@ -6,6 +6,7 @@ import difflib
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,7 @@ from gateprobe.groups import Assumptions, RecurrentGroup, assume, find_groups
 from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
 from gateprobe.plan import Plan, Wanted, fed_layer, make_plan, model_of
 from gateprobe.readers import read as read_graph
-from gateprobe.run import Progress, Result, run
+from gateprobe.run import Batches, Progress, Result, batches_of, run
 from gateprobe.samples import InputSpec, Samples, from_arrays
 from gateprobe.selection import Selection, check_layers
 from gateprobe.semantics import Semantics, semantics_of
@@ -163,21 +164,36 @@ class Model:
                 ``auto``, which takes the faster one that is installed.
             progress: Called with the number of samples done and the number there are.
         """
+        tracing = self.tracing(
+            x, selection=selection, batch_size=batch_size, dtype=dtype, pre_activations=pre_activations, kernel=kernel
+        )
+        return tracing.chunks(progress=progress)
+
+    def tracing(
+        self,
+        x: object,
+        *,
+        selection: Selection | None = None,
+        batch_size: int | None = None,
+        dtype: str | None = None,
+        pre_activations: bool = False,
+        kernel: str = "auto",
+        batches: Batches | None = None,
+    ) -> Tracing:
+        """Decide everything about a trace and compute nothing yet; takes what `iter_trace` takes.
+
+        A process that computes a part of another one's run takes its ``batches`` too.
+        """
         selection = selection or Selection()
         samples = self._samples(x)
         plan = self.plan(selection, feeds=samples.feeds, dtype=dtype)
-        numbers = selection.samples.pick(samples.count, "sample") if selection.samples is not None else None
-        results = self._run(
-            plan,
-            samples,
-            selection,
-            numbers=numbers,
-            batch_size=batch_size,
-            pre_activations=pre_activations or any(name.startswith("pre_") for name in selection.signals),
-            kernel=kernel,
-            progress=progress,
-        )
-        return (selection.apply(result.chunk) if result.chunk.directions else result.chunk for result in results)
+        numbers = np.arange(samples.count)
+        if selection.samples is not None:
+            numbers = selection.samples.pick(samples.count, "sample")
+        with self._blamed(samples):
+            batches = batches or batches_of(plan, samples, numbers, batch_size=batch_size, kernel=kernel)
+        pre_activations = pre_activations or any(name.startswith("pre_") for name in selection.signals)
+        return Tracing(self, plan, samples, selection, numbers, batches, pre_activations)
 
     def trace(self, x: object, **options: Any) -> Trace:
         """Trace everything at once; takes what `iter_trace` takes."""
@@ -247,9 +263,15 @@ class Model:
         missing = [ref.layer for ref in plan.inputs if given.get(ref.layer) is None]
         if missing:
             raise InputError(f"the feeds do not replace the input {', '.join(missing)}", remedy="give it too")
-        try:
+        with self._blamed(samples):
             yield from run(plan, samples, traced=_takes(selection), **options)
             samples.check()
+
+    @contextmanager
+    def _blamed(self, samples: Samples) -> Iterator[None]:
+        """Say in errors which files they are about."""
+        try:
+            yield
         except UnsupportedModel:
             raise
         except InputError as error:
@@ -257,6 +279,33 @@ class Model:
                 raise
             blamed = ": ".join(filter(None, (self.graph.file, samples.files)))  # a layer's word against a sample's
             raise InputError(error.reason, file=blamed, place=error.place, remedy=error.remedy) from None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracing:
+    """A trace of which everything is decided; any part of it can be computed on its own."""
+
+    model: Model
+    plan: Plan
+    samples: Samples
+    selection: Selection
+    numbers: Array
+    """``(samples,)``: which ones are wanted."""
+    batches: Batches
+    pre_activations: bool
+
+    def chunks(self, part: slice = slice(None), progress: Progress | None = None) -> Iterator[TraceChunk]:
+        """Compute the samples ``numbers[part]``, batch by batch; parts begin where batches do."""
+        results = self.model._run(  # noqa: SLF001 - a model and its tracings are one
+            self.plan,
+            self.samples,
+            self.selection,
+            numbers=self.numbers[part],
+            batches=self.batches,
+            pre_activations=self.pre_activations,
+            progress=progress,
+        )
+        return (self.selection.apply(result.chunk) if result.chunk.directions else result.chunk for result in results)
 
 
 def _check_feeds(feeds: Iterable[str], model: ModelRecord) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
-from gateprobe.kernels.choice import choose
+from gateprobe.kernels.choice import Kernel, choose
 from gateprobe.layers.base import Arguments, Scope, Tensor
 from gateprobe.layers.functional import NOT_COMPUTED
 from gateprobe.plan import Plan
@@ -37,6 +37,15 @@ class Blocks(Protocol):
 
     def block(self, numbers: Array) -> tuple[Sequence[Array | None], Mapping[str, Array]]:
         """Return the inputs and the feeds of some samples; ``None`` for an input that feeds make unnecessary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """How a run goes. A part of it that goes the same way gives the same numbers, wherever it runs."""
+
+    rows: int
+    """Of every batch."""
+    kernel: Kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,7 @@ def run(
     batch_size: int | None = None,
     pre_activations: bool = False,
     kernel: str = "auto",
+    batches: Batches | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Result]:
     """Replay samples.
@@ -99,6 +109,7 @@ def run(
         batch_size: Rows of a batch; a stateful model has its own number.
         pre_activations: Whether to record the ``pre_`` signals too.
         kernel: ``auto``, ``numpy`` or ``compiled``.
+        batches: How the whole goes of which this is a part, instead of ``batch_size`` and ``kernel``.
         progress: Is told after every batch.
 
     Yields:
@@ -108,15 +119,15 @@ def run(
         InputError: The samples do not fit a layer; the place is the layer's path.
     """
     numbers = np.arange(samples.count) if numbers is None else numbers
-    rows = _rows(plan, samples, numbers, batch_size)
-    chosen = choose(kernel, batches=-(-len(numbers) // rows))
+    how = batches or batches_of(plan, samples, numbers, batch_size=batch_size, kernel=kernel)
+    rows = how.rows
     states: dict[tuple[str, ...], tuple[Array, ...]] = {}
     for start in range(0, len(numbers), rows):
         picked = numbers[start : start + rows]
         padded = np.concatenate([picked, np.repeat(picked[-1:], rows - len(picked))])
         inputs, feeds = samples.block(padded)
         recorder = _Recorder(rows, len(picked))
-        scope = Scope("", traced, recorder, states, pre_activations, feeds, chosen, padded=len(picked) < rows)
+        scope = Scope("", traced, recorder, states, pre_activations, feeds, how.kernel, padded=len(picked) < rows)
         with np.errstate(all="ignore"):  # infinities and NaN are results here, as they are in Keras
             given = tuple(Tensor(NOT_COMPUTED if value is None else value) for value in inputs)
             outputs = plan.graph.replay(Arguments(given), scope)
@@ -125,6 +136,19 @@ def run(
         yield Result(chunk, tuple(None if value is None else value[: len(picked)] for value in values))
         if progress is not None:
             progress(start + len(picked), len(numbers))
+
+
+def batches_of(
+    plan: Plan, samples: Blocks, numbers: Array, *, batch_size: int | None = None, kernel: str = "auto"
+) -> Batches:
+    """Decide how a run goes; takes what `run` takes.
+
+    Raises:
+        InputError: There are no samples, or too few or too many for a stateful model.
+        MissingExtra: The kernel needs an extra.
+    """
+    rows = _rows(plan, samples, numbers, batch_size)
+    return Batches(rows, choose(kernel, batches=-(-len(numbers) // rows)))
 
 
 def _samples_of(value: Array, rows: int, place: str) -> Array:

@@ -143,3 +143,28 @@ model.trace(numpy.zeros((2, 5, 3)))
 assert "llvmlite" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+def test_another_machine_repeats_a_settled_choice(monkeypatch):
+    monkeypatch.setattr(compiled, "is_available", lambda: False)
+    assert Kernel("auto", batches=1000).settled() == Kernel("numpy", batches=1000)
+    elsewhere = Kernel("auto", batches=1000, large=True)
+    assert not elsewhere.compiles(1, 1000)
+    with pytest.raises(MissingExtra, match="fast"):
+        elsewhere.compiles(100, 1000)
+    monkeypatch.setattr(compiled, "is_available", lambda: True)
+    monkeypatch.setattr(choice, "threads", lambda: 2)
+    here = Kernel("auto", batches=1000).settled()
+    assert [here.large, here.compiles(100, 10**8), elsewhere.compiles(100, 10**8)] == [False, False, True]
+
+
+def test_parts_of_a_run_are_the_whole():
+    rng = np.random.default_rng(5)
+    model = model_of(rng, features=5, units=37)
+    x = rng.normal(size=(83, 9, 5)).astype(np.float32)  # the last part has three samples of a batch of 16
+    whole = model.trace(x, batch_size=16).directions[0].signals
+    tracing = model.tracing(x, batch_size=16)
+    parts = [chunk for start in range(0, 83, 32) for chunk in tracing.chunks(slice(start, start + 32))]
+    assert [len(chunk.samples) for chunk in parts] == [16, 16, 16, 16, 16, 3]
+    for name, value in whole.items():
+        np.testing.assert_array_equal(np.concatenate([part.directions[0].signals[name] for part in parts]), value)

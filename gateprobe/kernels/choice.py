@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateprobe.errors import InputError, MissingExtra
 from gateprobe.kernels import compiled
@@ -24,6 +24,8 @@ class Kernel:
     """One of `KERNELS`."""
     batches: int = 1
     """Of the whole run."""
+    large: bool | None = None
+    """Whether large products are compiled too; ``None`` where this machine decides, whatever others do."""
 
     def compiles(self, timesteps: int, multiplications: int) -> bool:
         """Return whether a layer that can be compiled should be.
@@ -31,12 +33,30 @@ class Kernel:
         Args:
             timesteps: Of one batch.
             multiplications: In one timestep of one batch.
+
+        Raises:
+            MissingExtra: It was decided elsewhere, and here the kernel is missing.
         """
         if self.name != "auto":
             return self.name == "compiled"
-        if timesteps * self.batches < _WORTHWHILE or not compiled.is_available():
+        if timesteps * self.batches < _WORTHWHILE:
             return False
-        return multiplications <= _LARGE or (threads() == 1 and compiled.is_wide())
+        if not compiled.is_available():
+            if self.large is not None:
+                raise MissingExtra("llvmlite", "fast")
+            return False
+        return multiplications <= _LARGE or (_large_too() if self.large is None else self.large)
+
+    def settled(self) -> Kernel:
+        """Return what this machine would take, as a choice that other machines repeat."""
+        if self.name != "auto":
+            return self
+        return replace(self, large=_large_too()) if compiled.is_available() else Kernel("numpy", self.batches)
+
+
+def _large_too() -> bool:
+    """Whether the compiled kernel is the faster one for large products too."""
+    return threads() == 1 and compiled.is_wide()
 
 
 def choose(name: str, batches: int) -> Kernel:
