@@ -105,6 +105,11 @@ class Semantics:
     without eager execution all calls read the old states, and which one is kept is not determined)."""
     config_in_float32: bool = False
     """Whether Normalization turns the numbers of its configuration into float32 first (Keras 3)."""
+    normalizes_in_input_dtype: bool = False
+    """Whether LayerNormalization and GroupNormalization compute in their input's dtype, not their own (Keras 3)."""
+    trainable_is_inherited: bool = True
+    """Whether nothing inside a layer that is not trainable counts as trainable in lists of weights (not in Keras 3,
+    where each weight goes by the very layer that owns it)."""
     theano: bool = False
     """Whether the Theano backend of Keras 2 wrote the file, whose convolutions flip their kernels."""
 
@@ -170,6 +175,8 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         keras1_kernels=origin.era is Era.KERAS1,
         calls_share_states=not standalone and "-tf" not in (origin.keras_version or ""),
         config_in_float32=era is Era.KERAS3,
+        normalizes_in_input_dtype=era is Era.KERAS3,
+        trainable_is_inherited=origin.era is not Era.KERAS3,
         theano=origin.backend == "theano",
     )
 

@@ -140,7 +140,7 @@ class ListedWeights:
         wanted = list(_listed(record, semantics))
         if len(wanted) != len(arrays):
             raise Unsupported(f"expected {len(wanted)} weights, the file holds {len(arrays)}")
-        order = sorted(range(len(wanted)), key=lambda n: not wanted[n][2])
+        order = sorted(range(len(wanted)), key=lambda n: _is_trainable(record) and not wanted[n][2])
         dealt: dict[str, dict[int, WeightArray]] = {}
         for n, array in zip(order, arrays, strict=True):
             dealt.setdefault(wanted[n][0], {})[n] = array
@@ -166,7 +166,7 @@ def _listed(record: LayerRecord, semantics: Semantics) -> Iterator[tuple[str, Sl
 
 def _walk(record: LayerRecord, path: str, semantics: Semantics, *, trainable: bool) -> Iterator[tuple[str, Slot, bool]]:
     """Yield (object path, slot, whether Keras counts it as trainable), an object's own weights first."""
-    trainable = trainable and record.config.get("trainable", True) is not False
+    trainable = _is_trainable(record) and (trainable or not semantics.trainable_is_inherited)
     for slot in slots_of(record, semantics):
         if slot.alias:  # the first weight of the layer inside, which this one holds too
             name, part = next(iter(parts_of(record).items()))
@@ -177,6 +177,10 @@ def _walk(record: LayerRecord, path: str, semantics: Semantics, *, trainable: bo
         return
     for name, part in parts_of(record).items():
         yield from _walk(part, f"{path}/{name}", semantics, trainable=trainable)
+
+
+def _is_trainable(record: LayerRecord) -> bool:
+    return record.config.get("trainable", True) is not False
 
 
 def _listed_groups(

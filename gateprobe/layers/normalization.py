@@ -6,7 +6,7 @@ Formulas: ``keras/src/layers/normalization/*.py`` 3.15.1, ``tf_keras/src/layers/
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +18,7 @@ from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
 from gateprobe.layers.merge import held, norm
 from gateprobe.layers.registry import Binding, Slot, replays
 from gateprobe.layers.settings import Settings, Unsupported
-from gateprobe.layers.unary import Unary, axis_in, mask_of, refuse_training
+from gateprobe.layers.unary import Unary, axis_in, fitting, mask_of, refuse_training
 
 
 def _axes(settings: Settings, default: int = -1) -> tuple[int, ...]:
@@ -88,6 +88,35 @@ def _rescaled(x: Array, scale: Array, shift: Array, axes: tuple[int, ...]) -> Ar
     return x * _spread(x, scale, axes) + _spread(x, shift, axes)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class InInputDtype:
+    """A normalization that computes in the dtype of its input, but at least in float32, whatever its policy says."""
+
+    function: Callable[..., Array]
+    """Takes the input and ``weights``."""
+    weights: Mapping[str, Array]
+    precision: Precision
+    """To which the result is cast."""
+
+    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Compute, round to the input's dtype, then to the layer's."""
+        tensor = call.tensor
+        x = tensor.value
+        if x.dtype.kind != "f":
+            raise InputError("whole numbers are not normalized", remedy="give the model floats")
+        with fitting(x):
+            result = self.function(x, weights={role: value.astype(x.dtype) for role, value in self.weights.items()})
+        result = Precision(tensor.dtype or x.dtype.name).round(result)
+        return (Tensor(self.precision.cast(result), mask_of(call, tensor)),)
+
+
+def _of_each_sample(function: Callable[..., Array], binding: Binding) -> Layer:
+    """Return a layer that normalizes each sample by its own statistics, in the dtype that its era takes."""
+    if binding.semantics.normalizes_in_input_dtype:
+        return InInputDtype(function, binding.weights, binding.precision)
+    return Unary(partial(function, weights=binding.weights), binding.precision)
+
+
 def _layer_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     shape = (None,) * len(_axes(settings))
     if settings.flag("rms_scaling", False):
@@ -101,14 +130,13 @@ def _bind_layer(binding: Binding) -> Layer:
     rms_scaling = settings.flag("rms_scaling", False)
     function = partial(
         _layer_normalized,
-        weights=binding.weights,
         axes=_axes(settings),
         epsilon=settings.number("epsilon", 1e-3),
         rms_scaling=rms_scaling,
     )
     settings.ignore("scale", "center")
     settings.finish()
-    return Unary(function, binding.precision)
+    return _of_each_sample(function, binding)
 
 
 def _layer_normalized(
@@ -152,8 +180,7 @@ def _bind_group(binding: Binding) -> Layer:
     epsilon = settings.number("epsilon", 1e-3)
     settings.ignore("scale", "center")
     settings.finish()
-    function = partial(_group_normalized, weights=binding.weights, axis=axes[0], groups=groups, epsilon=epsilon)
-    layer = Unary(function, binding.precision)
+    layer = _of_each_sample(partial(_group_normalized, axis=axes[0], groups=groups, epsilon=epsilon), binding)
     return Unmasked(layer) if binding.semantics.group_norm_sees_mask else layer
 
 
@@ -161,7 +188,7 @@ def _bind_group(binding: Binding) -> Layer:
 class Unmasked:
     """A layer that would compute its statistics over what is not masked, which is not replayed."""
 
-    layer: Unary
+    layer: Layer
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Hand on a call without a mask."""

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.layers.base import FLOAT64, Arguments, Scope, Tensor
+from gateprobe.layers.base import FLOAT32, FLOAT64, Arguments, Scope, Tensor
 from gateprobe.plan import Wanted, make_plan
 from gateprobe.readers import read as read_graph
 from gateprobe.run import run
 from gateprobe.semantics import semantics_of
 from gateprobe.trace import join
+
+from .compare import rounding
 
 
 @dataclass(frozen=True)
@@ -30,23 +32,25 @@ class Blocks:
         return [array[numbers] for array in self.arrays], {}
 
 
+Key = tuple[str, str, str]
+"""Layer path, direction and signal."""
+
+
 @dataclass(frozen=True)
 class Replayed:
-    """What a file gives, in its own precision and in float64."""
+    """What a file gives, and by how much rounding moves it."""
 
     outputs: list[np.ndarray]
-    outputs64: list[np.ndarray]
+    output_rounding: list[np.ndarray]
     masks: list[np.ndarray | None]
     """Of the outputs; only of the first batch when the model is stateful."""
-    signals: dict[tuple[str, str, str], np.ndarray]
-    """By layer path, direction and signal."""
-    signals64: dict[tuple[str, str, str], np.ndarray]
+    signals: dict[Key, np.ndarray]
+    signal_rounding: dict[Key, np.ndarray]
     signal_masks: dict[tuple[str, str], np.ndarray | None]
-    classes: frozenset[str]
 
 
-def replay(path: str, data: Mapping[str, np.ndarray], *, rows: int) -> Replayed:
-    """Read a file and replay it.
+def replay(path: str, data: Mapping[str, np.ndarray], precision: str, *, rows: int) -> Replayed:
+    """Read a file and replay it as it says, in float64, and a model of float64 in float32 as well.
 
     Raises:
         GateprobeError: The file is refused.
@@ -56,27 +60,26 @@ def replay(path: str, data: Mapping[str, np.ndarray], *, rows: int) -> Replayed:
     assert graph.model is not None
     order = [ref.layer for ref in graph.model.inputs]
     arrays = [data[name] for name in order] if set(order) <= data.keys() else list(data.values())
-    results = []
-    for precision in (None, FLOAT64):
-        plan = make_plan(graph, semantics, Wanted(lambda path: True, outputs=True), precision)
+    runs = []
+    for wanted in (None, FLOAT64, FLOAT32) if precision == "float64" else (None, FLOAT64):
+        plan = make_plan(graph, semantics, Wanted(lambda path: True, outputs=True), wanted)
         parts = list(run(plan, Blocks(arrays), traced=lambda path: True))
         outputs = [np.concatenate(batch) for batch in zip(*(part.outputs for part in parts), strict=True)]
-        results.append((outputs, join([part.chunk for part in parts], {})))
+        runs.append((outputs, join([part.chunk for part in parts], {})))
     plan = make_plan(graph, semantics, Wanted(lambda path: False, outputs=True))
     scope = Scope("", lambda path: False, lambda *args, **kwargs: None)
     with np.errstate(all="ignore"):
         tensors = plan.graph.replay(Arguments(tuple(Tensor(array[:rows]) for array in arrays)), scope)
-    (outputs, trace), (outputs64, trace64) = results
+    signals = [_signals(trace) for _, trace in runs]
     return Replayed(
-        outputs,
-        outputs64,
+        runs[0][0],
+        [rounding(*values) for values in zip(*(outputs for outputs, _ in runs), strict=True)],
         [tensor.mask for tensor in tensors],
-        _signals(trace),
-        _signals(trace64),
-        {(one.layer, one.direction): one.mask for one in trace.directions},
-        frozenset(),
+        signals[0],
+        {key: rounding(*(one[key] for one in signals)) for key in signals[0]},
+        {(one.layer, one.direction): one.mask for one in runs[0][1].directions},
     )
 
 
-def _signals(trace: Any) -> dict[tuple[str, str, str], np.ndarray]:
+def _signals(trace: Any) -> dict[Key, np.ndarray]:
     return {(one.layer, one.direction, name): value for one in trace.directions for name, value in one.signals.items()}
