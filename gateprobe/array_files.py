@@ -11,11 +11,11 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,8 @@ UNPACKED_LIMIT = 1 << 30
 """Largest array that is taken from an archive or a pipe into memory, in bytes; ``.npy`` files are memory-mapped."""
 
 _HEADER_LIMIT = 10_000  # NumPy's own limit
+_READ_AHEAD = 4 << 20
+"""Bytes that are fetched at least: a storage takes as long for one batch."""
 _FIELDS: Mapping[str, re.Pattern[str]] = {
     "descr": re.compile(r"""(["'])descr\1\s*:\s*(["'])([^"'\\]{1,20})\2"""),
     "fortran_order": re.compile(r"""(["'])fortran_order\1\s*:\s*(True|False)"""),
@@ -156,19 +158,77 @@ def _check_size(header: Header, there: int, name: str) -> None:
         raise InputError(f"has {there - header.nbytes} bytes behind its array", file=name, remedy="save one array")
 
 
+class RemoteRows:
+    """An array whose rows are fetched when they are asked for, with some more behind them.
+
+    Args:
+        read: Returns the bytes of an ``.npy`` file from one place to another.
+        size: Of the file.
+        name: What to call it in messages.
+    """
+
+    __slots__ = ("_fetched", "_header", "_read", "dtype", "name", "ndim", "shape")
+
+    def __init__(self, read: Callable[[int, int], bytes], size: int, name: str) -> None:
+        self._read, self.name = read, name
+        self._header = header = read_header(io.BytesIO(read(0, min(size, _HEADER_LIMIT + 12))), name)
+        _check_size(header, size - header.offset, name)
+        if header.fortran and len(header.shape) > 1:
+            remedy = "save it with numpy.ascontiguousarray, or copy the file"
+            raise InputError("is in Fortran order, so that the rows of a sample lie apart", file=name, remedy=remedy)
+        self.shape, self.dtype, self.ndim = header.shape, header.dtype, len(header.shape)
+        self._fetched = (0, np.empty((0, *self.shape[1:]), self.dtype))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, at: slice | Array) -> Array:
+        """Return some rows: an ascending slice, or those of numbers."""
+        if isinstance(at, slice):
+            start, stop, _ = at.indices(len(self))
+            return self._rows(start, max(start, stop))
+        runs = np.split(at, np.flatnonzero(np.diff(at) != 1) + 1)
+        return np.concatenate([self._rows(int(run[0]), int(run[-1]) + 1) for run in runs])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """Return all of it."""
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+    def fetch(self, start: int, stop: int) -> Array:
+        """Fetch exactly these rows, to have them when they are asked for."""
+        row = self._header.nbytes // max(1, len(self))
+        data = self._read(self._header.offset + start * row, self._header.offset + stop * row)
+        if len(data) != (stop - start) * row:
+            raise InputError("ends early", file=self.name)
+        rows = np.frombuffer(data, self.dtype).reshape(stop - start, *self.shape[1:])
+        self._fetched = (start, rows)
+        return rows
+
+    def _rows(self, start: int, stop: int) -> Array:
+        first, held = self._fetched  # in one step: another thread may fetch other rows
+        if not first <= start <= stop <= first + len(held):
+            ahead = _READ_AHEAD * len(self) // max(1, self._header.nbytes)
+            first, held = start, self.fetch(start, min(max(stop, start + ahead), len(self)))
+        return held[start - first : stop - first]
+
+
+Rows: TypeAlias = "Array | RemoteRows"
+"""Samples first."""
+
+
 class NpzFile:
     """The arrays of an ``.npz`` file, of which only those asked for are unpacked.
 
     Args:
-        path: The file.
+        file: The file, or its path.
         name: What to call it in messages.
         limit: Largest array to unpack, in bytes.
     """
 
-    def __init__(self, path: Path, name: str, limit: int) -> None:
+    def __init__(self, file: Path | IO[bytes], name: str, limit: int) -> None:
         self.name = name
-        self._path, self._limit = path, limit
-        with self._faults(), zipfile.ZipFile(path) as archive:
+        self._file, self._limit = file, limit
+        with self._faults(), zipfile.ZipFile(file) as archive:
             self._members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
 
     @property
@@ -192,7 +252,7 @@ class NpzFile:
                 file=name,
                 remedy="raise it with --max-bytes, or save the array as .npy, which is memory-mapped",
             )
-        with self._faults(), zipfile.ZipFile(self._path) as archive, archive.open(info) as file:
+        with self._faults(), zipfile.ZipFile(self._file) as archive, archive.open(info) as file:
             header = read_header(file, name)
             _check_size(header, info.file_size - header.offset, name)
             numbers = np.empty(math.prod(header.shape), header.dtype)

@@ -1,6 +1,7 @@
 """One input file, whatever it is: ``.npy``, ``.npz``, a table, a pipe or an array of the caller's.
 
-``.npy`` files are memory-mapped, so that inputs may be larger than memory. Files are known by their first bytes,
+``.npy`` files are memory-mapped, so that inputs may be larger than memory; by URL their rows are fetched when they are
+needed. Files are known by their first bytes,
 whatever their suffix; only text needs one (``.csv``, ``.tsv``, ``.txt``).
 """
 
@@ -18,9 +19,10 @@ from typing import IO, cast
 import numpy as np
 from numpy.lib.format import write_array
 
-from gateprobe.array_files import NPY_MAGIC, ZIP_MAGIC, NpzFile, map_npy, parse_npy
+from gateprobe.array_files import NPY_MAGIC, ZIP_MAGIC, NpzFile, RemoteRows, Rows, map_npy, parse_npy
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
+from gateprobe.remote import Remote, is_url, local_path, remote, shown
 from gateprobe.tables import read_table
 
 STDIN = "-"
@@ -68,9 +70,10 @@ class Source:
 
     name: str
     """As the user wrote it; empty for an array of the caller's."""
-    array: Array
+    array: Rows
     digest: Callable[[], str]
-    """Computes the sha256 of the file, or of the ``.npy`` file that holds or would hold the array."""
+    """Computes the sha256 of the file, or of the ``.npy`` file that holds or would hold the array. An ``.npy`` file by
+    URL, which nobody reads as a whole, has the storage's ``version:`` of it instead."""
     mapped: Mapped | None = None
     """The file behind the array, when it is memory-mapped."""
 
@@ -79,7 +82,7 @@ def read_input(file: str, shape: Shape | None, limit: int, names: Collection[str
     """Read a file.
 
     Args:
-        file: ``FILE``, ``FILE.npz[key]`` or ``-``.
+        file: ``FILE``, ``FILE.npz[key]`` or ``-``; FILE may be a URL.
         shape: What is expected; a table is read accordingly.
         limit: Largest size, in bytes, of what is read into memory.
         names: All that the model takes, when an ``.npz`` file may give it all at once.
@@ -93,7 +96,9 @@ def read_input(file: str, shape: Shape | None, limit: int, names: Collection[str
     try:
         if file == STDIN:
             return {"": _from_stream(sys.stdin.buffer, "standard input", shape, limit)}
-        path, key = _path_and_key(file)
+        if is_url(file):
+            return _from_url(file, shape, limit, names)
+        path, key = _path_and_key(local_path(file))
         if not path.is_file():
             return {"": _from_special(path, file, shape, limit)}
         with path.open("rb") as opened:
@@ -110,7 +115,7 @@ def read_input(file: str, shape: Shape | None, limit: int, names: Collection[str
         with path.open("rb") as opened:
             return {"": _from_stream(opened, file, shape, limit)}
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", file=file) from None
+        raise InputError(f"cannot be read: {error.strerror or error}", file=shown(file)) from None
 
 
 def from_memory(name: str, value: object) -> Source:
@@ -126,6 +131,37 @@ def from_memory(name: str, value: object) -> Source:
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise InputError(f"input {name!r} holds {array.dtype}", remedy="give real numbers of at most 64 bits")
     return Source("", array, partial(_array_digest, array))
+
+
+def _from_url(file: str, shape: Shape | None, limit: int, names: Collection[str]) -> dict[str, Source]:
+    """Read a file by URL, whose first bytes say what it is."""
+    match = _KEYED.fullmatch(file)
+    url, key = (file, None) if match is None else (match[1], match[2])
+    found = remote(url)
+    magic = found.read(0, min(found.size(), len(NPY_MAGIC)))
+    if magic == NPY_MAGIC:
+        return {"": _remote_rows(found)}
+    with found.fetched() as copy:
+        if magic.startswith(ZIP_MAGIC):
+            return _from_archive(NpzFile(copy, found.name, limit), key, names)
+        if key is not None:
+            raise InputError("is no .npz file, so it has no arrays to choose from", file=found.name)
+        return {"": _from_stream(copy, found.name, shape, limit)}
+
+
+def _remote_rows(found: Remote) -> Source:
+    version = found.version()
+
+    def read(start: int, stop: int) -> bytes:
+        try:
+            data, now = found.read(start, stop), found.version()
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", file=found.name) from None
+        if now != version:
+            raise InputError("was changed while it was read", file=found.name, remedy="use a file at rest")
+        return data
+
+    return Source(found.name, RemoteRows(read, found.size(), found.name), lambda: f"version:{version}")
 
 
 def _path_and_key(file: str) -> tuple[Path, str | None]:

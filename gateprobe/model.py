@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -124,7 +124,7 @@ class Model:
         selection: Selection | None = None,
         *,
         outputs: bool = False,
-        feeds: Mapping[str, Array] | None = None,
+        feeds: Collection[str] = (),
         dtype: str | None = None,
     ) -> Plan:
         """Bind what the selected layers, and the outputs if they are wanted, need.
@@ -137,8 +137,8 @@ class Model:
             raise InputError(f"unknown dtype {dtype!r}", remedy="choose float32 or float64")
         if selection is not None:
             check_layers(selection, [path for call in self.recurrent for path in signal_paths(call.record, call.path)])
-        _check_feeds(feeds or (), self.record)
-        wanted = Wanted(_takes(selection), outputs=outputs, fed=frozenset(feeds or ()))
+        _check_feeds(feeds, self.record)
+        wanted = Wanted(_takes(selection), outputs=outputs, fed=frozenset(feeds))
         return make_plan(self.graph, self.semantics, wanted, _PRECISIONS[dtype])
 
     def iter_trace(

@@ -9,10 +9,11 @@ from typing import cast
 
 import numpy as np
 
-from gateprobe.array_files import UNPACKED_LIMIT
+from gateprobe.array_files import UNPACKED_LIMIT, RemoteRows, Rows
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.input_files import STDIN, Shape, Source, from_memory, read_input
+from gateprobe.remote import is_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,9 @@ class Samples:
 
     names: tuple[str, ...]
     """The model's inputs, in their order."""
-    arrays: tuple[Array | None, ...]
+    arrays: tuple[Rows | None, ...]
     """One for each of ``names``; ``None`` for an input that feeds make unnecessary."""
-    feeds: Mapping[str, Array]
+    feeds: Mapping[str, Rows]
     """What is given to layers directly: ``LAYER``, ``LAYER.mask``, ``LAYER.initial_state[k]`` → array."""
     count: int
     """Number of samples."""
@@ -83,9 +84,12 @@ class Samples:
         return arrays, {name: _rows(array, numbers) for name, array in self.feeds.items()}
 
     def first_nan(self) -> tuple[str, int] | None:
-        """Return name and sample of the first NaN, reading block by block; ``None`` when there is none."""
+        """Return name and sample of the first NaN, reading block by block; ``None`` when there is none.
+
+        What is read by URL is not read again.
+        """
         for name, source in self.sources.items():
-            if source.array.dtype.kind != "f":
+            if source.array.dtype.kind != "f" or isinstance(source.array, RemoteRows):
                 continue
             step = max(1, (1 << 24) // max(1, source.array[:1].nbytes))
             for start in range(0, self.count, step):
@@ -158,7 +162,7 @@ def _named(x: object, inputs: Sequence[InputSpec]) -> dict[str, object]:
 def _split_spec(spec: str, inputs: Sequence[InputSpec]) -> tuple[str | None, str]:
     """Return the input's name, if it is given, and the file."""
     name, equals, file = spec.partition("=")
-    if not equals or Path(spec).exists():
+    if not equals or is_url(spec) or Path(spec).exists():
         return None, spec
     return _spec_of(name, inputs).name, file
 
@@ -210,7 +214,7 @@ def _samples(given: Mapping[str, Source], inputs: Sequence[InputSpec], fed: Mapp
             _check(given[spec.name], spec)
     for key, source in fed.items():
         _check(source, InputSpec(key, None))
-        if key.endswith(".mask") and not np.isin(source.array, (0, 1)).all():
+        if key.endswith(".mask") and not np.isin(np.asarray(source.array), (0, 1)).all():
             raise InputError("a mask holds 0 and 1 only", file=source.name or key)
     sources = {**given, **fed}
     counts = {name: len(source.array) for name, source in sources.items()}
@@ -219,10 +223,14 @@ def _samples(given: Mapping[str, Source], inputs: Sequence[InputSpec], fed: Mapp
     return Samples(
         tuple(spec.name for spec in inputs),
         tuple(given[spec.name].array if spec.name in given else None for spec in inputs),
-        {key: source.array.astype(np.bool_) if key.endswith(".mask") else source.array for key, source in fed.items()},
+        {key: _fed(key, source.array) for key, source in fed.items()},
         next(iter(counts.values()), 0),
         sources,
     )
+
+
+def _fed(key: str, array: Rows) -> Rows:
+    return np.asarray(array).astype(np.bool_) if key.endswith(".mask") else array
 
 
 def _listed_counts(sources: Mapping[str, Source]) -> str:
@@ -254,7 +262,7 @@ def _check(source: Source, spec: InputSpec) -> None:
         raise InputError(reason, file=where, remedy=remedy)
 
 
-def _rows(array: Array, numbers: Array) -> Array:
+def _rows(array: Rows, numbers: Array) -> Array:
     """Return some rows in native byte order and C order; a view where that is possible."""
     first, last = int(numbers[0]), int(numbers[-1])
     run = last - first + 1 == len(numbers) and bool(np.all(np.diff(numbers) == 1))

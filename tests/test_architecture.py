@@ -13,7 +13,8 @@ ROLES = BASE | {"semantics", "activations"}
 MAY_IMPORT = {
     "errors": set(),
     "graph": {"errors"},
-    "readers": BASE | {"readers"},
+    "remote": BASE,
+    "readers": BASE | {"readers", "remote"},
     "semantics": BASE,
     "activations": BASE | {"semantics"},
     "kernels": BASE | {"kernels"},
@@ -23,12 +24,12 @@ MAY_IMPORT = {
     "plan": ROLES | {"layers", "calls"},
     "array_files": BASE,
     "tables": BASE | {"array_files"},
-    "input_files": BASE | {"array_files", "tables"},
-    "samples": BASE | {"array_files", "input_files"},
+    "input_files": BASE | {"array_files", "tables", "remote"},
+    "samples": BASE | {"array_files", "input_files", "remote"},
     "trace": BASE | {"writers"},  # inside functions: a trace can save itself
     "selection": BASE | {"trace"},
     "run": BASE | {"kernels", "layers", "plan", "trace"},
-    "writers": BASE | {"trace", "writers"},
+    "writers": BASE | {"remote", "trace", "writers"},
     "model": ROLES | {"layers", "readers", "groups", "calls", "plan", "samples", "selection", "trace", "run"},
     "verify": ROLES
     | {"layers", "plan", "samples", "selection", "trace", "run", "model", "verify", "readers", "groups", "calls"},
@@ -37,6 +38,7 @@ THIRD_PARTY = {
     "errors": set(),
     "graph": {"numpy"},
     "kernels": {"numpy", "llvmlite"},
+    "remote": {"fsspec"},
     "readers": {"numpy", "h5py", "tensorflow"},
     "writers": {"numpy", "h5py", "polars"},
     "cli": {"numpy", "click", "rich", "polars"},

@@ -50,8 +50,9 @@ class ModelFile:
     def read(self) -> Model:
         """Read the file; from now on errors that name no file are about it."""
         from gateprobe.model import read
+        from gateprobe.remote import shown
 
-        click.get_current_context().meta[MODEL_KEY] = self.model
+        click.get_current_context().meta[MODEL_KEY] = shown(self.model)
         return read(self.model, architecture=self.architecture, semantics=self.semantics, max_bytes=self.max_bytes)
 
 

@@ -97,7 +97,11 @@ def refuse_overwriting(outputs: Iterable[str], sources: Iterable[str]) -> None:
     Raises:
         OutputError: Names the file.
     """
-    there = [path for source in sources if (path := Path(source)).exists()]
-    for output in outputs:
-        if Path(output).exists() and any(path.samefile(output) for path in there):
-            raise OutputError("is also an input", file=output, remedy="write to another file")
+    from gateprobe.remote import is_url, local_path, shown
+
+    names = [local_path(source) for source in sources]
+    there = [path for name in names if (path := Path(name)).exists()]
+    for output in map(local_path, outputs):
+        same = output in names if is_url(output) else Path(output).exists() and any(map(Path(output).samefile, there))
+        if same:
+            raise OutputError("is also an input", file=shown(output), remedy="write to another file")

@@ -135,7 +135,9 @@ def _message(fault: Exception) -> str:
 
 
 def _command_line() -> str:
-    return printable(" ".join(["gateprobe", *sys.argv[1:]]))
+    from gateprobe.remote import shown
+
+    return printable(" ".join(["gateprobe", *map(shown, sys.argv[1:])]))
 
 
 @contextmanager

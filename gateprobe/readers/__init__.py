@@ -22,6 +22,7 @@ from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES, Budget
 from gateprobe.readers.rehearsal import rehearse
 from gateprobe.readers.savedmodel import is_savedmodel, read_folder
 from gateprobe.readers.sources import Architecture, Found, read_hdf5, read_shards, read_zip
+from gateprobe.remote import is_url, local_path, remote, shown
 
 __all__ = ["read"]
 
@@ -34,8 +35,9 @@ def read(
     """Read a model file.
 
     Args:
-        path: HDF5 or ``.keras`` of any Keras, the ``.json`` index of sharded weights, or a SavedModel folder.
-        architecture: JSON from ``model.to_json()``, for a file that holds weights alone; or a wiring file.
+        path: HDF5 or ``.keras`` of any Keras, the ``.json`` index of sharded weights, or a SavedModel folder. The
+            first two may be URLs.
+        architecture: JSON from ``model.to_json()``, for a file that holds weights alone; or a wiring file. Or its URL.
         max_bytes: How many bytes of arrays may be read; 4 GiB when not given.
 
     Raises:
@@ -43,16 +45,17 @@ def read(
         UnsafeFile: It asks for something that a data file must not ask for.
         MissingExtra: It is a SavedModel, and TensorFlow is not installed.
     """
-    path = Path(path)
+    name = local_path(fspath(path))
+    path = Path(name)
     with ExitStack() as stack:
         try:
             budget = Budget(DEFAULT_MAX_BYTES if max_bytes is None else max_bytes)
             if is_savedmodel(path):
-                given = None if architecture is None else _architecture(Path(architecture))
+                given = None if architecture is None else _architecture(local_path(fspath(architecture)))
                 found = read_folder(path, given, budget)
                 return found.graph(fspath(path), _combined([*found.digests, *([given.sha256] if given else [])]))
-            stream, size = _open(path, stack)
-            given = None if architecture is None else _architecture(Path(architecture))
+            stream, size = _open(name, stack)
+            given = None if architecture is None else _architecture(local_path(fspath(architecture)))
             stamp = _stamp(stream)
             digest = _sha256(stream)
             hdf5.library()  # before the fork, so that it is imported once
@@ -61,20 +64,24 @@ def read(
             if _stamp(stream) != stamp:
                 raise ReadError("was changed while it was read", remedy="wait until it is written, and try again")
             digests = [digest, *found.digests, *([given.sha256] if given else [])]
-            return found.graph(fspath(path), _combined(digests))
+            return found.graph(shown(name), _combined(digests))
         except GateprobeError as error:
-            raise _located(error, path) from None
+            raise _located(error, name) from None
 
 
-def _located(error: GateprobeError, path: Path) -> GateprobeError:
+def _located(error: GateprobeError, name: str) -> GateprobeError:
     """Return the error with the file's name in it."""
     if error.file is not None or not isinstance(error, ReadError):
         return error
-    return type(error)(error.reason, file=path, place=error.place, remedy=error.remedy)
+    return type(error)(error.reason, file=shown(name), place=error.place, remedy=error.remedy)
 
 
-def _open(path: Path, stack: ExitStack) -> tuple[BinaryIO, int]:
+def _open(name: str, stack: ExitStack) -> tuple[BinaryIO, int]:
     try:
+        if is_url(name):
+            stream = stack.enter_context(remote(name).fetched())
+            return stream, os.fstat(stream.fileno()).st_size
+        path = Path(name)
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             raise ReadError("is a folder", remedy="give the file inside it")
@@ -87,13 +94,13 @@ def _open(path: Path, stack: ExitStack) -> tuple[BinaryIO, int]:
         raise ReadError("is not a possible file name") from None
 
 
-def _architecture(path: Path) -> Architecture:
+def _architecture(name: str) -> Architecture:
     with ExitStack() as stack:
         try:
-            stream, _ = _open(path, stack)
-            return Architecture.parse(stream.read(), str(path), _sha256(stream))
+            stream, _ = _open(name, stack)
+            return Architecture.parse(stream.read(), shown(name), _sha256(stream))
         except GateprobeError as error:
-            raise _located(error, path) from None
+            raise _located(error, name) from None
 
 
 def _found(path: Path, stream: BinaryIO, size: int, given: Architecture | None, budget: Budget) -> Found:

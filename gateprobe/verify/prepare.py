@@ -98,7 +98,7 @@ def given_inputs(prepared: Prepared, x: object) -> Replays:
     """
     samples = from_arrays(x, prepared.model.inputs)
     arrays = {
-        spec.name: _cast(array, spec)
+        spec.name: _cast(np.asarray(array), spec)
         for spec, array in zip(prepared.model.inputs, samples.arrays, strict=True)
         if array is not None
     }

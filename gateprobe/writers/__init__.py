@@ -15,6 +15,7 @@ from typing import cast
 
 from gateprobe.errors import GateprobeWarning, InputError, OutputError
 from gateprobe.graph import Array
+from gateprobe.remote import shown
 from gateprobe.trace import TraceChunk
 from gateprobe.writers.base import Format, Metadata, OpenSink, Output, Sink
 from gateprobe.writers.target import STDOUT, Target, open_target
@@ -50,17 +51,19 @@ def format_of(output: Output) -> Format:
     Raises:
         OutputError: The suffix is unknown, the format cannot go to standard output, or an option does not fit it.
     """
-    suffix = PurePath(output.name).suffix.lower()
+    suffix = PurePath(shown(output.name)).suffix.lower()
     found = output.format or (Format.CSV if output.name == STDOUT else SUFFIXES.get(suffix))
     if found is None:
         known = ", ".join(SUFFIXES)
-        raise OutputError(f"unknown format {suffix!r}", file=output.name, remedy=f"use --format or one of {known}")
+        raise OutputError(
+            f"unknown format {suffix!r}", file=shown(output.name), remedy=f"use --format or one of {known}"
+        )
     if output.name == STDOUT and not found.streams:
         raise OutputError(f"{found.value} cannot go to standard output", remedy="use -o FILE")
     if output.layout != "tidy" and not found.tabular:
-        raise OutputError(f"{found.value} holds arrays and has no layout", file=output.name)
+        raise OutputError(f"{found.value} holds arrays and has no layout", file=shown(output.name))
     if output.compress and found.tabular:
-        raise OutputError(f"{found.value} cannot be compressed", file=output.name, remedy="compress npz or h5")
+        raise OutputError(f"{found.value} cannot be compressed", file=shown(output.name), remedy="compress npz or h5")
     return found
 
 
@@ -120,8 +123,8 @@ def predictions(
 @contextmanager
 def _target(output: Output, kind: Format) -> Iterator[Target]:
     with open_target(output.name, force=output.force) as target:
-        if target.final is None and not kind.tabular:
-            raise OutputError(f"{kind.value} needs a regular file", file=output.name)
+        if not target.is_file and not kind.tabular:
+            raise OutputError(f"{kind.value} needs a regular file", file=shown(output.name))
         yield target
 
 
@@ -156,7 +159,7 @@ def _refuse_twice(outputs: Sequence[Output]) -> None:
     seen: set[str] = set()
     for output in outputs:
         if output.name in seen:
-            raise OutputError("named twice as an output", file=output.name)
+            raise OutputError("named twice as an output", file=shown(output.name))
         seen.add(output.name)
 
 

@@ -141,7 +141,7 @@ def open_arrow(target: Target, output: Output, metadata: Metadata) -> Sink:
 
     def sink(table: pl.LazyFrame, file: IO[bytes]) -> None:
         table.sink_ipc(file, record_batch_size=GROUP_ROWS, compat_level=pl.CompatLevel.oldest())
-        if target.final is not None:
+        if target.is_file:
             add_metadata(target.file, METADATA_KEY, json.dumps(metadata))
 
     return _ColumnarSink(target, TableMaker(output.layout), sink)

@@ -1,7 +1,7 @@
 """Where results go: files that appear whole or not at all, and standard output.
 
 A file is written without a name where the system can do that (Linux), so that even a killed process leaves nothing
-behind; elsewhere under a temporary name beside the target.
+behind; elsewhere under a temporary name beside the target. What goes to a URL is written here first.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from gateprobe.errors import OutputError
+from gateprobe.remote import Remote, is_url, local_path, remote, shown
 
 STDOUT = "-"
 """The name of standard output."""
@@ -35,6 +36,13 @@ class Target:
     """Whether a file that is there may be replaced."""
     temporary: Path | None = None
     """The name that the file has for now, if it has one."""
+    upload: Remote | None = None
+    """Where it goes by URL."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a regular file, in which one can seek, and becomes one."""
+        return self.final is not None or self.upload is not None
 
     def publish(self) -> None:
         """Give the file its name, when everything has been written.
@@ -44,6 +52,9 @@ class Target:
         """
         with blamed(self.name):
             self.file.flush()
+            if self.upload is not None:
+                self._refuse_to_replace(self.upload)
+                self.upload.store(self.file)
             if self.final is None:
                 return
             if self.temporary is None and not self.replace:
@@ -56,6 +67,10 @@ class Target:
                 raise _exists(self.name)
             self.temporary.replace(self.final)
             self.temporary = None
+
+    def _refuse_to_replace(self, there: Remote) -> None:
+        if not self.replace and there.exists():
+            raise _exists(self.name)
 
     def close(self) -> None:
         """Close the file and remove what has not been published."""
@@ -114,7 +129,10 @@ def _stdout() -> Target:
 
 
 def _open(name: str, *, force: bool) -> Target:
-    final = Path(os.path.realpath(name))  # behind a symbolic link, the file it points to is replaced, not the link
+    if is_url(name):
+        return _open_remote(name, force=force)
+    # behind a symbolic link, the file it points to is replaced, not the link
+    final = Path(os.path.realpath(local_path(name)))
     if final.is_dir():
         raise OutputError("is a directory", file=name, remedy="name a file in it")
     if final.exists() and not final.is_file():
@@ -124,6 +142,13 @@ def _open(name: str, *, force: bool) -> Target:
     if not final.parent.is_dir():
         raise OutputError("cannot write: there is no such directory", file=name)
     return _open_nameless(name, final, force=force) or _open_temporary(name, final, force=force)
+
+
+def _open_remote(name: str, *, force: bool) -> Target:
+    there = remote(name)
+    if not force and there.exists():
+        raise _exists(shown(name))
+    return Target(shown(name), cast("BinaryIO", tempfile.TemporaryFile()), replace=force, upload=there)
 
 
 def _open_nameless(name: str, final: Path, *, force: bool) -> Target | None:
