@@ -37,7 +37,7 @@ MAY_IMPORT = {
 THIRD_PARTY = {
     "errors": set(),
     "graph": {"numpy"},
-    "kernels": {"numpy", "llvmlite"},
+    "kernels": {"numpy", "numba"},
     "remote": {"fsspec"},
     "readers": {"numpy", "h5py", "tensorflow"},
     "writers": {"numpy", "h5py", "polars"},

@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 
 from gateprobe.errors import InputError, MissingExtra
 from gateprobe.kernels import compiled
-from gateprobe.kernels.blas import threads
 
 KERNELS = ("auto", "numpy", "compiled")
 
-_WORTHWHILE = 20_000
-"""Timesteps that save about as much time as compiling takes (0.2 s)."""
-_LARGE = 4_000_000
-"""Multiplications in one timestep from which on a BLAS with several threads is faster."""
+_WORTHWHILE = 60_000
+"""Timesteps that save about as much time as it takes to load the compiled code (0.3 s; 2 s where it has never run)."""
+_LARGE = 500_000
+"""Multiplications in one timestep from which on the BLAS is faster, even on one thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +23,8 @@ class Kernel:
     """One of `KERNELS`."""
     batches: int = 1
     """Of the whole run."""
-    large: bool | None = None
-    """Whether large products are compiled too; ``None`` where this machine decides, whatever others do."""
+    required: bool = False
+    """Whether others count on compiled code where it is faster, so that a machine without it must refuse."""
 
     def compiles(self, timesteps: int, multiplications: int) -> bool:
         """Return whether a layer that can be compiled should be.
@@ -35,41 +34,41 @@ class Kernel:
             multiplications: In one timestep of one batch.
 
         Raises:
-            MissingExtra: It was decided elsewhere, and here the kernel is missing.
+            MissingExtra: It is required, and Numba is missing here.
+            InputError: Numba is there but does not load.
         """
         if self.name != "auto":
             return self.name == "compiled"
-        if timesteps * self.batches < _WORTHWHILE:
+        if timesteps * self.batches < _WORTHWHILE or multiplications > _LARGE:
             return False
-        if not compiled.is_available():
-            if self.large is not None:
-                raise MissingExtra("llvmlite", "fast")
-            return False
-        return multiplications <= _LARGE or (_large_too() if self.large is None else self.large)
+        if not self.required:
+            return compiled.is_available()
+        _require_compiled()
+        return True
 
     def settled(self) -> Kernel:
         """Return what this machine would take, as a choice that other machines repeat."""
         if self.name != "auto":
             return self
-        return replace(self, large=_large_too()) if compiled.is_available() else Kernel("numpy", self.batches)
-
-
-def _large_too() -> bool:
-    """Whether the compiled kernel is the faster one for large products too."""
-    return threads() == 1 and compiled.is_wide()
+        return replace(self, required=True) if compiled.is_available() else Kernel("numpy", self.batches)
 
 
 def choose(name: str, batches: int) -> Kernel:
     """Return the kernel that a user asks for.
 
     Raises:
-        InputError: There is no such kernel, or none for this processor.
+        InputError: There is no such kernel, or Numba does not load.
         MissingExtra: It needs an extra.
     """
     if name not in KERNELS:
         raise InputError(f"unknown kernel {name!r}", remedy=f"choose {', '.join(KERNELS)}")
-    if name == "compiled" and not compiled.is_installed():
-        raise MissingExtra("llvmlite", "fast")
-    if name == "compiled" and not compiled.is_available():
-        raise InputError("there is no compiled kernel for this processor", remedy="choose auto")
+    if name == "compiled":
+        _require_compiled()
     return Kernel(name, batches)
+
+
+def _require_compiled() -> None:
+    if not compiled.is_installed():
+        raise MissingExtra("numba", "fast")
+    if compiled.fault() is not None:
+        raise InputError(f"numba does not load: {compiled.fault()}", remedy="install another version of it")

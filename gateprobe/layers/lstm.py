@@ -15,7 +15,7 @@ from gateprobe.activations import Activation
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.kernels.arena import Arena
 from gateprobe.kernels.choice import Kernel
-from gateprobe.kernels.compiled import CompiledLSTM, Memory
+from gateprobe.kernels.compiled import CompiledLSTM
 from gateprobe.kernels.stacked import StackedWeights, begin_gates, stack_weights
 from gateprobe.layers.base import Precision
 from gateprobe.layers.cells import (
@@ -74,23 +74,34 @@ class LSTMCell:
             return None
         compiled = self.stacked.compiled
         multiplications = x.shape[1] * (self.kernel.size + self.recurrent_kernel.size)
-        if not kernel.compiles(len(x), multiplications) or not compiled.fits():
+        if not kernel.compiles(len(x), multiplications) or (mask is not None and mask.shape != x.shape[:2]):
             return None
-        if mask is not None and mask.shape != x.shape[:2]:
-            return None
-        memory = _memory(self, self.stacked, fitting(x, self.kernel), pre=pre)
-        compiled.run(x, (states[0], states[1]), mask, memory)
-        return _signals(memory), (memory.signals[-1, 5], memory.signals[-1, 4])
+        memory = _memory(self, self.stacked, fitting(x, self.kernel), pre=pre, before=1)
+        memory.signals[0, 5], memory.signals[0, 4] = states
+        compiled.run(x, mask, memory.signals, memory.pre)
+        return _signals(replace(memory, signals=memory.signals[1:])), (memory.signals[-1, 5], memory.signals[-1, 4])
 
     def recur(self, hidden: Array, out: Array) -> None:
         """Compute the recurrent product of one timestep into ``out``, ``(samples, 4 * units)``."""
         np.matmul(hidden, self.recurrent_kernel, out=out)
 
 
-def _memory(cell: LSTMCell, stacked: StackedKernel, x: Array, *, pre: bool) -> Memory:
+@dataclass(frozen=True, slots=True, eq=False)
+class Memory:
+    """What a run writes; gates in the order i, f, o, c."""
+
+    signals: Array
+    """``(timesteps, 6, samples, units)``: the gates, the cell state and the hidden state. One array, since the system
+    hands out large pages only to large ones."""
+    pre: Array | None
+    """``(timesteps, 4, samples, units)``: the gates before their activation."""
+
+
+def _memory(cell: LSTMCell, stacked: StackedKernel, x: Array, *, pre: bool, before: int = 0) -> Memory:
+    """Return memory for a run, and for so many timesteps before it."""
     (timesteps, samples, _), dtype = x.shape, cell.recurrent_kernel.dtype
     gates = np.empty((timesteps, 4, samples, cell.units), dtype) if pre else None
-    return Memory(stacked.arena.empty((timesteps, 6, samples, cell.units), dtype), gates)
+    return Memory(stacked.arena.empty((before + timesteps, 6, samples, cell.units), dtype), gates)
 
 
 _GATES = ("input_gate", "forget_gate", "output_gate", "candidate")
