@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import mmap
 import re
 import zipfile
 import zlib
@@ -79,6 +80,15 @@ def map_npy(path: Path, name: str) -> Array:
         return np.empty(header.shape, header.dtype)
     numbers = np.memmap(path, header.dtype, "r", header.offset, (math.prod(header.shape),))
     return header.filled(numbers)
+
+
+def release_pages(array: Rows) -> None:
+    """Let go of what has been read of a mapped file: its pages count as memory of the program until then."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)
 
 
 def parse_npy(data: bytes, name: str) -> Array:

@@ -162,7 +162,8 @@ class Model:
             pre_activations: Whether to keep the gates before their activation too, as ``pre_`` signals.
             kernel: ``numpy``; ``compiled``, which needs the extra ``fast`` and compiles the LSTMs that it can; or
                 ``auto``, which takes the faster one that is installed.
-            progress: Called with the number of samples done and the number there are.
+            progress: Called with what is done, what there is to do, and what is counted: ``samples``, or ``timesteps``
+                where very long sequences run in slabs, see `TraceChunk`.
         """
         tracing = self.tracing(
             x, selection=selection, batch_size=batch_size, dtype=dtype, pre_activations=pre_activations, kernel=kernel

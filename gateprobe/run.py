@@ -1,15 +1,16 @@
-"""Runs a plan over samples, batch by batch: the only module that knows of batches.
+"""Runs a plan over samples: the only module that knows of batches and of slabs of time.
 
 Batches have a fixed number of rows; the last one is padded with copies of its last sample and trimmed afterwards,
 because a BLAS may round differently for another number of rows. A run's numbers therefore depend on the samples alone
-and not on how they arrive. Memory does not grow with the number of samples.
+and not on how they arrive. Memory does not grow with the number of samples, nor with their length where no layer looks
+ahead: very long sequences then run one by one, in slabs of timesteps.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,14 +19,18 @@ from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.kernels.choice import Kernel, choose
 from gateprobe.layers.base import Arguments, Scope, Tensor
-from gateprobe.layers.functional import NOT_COMPUTED
+from gateprobe.layers.functional import NOT_COMPUTED, Graph, call_name
 from gateprobe.plan import Plan
 from gateprobe.trace import DirectionTrace, TraceChunk, blank
 
 DEFAULT_ROWS = 32
+LONG = 16_384
+"""Timesteps of the longest sequences that run as a whole if they can run in slabs."""
+SLAB = 4_096
+"""Timesteps of a slab."""
 
-Progress = Callable[[int, int], None]
-"""Called with the number of samples done and the number there are."""
+Progress = Callable[[int, int, str], None]
+"""Called with what is done, what there is to do, and what is counted: ``samples``, or ``timesteps``."""
 
 
 class Blocks(Protocol):
@@ -35,8 +40,21 @@ class Blocks(Protocol):
     def count(self) -> int:
         """Number of samples."""
 
-    def block(self, numbers: Array) -> tuple[Sequence[Array | None], Mapping[str, Array]]:
-        """Return the inputs and the feeds of some samples; ``None`` for an input that feeds make unnecessary."""
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of each input, samples first; empty for an input that feeds make unnecessary."""
+
+    @property
+    def fed(self) -> bool:
+        """Whether anything is given to layers directly."""
+
+    def block(
+        self, numbers: Array, timesteps: slice = slice(None)
+    ) -> tuple[Sequence[Array | None], Mapping[str, Array]]:
+        """Return the inputs and the feeds of some samples, the inputs perhaps cut along their second axis.
+
+        An input that feeds make unnecessary is ``None``.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +64,8 @@ class Batches:
     rows: int
     """Of every batch."""
     kernel: Kernel
+    timesteps: int | None = None
+    """Of very long sequences, which run one by one and in slabs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +85,10 @@ class _Recorder:
     """Of the batch."""
     wanted: int
     """How many of them are samples; the rest is padding."""
+    first: int = 0
+    """Number of the first timestep."""
+    timesteps: int | None = None
+    """Of the whole sequences, where the batch holds a slab of them."""
     directions: list[DirectionTrace] = field(default_factory=list)
 
     def __call__(
@@ -80,9 +104,10 @@ class _Recorder:
                 backwards=backwards,
                 signals=blank(kept, kept_mask),
                 mask=kept_mask,
-                timesteps=np.arange(first.shape[1]),
+                timesteps=np.arange(self.first, self.first + first.shape[1]),
                 units=np.arange(int(np.prod(first.shape[2:]))),
-                length=first.shape[1],
+                length=self.timesteps or first.shape[1],
+                whole=self.timesteps,
             )
         )
 
@@ -106,36 +131,107 @@ def run(
         samples: Where they come from.
         traced: Whether the recurrent layer at a path is wanted.
         numbers: Which samples, ``(samples,)``; all without it.
-        batch_size: Rows of a batch; a stateful model has its own number.
+        batch_size: Rows of a batch; a stateful model has its own number, and very long sequences run one by one.
         pre_activations: Whether to record the ``pre_`` signals too.
         kernel: ``auto``, ``numpy`` or ``compiled``.
         batches: How the whole goes of which this is a part, instead of ``batch_size`` and ``kernel``.
         progress: Is told after every batch.
 
     Yields:
-        One result for each batch, in the order of the samples.
+        One result for each batch, in the order of the samples; of very long sequences one for each slab, in the order
+        sample, layer, timestep.
 
     Raises:
         InputError: The samples do not fit a layer; the place is the layer's path.
     """
     numbers = np.arange(samples.count) if numbers is None else numbers
     how = batches or batches_of(plan, samples, numbers, batch_size=batch_size, kernel=kernel)
-    rows = how.rows
-    states: dict[tuple[str, ...], tuple[Array, ...]] = {}
+    scope = Scope("", traced, _nowhere, pre_activations=pre_activations, kernel=how.kernel)
+    if how.timesteps is None:
+        yield from _in_batches(plan, samples, numbers, how.rows, scope, progress or _untold)
+    else:
+        yield from _in_slabs(plan, samples, numbers, how.timesteps, scope, progress or _untold)
+
+
+def _in_batches(
+    plan: Plan, samples: Blocks, numbers: Array, rows: int, scope: Scope, progress: Progress
+) -> Iterator[Result]:
+    """Run whole sequences, ``rows`` at a time."""
     for start in range(0, len(numbers), rows):
         picked = numbers[start : start + rows]
         padded = np.concatenate([picked, np.repeat(picked[-1:], rows - len(picked))])
         inputs, feeds = samples.block(padded)
         recorder = _Recorder(rows, len(picked))
-        scope = Scope("", traced, recorder, states, pre_activations, feeds, how.kernel, padded=len(picked) < rows)
-        with np.errstate(all="ignore"):  # infinities and NaN are results here, as they are in Keras
-            given = tuple(Tensor(NOT_COMPUTED if value is None else value) for value in inputs)
-            outputs = plan.graph.replay(Arguments(given), scope)
+        inside = replace(scope, deliver=recorder, feeds=feeds, padded=len(picked) < rows)
+        outputs = _replay(plan.graph, inputs, inside)
         chunk = TraceChunk(picked, tuple(recorder.directions))
         values = (None if out.value is None else _samples_of(out.value, rows, "the output") for out in outputs)
         yield Result(chunk, tuple(None if value is None else value[: len(picked)] for value in values))
-        if progress is not None:
-            progress(start + len(picked), len(numbers))
+        progress(start + len(picked), len(numbers), "samples")
+
+
+def _replay(graph: Graph, inputs: Sequence[Array | None], scope: Scope) -> tuple[Tensor, ...]:
+    with np.errstate(all="ignore"):  # infinities and NaN are results here, as they are in Keras
+        given = tuple(Tensor(NOT_COMPUTED if value is None else value) for value in inputs)
+        return graph.replay(Arguments(given), scope)
+
+
+def _in_slabs(
+    plan: Plan, samples: Blocks, numbers: Array, timesteps: int, scope: Scope, progress: Progress
+) -> Iterator[Result]:
+    """Run long sequences one by one, and again for each layer: nothing but a slab is held.
+
+    A layer is run with all that lies before it, which is computed anew: only so do the slabs of a layer follow each
+    other, as the rows of a table must.
+    """
+    outline = _slab(plan.graph, samples, int(numbers[0]), range(1), replace(scope, states={}), timesteps).directions
+    empty = tuple(_emptied(part) for part in outline)
+    done, total = 0, len(numbers) * len(outline) * timesteps
+    for sample in map(int, numbers):
+        for place, wanted in enumerate(outline):
+            graph = _up_to(plan.graph, wanted.layer)
+            inside = replace(scope, traced=wanted.layer.__eq__, states={})
+            for start in range(0, timesteps, SLAB):
+                span = range(start, min(start + SLAB, timesteps))
+                (part,) = _slab(graph, samples, sample, span, inside, timesteps).directions
+                directions = (*empty[:place], part, *empty[place + 1 :])
+                chunk = TraceChunk(np.array([sample]), directions, continues=place > 0 or start > 0)
+                yield Result(chunk, (None,) * len(plan.graph.outputs))
+                done += len(span)
+                progress(done, total, "timesteps")
+
+
+def _slab(graph: Graph, samples: Blocks, sample: int, span: range, scope: Scope, timesteps: int) -> _Recorder:
+    """Replay some timesteps of one sample, going on with the states in the scope."""
+    inputs, _ = samples.block(np.array([sample]), slice(span.start, span.stop))
+    recorder = _Recorder(1, 1, span.start, timesteps)
+    _replay(graph, inputs, replace(scope, deliver=recorder, slab=True))
+    return recorder
+
+
+def _up_to(graph: Graph, path: str) -> Graph:
+    """Return the steps of a graph up to the one that holds a layer."""
+    holding = [
+        number
+        for number, step in enumerate(graph.steps)
+        if f"{path}/".startswith(f"{call_name(*step.node)}/")  # several, where names hold slashes
+    ]
+    return replace(graph, steps=graph.steps[: holding[-1] + 1])
+
+
+def _emptied(direction: DirectionTrace) -> DirectionTrace:
+    """Return a direction without its timesteps."""
+    signals = {name: value[:, :0] for name, value in direction.signals.items()}
+    mask = None if direction.mask is None else direction.mask[:, :0]
+    return replace(direction, signals=signals, mask=mask, timesteps=direction.timesteps[:0])
+
+
+def _nowhere(*args: object, **kwargs: object) -> None:
+    """Takes the signals of nobody; every batch has a recorder of its own."""
+
+
+def _untold(done: int, total: int, unit: str) -> None:
+    """Progress that nobody wants to know."""
 
 
 def batches_of(
@@ -148,7 +244,10 @@ def batches_of(
         MissingExtra: The kernel needs an extra.
     """
     rows = _rows(plan, samples, numbers, batch_size)
-    return Batches(rows, choose(kernel, batches=-(-len(numbers) // rows)))
+    timesteps = _timesteps_to_cut(plan, samples)
+    if timesteps is None:
+        return Batches(rows, choose(kernel, batches=-(-len(numbers) // rows)))
+    return Batches(1, choose(kernel, batches=-(-timesteps // SLAB) * len(numbers)), timesteps)
 
 
 def _samples_of(value: Array, rows: int, place: str) -> Array:
@@ -176,6 +275,21 @@ def _rows(plan: Plan, samples: Blocks, numbers: Array, batch_size: int | None) -
             remedy="give a multiple of it",
         )
     return plan.batch_size
+
+
+def _timesteps_to_cut(plan: Plan, samples: Blocks) -> int | None:
+    """Return the number of timesteps of sequences that are to run in slabs, if they are.
+
+    This depends on the plan and on the shape of the input alone, so that the numbers do, too.
+    """
+    lengths = {shape[1:2] for shape in samples.shapes}
+    asked = any(plan.graph.outputs) or not plan.graph.steps
+    if len(lengths) != 1 or samples.fed or plan.batch_size is not None or asked:
+        return None
+    (length,) = lengths
+    if not length or length[0] <= LONG or plan.graph.over_time(tuple(map(len, samples.shapes))) is None:
+        return None
+    return length[0]
 
 
 def plain_path(path: str) -> str:

@@ -9,11 +9,14 @@ from typing import cast
 
 import numpy as np
 
-from gateprobe.array_files import UNPACKED_LIMIT, RemoteRows, Rows
+from gateprobe.array_files import UNPACKED_LIMIT, RemoteRows, Rows, release_pages
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.input_files import STDIN, Shape, Source, from_memory, read_input
 from gateprobe.remote import is_url
+
+_PIECE = 1 << 24
+"""Bytes that are looked through at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,24 @@ class Samples:
             if source.mapped is not None:
                 source.mapped.check()
 
-    def block(self, numbers: Array) -> tuple[tuple[Array | None, ...], dict[str, Array]]:
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of each input, samples first; empty for an input that feeds make unnecessary."""
+        return tuple(() if array is None else array.shape for array in self.arrays)
+
+    @property
+    def fed(self) -> bool:
+        """Whether anything is given to layers directly."""
+        return bool(self.feeds)
+
+    def block(
+        self, numbers: Array, timesteps: slice = slice(None)
+    ) -> tuple[tuple[Array | None, ...], dict[str, Array]]:
         """Return the rows of some samples.
 
         Args:
             numbers: ``(samples,)``; may repeat.
+            timesteps: Of the inputs' second axis, if not all.
 
         Returns:
             One array for each input in the model's order, and the feeds.
@@ -80,7 +96,9 @@ class Samples:
             InputError: A file was changed since it was opened.
         """
         self.check()
-        arrays = tuple(None if array is None else _rows(array, numbers) for array in self.arrays)
+        for source in self.sources.values():
+            release_pages(source.array)
+        arrays = tuple(None if array is None else _rows(array, numbers, timesteps) for array in self.arrays)
         return arrays, {name: _rows(array, numbers) for name, array in self.feeds.items()}
 
     def first_nan(self) -> tuple[str, int] | None:
@@ -91,10 +109,12 @@ class Samples:
         for name, source in self.sources.items():
             if source.array.dtype.kind != "f" or isinstance(source.array, RemoteRows):
                 continue
-            step = max(1, (1 << 24) // max(1, source.array[:1].nbytes))
+            step = max(1, _PIECE // max(1, source.array[:1].nbytes))
             for start in range(0, self.count, step):
                 block = source.array[start : start + step]
-                found = np.isnan(block).any(axis=tuple(range(1, block.ndim)))
+                parts = np.array_split(block, -(-block.nbytes // _PIECE), axis=1) if block.ndim > 1 else [block]
+                found = np.any([np.isnan(part).any(axis=tuple(range(1, part.ndim))) for part in parts], axis=0)
+                release_pages(source.array)
                 if found.any():
                     return name, start + int(found.argmax())
         return None
@@ -262,11 +282,12 @@ def _check(source: Source, spec: InputSpec) -> None:
         raise InputError(reason, file=where, remedy=remedy)
 
 
-def _rows(array: Rows, numbers: Array) -> Array:
+def _rows(array: Rows, numbers: Array, timesteps: slice = slice(None)) -> Array:
     """Return some rows in native byte order and C order; a view where that is possible."""
     first, last = int(numbers[0]), int(numbers[-1])
     run = last - first + 1 == len(numbers) and bool(np.all(np.diff(numbers) == 1))
     rows = array[first : last + 1] if run else array[numbers]
+    rows = rows if timesteps == slice(None) else rows[:, timesteps]
     return np.ascontiguousarray(rows, rows.dtype.newbyteorder("="))
 
 

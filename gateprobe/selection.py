@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -25,8 +26,8 @@ class Ranges:
 
     text: str
 
-    def find(self, size: int, what: str) -> Array:
-        """Return the picked numbers below ``size``, ascending; perhaps none.
+    def spans(self, size: int, what: str) -> list[range]:
+        """Return the picked numbers below ``size`` as ranges, ascending and apart; perhaps none.
 
         Raises:
             InputError: The text is not a list of ranges.
@@ -38,10 +39,10 @@ class Ranges:
                 raise InputError(f"--{what} {self.text}: expected numbers and ranges such as 0:8,31")
             start, stop = (None if bound is None else int(bound) for bound in match.group(1, 3))
             if match[2]:
-                picked.append(np.arange(*slice(start, stop).indices(size)))
+                picked.append(range(*slice(start, stop).indices(size)))
             elif start is not None and -size <= start < size:
-                picked.append(np.array([start % size]))
-        return np.unique(np.concatenate(picked)) if picked else np.arange(0)
+                picked.append(range(start % size, start % size + 1))
+        return _merged(span for span in picked if span)
 
     def pick(self, size: int, what: str) -> Array:
         """Return the picked numbers below ``size``, ascending.
@@ -49,10 +50,21 @@ class Ranges:
         Raises:
             InputError: The text is not a list of ranges, or it picks nothing.
         """
-        picked = self.find(size, what)
-        if not len(picked):
+        spans = self.spans(size, what)
+        if not spans:
             raise _nothing(f"--{what} {self.text}", [f"0 to {size - 1}"])
-        return picked
+        return np.concatenate([np.arange(span.start, span.stop) for span in spans])
+
+
+def _merged(spans: Iterable[range]) -> list[range]:
+    """Sort ranges and join those that touch."""
+    merged: list[range] = []
+    for span in sorted(spans, key=lambda span: span.start):
+        if merged and span.start <= merged[-1].stop:
+            merged[-1] = range(merged[-1].start, max(span.stop, merged[-1].stop))
+        else:
+            merged.append(span)
+    return merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +158,14 @@ class Selection:
             return directions
         kept = []
         for direction in directions:
-            at = _positions(direction.timesteps, self.timesteps.find(direction.length, "timestep"))
-            if len(direction.timesteps[at]):
+            spans = self.timesteps.spans(direction.length, "timestep")
+            at = _positions(direction.timesteps, spans)
+            whole = None if direction.whole is None else sum(map(len, spans))
+            if whole or len(direction.timesteps[at]):
                 signals = {name: value[:, at] for name, value in direction.signals.items()}
                 mask = None if direction.mask is None else direction.mask[:, at]
-                kept.append(replace(direction, signals=signals, timesteps=direction.timesteps[at], mask=mask))
+                timesteps = direction.timesteps[at]
+                kept.append(replace(direction, signals=signals, timesteps=timesteps, mask=mask, whole=whole))
         if not kept:
             longest = max(direction.length for direction in directions)
             raise _nothing(f"--timestep {self.timesteps.text}", [f"0 to {longest - 1}"])
@@ -162,10 +177,11 @@ class Selection:
         kept, most = [], 0
         for direction in directions:
             size = int(direction.units.max()) + 1
-            at, most = _positions(direction.units, self.units.find(size, "unit")), max(most, size)
+            at, most = _positions(direction.units, self.units.spans(size, "unit")), max(most, size)
             if len(direction.units[at]):
                 signals = {
-                    name: value.reshape(*value.shape[:2], -1)[..., at] for name, value in direction.signals.items()
+                    name: value.reshape(*value.shape[:2], math.prod(value.shape[2:]))[..., at]
+                    for name, value in direction.signals.items()
                 }
                 kept.append(replace(direction, signals=signals, units=direction.units[at]))
         if not kept:
@@ -173,9 +189,12 @@ class Selection:
         return tuple(kept)
 
 
-def _positions(numbers: Array, wanted: Array) -> slice | Array:
+def _positions(numbers: Array, wanted: list[range]) -> slice | Array:
     """Return where the wanted numbers stand among ``numbers``; a slice, which copies nothing, where that is enough."""
-    at = np.flatnonzero(np.isin(numbers, wanted))
+    found = np.zeros(len(numbers), bool)
+    for span in wanted:
+        found |= (numbers >= span.start) & (numbers < span.stop)
+    at = np.flatnonzero(found)
     whole = len(at) and at[-1] - at[0] + 1 == len(at)
     return slice(int(at[0]), int(at[-1]) + 1) if whole else at
 

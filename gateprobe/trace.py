@@ -71,6 +71,13 @@ class DirectionTrace:
     """``(units,)`` numbers of the units."""
     length: int
     """Timesteps of the layer's whole input."""
+    whole: int | None = None
+    """In a slab of a long sequence: the timesteps that all slabs of a sample have together."""
+
+    @property
+    def kept(self) -> int:
+        """Timesteps that the run keeps of each sample, in this chunk or over all slabs."""
+        return len(self.timesteps) if self.whole is None else self.whole
 
     @property
     def steps(self) -> Array:
@@ -94,11 +101,22 @@ class DirectionTrace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TraceChunk:
-    """What one batch of samples left behind: the same directions, in the same order, in every chunk of a run."""
+    """What one batch of samples left behind: the same directions, in the same order, in every chunk of a run.
+
+    Very long sequences come one by one and in slabs: chunks of some timesteps of one direction each, in which the
+    other directions have none.
+    """
 
     samples: Array
     """``(samples,)`` numbers of the samples in the input."""
     directions: tuple[DirectionTrace, ...]
+    continues: bool = False
+    """Whether this is more of the sample of the chunk before."""
+
+    @property
+    def is_slab(self) -> bool:
+        """Whether this is a part of a long sequence."""
+        return any(part.whole is not None for part in self.directions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -210,11 +228,44 @@ def blank(signals: Mapping[str, Array], mask: Array | None) -> dict[str, Array]:
 
 def join(chunks: Iterable[TraceChunk], metadata: Mapping[str, Any]) -> Trace:
     """Put the chunks of a run together, in their order."""
-    parts = list(chunks)
+    parts = list(_whole_samples(chunks))
     if not parts:
         raise InputError("the run gave no samples")
     directions = tuple(_joined([chunk.directions[n] for chunk in parts]) for n in range(len(parts[0].directions)))
     return Trace(np.concatenate([chunk.samples for chunk in parts]), directions, metadata)
+
+
+def _whole_samples(chunks: Iterable[TraceChunk]) -> Iterator[TraceChunk]:
+    """Put the slabs of each sample together."""
+    slabs: list[TraceChunk] = []
+    for chunk in chunks:
+        if slabs and not chunk.continues:
+            yield _along_time(slabs)
+            slabs.clear()
+        if chunk.is_slab:
+            slabs.append(chunk)
+        else:
+            yield chunk
+    if slabs:
+        yield _along_time(slabs)
+
+
+def _along_time(slabs: list[TraceChunk]) -> TraceChunk:
+    directions = []
+    for number, first in enumerate(slabs[0].directions):
+        parts = [slab.directions[number] for slab in slabs]
+        signals = {name: np.concatenate([part.signals[name] for part in parts], axis=1) for name in first.signals}
+        masks = [part.mask for part in parts if part.mask is not None]
+        directions.append(
+            replace(
+                first,
+                signals=signals,
+                mask=np.concatenate(masks, axis=1) if masks else None,
+                timesteps=np.concatenate([part.timesteps for part in parts]),
+                whole=None,
+            )
+        )
+    return TraceChunk(slabs[0].samples, tuple(directions))
 
 
 def _joined(parts: list[DirectionTrace]) -> DirectionTrace:

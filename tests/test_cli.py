@@ -271,15 +271,18 @@ def test_the_unexpected_is_one_line_too(monkeypatch, fault, words):
     assert "Traceback" in run("inspect", MODEL, status=2).stderr
 
 
-def test_a_long_run_shows_its_progress(monkeypatch, capsys):
+@pytest.mark.parametrize("unit", ["samples", "timesteps"])
+def test_a_long_run_shows_its_progress(monkeypatch, capsys, unit):
     monkeypatch.setattr(progress, "is_terminal", lambda stream: True)
     monkeypatch.setattr(progress, "_PATIENCE", -1)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("FORCE_COLOR", "1")
     with progress.progress_bar(Talk(quiet=False, verbose=0)) as tell:
-        tell(5, 10)
-        tell(10, 10)
-    assert "samples/s" in capsys.readouterr().err
+        tell(5, 10, unit)
+        tell(10, 10, unit)
+    shown = capsys.readouterr().err
+    assert f"{unit}/s" in shown
+    assert "0:00:00" in shown  # remaining
     with progress.progress_bar(Talk(quiet=True, verbose=0)) as tell:
         assert tell is None
 

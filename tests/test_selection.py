@@ -15,7 +15,7 @@ from gateprobe.trace import TraceChunk, join
 def test_ranges_are_those_of_python(size, bounds):
     text = ",".join(f"{a}:{b}" for a, b in bounds)
     wanted = sorted({n for a, b in bounds for n in list(range(size))[a:b]})
-    assert Ranges(text).find(size, "unit").tolist() == wanted
+    assert [n for span in Ranges(text).spans(size, "unit") for n in span] == wanted
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_single_numbers_and_open_ranges(text, picked):
 @pytest.mark.parametrize("text", ["", "a", "1-3", "1:2:3", "1,,2", "--1", "9" * 30, "0x1"])
 def test_what_is_no_range_is_refused(text):
     with pytest.raises(InputError, match="expected numbers and ranges such as 0:8,31"):
-        Ranges(text).find(5, "unit")
+        Ranges(text).spans(5, "unit")
 
 
 def test_numbers_that_are_not_there_are_refused_with_those_that_are():

@@ -10,8 +10,8 @@ from typing import TextIO
 
 from gateprobe.cli.options import Talk
 
-Tell = Callable[[int, int], None]
-"""Is told how many samples are done, and how many there are."""
+Tell = Callable[[int, int, str], None]
+"""Is told what is done, what there is to do, and what is counted."""
 
 _PATIENCE = 0.7  # seconds before a bar appears: short runs need none
 
@@ -41,11 +41,11 @@ def progress_bar(talk: Talk, *, data_on_stdout: bool = False) -> Iterator[Tell |
     task = bar.add_task("samples", total=None, rate="")
     begun = time.monotonic()
 
-    def tell(done: int, total: int) -> None:
+    def tell(done: int, total: int, unit: str) -> None:
         elapsed = time.monotonic() - begun
         if elapsed > _PATIENCE and not bar.live.is_started:
             bar.start()
-        bar.update(task, completed=done, total=total, rate=f"{done / elapsed:,.0f} samples/s")
+        bar.update(task, completed=done, total=total, rate=f"{done / elapsed:,.0f} {unit}/s")
 
     try:
         yield tell

@@ -14,15 +14,15 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
+from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, beyond_time
 from gateprobe.layers.registry import Binding, Slot, replays
 from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.layers.unary import Function, Unary, as_mask, axis_in, fitting
 
 
-def _elementwise(function: Function, binding: Binding) -> Layer:
+def _elementwise(function: Function, binding: Binding, along: tuple[int, ...] | None = ()) -> Layer:
     binding.settings.finish()
-    return Unary(function, binding.precision)
+    return Unary(function, binding.precision, along=along)
 
 
 def relu(x: Array, slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Array:
@@ -90,6 +90,10 @@ class Softmax:
             if mask is None or not self.sees_mask:
                 return (Tensor(self.precision.round(softmax(x, self._axes(x))), mask),)
             return (Tensor(self.precision.round(self._masked(x, mask)), mask),)
+
+    def over_time(self, ranks: tuple[int, ...]) -> Ranks | None:
+        """See `gateprobe.layers.base.Timewise`."""
+        return ranks if beyond_time(self.axes, ranks[0]) else None
 
     def _axes(self, x: Array) -> tuple[int, ...]:
         return tuple(axis_in(axis, x.ndim) for axis in self.axes)
@@ -214,4 +218,4 @@ def _bind_parametric(binding: Binding) -> Layer:
     axes = settings.integers("shared_axes", None if isinstance(shared, list) else 1) if shared is not None else ()
     settings.ignore("t_left_init", "a_left_init", "t_right_init", "a_right_init", "init", "alpha_init", "beta_init")
     function = Parametric(binding.record.class_name, binding.weights, frozenset(axes))
-    return _elementwise(function, binding)
+    return _elementwise(function, binding, along=None)

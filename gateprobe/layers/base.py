@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -115,6 +115,9 @@ class Scope:
     """Whether the batch ends with copies of its last sample, which the run will cut off."""
     owner: tuple[str, ...] = ()
     """Which layer this is, whatever the number of the call: a stateful layer has one state for all of them."""
+    slab: bool = False
+    """Whether this is one of several calls, each with a slab of the timesteps: recurrent layers go on where the slab
+    before ended."""
 
     @property
     def wanted(self) -> bool:
@@ -145,6 +148,30 @@ class Layer(Protocol):
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Compute what Keras's ``call`` returns at inference, as a flat tuple of tensors with their masks."""
+
+
+Ranks: TypeAlias = tuple[int | None, ...]
+"""Numbers of axes of sequences ``(samples, timesteps, ...)``; ``None`` for what is no sequence of all timesteps."""
+
+
+@runtime_checkable
+class Timewise(Protocol):
+    """A layer that may be given one slab of timesteps after another; one without this method may not."""
+
+    def over_time(self, ranks: tuple[int, ...]) -> Ranks | None:
+        """Say whether slabs give what the whole sequences give, because nothing looks ahead.
+
+        Args:
+            ranks: Of the inputs, all sequences of the same timesteps.
+
+        Returns:
+            The ranks of the outputs (of those that are left out, ``None``), or ``None`` when slabs would not do.
+        """
+
+
+def beyond_time(axes: tuple[int, ...], rank: int) -> bool:
+    """Whether axes exist and none of them is that of the samples or of the timesteps."""
+    return all(-rank <= axis < rank and axis % rank > 1 for axis in axes)
 
 
 @dataclass(frozen=True, slots=True)

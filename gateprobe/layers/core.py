@@ -13,7 +13,7 @@ import numpy as np
 from gateprobe.activations import Activation
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
+from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor
 from gateprobe.layers.registry import Binding, Slot, replays
 from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.layers.unary import Unary, autocast, mask_of, trains
@@ -37,7 +37,7 @@ def _bind_dense(binding: Binding) -> Layer:
     )
     settings.ignore("units", "use_bias", "input_dim")
     settings.finish()
-    return Unary(function, binding.precision)
+    return Unary(function, binding.precision, along=(-1,))
 
 
 def affine(x: Array, kernel: Array, bias: Array | None, activation: Activation, precision: Precision) -> Array:
@@ -101,7 +101,7 @@ def biased(z: Array, bias: Array | None, activation: Activation, precision: Prec
 def _bind_activation(binding: Binding) -> Layer:
     activation = binding.settings.activation("activation")
     binding.settings.finish()
-    return Unary(activation, binding.precision)
+    return Unary(activation, binding.precision, along=() if activation.elementwise else (-1,))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,6 +121,10 @@ class Inert:
             Tensor(autocast(tensor.value, self.precision), mask_of(call, tensor) if self.keeps_mask else None)
             for tensor in call.tensors
         )
+
+    def over_time(self, ranks: tuple[int, ...]) -> Ranks:
+        """See `gateprobe.layers.base.Timewise`."""
+        return ranks
 
 
 _RATES = ("rate", "p", "sigma", "stddev")
@@ -173,6 +177,10 @@ class Masking:
         value = self.precision.cast(np.asarray(self.mask_value)) if floating else self.mask_value
         mask = (x != value).any(axis=-1)
         return (Tensor(np.where(mask[..., np.newaxis], x, np.zeros((), x.dtype)), mask),)
+
+    def over_time(self, ranks: tuple[int, ...]) -> Ranks | None:
+        """See `gateprobe.layers.base.Timewise`."""
+        return ranks if ranks[0] > 2 else None
 
 
 @replays("Masking")

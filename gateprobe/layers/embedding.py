@@ -11,7 +11,7 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
+from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor
 from gateprobe.layers.registry import Binding, Slot, replays
 from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.layers.unary import fitting
@@ -29,6 +29,10 @@ class Embedding:
         """Look up ``(samples, ...)`` ids; the result has one more axis."""
         ids = token_ids(call.tensor.value, len(self.embeddings))
         return (Tensor(self.embeddings[ids], ids != 0 if self.mask_zero else None),)
+
+    def over_time(self, ranks: tuple[int, ...]) -> Ranks:
+        """See `gateprobe.layers.base.Timewise`."""
+        return (ranks[0] + 1,)
 
 
 def token_ids(values: Array, vocabulary: int) -> Array:

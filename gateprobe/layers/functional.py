@@ -13,8 +13,8 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Argument, Array, Call, TensorRef
-from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, Value, tensors_in
-from gateprobe.layers.order import Node
+from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, Timewise, Value, tensors_in
+from gateprobe.layers.order import Node, references
 
 
 def call_name(layer: str, call: int) -> str:
@@ -137,6 +137,22 @@ class Graph:
                 values.pop(node, None)
         return tuple(self._output(ref, values) for ref in self.outputs)
 
+    def over_time(self, ranks: tuple[int, ...]) -> Ranks | None:
+        """See `gateprobe.layers.base.Timewise`."""
+        if len(ranks) != len(self.inputs):
+            return None
+        made: dict[Node, Ranks] = {
+            (ref.layer, ref.call): (len(inlet.shape) if inlet.shape else rank,)
+            for ref, inlet, rank in zip(self.inputs, self.inlets, ranks, strict=True)
+        }
+        for step in self.steps:
+            given = _sequences(step.call, made)
+            after = step.layer.over_time(given) if given and isinstance(step.layer, Timewise) else None
+            if after is None:
+                return None
+            made[step.node] = after
+        return tuple(None if ref is None else _rank(ref, made) for ref in self.outputs)
+
     def _output(self, ref: TensorRef | None, values: Mapping[Node, tuple[Tensor, ...]]) -> Tensor:
         if ref is None:
             return Tensor(NOT_COMPUTED)
@@ -166,6 +182,20 @@ def misfit(error: Exception) -> str:
     would have built, and there are more ways to do that than checks.
     """
     return f"cannot be computed as the file describes it: {type(error).__name__}: {error!s:.200}"
+
+
+def _sequences(call: Call, made: Mapping[Node, Ranks]) -> tuple[int, ...] | None:
+    """Return the ranks of a call's inputs, or ``None`` unless all its tensors are sequences in its first argument."""
+    if any(references((call.args[1:], call.kwargs))) or any(isinstance(value, Mapping) for value in call.args):
+        return None
+    ranks = [_rank(ref, made) for ref in references(call.args)]
+    whole = [rank for rank in ranks if rank is not None and rank > 1]
+    return tuple(whole) if len(whole) == len(ranks) else None
+
+
+def _rank(ref: TensorRef, made: Mapping[Node, Ranks]) -> int | None:
+    ranks = made.get((ref.layer, ref.call), ())
+    return ranks[ref.tensor] if ref.tensor < len(ranks) else None
 
 
 def _without_mask(tensor: Tensor) -> Tensor:

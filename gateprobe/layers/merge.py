@@ -14,7 +14,7 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
-from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
+from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, beyond_time
 from gateprobe.layers.registry import Binding, replays
 from gateprobe.layers.settings import Unsupported
 from gateprobe.layers.unary import axis_in, fitting, settled
@@ -45,6 +45,10 @@ class Merge:
         with fitting(*values):
             result = settled(self.combine([_with_rank(value, rank) for value in values], masks), self.precision)
             return (Tensor(result, _merged_mask([tensor.mask for tensor in tensors], any_mask=self.any_mask)),)
+
+    def over_time(self, ranks: tuple[int, ...]) -> Ranks | None:
+        """See `gateprobe.layers.base.Timewise`."""
+        return ranks[:1] if len(set(ranks)) == 1 else None
 
 
 def aligned(values: Sequence[Array], precision: Precision) -> list[Array]:
@@ -161,6 +165,10 @@ class Concatenate:
         with fitting(*values):
             result = np.concatenate(values, axis=self.axis)
             return (Tensor(result, self._mask(values, [tensor.mask for tensor in tensors])),)
+
+    def over_time(self, ranks: tuple[int, ...]) -> Ranks | None:
+        """See `gateprobe.layers.base.Timewise`."""
+        return ranks[:1] if len(set(ranks)) == 1 and beyond_time((self.axis,), ranks[0]) else None
 
     def _mask(self, values: Sequence[Array], masks: Masks) -> Array | None:
         """Join the masks as if they were tensors, then ask whether all (or any) of a timestep's features are kept."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
+from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, beyond_time
 from gateprobe.layers.merge import held, norm
 from gateprobe.layers.registry import Binding, Slot, replays
 from gateprobe.layers.settings import Settings, Unsupported
@@ -81,7 +81,7 @@ def _bind_batch(binding: Binding) -> Layer:
     with np.errstate(all="ignore"):
         scale = weights.get("gamma", 1) / np.sqrt(weights["moving_variance"] + epsilon)
         shift = weights.get("beta", 0) - weights["moving_mean"] * scale
-    return Unary(partial(_rescaled, scale=scale, shift=shift, axes=axes), binding.precision)
+    return Unary(partial(_rescaled, scale=scale, shift=shift, axes=axes), binding.precision, along=axes)
 
 
 def _rescaled(x: Array, scale: Array, shift: Array, axes: tuple[int, ...]) -> Array:
@@ -97,6 +97,8 @@ class InInputDtype:
     weights: Mapping[str, Array]
     precision: Precision
     """To which the result is cast."""
+    along: tuple[int, ...] | None
+    """As in `Unary`."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Compute, round to the input's dtype, then to the layer's."""
@@ -109,12 +111,16 @@ class InInputDtype:
         result = Precision(tensor.dtype or x.dtype.name).round(result)
         return (Tensor(self.precision.cast(result), mask_of(call, tensor)),)
 
+    def over_time(self, ranks: tuple[int, ...]) -> Ranks | None:
+        """See `gateprobe.layers.base.Timewise`."""
+        return ranks if self.along is not None and beyond_time(self.along, ranks[0]) else None
 
-def _of_each_sample(function: Callable[..., Array], binding: Binding) -> Layer:
+
+def _of_each_sample(function: Callable[..., Array], binding: Binding, along: tuple[int, ...] | None = None) -> Layer:
     """Return a layer that normalizes each sample by its own statistics, in the dtype that its era takes."""
     if binding.semantics.normalizes_in_input_dtype:
-        return InInputDtype(function, binding.weights, binding.precision)
-    return Unary(partial(function, weights=binding.weights), binding.precision)
+        return InInputDtype(function, binding.weights, binding.precision, along)
+    return Unary(partial(function, weights=binding.weights), binding.precision, along=along)
 
 
 def _layer_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
@@ -127,16 +133,16 @@ def _layer_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
 @replays("LayerNormalization", slots=_layer_slots)
 def _bind_layer(binding: Binding) -> Layer:
     settings = binding.settings
-    rms_scaling = settings.flag("rms_scaling", False)
+    rms_scaling, axes = settings.flag("rms_scaling", False), _axes(settings)
     function = partial(
         _layer_normalized,
-        axes=_axes(settings),
+        axes=axes,
         epsilon=settings.number("epsilon", 1e-3),
         rms_scaling=rms_scaling,
     )
     settings.ignore("scale", "center")
     settings.finish()
-    return _of_each_sample(function, binding)
+    return _of_each_sample(function, binding, along=axes)
 
 
 def _layer_normalized(
@@ -221,7 +227,7 @@ def _bind_rms(binding: Binding) -> Layer:
     axes, epsilon = _axes(settings), settings.number("epsilon", 1e-6)
     settings.finish()
     function = partial(_rms_normalized, scale=binding.weights["scale"], axes=axes, epsilon=epsilon)
-    return Unary(function, binding.precision, keeps_mask=False)
+    return Unary(function, binding.precision, keeps_mask=False, along=axes)
 
 
 def _rms_normalized(x: Array, scale: Array, axes: tuple[int, ...], epsilon: float) -> Array:
@@ -237,7 +243,7 @@ def _bind_unit(binding: Binding) -> Layer:
     function = partial(
         _unit_normalized, axes=axes, floor=binding.semantics.unit_norm_floor, precision=binding.precision
     )
-    return Unary(function, binding.precision)
+    return Unary(function, binding.precision, along=axes)
 
 
 def _unit_normalized(x: Array, axes: tuple[int, ...], floor: float, precision: Precision) -> Array:

@@ -47,7 +47,7 @@ def _bind_rescaling(binding: Binding) -> Layer:
     if scale is None or offset is None:
         raise Unsupported("config.scale: expected numbers")
     function = partial(_rescaled, scale=_cast(scale, binding.precision), offset=_cast(offset, binding.precision))
-    return Unary(function, binding.precision, keeps_mask=binding.semantics.identity_keeps_mask)
+    return Unary(function, binding.precision, keeps_mask=binding.semantics.identity_keeps_mask, along=(-1,))
 
 
 def _rescaled(x: Array, scale: Array, offset: Array) -> Array:
@@ -90,7 +90,7 @@ def _bind_normalization(binding: Binding) -> Layer:
         exact=not numbers,
         invert=invert,
     )
-    return Unary(function, precision, keeps_mask=binding.semantics.identity_keeps_mask)
+    return Unary(function, precision, keeps_mask=binding.semantics.identity_keeps_mask, along=axes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, tensors_in
+from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, tensors_in
 from gateprobe.layers.cells import CELL_KEYS, Cell, Steps, Sweeping
 from gateprobe.layers.registry import Binding, Parts, replays
 from gateprobe.layers.settings import Unsupported
@@ -65,8 +65,9 @@ class Recurrent:
         if x.shape[0] == 0:
             raise InputError("the sequence has no timesteps")
         direction = direction or ("backward" if self.go_backwards else "forward")
-        key = (*scope.owner, direction)
-        states = self._initial_states(given, scope.states.get(key), x)
+        key = (*((scope.path,) if scope.slab else scope.owner), direction)
+        carried = scope.states.get(key)
+        states = self._initial_states(given, carried, x)
         order = slice(None, None, -1) if self.go_backwards else slice(None)
         steps_mask = None if mask is None else np.swapaxes(mask, 0, 1)[order]
         sequence, final = x[order], list[tuple[Array, ...]]()
@@ -85,9 +86,15 @@ class Recurrent:
                     mask=mask,
                     part=part,
                 )
-        if self.stateful:
+        if self.stateful or scope.slab:
             scope.states[key] = tuple(state.copy() for group in final for state in group)
-        return self._outputs(hidden, final, steps_mask, passed_on)
+        return self._outputs(hidden, final, steps_mask, passed_on, begun=scope.slab and carried is not None)
+
+    def over_time(self, ranks: tuple[int, ...]) -> Ranks | None:
+        """See `gateprobe.layers.base.Timewise`."""
+        if self.go_backwards or self.stateful or len(ranks) > 1 or ranks[0] < 3:
+            return None
+        return ranks if self.return_sequences else (None,)
 
     def _mask(self, call: Arguments, first: Tensor) -> Array | None:
         given = call.kwargs.get("mask")
@@ -118,18 +125,31 @@ class Recurrent:
         return groups[::-1] if turned else groups
 
     def _outputs(
-        self, hidden: list[Array], final: list[tuple[Array, ...]], steps_mask: Array | None, mask: Array | None
+        self,
+        hidden: list[Array],
+        final: list[tuple[Array, ...]],
+        steps_mask: Array | None,
+        mask: Array | None,
+        *,
+        begun: bool,
     ) -> tuple[Tensor, ...]:
         """Return what Keras returns: emitted outputs in processing order, then the final states."""
-        emitted = hidden[-1] if steps_mask is None else self._emit_masked(hidden, steps_mask)
+        emitted = hidden[-1] if steps_mask is None else self._emit_masked(hidden, steps_mask, begun=begun)
         output = Tensor(np.swapaxes(emitted, 0, 1), mask) if self.return_sequences else Tensor(emitted[-1])
         if not self.return_state:
             return (output,)
         groups = final[::-1] if self.reversed_states else final
         return (output, *(Tensor(state) for group in groups for state in group))
 
-    def _emit_masked(self, hidden: list[Array], mask: Array) -> Array:
-        """Return what the layer emits when some timesteps are masked: ``(timesteps, samples, ...)``."""
+    def _emit_masked(self, hidden: list[Array], mask: Array, *, begun: bool) -> Array:
+        """Return what the layer emits when some timesteps are masked.
+
+        Args:
+            hidden: The hidden states of every cell, ``(timesteps, samples, ...)``.
+            mask: ``(timesteps, samples)`` in processing order.
+            begun: Whether these are not the first timesteps of a sequence that began with states of zeros: what is
+                held then is the previous output, or still zeros.
+        """
         output = hidden[-1]
         kept = _aligned(mask, output.ndim)
         zero = np.zeros((), output.dtype)
@@ -144,8 +164,9 @@ class Recurrent:
             if first.shape != output.shape:
                 raise InputError("this Keras cannot mask stacked cells of different sizes", remedy="remove the mask")
             return np.where(kept, output, first)
-        begun = np.logical_or.accumulate(kept, axis=0)  # zeros before the first unmasked timestep
-        return np.where(begun, output, zero)
+        if begun:
+            return output
+        return np.where(np.logical_or.accumulate(kept, axis=0), output, zero)  # zeros before the first unmasked one
 
 
 def _aligned(mask: Array, rank: int) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.layers.base import Arguments, Precision, Scope, Tensor, Value
+from gateprobe.layers.base import Arguments, Precision, Ranks, Scope, Tensor, Value, beyond_time
 from gateprobe.layers.registry import Binding
 from gateprobe.layers.settings import Unsupported
 
@@ -27,6 +27,9 @@ class Unary:
     """Whether the input's mask goes on with the output (``supports_masking`` in Keras)."""
     keeps_integers: bool = False
     """Whether integers and booleans stay what they are; otherwise the function sees floats only."""
+    along: tuple[int, ...] | None = None
+    """The axes along which values see each other or are treated differently; ``None`` where that may be all axes, or
+    where the number of axes changes."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Cast, compute, round."""
@@ -36,6 +39,10 @@ class Unary:
             result = self.function(value)
         result = settled(result, self.precision)
         return (Tensor(result, mask_of(call, tensor) if self.keeps_mask else None),)
+
+    def over_time(self, ranks: tuple[int, ...]) -> Ranks | None:
+        """See `gateprobe.layers.base.Timewise`."""
+        return ranks if self.along is not None and beyond_time(self.along, ranks[0]) else None
 
 
 @contextmanager

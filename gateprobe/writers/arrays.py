@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,47 +26,80 @@ def mask_key(direction: DirectionTrace) -> str:
     return archive_key(f"{direction.layer}/mask")
 
 
-def arrays_of(chunk: TraceChunk) -> Iterator[tuple[str, Array]]:
-    """Yield key and array of everything in a chunk."""
-    masks: dict[str, Array] = {}
+def arrays_of(chunk: TraceChunk) -> Iterator[tuple[str, Array, int]]:
+    """Yield everything in a chunk: key, array, and the timesteps of the array when the sample is complete."""
+    masks: dict[str, tuple[Array, int]] = {}
     for direction in chunk.directions:
         for name, value in direction.signals.items():
-            yield f"{group_key(direction)}/{name}", value
+            yield f"{group_key(direction)}/{name}", value, direction.kept
         if direction.mask is not None:
-            masks.setdefault(mask_key(direction), direction.mask)
-    yield from masks.items()
+            masks.setdefault(mask_key(direction), (direction.mask, direction.kept))
+    for key, (mask, kept) in masks.items():
+        yield key, mask, kept
 
 
-def index_of(chunk: TraceChunk, samples: Sequence[Array]) -> dict[str, Any]:
-    """Return what the arrays themselves do not say, JSON-ready: which samples, timesteps and units they hold.
+class _Numbers:
+    """Ascending numbers, in memory that does not grow where they follow each other."""
 
-    Args:
-        chunk: Any chunk of the run.
-        samples: The numbers of the samples of every chunk.
-    """
+    def __init__(self) -> None:
+        self._spans: list[tuple[int, int]] = []
+
+    def add(self, numbers: Array) -> None:
+        """Append numbers."""
+        for part in np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1) if len(numbers) else ():
+            start, stop = int(part[0]), int(part[-1]) + 1
+            if self._spans and self._spans[-1][1] == start:
+                start, _ = self._spans.pop()
+            self._spans.append((start, stop))
+
+    @property
+    def text(self) -> str:
+        """The numbers in the form in which the command line takes them: ``0:8,31``."""
+        return ",".join(f"{start}" if stop == start + 1 else f"{start}:{stop}" for start, stop in self._spans)
+
+
+@dataclass(slots=True, eq=False)
+class Index:
+    """What the arrays themselves do not say: which samples, timesteps and units they hold."""
+
+    _samples: _Numbers = field(default_factory=_Numbers)
+    _directions: list[dict[str, Any]] = field(default_factory=list)
+    _timesteps: list[_Numbers] = field(default_factory=list)
+    """Of each direction, in the first sample: all have the same."""
+    _begun: int = 0
+    """Chunks that begin with a new sample."""
+
+    def add(self, chunk: TraceChunk) -> None:
+        """Take note of a chunk."""
+        if not chunk.continues:
+            self._samples.add(chunk.samples)
+            self._begun += 1
+        if not self._directions:
+            self._directions = [_described(direction) for direction in chunk.directions]
+            self._timesteps = [_Numbers() for _ in chunk.directions]
+        if self._begun == 1:
+            for numbers, direction in zip(self._timesteps, chunk.directions, strict=True):
+                numbers.add(direction.timesteps)
+
+    def described(self) -> dict[str, Any]:
+        """Return all of it, JSON-ready."""
+        directions = [
+            {**direction, "timesteps": timesteps.text}
+            for direction, timesteps in zip(self._directions, self._timesteps, strict=True)
+        ]
+        return {"samples": self._samples.text, "directions": directions}
+
+
+def _described(direction: DirectionTrace) -> dict[str, Any]:
+    units = _Numbers()
+    units.add(direction.units)
     return {
-        "samples": ranges_text(np.concatenate(samples)),
-        "directions": [
-            {
-                "key": group_key(direction),
-                "layer": direction.layer,
-                "direction": direction.direction,
-                "backwards": direction.backwards,
-                "length": direction.length,
-                "timesteps": ranges_text(direction.timesteps),
-                "units": ranges_text(direction.units),
-                "signals": list(direction.signals),
-            }
-            for direction in chunk.directions
-        ],
+        "key": group_key(direction),
+        "layer": direction.layer,
+        "direction": direction.direction,
+        "backwards": direction.backwards,
+        "length": direction.length,
+        "timesteps": "",
+        "units": units.text,
+        "signals": list(direction.signals),
     }
-
-
-def ranges_text(numbers: Array) -> str:
-    """Return ascending numbers in the form in which the command line takes them: ``0:8,31``."""
-    ends = np.flatnonzero(np.diff(numbers) != 1)
-    starts = numbers[np.concatenate([[0], ends + 1])]
-    stops = numbers[np.concatenate([ends, [len(numbers) - 1]])] + 1
-    return ",".join(
-        f"{start}" if stop == start + 1 else f"{start}:{stop}" for start, stop in zip(starts, stops, strict=True)
-    )

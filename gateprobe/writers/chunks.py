@@ -63,7 +63,12 @@ class Gatherer:
     _since: float = -math.inf
 
     def push(self, chunk: TraceChunk, height: int) -> TraceChunk | None:
-        """Take a chunk of ``height`` rows; return what has been collected when it is time. The first goes at once."""
+        """Take a chunk of ``height`` rows; return what has been collected when it is time. The first goes at once.
+
+        Slabs of a long sequence go on as they are: they cannot be one chunk with those of another sample or layer.
+        """
+        if chunk.is_slab:
+            return chunk
         self._waiting.append(chunk)
         self._height += height
         if self._height < self.rows and time.monotonic() - self._since < self.patience:

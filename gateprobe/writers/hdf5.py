@@ -17,7 +17,7 @@ import numpy as np
 
 from gateprobe.graph import Array
 from gateprobe.trace import TraceChunk
-from gateprobe.writers.arrays import METADATA_KEY, arrays_of, group_key, index_of
+from gateprobe.writers.arrays import METADATA_KEY, Index, arrays_of, group_key
 from gateprobe.writers.base import Metadata, Output, Sink
 from gateprobe.writers.chunks import Regrouper
 from gateprobe.writers.target import Target, blamed
@@ -87,22 +87,22 @@ class _Hdf5Sink:
     metadata: Metadata
     file: h5py.File
     groups: Regrouper | None = None
-    last: TraceChunk | None = None
-    samples: list[Array] = field(default_factory=list)
+    index: Index = field(default_factory=Index)
     scales: list[str] = field(default_factory=list)
-    """The datasets that hold the numbers of the samples."""
+    """The datasets that hold the numbers of the samples; none before the first samples."""
+    filled: dict[str, int] = field(default_factory=dict)
+    """The timesteps that the last rows of the datasets hold."""
 
     def add(self, chunk: TraceChunk) -> None:
         self.groups = self.groups or Regrouper(_samples_together(chunk))
-        for block in self.groups.push(chunk):
+        for block in (chunk,) if chunk.is_slab else self.groups.push(chunk):
             self._write(block)
 
     def finish(self) -> None:
         rest = self.groups.rest() if self.groups is not None else None
         if rest is not None:
             self._write(rest)
-        assert self.last is not None
-        described = {**self.metadata, "trace": index_of(self.last, self.samples)}
+        described = {**self.metadata, "trace": self.index.described()}
         self.file.attrs[METADATA_KEY] = json.dumps(described)
         self.file.close()
         self.disk.check()
@@ -112,49 +112,60 @@ class _Hdf5Sink:
             self.file.close()
 
     def _write(self, block: TraceChunk) -> None:
-        if self.last is None:
+        if not self.filled:
             self._create(block)
-        for key in self.scales:
-            _append(self.file[key], block.samples)
-        for key, value in arrays_of(block):
-            _append(self.file[key], value)
+        if not block.continues:
+            for key in self.scales:
+                _lengthen(self.file[key], len(block.samples))[-len(block.samples) :] = block.samples
+        for key, value, _ in arrays_of(block):
+            self._put(key, value, fresh=not block.continues)
+        for direction in block.directions:
+            self._number(f"{group_key(direction).rpartition('/')[0]}/timestep", direction.timesteps)
+            self._number(f"{group_key(direction)}/step", direction.steps)
         self.disk.check()
-        self.samples.append(block.samples)
-        self.last = block
+        self.index.add(block)
+
+    def _put(self, key: str, block: Array, *, fresh: bool) -> None:
+        """Write to new rows of a dataset, or to what is left of its last one."""
+        dataset, first = self.file[key], 0 if fresh else self.filled[key]
+        if fresh:
+            _lengthen(dataset, len(block))
+        dataset[-len(block) :, first : first + block.shape[1]] = block
+        self.filled[key] = first + block.shape[1]
+
+    def _number(self, key: str, numbers: Array) -> None:
+        """Write the coordinates of an axis; those of the first sample hold for all."""
+        dataset, first = self.file[key], self.filled.setdefault(key, 0)
+        if first < len(dataset):
+            dataset[first : first + len(numbers)] = numbers
+            self.filled[key] += len(numbers)
 
     def _create(self, block: TraceChunk) -> None:
         for direction in block.directions:
             layer = self.file.require_group(group_key(direction).rpartition("/")[0])
             if "sample" not in layer:
-                self._scale(layer, "sample", block.samples[:0])
-                self._scale(layer, "timestep", direction.timesteps)
+                _scale(layer, "sample", 0, grows=True)
+                _scale(layer, "timestep", direction.kept)
                 self.scales.append(f"{layer.name}/sample")
             group = self.file.create_group(group_key(direction))
             group.attrs["backwards"], group.attrs["length"] = direction.backwards, direction.length
-            self._scale(group, "unit", direction.units)
-            group.create_dataset("step", data=direction.steps.astype("<i8")).dims[0].attach_scale(layer["timestep"])
+            _scale(group, "unit", len(direction.units))[:] = direction.units
+            group.create_dataset("step", (direction.kept,), "<i8").dims[0].attach_scale(layer["timestep"])
             for name, value in direction.signals.items():
-                self._grow(group, name, value, [layer["sample"], layer["timestep"], group["unit"]])
+                self._grow(group, name, value, direction.kept, [layer["sample"], layer["timestep"], group["unit"]])
             if direction.mask is not None and "mask" not in layer:
-                self._grow(layer, "mask", direction.mask, [layer["sample"], layer["timestep"]])
+                self._grow(layer, "mask", direction.mask, direction.kept, [layer["sample"], layer["timestep"]])
 
-    def _scale(self, group: h5py.Group, name: str, numbers: Array) -> None:
-        """Create the coordinates of an axis; those of the samples grow."""
-        grows = name == "sample"
-        dataset = group.create_dataset(name, data=numbers.astype("<i8"), maxshape=(None,) if grows else None,
-                                       chunks=(1024,) if grows else None)  # fmt: skip
-        dataset.make_scale(name)
-
-    def _grow(self, group: h5py.Group, name: str, first: Array, scales: list[h5py.Dataset]) -> None:
+    def _grow(self, group: h5py.Group, name: str, first: Array, timesteps: int, scales: list[h5py.Dataset]) -> None:
         """Create an empty dataset that grows along the samples."""
         per_timestep = max(1, first.dtype.itemsize * int(np.prod(first.shape[2:])))
-        timesteps = min(first.shape[1], max(1, CHUNK_BYTES // per_timestep))
+        together = min(timesteps, max(1, CHUNK_BYTES // per_timestep))
         dataset = group.create_dataset(
             name,
-            (0, *first.shape[1:]),
+            (0, timesteps, *first.shape[2:]),
             first.dtype.newbyteorder("<"),
-            maxshape=(None, *first.shape[1:]),
-            chunks=(len(first), timesteps, *first.shape[2:]),
+            maxshape=(None, timesteps, *first.shape[2:]),
+            chunks=(len(first), together, *first.shape[2:]),
             compression="gzip" if self.compress else None,
             shuffle=self.compress,
         )
@@ -162,10 +173,18 @@ class _Hdf5Sink:
             axis.attach_scale(scale)
 
 
-def _append(dataset: h5py.Dataset, block: Array) -> None:
-    start = dataset.shape[0]
-    dataset.resize(start + len(block), axis=0)
-    dataset[start:] = block
+def _scale(group: h5py.Group, name: str, size: int, *, grows: bool = False) -> h5py.Dataset:
+    """Create the coordinates of an axis."""
+    dataset = group.create_dataset(
+        name, (size,), "<i8", maxshape=(None,) if grows else None, chunks=(1024,) if grows else None
+    )
+    dataset.make_scale(name)
+    return dataset
+
+
+def _lengthen(dataset: h5py.Dataset, rows: int) -> h5py.Dataset:
+    dataset.resize(dataset.shape[0] + rows, axis=0)
+    return dataset
 
 
 def _samples_together(chunk: TraceChunk) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -18,7 +19,7 @@ from numpy.lib import format as npy
 
 from gateprobe.graph import Array
 from gateprobe.trace import TraceChunk
-from gateprobe.writers.arrays import METADATA_KEY, arrays_of, index_of
+from gateprobe.writers.arrays import METADATA_KEY, Index, arrays_of
 from gateprobe.writers.base import Metadata, Output, Sink
 from gateprobe.writers.names import archive_key
 from gateprobe.writers.target import Target, blamed, scratch
@@ -34,8 +35,9 @@ class _Member:
     shape: tuple[int, ...]
     """Without the first axis."""
     rows: int = 0
-    extents: list[tuple[int, int]] = field(default_factory=list)
-    """Offset and size of each block."""
+    offsets: array[int] = field(default_factory=lambda: array("Q"))
+    sizes: array[int] = field(default_factory=lambda: array("Q"))
+    """Where each block begins, and its bytes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,14 +52,24 @@ class Archive:
     def __post_init__(self) -> None:
         self._scratch = scratch(self.target)
 
-    def append(self, key: str, block: Array) -> None:
-        """Add rows to an array."""
+    def append(self, key: str, block: Array, *, shape: tuple[int, ...] | None = None, rows: int | None = None) -> None:
+        """Add rows to an array.
+
+        Args:
+            key: Of the array.
+            block: ``(rows, ...)``, or a part of a row, which others will complete.
+            shape: Of a whole row, where the block holds a part of it.
+            rows: How many begin with this block; all that it has without it.
+        """
         block = np.ascontiguousarray(block, block.dtype.newbyteorder("<"))
-        member = self._members.setdefault(key, _Member(block.dtype, block.shape[1:]))
+        member = self._members.get(key)
+        if member is None:
+            member = self._members[key] = _Member(block.dtype, block.shape[1:] if shape is None else shape)
         with blamed(self.target.name):
-            member.extents.append((self._scratch.tell(), block.nbytes))
+            member.offsets.append(self._scratch.tell())
+            member.sizes.append(block.nbytes)
             self._scratch.write(block.data)
-        member.rows += len(block)
+        member.rows += len(block) if rows is None else rows
 
     def assemble(self, texts: Mapping[str, str]) -> None:
         """Write the archive.
@@ -83,10 +95,10 @@ class Archive:
         npy.write_array_header_1_0(
             header, {"descr": npy.dtype_to_descr(member.dtype), "fortran_order": False, "shape": shape}
         )
-        size = header.tell() + sum(length for _, length in member.extents)
+        size = header.tell() + sum(member.sizes)
         with _open_member(archive, name, size, compress=self.compress) as file:
             file.write(header.getvalue())
-            for offset, length in member.extents:
+            for offset, length in zip(member.offsets, member.sizes, strict=True):
                 self._scratch.seek(offset)
                 _copy(self._scratch, file, length)
         self._scratch.seek(0, io.SEEK_END)
@@ -111,18 +123,16 @@ def _open_member(archive: zipfile.ZipFile, name: str, size: int, *, compress: bo
 class _NpzSink:
     archive: Archive
     metadata: Metadata
-    last: TraceChunk | None = None
-    samples: list[Array] = field(default_factory=list)
+    index: Index = field(default_factory=Index)
 
     def add(self, chunk: TraceChunk) -> None:
-        for key, value in arrays_of(chunk):
-            self.archive.append(key, value)
-        self.samples.append(chunk.samples)
-        self.last = chunk
+        rows = 0 if chunk.continues else len(chunk.samples)
+        for key, value, timesteps in arrays_of(chunk):
+            self.archive.append(key, value, shape=(timesteps, *value.shape[2:]), rows=rows)
+        self.index.add(chunk)
 
     def finish(self) -> None:
-        assert self.last is not None
-        described = {**self.metadata, "trace": index_of(self.last, self.samples)}
+        described = {**self.metadata, "trace": self.index.described()}
         self.archive.assemble({METADATA_KEY: json.dumps(described)})
 
     def close(self) -> None:

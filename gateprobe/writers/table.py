@@ -7,7 +7,7 @@ can simply follow each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -100,8 +100,9 @@ def table(chunk: TraceChunk, layout: Layout = "tidy") -> pl.DataFrame:
 
 def frames(chunk: TraceChunk, columns: Columns) -> Iterator[pl.DataFrame]:
     """Yield the table of a chunk in pieces of bounded size."""
-    heights = tuple(columns.height(direction) for direction in chunk.directions)
-    for piece in cut_rows(chunk, heights):
+    filled = replace(chunk, directions=tuple(part for part in chunk.directions if len(part.timesteps)))
+    heights = tuple(columns.height(direction) for direction in filled.directions)
+    for piece in cut_rows(filled, heights) if heights else ():
         yield _frame(piece, columns)
 
 

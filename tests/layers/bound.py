@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,20 @@ def call(
     kwargs = filled(case.kwargs, tensors)
     with np.errstate(all="raise", under="ignore"):  # whatever is quiet in Keras must be quiet by the layer's own doing
         return layer.replay(Arguments(filled(case.arguments(), tensors), kwargs), scope())
+
+
+def call_in_slabs(
+    layer: Layer, case: Case, inputs: list[Array], masks: list[Array | None], length: int
+) -> list[tuple[Tensor, ...]]:
+    """Call a layer with ``length`` timesteps of its inputs after another."""
+    results, inside = [], replace(scope(), slab=True)
+    for start in range(0, inputs[0].shape[1], length):
+        at = (slice(None), slice(start, start + length))
+        tensors = [
+            Tensor(value[at], None if mask is None else mask[at]) for value, mask in zip(inputs, masks, strict=True)
+        ]
+        results.append(layer.replay(Arguments(filled(case.arguments(), tensors)), inside))
+    return results
 
 
 def _tensor(value: Array, mask: Array | None, precision: Precision) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gateprobe.graph import Era
-from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
+from gateprobe.layers.base import FLOAT32, FLOAT64, Precision, Tensor, Timewise
 from gateprobe.layers.registry import registered
 from gateprobe.layers.settings import Unsupported
 from layers import bound, keras_oracle, recorded
@@ -73,6 +73,48 @@ def test_agrees_with_keras(case, era):
         pytest.skip("Keras is not installed")
     answer = keras_oracle.ask(case, era)
     assert_agrees(replayed(case, era, answer.config), answer)
+
+
+def declared(case, era):
+    """Return a case's layer and what it declares about slabs of time; ``None`` where it declares nothing."""
+    layer = bound.bind(
+        bound.record_of(case, recorded.answer(case, era).config), case.arrays(), bound.meaning(era), FLOAT32
+    )
+    ranks = tuple(value.ndim for value in case.inputs())
+    plain = not case.kwargs and case.args is None and min(ranks) > 1
+    return layer, layer.over_time(ranks) if plain and isinstance(layer, Timewise) else None
+
+
+@pytest.mark.parametrize("length", [1, 2])
+@pytest.mark.parametrize(("case", "era"), EVERY)
+def test_slabs_of_time_give_what_keras_computed_from_whole_sequences(case, era, length):
+    layer, ranks = declared(case, era)
+    if ranks is None:
+        return
+    answer = recorded.answer(case, era)
+    slabs = bound.call_in_slabs(layer, case, case.inputs(), case.masks(), length)
+    results = [
+        Tensor(
+            np.concatenate([one.value for one in group], axis=1),
+            None if group[0].mask is None else np.concatenate([one.mask for one in group], axis=1),
+        )
+        if number < len(ranks) and ranks[number] is not None
+        else group[-1]  # the last output, and states
+        for number, group in enumerate(zip(*slabs, strict=True))
+    ]
+    assert_agrees(results, answer)
+    assert [result.value.ndim for result, rank in zip(results, ranks, strict=False) if rank] == [*filter(None, ranks)]
+
+
+def test_these_layers_may_run_in_slabs_of_time():
+    names = {case.class_name for case in CASES for era in case.eras if declared(case, era)[1] is not None}
+    assert names == set(
+        "Activation ActivityRegularization Add AlphaDropout Average BatchNormalization Concatenate ConvLSTM1D "
+        "ConvLSTM2D ConvLSTM3D Dense Dropout ELU Embedding GRU GaussianDropout GaussianNoise Identity LSTM "
+        "LayerNormalization LeakyReLU Masking Maximum Minimum Multiply Normalization RMSNormalization ReLU Rescaling "
+        "SimpleRNN Softmax SpatialDropout1D SpatialDropout2D SpatialDropout3D Subtract ThresholdedReLU "
+        "UnitNormalization".split()
+    )
 
 
 @pytest.mark.parametrize(("case", "era"), NEWEST)
