@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gateprobe.batch_size import BatchSize
 from gateprobe.calls import RecurrentCall, call_paths, recurrent_calls, signal_paths
 from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
@@ -146,7 +147,7 @@ class Model:
         x: object,
         *,
         selection: Selection | None = None,
-        batch_size: int | None = None,
+        batch_size: BatchSize = None,
         dtype: str | None = None,
         pre_activations: bool = False,
         kernel: str = "auto",
@@ -157,7 +158,8 @@ class Model:
         Args:
             x: An array, a list of arrays in the model's order, a mapping by input name, or `Samples`.
             selection: What to keep; everything without it.
-            batch_size: Samples that run together.
+            batch_size: Samples that run together: a number, 32 without it, or ``auto`` to choose it by the model's size
+                and the input's shape.
             dtype: ``float32`` or ``float64``; without it, the precision that the file asks for.
             pre_activations: Whether to keep the gates before their activation too, as ``pre_`` signals.
             kernel: ``numpy``; ``compiled``, which needs the extra ``fast`` and compiles the LSTMs that it can; or
@@ -175,7 +177,7 @@ class Model:
         x: object,
         *,
         selection: Selection | None = None,
-        batch_size: int | None = None,
+        batch_size: BatchSize = None,
         dtype: str | None = None,
         pre_activations: bool = False,
         kernel: str = "auto",
@@ -205,7 +207,7 @@ class Model:
         self,
         x: object,
         *,
-        batch_size: int | None = None,
+        batch_size: BatchSize = None,
         dtype: str | None = None,
         kernel: str = "auto",
         progress: Progress | None = None,

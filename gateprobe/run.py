@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from gateprobe.batch_size import AUTO, BatchSize, fitting_rows, given_rows
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.kernels.choice import Kernel, choose
@@ -23,7 +24,6 @@ from gateprobe.layers.functional import NOT_COMPUTED, Graph, call_name
 from gateprobe.plan import Plan
 from gateprobe.trace import DirectionTrace, TraceChunk, blank
 
-DEFAULT_ROWS = 32
 LONG = 16_384
 """Timesteps of the longest sequences that run as a whole if they can run in slabs."""
 SLAB = 4_096
@@ -118,7 +118,7 @@ def run(
     *,
     traced: Callable[[str], bool],
     numbers: Array | None = None,
-    batch_size: int | None = None,
+    batch_size: BatchSize = None,
     pre_activations: bool = False,
     kernel: str = "auto",
     batches: Batches | None = None,
@@ -131,7 +131,8 @@ def run(
         samples: Where they come from.
         traced: Whether the recurrent layer at a path is wanted.
         numbers: Which samples, ``(samples,)``; all without it.
-        batch_size: Rows of a batch; a stateful model has its own number, and very long sequences run one by one.
+        batch_size: Rows of a batch, 32 without it, or ``auto``; a stateful model has its own number, and very long
+            sequences run one by one.
         pre_activations: Whether to record the ``pre_`` signals too.
         kernel: ``auto``, ``numpy`` or ``compiled``.
         batches: How the whole goes of which this is a part, instead of ``batch_size`` and ``kernel``.
@@ -235,7 +236,7 @@ def _untold(done: int, total: int, unit: str) -> None:
 
 
 def batches_of(
-    plan: Plan, samples: Blocks, numbers: Array, *, batch_size: int | None = None, kernel: str = "auto"
+    plan: Plan, samples: Blocks, numbers: Array, *, batch_size: BatchSize = None, kernel: str = "auto"
 ) -> Batches:
     """Decide how a run goes; takes what `run` takes.
 
@@ -243,11 +244,13 @@ def batches_of(
         InputError: There are no samples, or too few or too many for a stateful model.
         MissingExtra: The kernel needs an extra.
     """
-    rows = _rows(plan, samples, numbers, batch_size)
+    if not len(numbers):
+        raise InputError("there are no samples", remedy="give the model's inputs; a model without any cannot be run")
     timesteps = _timesteps_to_cut(plan, samples)
-    if timesteps is None:
-        return Batches(rows, choose(kernel, batches=-(-len(numbers) // rows)))
-    return Batches(1, choose(kernel, batches=-(-timesteps // SLAB) * len(numbers)), timesteps)
+    if timesteps is not None:
+        return Batches(1, choose(kernel, batches=-(-timesteps // SLAB) * len(numbers)), timesteps)
+    rows = _rows(plan, samples, numbers, batch_size)
+    return Batches(rows, choose(kernel, batches=-(-len(numbers) // rows)))
 
 
 def _samples_of(value: Array, rows: int, place: str) -> Array:
@@ -261,12 +264,12 @@ def _samples_of(value: Array, rows: int, place: str) -> Array:
     return value
 
 
-def _rows(plan: Plan, samples: Blocks, numbers: Array, batch_size: int | None) -> int:
+def _rows(plan: Plan, samples: Blocks, numbers: Array, batch_size: BatchSize) -> int:
     """Return the number of rows of every batch."""
-    if not len(numbers):
-        raise InputError("there are no samples", remedy="give the model's inputs; a model without any cannot be run")
     if plan.batch_size is None:
-        return min(batch_size or DEFAULT_ROWS, len(numbers))
+        auto = batch_size == AUTO
+        rows = fitting_rows(plan.graph, *samples.block(numbers[:1])) if auto else given_rows(batch_size)
+        return min(rows, len(numbers))
     if len(numbers) != samples.count:
         raise InputError("this model is stateful: a sample's numbers depend on those before it", remedy="run them all")
     if len(numbers) % plan.batch_size:

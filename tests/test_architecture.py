@@ -28,11 +28,26 @@ MAY_IMPORT = {
     "samples": BASE | {"array_files", "input_files", "remote"},
     "trace": BASE | {"writers"},  # inside functions: a trace can save itself
     "selection": BASE | {"trace"},
-    "run": BASE | {"kernels", "layers", "plan", "trace"},
+    "batch_size": BASE | {"kernels", "layers"},
+    "run": BASE | {"kernels", "layers", "plan", "trace", "batch_size"},
     "writers": BASE | {"remote", "trace", "writers"},
-    "model": ROLES | {"layers", "readers", "groups", "calls", "plan", "samples", "selection", "trace", "run"},
+    "model": ROLES
+    | {"layers", "readers", "groups", "calls", "plan", "samples", "selection", "trace", "run", "batch_size"},
     "verify": ROLES
-    | {"layers", "plan", "samples", "selection", "trace", "run", "model", "verify", "readers", "groups", "calls"},
+    | {
+        "layers",
+        "plan",
+        "samples",
+        "selection",
+        "trace",
+        "run",
+        "model",
+        "verify",
+        "readers",
+        "groups",
+        "calls",
+        "batch_size",
+    },
 }
 THIRD_PARTY = {
     "errors": set(),

@@ -34,6 +34,13 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int 
     return int(match[1]) << {"": 0, "k": 10, "M": 20, "G": 30, "T": 40}[match[2]]
 
 
+class _BatchSize(click.IntRange):
+    """A number of samples, or ``auto``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "auto" else super().convert(value, param, ctx)
+
+
 MODEL_KEY = "gateprobe.model"
 """Where the context of click keeps the name of the model file."""
 
@@ -63,7 +70,7 @@ class Run:
     inputs: tuple[str, ...]
     feed: tuple[str, ...]
     dtype: str | None
-    batch_size: int | None
+    batch_size: int | str | None
 
     def load(self, model: Model, file: ModelFile) -> Samples:
         """Open the inputs and check them against the model."""
@@ -211,7 +218,9 @@ running = bundle(
     click.option(
         "--dtype", type=click.Choice(["float32", "float64"]), help="Compute so, instead of as the file asks for."
     ),
-    click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Samples that run together."),
+    click.option(
+        "--batch-size", type=_BatchSize(1), metavar="N", help="Samples that run together; auto goes by their size."
+    ),
 )
 """Adds INPUT... and how to run; the command takes ``run``."""
 

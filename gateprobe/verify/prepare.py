@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gateprobe.batch_size import DEFAULT_ROWS
 from gateprobe.errors import InputError, UnsupportedModel
 from gateprobe.graph import Array
 from gateprobe.layers.base import FLOAT64
 from gateprobe.model import Model
 from gateprobe.plan import Wanted, make_plan
-from gateprobe.run import DEFAULT_ROWS
 from gateprobe.samples import InputSpec, Samples, from_arrays
 from gateprobe.verify.inputs import KNOWN_DTYPES, generate
 from gateprobe.verify.replay import Options, Replayed, Subject, replay

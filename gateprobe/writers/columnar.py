@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 GROUP_ROWS = 1 << 17
-"""Rows of a Parquet row group and of an Arrow record batch, however the rows arrived."""
+"""Rows of a Parquet row group, however the rows arrived. Polars holds 3 kB for each column of each group to the end."""
+BATCH_ROWS = 1 << 16
+"""Rows of an Arrow record batch."""
 
 METADATA_KEY = "gateprobe"
 """Where the file's own key-value metadata holds ours, as JSON."""
@@ -140,7 +142,7 @@ def open_arrow(target: Target, output: Output, metadata: Metadata) -> Sink:
     """Write an Arrow IPC file, uncompressed; only a regular file gets the metadata."""
 
     def sink(table: pl.LazyFrame, file: IO[bytes]) -> None:
-        table.sink_ipc(file, record_batch_size=GROUP_ROWS, compat_level=pl.CompatLevel.oldest())
+        table.sink_ipc(file, record_batch_size=BATCH_ROWS, compat_level=pl.CompatLevel.oldest())
         if target.is_file:
             add_metadata(target.file, METADATA_KEY, json.dumps(metadata))
 

@@ -25,7 +25,7 @@ from gateprobe.writers.target import Target, blamed
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 18
 """Wanted size of the chunks of a dataset."""
 
 
