@@ -120,6 +120,12 @@ class Model:
             raise InputError("the weights prove no recurrent layer", file=self.graph.file)
         return Model(assume(self.graph, chosen, assumptions), self.semantics)
 
+    def completed(self, assumptions: Assumptions, layers: tuple[str, ...] = ()) -> Model:
+        """Return a model that can run: with an architecture as it is, else as `assume` makes it."""
+        if self.graph.model is not None and assumptions == Assumptions():
+            return self
+        return self.assume(assumptions, layers)
+
     def plan(
         self,
         selection: Selection | None = None,

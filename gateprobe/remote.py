@@ -155,9 +155,9 @@ def remote(url: str) -> Remote:
     try:
         storage, path = fsspec.core.url_to_fs(scheme + url[len(scheme) :])
     except ImportError as fault:  # Install s3fs to access S3
-        raise InputError(_redacted(str(fault), url), file=shown(url)) from None
+        raise InputError(redacted(str(fault), url), file=shown(url)) from None
     except Exception as fault:  # noqa: BLE001 - every storage has errors of its own
-        raise InputError(_redacted(f"cannot be reached: {fault}", url), file=shown(url)) from None
+        raise InputError(redacted(f"cannot be reached: {fault}", url), file=shown(url)) from None
     return Remote(url, path, storage)
 
 
@@ -171,10 +171,10 @@ def _plain(fault: OSError, url: str) -> OSError:
     text = fault.strerror or str(fault)
     if isinstance(fault, FileNotFoundError):
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    return OSError(fault.errno or errno.EIO, _redacted(text, url))
+    return OSError(fault.errno or errno.EIO, redacted(text, url))
 
 
-def _redacted(text: str, url: str) -> str:
+def redacted(text: str, url: str) -> str:
     """Remove from a text what a URL says of users and tokens."""
     address, *query = re.split(r"[?#]", url.partition("://")[2], maxsplit=1)
     user = address.partition("/")[0].rpartition("@")[0]

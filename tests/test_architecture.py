@@ -33,6 +33,20 @@ MAY_IMPORT = {
     "writers": BASE | {"remote", "trace", "writers"},
     "model": ROLES
     | {"layers", "readers", "groups", "calls", "plan", "samples", "selection", "trace", "run", "batch_size"},
+    "scale": BASE
+    | {
+        "remote",
+        "kernels",
+        "groups",
+        "input_files",
+        "samples",
+        "selection",
+        "trace",
+        "run",
+        "writers",
+        "model",
+        "scale",
+    },
     "verify": ROLES
     | {
         "layers",
@@ -54,6 +68,7 @@ THIRD_PARTY = {
     "graph": {"numpy"},
     "kernels": {"numpy", "numba"},
     "remote": {"fsspec"},
+    "scale": {"numpy", "distributed", "zarr"},
     "readers": {"numpy", "h5py", "tensorflow"},
     "writers": {"numpy", "h5py", "polars"},
     "cli": {"numpy", "click", "rich", "polars"},

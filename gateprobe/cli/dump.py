@@ -9,6 +9,7 @@ import click
 from gateprobe.cli.options import Assumed, ModelFile, Run, Talk, assuming, command, reading, running, selecting, talking
 from gateprobe.cli.outputs import Writing, refuse_overwriting, writing
 from gateprobe.cli.progress import progress_bar
+from gateprobe.cli.scaling import Scaling, scaling
 
 if TYPE_CHECKING:
     from gateprobe.selection import Selection
@@ -19,30 +20,55 @@ if TYPE_CHECKING:
     "gateprobe dump model.h5 x.npy --layer lstm_1 --signal f --timestep 0:10 -o trace.csv",
     "gateprobe dump model.h5 x.npy -o trace.npz -o trace.parquet",
     "gateprobe dump weights.h5 x.npy --activation tanh --recurrent-activation sigmoid",
+    "gateprobe dump model.keras x.npy -o traces/ --workers 4",
 )
 @reading
 @running
 @selecting
 @click.option("--pre", is_flag=True, help="The gates before their activation too, as pre_... signals.")
 @writing
+@scaling
 @assuming
 @talking
 def dump(
-    file: ModelFile, run: Run, selection: Selection, pre: bool, writing: Writing, assumed: Assumed, talk: Talk
+    file: ModelFile,
+    run: Run,
+    selection: Selection,
+    pre: bool,
+    writing: Writing,
+    scaling: Scaling,
+    assumed: Assumed,
+    talk: Talk,
 ) -> None:
     """Write gates and states, as CSV to stdout or to files.
 
     One row for each sample, layer, direction, timestep and unit. INPUT is a .npy, .npz or .csv file for each input of
     the model, or NAME=FILE; FILE.npz[key] names an array, - is stdin.
     """
-    from gateprobe.writers import write
-
-    outputs = writing.outputs()
+    folder = writing.destination()
+    outputs = [] if folder else writing.outputs()
+    crew = scaling.crew(folder, file, run, assumed, selection)
     refuse_overwriting(writing.output, [file.model, *run.inputs])
     model = assumed.complete(file.read(), selection)
     samples = run.load(model, file)
     options = {**run.how, "pre_activations": pre, "selection": selection}
     with progress_bar(talk, data_on_stdout=writing.to_stdout) as tell:
-        chunks = model.iter_trace(samples, progress=tell, **options)
-        write(chunks, outputs, model.metadata(samples, options) if writing.described else {})
+        if folder is None:
+            from gateprobe.writers import write
+
+            chunks = model.iter_trace(samples, progress=tell, **options)
+            write(chunks, outputs, model.metadata(samples, options) if writing.described else {})
+        else:
+            from gateprobe.scale.dump import dump_folder
+
+            dump_folder(
+                model,
+                samples,
+                folder,
+                crew,
+                options=options,
+                block_size=scaling.block_size,
+                force=writing.force,
+                progress=tell,
+            )
     talk.notes(model, samples)

@@ -17,6 +17,7 @@ import click
 from gateprobe.errors import GateprobeWarning, printable
 
 if TYPE_CHECKING:
+    from gateprobe.groups import Assumptions
     from gateprobe.model import Model
     from gateprobe.samples import Samples
     from gateprobe.selection import Selection
@@ -95,12 +96,14 @@ class Assumed:
 
     def complete(self, model: Model, selection: Selection) -> Model:
         """Return a model that can run: with an architecture as it is, else as assumed."""
+        return model.completed(self.given, selection.layers)
+
+    @property
+    def given(self) -> Assumptions:
+        """What was said."""
         from gateprobe.groups import Assumptions
 
-        given = Assumptions(self.activation, self.recurrent_activation, self.go_backwards, self.reset_after)
-        if model.graph.model is not None and given == Assumptions():
-            return model
-        return model.assume(given, selection.layers)
+        return Assumptions(self.activation, self.recurrent_activation, self.go_backwards, self.reset_after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from gateprobe.cli.options import bundle, force
 from gateprobe.errors import InputError, OutputError
 
 if TYPE_CHECKING:
+    from gateprobe.scale.dataset import Destination
     from gateprobe.trace import Layout
     from gateprobe.writers import Output
 
@@ -51,6 +52,31 @@ class Writing:
             for output, table in zip(plain, tabular, strict=True)
         ]
 
+    def destination(self) -> Destination | None:
+        """Return the folder to fill, if it is not files that were asked for.
+
+        Raises:
+            InputError: Another output or an option does not go with it.
+        """
+        from gateprobe.remote import shown
+        from gateprobe.scale.dataset import Destination, is_folder
+
+        folders = [name for name in self.output if is_folder(name)]
+        if not folders:
+            return None
+        found = Destination(folders[0], self.layout, self.compress)
+        if len(self.output) > 1:
+            raise InputError("a folder is the only output of a run", file=shown(folders[0]))
+        if self.format not in (None, "parquet") or (self.format is not None and found.is_zarr):
+            raise InputError(
+                f"a folder cannot hold {self.format}", remedy="end its name with / for Parquet or with .zarr"
+            )
+        if self.layout != "tidy" and found.is_zarr:
+            raise InputError(f"--layout {self.layout}: Zarr holds arrays and has no layout")
+        if self.compress and not found.is_zarr:
+            raise InputError("--compress: Parquet files always are; only npz, h5 and zarr can be compressed")
+        return found
+
     @property
     def to_stdout(self) -> bool:
         """Whether something goes to standard output."""
@@ -72,7 +98,8 @@ writing = bundle(
         "--output",
         multiple=True,
         metavar="FILE",
-        help="csv, tsv, jsonl, parquet, arrow, npz or h5 by its suffix; - is stdout; may be repeated.",
+        help="csv, tsv, jsonl, parquet, arrow, npz or h5 by its suffix; - is stdout; may be repeated. DIR/ takes "
+        "Parquet files and DIR.zarr arrays, part by part.",
     ),
     click.option(
         "--format",

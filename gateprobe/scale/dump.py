@@ -1,0 +1,184 @@
+"""Decides how a run is cut into blocks, and sees to it that all of them are computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from gateprobe.errors import InputError, OutputError
+from gateprobe.kernels.choice import Kernel
+from gateprobe.model import Model, Tracing
+from gateprobe.remote import shown
+from gateprobe.run import Progress
+from gateprobe.samples import Samples
+from gateprobe.scale.crew import Crew, Perform
+from gateprobe.scale.dataset import Block, Destination, Manifest, open_dataset
+from gateprobe.scale.task import Job, compute
+from gateprobe.selection import Selection
+from gateprobe.trace import TraceChunk
+
+FORMAT = 1
+"""Version of the manifest."""
+BLOCK_BYTES = 64 << 20
+"""Wanted size of the arrays of a block: a second or so of work, beside which the overhead of a task is nothing."""
+
+
+def dump_folder(
+    model: Model,
+    samples: Samples,
+    destination: Destination,
+    crew: Crew | None = None,
+    *,
+    options: Mapping[str, Any],
+    block_size: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Compute what is missing in a folder of traces.
+
+    Args:
+        model: What to run.
+        samples: On what.
+        destination: The folder.
+        crew: Others who compute the blocks; without them this process does it.
+        options: Arguments of `Model.tracing`.
+        block_size: Samples of a block, a multiple of the rows of a batch.
+        force: Whether to start anew where another run's trace is.
+        progress: Is told after every block.
+
+    Raises:
+        InputError: The model is stateful, or the sizes do not fit.
+        OutputError: The folder cannot be written, or holds something else.
+        MissingExtra: The folder or the crew needs a package.
+    """
+    dataset = open_dataset(destination)
+    tracing = _settled(model.tracing(samples, **options))
+    first = _outline(next(tracing.chunks()), tracing.selection)
+    found = dataset.manifest()
+    size = _block_size(first, tracing, block_size, found or {})
+    manifest = _manifest(tracing, options, destination, size)
+    blocks, there = list(_blocks(tracing, size)), set[Block]()
+    if found is not None and _goes_on(found, manifest, destination, force=force):
+        manifest = found  # with the kernel that was chosen then, perhaps on another machine
+        there.update(dataset.finished(blocks))
+    tracing = replace(tracing, batches=replace(tracing.batches, kernel=Kernel(**manifest["kernel"])))
+    job = Job(options, tracing.batches, destination, manifest)
+    missing = [block for block in blocks if block not in there]
+    with _at_work(crew if missing else None) as perform:
+        if found is not manifest:
+            dataset.clear()
+        dataset.begin(manifest, first, tracing.numbers)
+        _follow(perform(missing, tracing, job), there, len(tracing.numbers), progress)
+    samples.check()
+    dataset.complete()
+
+
+def _settled(tracing: Tracing) -> Tracing:
+    """Decide about the kernel, for all who will compute a block.
+
+    Raises:
+        InputError: The run cannot be cut.
+    """
+    if tracing.plan.batch_size is not None:
+        reason = "is stateful: a sample's numbers depend on those before it, so that it cannot be cut into blocks"
+        raise InputError(reason, file=tracing.model.graph.file, remedy="write one file, such as -o trace.parquet")
+    return replace(tracing, batches=replace(tracing.batches, kernel=tracing.batches.kernel.settled()))
+
+
+def _outline(first: TraceChunk, selection: Selection) -> TraceChunk:
+    """Return the first chunk of a run, as if a slab of a long sequence had the timesteps of all."""
+    if not first.is_slab:
+        return first
+    timesteps = [
+        np.arange(part.length) if selection.timesteps is None else selection.timesteps.pick(part.length, "timestep")
+        for part in first.directions
+    ]
+    directions = zip(first.directions, timesteps, strict=True)
+    return replace(first, directions=tuple(replace(part, timesteps=numbers) for part, numbers in directions))
+
+
+def _block_size(first: TraceChunk, tracing: Tracing, wanted: int | None, found: Manifest) -> int:
+    """Return the number of samples of a block: what is wanted, or was before, or suits the size of a sample.
+
+    It does not depend on who is there to compute, so that a second run cuts in the same places.
+    """
+    rows = tracing.batches.rows
+    if wanted is None and found.get("batch") == rows:
+        wanted = found.get("block")
+    if wanted is not None and wanted % rows:
+        raise InputError(f"--block-size {wanted} is not a multiple of the batch size {rows}")
+    if not first.directions:
+        raise InputError("there is nothing to write: the model has no recurrent layer")
+    arrays = [(part.kept, value) for part in first.directions for value in part.signals.values()]
+    sample = sum(kept * value.dtype.itemsize * math.prod(value.shape[2:]) for kept, value in arrays)
+    return wanted or max(1, BLOCK_BYTES // max(1, sample * rows)) * rows
+
+
+def _blocks(tracing: Tracing, size: int) -> Iterator[Block]:
+    numbers = tracing.numbers
+    for start in range(0, len(numbers), size):
+        yield Block(start, min(start + size, len(numbers)), int(numbers[start]))
+
+
+def _manifest(tracing: Tracing, options: Mapping[str, Any], destination: Destination, size: int) -> Manifest:
+    """Return what makes a run the one that it is; JSON-ready."""
+    return {
+        "format": FORMAT,
+        "metadata": tracing.model.metadata(tracing.samples, options),
+        "samples": len(tracing.numbers),
+        "batch": tracing.batches.rows,
+        "block": size,
+        "layout": destination.layout,
+        "compress": destination.compress,
+        "kernel": asdict(tracing.batches.kernel),
+    }
+
+
+def _goes_on(found: Manifest, wanted: Manifest, destination: Destination, *, force: bool) -> bool:
+    """Return whether a run goes on with what is there; if not, it starts anew.
+
+    Raises:
+        OutputError: It is that of another run, which nobody said may go.
+    """
+    others = sorted(_differences({**found, "kernel": None}, {**wanted, "kernel": None}))
+    if others and not force:
+        reason = f"holds the trace of another run: other {', '.join(others)}"
+        raise OutputError(
+            reason, file=shown(destination.name), remedy="name another folder, or start anew with --force"
+        )
+    return not others
+
+
+def _differences(one: Any, other: Any, place: str = "") -> Iterator[str]:
+    """Yield the places in which two manifests differ."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        if one != other:
+            yield place or "manifest"
+        return
+    for key in one.keys() | other.keys():
+        inner = key if place in ("", "metadata") else f"{place}.{key}"
+        yield from _differences(one.get(key), other.get(key), inner)
+
+
+def _at_work(crew: Crew | None) -> AbstractContextManager[Perform]:
+    return nullcontext(_here) if crew is None else crew.at_work()
+
+
+def _here(blocks: Iterable[Block], tracing: Tracing, job: Job) -> Iterator[Block]:
+    """Compute blocks in this process."""
+    for block in blocks:
+        compute(block, tracing, job)
+        yield block
+
+
+def _follow(finished: Iterable[Block], there: Iterable[Block], total: int, progress: Progress | None) -> None:
+    done = sum(block.stop - block.start for block in there)
+    for block in finished:
+        done += block.stop - block.start
+        if progress is not None:
+            progress(done, total, "samples")

@@ -1,0 +1,164 @@
+"""One block of a run, computed and written in whichever process has time for it.
+
+A task carries names and plain values only: who computes it reads the model, and the block's samples, by himself.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any, TypeAlias
+
+from gateprobe.errors import GateprobeError, InputError
+from gateprobe.groups import Assumptions
+from gateprobe.input_files import STDIN
+from gateprobe.model import Model, Tracing, read
+from gateprobe.remote import is_url, local_path
+from gateprobe.run import Batches
+from gateprobe.samples import Samples, load
+from gateprobe.scale.dataset import Block, Destination, Manifest, open_dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Which files a run reads, in the words of the command line."""
+
+    model: str
+    inputs: tuple[str, ...] = ()
+    feeds: tuple[str, ...] = ()
+    architecture: str | None = None
+    semantics: str = "auto"
+    max_bytes: int | None = None
+    assumptions: Assumptions = field(default_factory=Assumptions)
+    layers: tuple[str, ...] = ()
+    """What is traced of a file of weights alone."""
+
+    def read(self) -> Model:
+        """Read the model."""
+        model = read(self.model, architecture=self.architecture, semantics=self.semantics, max_bytes=self.max_bytes)
+        return model.completed(self.assumptions, self.layers)
+
+    def load(self, model: Model) -> Samples:
+        """Open the inputs."""
+        return load(self.inputs, model.inputs, self.feeds, max_bytes=self.max_bytes)
+
+    def anywhere(self) -> Sources:
+        """Return the same with names that do not depend on the current folder.
+
+        Raises:
+            InputError: Standard input, which nobody else can read.
+        """
+        return replace(
+            self,
+            model=anywhere(self.model),
+            architecture=None if self.architecture is None else anywhere(self.architecture),
+            inputs=tuple(map(_spec_anywhere, self.inputs)),
+            feeds=tuple(map(_spec_anywhere, self.feeds)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What all tasks of a run have in common."""
+
+    options: Mapping[str, Any]
+    """Arguments of `Model.tracing`."""
+    batches: Batches
+    destination: Destination
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A block to compute."""
+
+    job: Job
+    sources: Sources
+    block: Block
+    fingerprint: str | None = None
+    """Of its samples, as the process that asks sees them."""
+
+
+Fault: TypeAlias = "tuple[str, str | None, str | None, str | None]"
+"""What the arguments of a `GateprobeError` are: reason, file, place, remedy."""
+
+
+def perform(task: Task, gateprobe: str) -> Fault | None:
+    """Compute a block in a process that knows nothing yet.
+
+    Args:
+        task: What to do.
+        gateprobe: The version that asks.
+
+    Returns:
+        What went wrong, if something did.
+    """
+    if gateprobe != version("gateprobe"):
+        there = f"a worker has gateprobe {version('gateprobe')}, and here is {gateprobe}"
+        return there, None, None, "install the same everywhere"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # who asks has heard them
+            model, samples = _opened(task.sources)
+            tracing = model.tracing(samples, **task.job.options, batches=task.job.batches)
+            _compare(task, tracing)
+            compute(task.block, tracing, task.job)
+    except GateprobeError as error:
+        return error.reason, error.file, error.place, error.remedy
+    return None
+
+
+def compute(block: Block, tracing: Tracing, job: Job) -> None:
+    """Compute a block and write it."""
+    part = slice(block.start, block.stop)
+    tracing.samples.fetch(tracing.numbers[part])
+    open_dataset(job.destination).write(block, tracing.chunks(part), job.manifest)
+
+
+@lru_cache(maxsize=1)
+def _opened(sources: Sources) -> tuple[Model, Samples]:
+    """Read the model once in a process."""
+    model = sources.read()
+    return model, sources.load(model)
+
+
+def _compare(task: Task, tracing: Tracing) -> None:
+    """Look whether the files here are those of the process that asks.
+
+    Raises:
+        InputError: They are others.
+    """
+    numbers = tracing.numbers[task.block.start : task.block.stop]
+    if tracing.model.graph.origin.sha256 != task.job.manifest["metadata"]["model"]["sha256"]:
+        raise _another(tracing.model.graph.file)
+    if task.fingerprint not in (None, tracing.samples.fingerprint(numbers)):
+        raise _another(tracing.samples.files)
+
+
+def _another(file: str) -> InputError:
+    remedy = "name it so that all see the same: on shared storage, or by URL"
+    return InputError("is another file for a worker", file=file, remedy=remedy)
+
+
+def anywhere(name: str) -> str:
+    """Return a name that does not depend on the current folder.
+
+    Raises:
+        InputError: It is standard input, which nobody else can read.
+    """
+    if name == STDIN:
+        raise InputError("workers cannot read standard input", remedy="name a file")
+    name = local_path(name)
+    return name if is_url(name) else os.path.join(os.getcwd(), name)  # noqa: PTH109, PTH118 - keeps FILE.npz[a/../b]
+
+
+def _spec_anywhere(spec: str) -> str:
+    """Do the same for ``NAME=FILE``."""
+    name, equals, file = spec.partition("=")
+    if not equals or is_url(spec) or os.path.exists(spec):  # noqa: PTH110 - as above
+        return anywhere(spec)
+    return f"{name}={anywhere(file)}"
