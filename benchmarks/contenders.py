@@ -101,30 +101,10 @@ def keras_xla(case: Case) -> Run:
 
 
 def keras_cell_with_gates(case: Case) -> Run:
-    """What a user would write to see the gates: a cell whose output is all of them."""
     import keras
-    from keras import ops
+    from keras_gates import CellWithGates
 
-    class Cell(keras.layers.Layer):
-        def __init__(self, units: int) -> None:
-            super().__init__()
-            self.units, self.state_size, self.output_size = units, [units, units], 6 * units
-
-        def build(self, shape: tuple[int, ...]) -> None:
-            self.kernel = self.add_weight(shape=(shape[-1], 4 * self.units))
-            self.recurrent_kernel = self.add_weight(shape=(self.units, 4 * self.units))
-            self.bias = self.add_weight(shape=(4 * self.units,))
-
-        def call(self, x: Any, states: Any, training: bool = False) -> Any:
-            hidden, cell = states
-            z = ops.matmul(x, self.kernel) + ops.matmul(hidden, self.recurrent_kernel) + self.bias
-            i, f, g, o = ops.split(z, 4, axis=-1)
-            i, f, g, o = ops.sigmoid(i), ops.sigmoid(f), ops.tanh(g), ops.sigmoid(o)
-            cell = f * cell + i * g
-            hidden = o * ops.tanh(cell)
-            return ops.concatenate([i, f, g, o, cell, hidden], axis=-1), [hidden, cell]
-
-    model = _keras_model(case, keras.layers.RNN(Cell(case.units), return_sequences=True))
+    model = _keras_model(case, keras.layers.RNN(CellWithGates(case.units), return_sequences=True))
     return lambda: model.predict_on_batch(case.x)[..., 5 * case.units :]
 
 

@@ -17,6 +17,7 @@ def pin(cpu: int) -> None:
     """Keep all threads of this process and its children on one core; before anything else is imported."""
     os.sched_setaffinity(0, {cpu})
     os.environ.update(dict.fromkeys(THREADS, "1") | QUIET | {"KERAS_BACKEND": "tensorflow"})
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's second run finds compiled modules
     warnings.simplefilter("ignore")
 
 

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +245,8 @@ class Model:
 
     def metadata(self, samples: Samples | None = None, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what a trace must say about where it comes from; JSON-ready."""
+        from importlib.metadata import version  # noqa: PLC0415 - a tenth of the time that `inspect` takes
+
         origin = self.graph.origin
         return {
             "format": TRACE_FORMAT,

@@ -20,7 +20,6 @@ from gateprobe.graph import ModelGraph
 from gateprobe.readers import archive, hdf5
 from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES, Budget
 from gateprobe.readers.rehearsal import rehearse
-from gateprobe.readers.savedmodel import is_savedmodel, read_folder
 from gateprobe.readers.sources import Architecture, Found, read_hdf5, read_shards, read_zip
 from gateprobe.remote import is_url, local_path, remote, shown
 
@@ -50,7 +49,9 @@ def read(
     with ExitStack() as stack:
         try:
             budget = Budget(DEFAULT_MAX_BYTES if max_bytes is None else max_bytes)
-            if is_savedmodel(path):
+            if _is_savedmodel(path):
+                from gateprobe.readers.savedmodel import read_folder  # noqa: PLC0415 - eight modules that few need
+
                 given = None if architecture is None else _architecture(local_path(fspath(architecture)))
                 found = read_folder(path, given, budget)
                 return found.graph(fspath(path), _combined([*found.digests, *([given.sha256] if given else [])]))
@@ -67,6 +68,14 @@ def read(
             return found.graph(shown(name), _combined(digests))
         except GateprobeError as error:
             raise _located(error, name) from None
+
+
+def _is_savedmodel(path: Path) -> bool:
+    """Tell whether a path is a folder with a SavedModel in it."""
+    try:
+        return path.is_dir() and (path / "saved_model.pb").exists()
+    except OSError:
+        return False
 
 
 def _located(error: GateprobeError, name: str) -> GateprobeError:

@@ -35,14 +35,6 @@ _EXPORTED = "is a SavedModel without Keras's own description of its layers (as m
 _SETTINGS = ("impute_finished", "output_time_major", "maximum_iterations")
 
 
-def is_savedmodel(path: Path) -> bool:
-    """Tell whether a path is a folder with a SavedModel in it."""
-    try:
-        return path.is_dir() and (path / GRAPH).exists()
-    except OSError:
-        return False
-
-
 def read_folder(path: Path, given: Architecture | None, budget: Budget) -> Found:
     """Read a SavedModel.
 
