@@ -18,6 +18,7 @@ from gateprobe.graph import Array
 
 if TYPE_CHECKING:
     import polars as pl
+    import xarray
 
 Layout: TypeAlias = Literal["tidy", "long", "wide"]
 """How a table arranges a trace."""
@@ -184,6 +185,19 @@ class Trace(Mapping[str, LayerTrace]):
         from gateprobe.writers.table import table  # noqa: PLC0415 - writers come after traces
 
         return table(TraceChunk(self.samples, self.directions), layout)
+
+    def to_xarray(self) -> xarray.DataTree:
+        """Return a tree with a node ``layer/direction`` for each direction.
+
+        Its variables are the signals, with the dimensions ``sample``, ``timestep`` and ``unit`` and the coordinate
+        ``step``, the order of processing. The node above it, ``layer``, has the ``mask``.
+
+        Raises:
+            MissingExtra: xarray is not installed.
+        """
+        from gateprobe.writers.trees import tree_of  # noqa: PLC0415
+
+        return tree_of(TraceChunk(self.samples, self.directions), self.metadata)
 
     def save(
         self,

@@ -70,7 +70,7 @@ THIRD_PARTY = {
     "remote": {"fsspec"},
     "scale": {"numpy", "distributed", "zarr"},
     "readers": {"numpy", "h5py", "tensorflow"},
-    "writers": {"numpy", "h5py", "polars"},
+    "writers": {"numpy", "h5py", "polars", "xarray"},
     "cli": {"numpy", "click", "rich", "polars"},
     "verify": {"numpy", "tensorflow", "keras", "tf_keras"},
     "samples": {"numpy", "polars"},

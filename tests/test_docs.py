@@ -74,6 +74,8 @@ def test_every_command_prints_what_the_docs_show(text, workplace):
 def test_every_python_example_runs(text, workplace):
     if any(word in text for word in NEEDS_KERAS):
         pytest.importorskip("tf_keras", exc_type=ImportError)
+    if "xarray" in text:
+        pytest.importorskip("xarray")
     status, printed = run(f"{sys.executable} - <<'EOF'\n{text}\nEOF", workplace)
     assert status == 0, "\n".join(printed)
 

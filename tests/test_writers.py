@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from traces import GRU, chunks, direction_of, lstm_chunk, rows_of, same_bits
 
-from gateprobe.errors import GateprobeWarning, InputError, OutputError
+from gateprobe.errors import GateprobeWarning, InputError, MissingExtra, OutputError
 from gateprobe.trace import Trace, TraceChunk
 from gateprobe.writers import Format, Output, predictions, write
 from gateprobe.writers.chunks import cut_rows, cut_samples
@@ -200,12 +200,45 @@ def test_hdf5_axes_have_scales(tmp_path):
         assert file["lstm/mask"].dims[0][0].name == "/lstm/sample"
 
 
-def test_xarray_opens_the_hdf5_file(tmp_path):
+@quick
+@given(chunk=chunks())
+def test_xarray_opens_the_hdf5_file_as_the_tree_of_the_trace(tmp_path, chunk):
     xarray = pytest.importorskip("xarray")
     pytest.importorskip("h5netcdf")
-    path = written(tmp_path, [lstm_chunk()], "h5")
-    with xarray.open_dataset(path, group="lstm/forward", engine="h5netcdf") as opened:
-        assert opened["forget_gate"].dims == ("sample", "timestep", "unit")
+    ours = Trace(chunk.samples, chunk.directions, METADATA).to_xarray()
+    with xarray.open_datatree(written(tmp_path, [chunk], "h5"), engine="h5netcdf") as opened:
+        xarray.testing.assert_identical(opened.load(), ours)
+
+
+def test_a_tree_is_labelled(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    trace, path = both_directions(), tmp_path / "tree.h5"
+    tree = trace.to_xarray()
+    gate = tree["outer/bi/backward"]["forget_gate"].sel(sample=6, unit=1)
+    np.testing.assert_array_equal(gate.sel(timestep=3), 11)  # of sample 6, timestep 3 and unit 1
+    assert gate.coords["step"].values.tolist() == [3, 2, 1, 0]
+    assert tree["outer/bi"]["mask"].dims == ("sample", "timestep")
+    images = tree["conv/forward"]["forget_gate"]
+    assert images.dims == ("sample", "timestep", "axis_2", "axis_3")
+    pytest.importorskip("h5netcdf")
+    trace.save(path)
+    with xarray.open_datatree(path, engine="h5netcdf") as opened:
+        assert opened["conv/forward"]["forget_gate"].equals(images)
+
+
+def both_directions():
+    """Two samples, 5 and 6, of 4 timesteps and 2 units; every value of the backward direction tells its place."""
+    values = np.arange(16, dtype=np.float32).reshape(2, 4, 2) - 4
+    mask = np.ones((2, 4), bool)
+    directions = [direction_of("outer/bi", name, {"forget_gate": values}, mask) for name in ("forward", "backward")]
+    images = direction_of("conv", "forward", {"forget_gate": np.zeros((2, 4, 3, 2), np.float32)})
+    return Trace(np.arange(5, 7), (*directions, images), {})
+
+
+def test_without_xarray_its_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "xarray", None)
+    with pytest.raises(MissingExtra, match=r"xarray is not installed; run: pip install 'gateprobe\[xarray\]'"):
+        both_directions().to_xarray()
 
 
 def test_parquet_and_arrow_carry_the_metadata(tmp_path):

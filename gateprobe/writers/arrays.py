@@ -26,6 +26,12 @@ def mask_key(direction: DirectionTrace) -> str:
     return archive_key(f"{direction.layer}/mask")
 
 
+def axis_names(signal: Array) -> tuple[str, ...]:
+    """Name a signal's axes; a ConvLSTM has several behind the timesteps, through which ``unit`` counts."""
+    inner = ("unit",) if signal.ndim == 3 else tuple(f"axis_{number}" for number in range(2, signal.ndim))
+    return ("sample", "timestep", *inner)
+
+
 def arrays_of(chunk: TraceChunk) -> Iterator[tuple[str, Array, int]]:
     """Yield everything in a chunk: key, array, and the timesteps of the array when the sample is complete."""
     masks: dict[str, tuple[Array, int]] = {}

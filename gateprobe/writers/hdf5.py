@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from gateprobe.graph import Array
 from gateprobe.trace import TraceChunk
-from gateprobe.writers.arrays import METADATA_KEY, Index, arrays_of, group_key
+from gateprobe.writers.arrays import METADATA_KEY, Index, arrays_of, axis_names, group_key
 from gateprobe.writers.base import Metadata, Output, Sink
 from gateprobe.writers.chunks import Regrouper
 from gateprobe.writers.target import Target, blamed
@@ -152,7 +152,9 @@ class _Hdf5Sink:
             _scale(group, "unit", len(direction.units))[:] = direction.units
             group.create_dataset("step", (direction.kept,), "<i8").dims[0].attach_scale(layer["timestep"])
             for name, value in direction.signals.items():
-                self._grow(group, name, value, direction.kept, [layer["sample"], layer["timestep"], group["unit"]])
+                scales = [_inner_scale(group, axis, size) for axis, size in _inner_axes(value)]
+                self._grow(group, name, value, direction.kept, [layer["sample"], layer["timestep"], *scales])
+                group[name].attrs["coordinates"] = "step"
             if direction.mask is not None and "mask" not in layer:
                 self._grow(layer, "mask", direction.mask, direction.kept, [layer["sample"], layer["timestep"]])
 
@@ -169,8 +171,19 @@ class _Hdf5Sink:
             compression="gzip" if self.compress else None,
             shuffle=self.compress,
         )
-        for axis, scale in zip(dataset.dims, scales[: first.ndim if first.ndim <= 3 else 2], strict=False):
+        for axis, scale in zip(dataset.dims, scales, strict=True):
             axis.attach_scale(scale)
+
+
+def _inner_axes(signal: Array) -> Iterator[tuple[str, int]]:
+    """Yield name and size of the axes behind the timesteps."""
+    return zip(axis_names(signal)[2:], signal.shape[2:], strict=True)
+
+
+def _inner_scale(group: h5py.Group, name: str, size: int) -> h5py.Dataset:
+    if name not in group:
+        _scale(group, name, size)[:] = np.arange(size)
+    return group[name]
 
 
 def _scale(group: h5py.Group, name: str, size: int, *, grows: bool = False) -> h5py.Dataset:
