@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,20 @@ class Activation:
 
 class UnknownActivation(ValueError):
     """The file names an activation that is not in the table."""
+
+
+def before_positions(activation: Activation) -> Activation:
+    """Return an activation for images whose channels are the last axis here and the second one in Keras.
+
+    A softmax is taken along the last axis of Keras's array, which is then one of positions.
+    """
+    if activation.elementwise:
+        return activation
+
+    def apply(x: Array, out: Array) -> None:
+        np.copyto(out, np.moveaxis(activation(np.ascontiguousarray(np.moveaxis(x, -1, 1))), 1, -1))
+
+    return replace(activation, apply=apply)
 
 
 def resolve(serialized: object, semantics: Semantics, options: Mapping[str, Any] | None = None) -> Activation:

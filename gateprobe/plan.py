@@ -22,7 +22,7 @@ from gateprobe.layers.functional import MISFITS, Graph, Inlet, Step, call_name, 
 from gateprobe.layers.mask_loss import MaskLoss, mask_loss
 from gateprobe.layers.order import Node, execution_order, references
 from gateprobe.layers.registry import Binding, kind_of
-from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.settings import Settings, Unsupported, policy_name
 from gateprobe.semantics import Semantics
 
 
@@ -369,11 +369,7 @@ def precision_of(record: LayerRecord) -> Precision:
     Raises:
         Unsupported: The policy is not one of Keras's floating-point ones.
     """
-    dtype = record.config.get("dtype")
-    if isinstance(dtype, Mapping):
-        inner = dtype.get("config")
-        dtype = inner.get("name") if isinstance(inner, Mapping) else None
-    name = str(dtype or "float32").removeprefix("mixed_")
+    name = policy_name(record.config).removeprefix("mixed_")
     if name in ("float16", "bfloat16"):
         return Precision(name)
     if name == "float64":

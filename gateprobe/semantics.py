@@ -103,6 +103,8 @@ class Semantics:
     calls_share_states: bool = False
     """Whether a stateful layer starts each call from the states that its last call left (tf.keras from 2.4 on, Keras 3;
     without eager execution all calls read the old states, and which one is kept is not determined)."""
+    kept_states_win: bool = False
+    """Whether a stateful layer prefers the states of its last call, unless all are zero, to those given (tf.keras)."""
     config_in_float32: bool = False
     """Whether Normalization turns the numbers of its configuration into float32 first (Keras 3)."""
     normalizes_in_input_dtype: bool = False
@@ -174,6 +176,7 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         resize_half_pixels=not standalone,
         keras1_kernels=origin.era is Era.KERAS1,
         calls_share_states=not standalone and "-tf" not in (origin.keras_version or ""),
+        kept_states_win=era is Era.KERAS2 and minor is None,
         config_in_float32=era is Era.KERAS3,
         normalizes_in_input_dtype=era is Era.KERAS3,
         trainable_is_inherited=origin.era is not Era.KERAS3,

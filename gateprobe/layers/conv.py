@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from gateprobe.activations import Activation
+from gateprobe.activations import Activation, before_positions
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Layer, Precision
@@ -69,11 +69,11 @@ class Convolution:
 
 def convolution_of(binding: Binding, *, causal: bool = False) -> Convolution:
     """Read the settings that convolutions of all kinds share."""
-    settings = binding.settings
+    settings, activation = binding.settings, binding.settings.activation("activation")
     return Convolution(
         read_window(settings, rank_of(binding.record), "kernel_size", causal=causal),
         binding.weights.get("bias"),
-        settings.activation("activation"),
+        before_positions(activation) if channels_first(settings) else activation,
         binding.precision,
         binding.semantics.bias_goes_astray and channels_first(settings),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateprobe.activations import Activation
+from gateprobe.activations import Activation, before_positions
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Precision
 from gateprobe.layers.cells import CELL_KEYS, RNN_KEYS, Steps, replay_cell
@@ -110,15 +110,17 @@ def _slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
 
 @replays("ConvLSTM1D cell", "ConvLSTM2D cell", "ConvLSTM3D cell", slots=_slots)  # no file names these
 def _bind_cell(binding: Binding) -> ConvLSTMCell:
-    settings, weights = binding.settings, binding.weights
+    settings, weights, first = binding.settings, binding.weights, channels_first(binding.settings)
+    activation = settings.activation("activation", "tanh")
+    recurrent = settings.activation("recurrent_activation", binding.semantics.conv_recurrent_activation)
     cell = ConvLSTMCell(
         weights["kernel"],
         weights["recurrent_kernel"],
         weights.get("bias"),
         read_window(settings, rank_of(binding.record), "kernel_size"),
-        channels_first(settings),
-        settings.activation("activation", "tanh"),
-        settings.activation("recurrent_activation", binding.semantics.conv_recurrent_activation),
+        first,
+        before_positions(activation) if first else activation,
+        before_positions(recurrent) if first else recurrent,
         binding.precision,
         binding.semantics.bias_goes_astray,
     )

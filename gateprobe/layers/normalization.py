@@ -14,10 +14,10 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, beyond_time
+from gateprobe.layers.base import FLOAT32, Arguments, Layer, Precision, Ranks, Scope, Tensor, beyond_time
 from gateprobe.layers.merge import held, norm
 from gateprobe.layers.registry import Binding, Slot, replays
-from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.settings import Settings, Unsupported, policy_name
 from gateprobe.layers.unary import Unary, axis_in, fitting, mask_of, refuse_training
 
 
@@ -43,9 +43,9 @@ def _spread(x: Array, weights: Array, axes: tuple[int, ...]) -> Array:
     return weights.reshape([size if place in places else 1 for place, size in enumerate(x.shape)])
 
 
-def _scale_and_center(settings: Settings, shape: tuple[None, ...]) -> tuple[Slot, ...]:
-    gamma = (Slot("gamma", shape, autocast=False),) if settings.flag("scale", True) else ()
-    return (*gamma, Slot("beta", shape, autocast=False)) if settings.flag("center", True) else gamma
+def _scale_and_center(settings: Settings, shape: tuple[None, ...], *, autocast: bool = False) -> tuple[Slot, ...]:
+    gamma = (Slot("gamma", shape, autocast=autocast),) if settings.flag("scale", True) else ()
+    return (*gamma, Slot("beta", shape, autocast=autocast)) if settings.flag("center", True) else gamma
 
 
 _MOVING = ("moving_mean", "moving_variance")
@@ -142,11 +142,24 @@ def _bind_layer(binding: Binding) -> Layer:
     )
     settings.ignore("scale", "center")
     settings.finish()
+    if binding.semantics.normalizes_in_input_dtype:
+        function = partial(function, fused=False)
+    elif policy_name(binding.record.config) in ("float16", "bfloat16"):
+        function = partial(function, fused=False, precision=binding.precision)
+    else:
+        function = partial(function, fused=binding.precision.name != "float64")
     return _of_each_sample(function, binding, along=axes)
 
 
 def _layer_normalized(
-    x: Array, weights: Mapping[str, Array], axes: tuple[int, ...], epsilon: float, *, rms_scaling: bool
+    x: Array,
+    weights: Mapping[str, Array],
+    axes: tuple[int, ...],
+    epsilon: float,
+    *,
+    rms_scaling: bool,
+    fused: bool,
+    precision: Precision = FLOAT32,
 ) -> Array:
     """Normalize each sample by its own mean and variance along axes.
 
@@ -156,12 +169,35 @@ def _layer_normalized(
         axes: Those over which mean and variance are taken.
         epsilon: Added to the variance.
         rms_scaling: Keras 3's variant that divides without subtracting the mean.
+        fused: Whether TensorFlow's fused operation subtracts the mean first, where the axes are the last ones.
+        precision: To which each operation rounds.
     """
     where = tuple(axis_in(axis, x.ndim) for axis in axes)
+    last = where == tuple(range(where[0], x.ndim))
+    if not rms_scaling and not (fused and last and epsilon >= 1.001e-5):
+        gamma, beta = (_spread(x, weights[role], axes) if role in weights else None for role in ("gamma", "beta"))
+        return _standardized(x, where, epsilon, gamma, beta, precision)
     centered = x - x.mean(axis=where, keepdims=True)
     variance = np.square(centered).mean(axis=where, keepdims=True)
     result = (x if rms_scaling else centered) / np.sqrt(variance + epsilon)
     return _weighted(result, weights, axes)
+
+
+def _standardized(
+    x: Array, where: tuple[int, ...], epsilon: float, gamma: Array | None, beta: Array | None, precision: Precision
+) -> Array:
+    """Return ``x * inverse + (beta - mean * inverse)``, in the order of ``tf.nn.batch_normalization``.
+
+    Where ``x`` is nearly its own mean, what is left are the rounding errors of this very order.
+    """
+    settled = precision.round
+    mean = x.mean(axis=where, keepdims=True)
+    variance = settled(np.square(x - mean).mean(axis=where, keepdims=True))
+    inverse = settled(1 / np.sqrt(settled(variance + epsilon)))
+    inverse = inverse if gamma is None else settled(inverse * gamma)
+    offset = settled(settled(mean) * inverse)
+    offset = -offset if beta is None else settled(beta - offset)
+    return settled(x * inverse) + offset
 
 
 def _weighted(x: Array, weights: Mapping[str, Array], axes: tuple[int, ...]) -> Array:
@@ -171,7 +207,7 @@ def _weighted(x: Array, weights: Mapping[str, Array], axes: tuple[int, ...]) -> 
 
 
 def _group_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
-    return _scale_and_center(settings, (None,))
+    return _scale_and_center(settings, (None,), autocast=not settings.semantics.normalizes_in_input_dtype)
 
 
 @replays("GroupNormalization", slots=_group_slots)
@@ -186,7 +222,9 @@ def _bind_group(binding: Binding) -> Layer:
     epsilon = settings.number("epsilon", 1e-3)
     settings.ignore("scale", "center")
     settings.finish()
-    layer = _of_each_sample(partial(_group_normalized, axis=axes[0], groups=groups, epsilon=epsilon), binding)
+    precision = FLOAT32 if binding.semantics.normalizes_in_input_dtype else binding.precision
+    function = partial(_group_normalized, axis=axes[0], groups=groups, epsilon=epsilon, precision=precision)
+    layer = _of_each_sample(function, binding)
     return Unmasked(layer) if binding.semantics.group_norm_sees_mask else layer
 
 
@@ -203,18 +241,23 @@ class Unmasked:
         return self.layer.replay(call, scope)
 
 
-def _group_normalized(x: Array, weights: Mapping[str, Array], axis: int, groups: int, epsilon: float) -> Array:
+def _group_normalized(
+    x: Array, weights: Mapping[str, Array], axis: int, groups: int, epsilon: float, precision: Precision
+) -> Array:
     """Normalize each sample by the mean and variance of each of several groups of channels."""
     place = axis_in(axis, x.ndim)
     channels = x.shape[place]
     groups = channels if groups == -1 else groups
     if channels % groups:
         raise InputError(f"{channels} channels cannot be divided into {groups} groups")
-    grouped = x.reshape(*x.shape[:place], groups, channels // groups, *x.shape[place + 1 :])
-    where = tuple(number for number in range(1, grouped.ndim) if number != place)
-    centered = grouped - grouped.mean(axis=where, keepdims=True)
-    variance = np.square(centered).mean(axis=where, keepdims=True)
-    return _weighted((centered / np.sqrt(variance + epsilon)).reshape(x.shape), weights, (axis,))
+
+    def grouped(values: Array) -> Array:
+        return values.reshape(*values.shape[:place], groups, channels // groups, *values.shape[place + 1 :])
+
+    where = tuple(number for number in range(1, x.ndim + 1) if number != place)
+    spread = (_spread(x, weights[role], (axis,)) if role in weights else None for role in ("gamma", "beta"))
+    gamma, beta = (None if values is None else grouped(values) for values in spread)
+    return _standardized(grouped(x), where, epsilon, gamma, beta, precision).reshape(x.shape)
 
 
 def _rms_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:

@@ -43,6 +43,8 @@ class Recurrent:
     unrolled: bool = False
     states_hide_mask: bool = False
     """Whether the layer does not see its input's mask when it is called with initial states (it passes it on)."""
+    kept_states_win: bool = False
+    """Whether a stateful layer uses the states of its last call, unless all are zero, instead of those it is given."""
 
     def replay(self, call: Arguments, scope: Scope, direction: str | None = None) -> tuple[Tensor, ...]:
         """Replay one call.
@@ -67,6 +69,8 @@ class Recurrent:
         direction = direction or ("backward" if self.go_backwards else "forward")
         key = (*((scope.path,) if scope.slab else scope.owner), direction)
         carried = scope.states.get(key)
+        if self.kept_states_win and self.stateful and any(state.any() for state in carried or ()):
+            given = ()
         states = self._initial_states(given, carried, x)
         order = slice(None, None, -1) if self.go_backwards else slice(None)
         steps_mask = None if mask is None else np.swapaxes(mask, 0, 1)[order]
@@ -234,6 +238,7 @@ def bind_recurrent(binding: Binding) -> Recurrent:
         precision=binding.precision,
         unrolled=unroll,
         states_hide_mask=binding.semantics.states_hide_mask,
+        kept_states_win=binding.semantics.kept_states_win,
         **switches,
     )
 

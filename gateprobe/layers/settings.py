@@ -34,6 +34,15 @@ class Unsupported(Exception):
     """A layer cannot be replayed exactly; the binder adds its path and collects all of them."""
 
 
+def policy_name(config: Config) -> str:
+    """Return the name of a layer's dtype policy, such as ``mixed_float16``."""
+    dtype = config.get("dtype")
+    if isinstance(dtype, Mapping):
+        inner = dtype.get("config")
+        dtype = inner.get("name") if isinstance(inner, Mapping) else None
+    return str(dtype or "float32")
+
+
 class Settings:
     """The configuration of one layer, read key by key.
 

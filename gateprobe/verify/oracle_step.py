@@ -102,6 +102,13 @@ def _step_single(library: Library, call: SeenCall) -> list[Stepped]:
     ]
 
 
+def _forget_dropout(cells: list[Any]) -> None:
+    """Drop the masks of ones that cells keep from their last call, which may have had another number of samples."""
+    for cell in cells:
+        for name in ("reset_dropout_mask", "reset_recurrent_dropout_mask"):
+            getattr(cell, name, lambda: None)()
+
+
 def _loop(
     library: Library, call: SeenCall, steps: list[tuple[int, Any, Any]]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -110,6 +117,7 @@ def _loop(
     cells = list(getattr(cell, "cells", [cell]))
     states = _nested(library, cell, call.states)
     rows: list[list[dict[str, Any]]] = [[] for _ in cells]
+    _forget_dropout(cells)
     with _recording(cells) as recorders:
         for _, x, mask in steps:
             _, new = cell(x, states, training=False)

@@ -15,6 +15,7 @@ PYTHON = {
     "sub": operator.sub,
     "mul": operator.mul,
     "truediv": operator.truediv,
+    "pow": operator.pow,
     "neg": operator.neg,
     "getitem": operator.getitem,
 }

@@ -15,10 +15,10 @@ import numpy as np
 from gateprobe.errors import GateprobeError
 
 from .build import Kit, build, data
-from .compare import difference
+from .compare import EPSILON, difference
 from .observe import Arrays, Seen, arranged, observe
 from .replay import Replayed, replay
-from .spec import Spec
+from .spec import Spec, all_layers
 
 FORMATS = (".keras", ".h5")
 INTENDED = (
@@ -132,7 +132,10 @@ def _judge(path: Path, arrays: Arrays, expected: Seen, spec: Spec, kit: Kit) -> 
 
 
 def precision_of(spec: Spec) -> str:
-    return spec.get("policy", "float32").removeprefix("mixed_")
+    """Return the coarsest precision in which a layer of the model computes."""
+    policies = [spec.get("policy", "float32"), *(layer.get("config", {}).get("dtype") for layer in all_layers(spec))]
+    names = {str(name).removeprefix("mixed_") for name in policies if name}
+    return max(names, key=lambda name: EPSILON[name])
 
 
 def disagreement(expected: Seen, ours: Replayed, precision: str) -> str:

@@ -48,7 +48,7 @@ def difference(keras: np.ndarray, ours: np.ndarray, moved: np.ndarray, precision
     scale = max(1.0, float(np.abs(keras[np.isfinite(keras)]).max(initial=0)))
     unit = EPSILON[precision]
     moved_most = float(moved.max())
-    allowed = max((64 if precision in ("float32", "float64") else 4) * unit * scale, 8 * moved_most)
+    allowed = max((32 if precision in ("float32", "float64") else 4) * unit * scale, 8 * moved_most)
     worst = float(apart.max())
     if worst <= allowed:
         return None

@@ -64,8 +64,10 @@ class Flow:
     open: bool = False
     """Whether the model declares the first of these axes as unknown."""
     kind: str = "float"
-    """``float``, ``tokens`` or ``bool``."""
+    """``float``, ``tokens``, ``bool``, or ``other`` for what is only looked at."""
     vocabulary: int = 0
+    positive: bool = False
+    """Whether no value is zero or below."""
     states_of: str = ""
     """``lstm:units`` or ``gru:units`` for a state, so that a decoder can find it."""
 
@@ -83,6 +85,10 @@ class Proposal:
     kwargs: dict[str, Any] | None = None
     states_of: str = ""
     """What the tensors after the first are the states of."""
+    states: tuple[tuple[int, ...], ...] = ()
+    """The shapes of the initial states that a recurrent layer takes."""
+    nested_states: tuple[int, ...] = ()
+    """How many of them each cell of a stack has, where Keras wants a list for each cell."""
 
 
 def layer(class_name: str, config: dict[str, Any]) -> Spec:

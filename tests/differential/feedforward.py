@@ -80,12 +80,13 @@ def advanced_activation(draw: Draw, x: Flow) -> Proposal | None:
 def idle(draw: Draw, x: Flow) -> Proposal | None:
     """Draw a layer that does nothing at inference, beyond what it does to the mask."""
     name = draw.choice(
-        "Dropout SpatialDropout1D GaussianNoise GaussianDropout AlphaDropout Identity ActivityRegularization".split()
+        "Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D GaussianNoise GaussianDropout AlphaDropout Identity"
+        " ActivityRegularization".split()
     )
     config: dict[str, Any] = {"rate": 0.3} if "Dropout" in name else {}
     if name == "GaussianNoise":
         config = {"stddev": 0.5}
-    if name == "SpatialDropout1D" and len(x.shape) != 2:
+    if name.startswith("Spatial") and len(x.shape) != int(name[-2]) + 1:
         return None
     if name == "ActivityRegularization":
         config = {"l1": 0.1}

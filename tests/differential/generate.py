@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import feedforward, several, spatial
+from . import feedforward, operations, several, spatial
 from .draw import KERAS3, Draw, Flow, Proposal, layer
 from .recurrent import bidirectional, conv_lstm, recurrent
-from .spec import Spec, pruned, tensor
+from .spec import Spec, all_layers, pruned, tensor
 
 Maker = Callable[[Draw, Flow], Proposal | None]
 
@@ -43,7 +43,7 @@ JOINT: list[tuple[float, Callable[..., several.Joint | None]]] = [
     (1, several.dot),
     (3, several.attention),
     (2, several.multi_head),
-    (3, several.operation),
+    (5, operations.operation),
 ]
 POLICIES = [
     (75, "float32"),
@@ -79,17 +79,26 @@ def generate(seed: int, family: str, available: Callable[[str], bool]) -> tuple[
     spec |= {"seed": seed, "family": family, "policy": draw.weighted(POLICIES), "samples": draw.between(1, 4)}
     if stateful:
         _make_stateful(draw, spec)
+    if draw.maybe(0.04):
+        _mix_policies(draw, spec)
     return pruned(spec), draw.lacking
 
 
 def _make_stateful(draw: Draw, spec: Spec) -> None:
     spec["stateful"] = True
-    for node in spec["nodes"]:
-        made = node["layer"]
-        if made.get("class") in ("LSTM", "GRU", "SimpleRNN", "RNN") and draw.maybe(0.8):
-            made["config"]["stateful"] = True
-        elif made.get("class") == "Bidirectional" and "backward_layer" not in made["config"]:
+    for made in all_layers(spec):
+        backward = made.get("config", {}).get("backward_layer")
+        if made.get("class") == "Bidirectional" and backward is None:
             made["config"]["layer"]["config"]["stateful"] = True
+        elif made.get("class") in ("LSTM", "GRU", "SimpleRNN", "RNN") and draw.maybe(0.6):
+            made["config"]["stateful"] = True
+
+
+def _mix_policies(draw: Draw, spec: Spec) -> None:
+    """Give some layers policies of their own."""
+    for node in spec["nodes"]:
+        if "class" in node["layer"] and draw.maybe(0.4):
+            node["layer"]["config"]["dtype"] = draw.choice([name for _, name in POLICIES])
 
 
 class _Growth:
@@ -108,7 +117,7 @@ class _Growth:
         """Add an input."""
         draw = self.draw
         name = draw.name("in")
-        flow = like.like(ref=tensor(name), states_of="") if like else self._random_source(name)
+        flow = like.like(ref=tensor(name), states_of="", positive=False) if like else self._random_source(name)
         self.inputs.append(
             {
                 "name": name,
@@ -146,7 +155,8 @@ class _Growth:
         }[kind]
         open_ = kind in ("sequence", "tokens", "video") and draw.maybe(0.4)
         if kind == "tokens":
-            return Flow(tensor(name), shape, open_, "tokens", vocabulary=draw.between(3, 9))
+            words = (draw.between(1, 4),) if draw.maybe(0.15) else ()
+            return Flow(tensor(name), shape + words, open_, "tokens", vocabulary=draw.between(3, 9))
         return Flow(tensor(name), shape, open_)
 
     def grow(self, steps: int) -> None:
@@ -193,8 +203,14 @@ class _Growth:
         return True
 
     def _takes_mask(self, x: Flow, made: Proposal) -> bool:
-        names = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "Softmax", "GlobalAveragePooling1D")
-        return made.layer.get("class") in names and len(x.shape) == 2 and self.depth == 0
+        name = made.layer.get("class", "")
+        if self.depth:
+            return False
+        if name.startswith("ConvLSTM") or name == "TimeDistributed":
+            return True
+        return name in ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "Softmax", "GlobalAveragePooling1D") and (
+            len(x.shape) == 2
+        )
 
     def _mask_input(self, x: Flow) -> Flow:
         return self.source(Flow(tensor(""), x.shape[:1], x.open, "bool"))
@@ -209,11 +225,14 @@ class _Growth:
         *,
         open_: bool,
         states_of: str = "",
+        kind: str = "float",
     ) -> None:
         self.nodes.append({"name": name, "layer": made, "args": args, "kwargs": kwargs})
+        several_open = "op" in made  # all parts of a split, but no state of a layer
         for number, shape in enumerate(shapes):
             states = states_of if number else ""
-            self.pool.append(Flow(tensor(name, number), shape, open_ and number == 0, states_of=states))
+            open_too = open_ and (number == 0 or several_open)
+            self.pool.append(Flow(tensor(name, number), shape, open_too, kind, states_of=states))
 
     def _share(self) -> bool:
         """Call a layer again, on another tensor of the same shape."""
@@ -237,8 +256,22 @@ class _Growth:
         if joint is None or any(_size(shape) > MAX_SIZE for shape in joint.shapes):
             return False
         name = self.draw.name(joint.layer.get("class", "op"))
-        self._record(name, joint.layer, joint.args, joint.kwargs, joint.shapes, open_=joint.open)
+        kwargs = {**joint.kwargs, **self._attention_masks(joint)}
+        self._record(name, joint.layer, joint.args, kwargs, joint.shapes, open_=joint.open, kind=joint.kind)
+        self.pool[-1] = self.pool[-1].like(positive=joint.positive)
         return True
+
+    def _attention_masks(self, joint: several.Joint) -> dict[str, Any]:
+        """Give an attention layer its masks by keyword now and then."""
+        if not joint.sequences or self.depth or not self.draw.maybe(0.12):
+            return {}
+        query, value = joint.sequences
+        if joint.layer["class"] in ("Attention", "AdditiveAttention"):
+            return {"mask": [self._mask_input(query).ref, self._mask_input(value).ref]}
+        if query.open or value.open:
+            return {}
+        pairs = Flow(tensor(""), (query.shape[0], value.shape[0]), kind="bool")
+        return {"attention_mask": self.source(pairs).ref}
 
     def _nest(self, x: Flow) -> bool:
         made = nested(self.draw, x, self.depth)
@@ -258,15 +291,23 @@ class _Growth:
         if len(spec["inputs"]) != 2:
             return False
         shapes, open_ = inner.shapes(spec)
-        self._record(draw.name("model"), {"model": spec}, [[x.ref, other.ref]], {}, shapes, open_=open_)
+        given: Any = [x.ref, other.ref]
+        if draw.maybe(0.3):
+            spec["input_style"] = "dict"
+            given = dict(zip((item["name"] for item in spec["inputs"]), given, strict=True))
+        if draw.maybe(0.2):
+            spec["output_style"] = "dict"
+        self._record(draw.name("model"), {"model": spec}, [given], {}, shapes, open_=open_)
         return True
 
     def _with_states(self, x: Flow, made: Proposal) -> bool:
         """Give a recurrent layer its initial states, those of an encoder if there is one that fits."""
         draw, config = self.draw, made.layer.get("config", {})
         kind = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "gru"}.get(made.layer.get("class", ""), "")
-        if not kind or made.kwargs:
+        if made.kwargs or not made.states:
             return self.add(x, made, "layer")
+        if not kind:
+            return self._with_any_states(x, made)
         found = [flow for flow in self.pool if flow.states_of.startswith(kind)]
         if found and draw.maybe(0.8):
             chosen = draw.choice(found).states_of
@@ -279,6 +320,20 @@ class _Growth:
             return self.add(x, made, "layer")
         flows = [self.source(Flow(tensor(""), (config["units"],))) for _ in range(2 if kind == "lstm" else 1)]
         return self.add(x, made, "layer", initial_state=[flow.ref for flow in flows])
+
+    def _with_any_states(self, x: Flow, made: Proposal) -> bool:
+        """Give a recurrent layer of any kind tensors that fit for its initial states, or new inputs."""
+        draw, states = self.draw, []
+        if draw.maybe(0.5):
+            return self.add(x, made, "layer")
+        for shape in made.states:
+            found = [flow for flow in self.pool if (flow.shape, flow.open, flow.kind) == (shape, False, "float")]
+            if not found and self.depth:
+                return self.add(x, made, "layer")
+            states.append((draw.choice(found) if found else self.source(Flow(tensor(""), shape))).ref)
+        rest = iter(states)
+        cells = [[next(rest) for _ in range(count)] for count in made.nested_states]
+        return self.add(x, made, "layer", initial_state=cells or states)
 
     def functional(self, *, all_inputs: bool = False) -> Spec:
         """Finish: what nobody reads is an output, sometimes other tensors, too."""

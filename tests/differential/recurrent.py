@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from .draw import KERAS3, TF_KERAS, Draw, Flow, Proposal, layer, padded_size
@@ -30,11 +31,18 @@ WIDE = {
 }
 
 
-def activation(draw: Draw) -> Any:
-    """Draw an activation: a usual one, any one, or a layer in its place."""
-    if draw.maybe(0.03) and draw.knows("LeakyReLU"):
+GATES = {
+    KERAS3: (*BOUNDED[:4], *"softmax hard_tanh sparse_sigmoid".split()),
+    TF_KERAS: (*BOUNDED[:4], "softmax"),
+}
+"""Between -1 and 1."""
+
+
+def activation(draw: Draw, *, known: tuple[str, ...] = ()) -> Any:
+    """Draw an activation: a usual one, any one, or a layer in its place; only one of ``known`` if there are any."""
+    if draw.maybe(0.03) and draw.knows("LeakyReLU") and not known:
         return layer("LeakyReLU", {})
-    return draw.choice(BOUNDED[:4]) if draw.maybe(0.5) else draw.choice(WIDE[draw.family])
+    return draw.choice(BOUNDED[:4]) if draw.maybe(0.5) else draw.choice(known or WIDE[draw.family])
 
 
 def inert(draw: Draw) -> dict[str, Any]:
@@ -48,15 +56,22 @@ def inert(draw: Draw) -> dict[str, Any]:
     )
 
 
-def _gates(draw: Draw) -> dict[str, Any]:
+def _gates(draw: Draw, steps: int) -> dict[str, Any]:
+    """Draw the activations of gates; in a long sequence gates without bounds would let rounding errors explode."""
+    finite = tuple(name for name in WIDE[draw.family] if name != "exponential")
+    gates = GATES[draw.family] if steps > 3 else finite
     return draw.options(
-        activation=(0.35, lambda: activation(draw)), recurrent_activation=(0.35, lambda: activation(draw))
+        activation=(0.35, lambda: activation(draw, known=finite)),
+        recurrent_activation=(0.35, lambda: activation(draw, known=gates)),
     )
 
 
-def _cell_config(draw: Draw, kind: str, units: int) -> dict[str, Any]:
+def _cell_config(draw: Draw, kind: str, units: int, steps: int) -> dict[str, Any]:
     config: dict[str, Any] = {"units": units}
-    config |= draw.options(activation=(0.35, lambda: activation(draw))) if kind == "SimpleRNN" else _gates(draw)
+    gates = _gates(draw, steps)
+    if kind == "SimpleRNN":
+        gates.pop("recurrent_activation", None)
+    config |= gates
     config |= draw.options(
         use_bias=(0.2, lambda: False),
         dropout=(0.08, lambda: 0.3),
@@ -85,19 +100,19 @@ def _loop_config(draw: Draw, x: Flow, *, sequences: float = 0.6) -> dict[str, An
     return config
 
 
-def cell(draw: Draw, units: int | None = None, *, deep: bool = True) -> tuple[Spec, tuple[int, ...]] | None:
+def cell(draw: Draw, steps: int, *, deep: bool = True) -> tuple[Spec, tuple[int, ...]] | None:
     """Draw a cell; returns its output size and the sizes of its states."""
     kind = draw.choice(["LSTM", "GRU", "SimpleRNN"])
-    units = units or draw.between(1, 5)
+    units = draw.between(1, 5)
     if not draw.knows(f"{kind}Cell"):
         return None
     if deep and draw.maybe(0.35) and draw.knows("StackedRNNCells"):
-        made = [cell(draw, deep=draw.maybe(0.05)) for _ in range(draw.between(1, 3))]
+        made = [cell(draw, steps, deep=draw.maybe(0.05)) for _ in range(draw.between(1, 3))]
         if any(one is None for one in made):
             return None
         stack = layer("StackedRNNCells", {"cells": [one[0] for one in made if one is not None]})
         return stack, tuple(size for one in made if one is not None for size in one[1])
-    config = _cell_config(draw, kind, units)
+    config = _cell_config(draw, kind, units, steps)
     config.pop("activity_regularizer", None)
     return layer(f"{kind}Cell", config), (units,) * (2 if kind == "LSTM" else 1)
 
@@ -121,15 +136,22 @@ def recurrent(
     if not state:
         loop.pop("return_state", None)
     if kind == "RNN":
-        made = cell(draw)
+        made = cell(draw, x.shape[0])
         if made is None:
             return None
         config, size, states = {"cell": made[0], **loop}, output_size(made[0]), made[1]
+        nested = _state_counts(made[0])
     else:
         size = units or draw.between(1, 5)
-        config = {**_cell_config(draw, kind, size), **loop}
-        states = (size,) * (2 if kind == "LSTM" else 1)
-    return _returned(layer(kind, config), x, (size,), [(one,) for one in states])
+        config = {**_cell_config(draw, kind, size, x.shape[0]), **loop}
+        states, nested = (size,) * (2 if kind == "LSTM" else 1), ()
+    return replace(_returned(layer(kind, config), x, (size,), [(one,) for one in states]), nested_states=nested)
+
+
+def _state_counts(made: Spec) -> tuple[int, ...]:
+    """Return how many states each cell of a flat stack has; empty for a single cell."""
+    cells = made["config"].get("cells", [])
+    return tuple(2 if one["class"] == "LSTMCell" else 1 for one in cells)
 
 
 def _returned(made: Spec, x: Flow, features: tuple[int, ...], states: list[tuple[int, ...]]) -> Proposal:
@@ -139,7 +161,8 @@ def _returned(made: Spec, x: Flow, features: tuple[int, ...], states: list[tuple
     kind = {2: "lstm", 1: "gru"}.get(len(states), "") if made["class"] in ("LSTM", "GRU", "SimpleRNN") else ""
     if config.get("return_state"):
         shapes += states
-    return Proposal(made, tuple(shapes), x.open and sequences, states_of=kind and f"{kind}:{features[0]}")
+    of = kind and f"{kind}:{features[0]}"
+    return Proposal(made, tuple(shapes), x.open and sequences, states_of=of, states=tuple(states))
 
 
 def conv_lstm(draw: Draw, x: Flow, *, state: bool = True) -> Proposal | None:
@@ -161,7 +184,11 @@ def conv_lstm(draw: Draw, x: Flow, *, state: bool = True) -> Proposal | None:
     config |= {"strides": strides} if max(strides) > 1 else {}
     config |= {"dilation_rate": dilation} if max(dilation) > 1 else {}
     config |= {"data_format": "channels_first"} if first else {}
-    config |= _gates(draw) | draw.options(use_bias=(0.2, lambda: False), dropout=(0.05, lambda: 0.2)) | inert(draw)
+    config |= (
+        _gates(draw, x.shape[0])
+        | draw.options(use_bias=(0.2, lambda: False), dropout=(0.05, lambda: 0.2))
+        | inert(draw)
+    )
     loop = _loop_config(draw, x)
     loop.pop("unroll", None)
     if not state:
@@ -184,9 +211,15 @@ def bidirectional(draw: Draw, x: Flow) -> Proposal | None:
         config["merge_mode"] = mode
     own = inner.layer["config"]
     if draw.maybe(0.25):
-        turned = {**own, **_gates(draw)} if inner.layer["class"] not in ("RNN", "SimpleRNN") else dict(own)
+        turned = {**own, **_gates(draw, x.shape[0])} if inner.layer["class"] not in ("RNN", "SimpleRNN") else dict(own)
+        kind = inner.layer["class"]
+        if kind in ("LSTM", "GRU", "SimpleRNN") and not own.get("return_state") and draw.maybe(0.3):
+            kind = draw.choice(["LSTM", "GRU", "SimpleRNN"])  # any class will do that returns the same
+            loop = {key: own[key] for key in ("return_sequences", "unroll", "zero_output_for_mask") if key in own}
+            turned = {**_cell_config(draw, kind, own["units"], x.shape[0]), **loop}
+            inner = replace(inner, states=())
         turned["go_backwards"] = not own.get("go_backwards", False)
-        config["backward_layer"] = layer(inner.layer["class"], turned)
+        config["backward_layer"] = layer(kind, turned)
     config |= draw.options(trainable=(0.06, lambda: False))
     return _both(layer("Bidirectional", config), inner, mode)
 
@@ -200,4 +233,4 @@ def _both(made: Spec, inner: Proposal, mode: str | None) -> Proposal:
     elif mode == "concat":
         shape = (*shape[:-1], 2 * shape[-1])  # Keras joins along the last axis, whatever the format
     tops = (shape, shape) if mode is None else (shape,)
-    return Proposal(made, (*tops, *states, *states), inner.open)
+    return Proposal(made, (*tops, *states, *states), inner.open, states=inner.states * 2)

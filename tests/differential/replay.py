@@ -28,8 +28,19 @@ class Blocks:
     def count(self) -> int:
         return len(self.arrays[0])
 
-    def block(self, numbers: np.ndarray) -> tuple[Sequence[np.ndarray], Mapping[str, np.ndarray]]:
-        return [array[numbers] for array in self.arrays], {}
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(array.shape for array in self.arrays)
+
+    @property
+    def fed(self) -> bool:
+        return False
+
+    def block(
+        self, numbers: np.ndarray, timesteps: slice = slice(None)
+    ) -> tuple[Sequence[np.ndarray], Mapping[str, np.ndarray]]:
+        cut = not (timesteps.start is None and timesteps.stop is None)
+        return [array[numbers, timesteps] if cut else array[numbers] for array in self.arrays], {}
 
 
 Key = tuple[str, str, str]

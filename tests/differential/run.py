@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from .check import Outcome
 from .draw import KERAS3, TF_KERAS
 
 PER_PROCESS = 100
@@ -84,6 +85,26 @@ def summary(lines: list[dict[str, Any]]) -> str:
     return "\n".join(text)
 
 
+def _in_own_processes(options: argparse.Namespace, log: Path, seeds: range) -> None:
+    """Check seeds in a process, and those after a model that brought TensorFlow down in the next."""
+    quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "TF_USE_LEGACY_KERAS": "0"}
+    while seeds:
+        command = [sys.executable, "-m", __package__ + ".run", "--worker", "--keras", options.keras]
+        command += ["--seed", str(seeds.start), "--count", str(len(seeds)), "--out", str(options.out)]
+        command += ["--no-shrink"] if options.no_shrink else []
+        done = subprocess.run(command, env=quiet, stderr=subprocess.PIPE, text=True, check=False)
+        if not done.returncode:
+            return
+        lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        broken = next(seed for seed in seeds if seed not in {line["seed"] for line in lines})
+        reason = f"the process ended with {done.returncode}: {done.stderr[-300:]}"
+        verdict = "skipped" if done.returncode < 0 else "crash"  # a signal: the replay is plain NumPy, Keras is not
+        line = {**vars(Outcome(verdict, reason)), "seed": broken, "lacking": [], "classes": [], "policy": ""}
+        with log.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        seeds = range(broken + 1, seeds.stop)
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -103,14 +124,7 @@ def main() -> None:
     log.unlink(missing_ok=True)
     start = time.perf_counter()
     for first in range(options.seed, options.seed + options.count, PER_PROCESS):
-        count = min(PER_PROCESS, options.seed + options.count - first)
-        command = [sys.executable, "-m", __package__ + ".run", "--worker", "--keras", options.keras]
-        command += ["--seed", str(first), "--count", str(count), "--out", str(options.out)]
-        command += ["--no-shrink"] if options.no_shrink else []
-        quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "TF_USE_LEGACY_KERAS": "0"}
-        done = subprocess.run(command, env=quiet, stderr=subprocess.PIPE, text=True, check=False)
-        if done.returncode:
-            sys.stderr.write(f"the worker for seed {first} ended with {done.returncode}: {done.stderr[-1500:]}\n")
+        _in_own_processes(options, log, range(first, min(first + PER_PROCESS, options.seed + options.count)))
     text = summary([json.loads(line) for line in log.read_text().splitlines()])
     text += f"\nwall clock: {time.perf_counter() - start:.0f} s"
     (options.out / f"{options.keras}.txt").write_text(text + "\n")

@@ -1,4 +1,4 @@
-"""Random layers of several inputs: merges, dot products, attention; and bare operations."""
+"""Random layers of several inputs: merges, dot products, attention."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .draw import KERAS3, TF_KERAS, Draw, Flow, layer
+from .draw import KERAS3, Draw, Flow, layer
 from .spec import Spec
 
 
@@ -19,6 +19,12 @@ class Joint:
     shapes: tuple[tuple[int, ...], ...]
     kwargs: dict[str, Any] = field(default_factory=dict)
     open: bool = False
+    kind: str = "float"
+    """Of the tensors that it returns; see `Flow`."""
+    positive: bool = False
+    """See `Flow`."""
+    sequences: tuple[Flow, Flow] | None = None
+    """Query and value of an attention."""
 
 
 def _floats(pool: Sequence[Flow]) -> list[Flow]:
@@ -100,9 +106,12 @@ def attention(draw: Draw, x: Flow, pool: Sequence[Flow]) -> Joint | None:
     if name == "Attention":
         config |= draw.options(score_mode=(0.3, lambda: "concat"))
     kwargs = draw.options(use_causal_mask=(0.2, lambda: True))
-    return Joint(
-        layer(name, config), [[flow.ref for flow in inputs]], ((*x.shape[:1], value.shape[1]),), kwargs, x.open
-    )
+    shapes: tuple[tuple[int, ...], ...] = ((*x.shape[:1], value.shape[1]),)
+    if draw.maybe(0.1) and not value.open:
+        kwargs["return_attention_scores"] = True
+        shapes += ((x.shape[0], value.shape[0]),)
+    refs = [flow.ref for flow in inputs]
+    return Joint(layer(name, config), [refs], shapes, kwargs, x.open, sequences=(x, value))
 
 
 def multi_head(draw: Draw, x: Flow, pool: Sequence[Flow]) -> Joint | None:
@@ -131,92 +140,8 @@ def multi_head(draw: Draw, x: Flow, pool: Sequence[Flow]) -> Joint | None:
     keys = [flow for flow in values if (flow.shape[0], flow.open) == (value.shape[0], value.open)]
     if draw.maybe(0.3):
         kwargs["key"] = draw.choice(keys).ref
-    shape = (x.shape[0], config.get("output_shape", x.shape[1]))
-    return Joint(layer(name, config), [x.ref, value.ref], (shape,), kwargs, x.open)
-
-
-def operation(draw: Draw, x: Flow, pool: Sequence[Flow]) -> Joint | None:
-    """Draw a bare operation on tensors: Python operators, slices, functions of ``keras.ops`` or ``tf``."""
-    kind = draw.choice(["binary", "scalar", "slice", "unary", "reduce"])
-    made = {"binary": _binary, "scalar": _scalar, "slice": _slice, "unary": _unary, "reduce": _reduced}[kind](
-        draw, x, pool
-    )
-    return made if made is not None and _known(draw, made.layer["op"]) else None
-
-
-_K3_CLASSES = {
-    "add": "Add",
-    "sub": "Subtract",
-    "mul": "Multiply",
-    "truediv": "TrueDivide",
-    "neg": "Negative",
-    "getitem": "GetItem",
-}
-
-
-def _known(draw: Draw, name: str) -> bool:
-    if draw.family == TF_KERAS:
-        return draw.knows("SlicingOpLambda" if name == "getitem" else "TFOpLambda")
-    function = name.removeprefix("ops.")
-    return draw.knows("op:" + _K3_CLASSES.get(function, "".join(part.title() for part in function.split("_"))))
-
-
-def _binary(draw: Draw, x: Flow, pool: Sequence[Flow]) -> Joint | None:
-    other = draw.choice([flow for flow in _floats(pool) if (flow.shape, flow.open) == (x.shape, x.open)])
-    names = ["add", "sub", "mul"]
-    names += ["ops.add", "ops.maximum", "ops.multiply", "ops.minimum", "ops.subtract"] * (draw.family == KERAS3)
-    names += ["tf.math.add", "tf.math.maximum", "tf.math.multiply", "tf.math.subtract"] * (draw.family == TF_KERAS)
-    return Joint({"op": draw.choice(names)}, [x.ref, other.ref], (x.shape,), open=x.open)
-
-
-def _scalar(draw: Draw, x: Flow, pool: Sequence[Flow]) -> Joint | None:
-    value = draw.choice([2.0, 0.5, -1.25, 1])
-    args: list[Any] = [x.ref, value] if draw.maybe(0.6) else [value, x.ref]
-    name = draw.choice(["add", "sub", "mul", "truediv"])
-    if name == "truediv":
-        args = [x.ref, value]
-    return Joint({"op": name}, args, (x.shape,), open=x.open)
-
-
-def _slice(draw: Draw, x: Flow, pool: Sequence[Flow]) -> Joint | None:
-    whole = {"slice": [None, None, None]}
-    if len(x.shape) < 2:
-        return None
-    size = x.shape[0]
-    what = draw.choice(["last", "first", "reversed", "tail", "feature"])
-    if what in ("last", "first"):
-        return Joint({"op": "getitem"}, [x.ref, [whole, -1 if what == "last" else 0]], (x.shape[1:],))
-    if what == "reversed":
-        return Joint({"op": "getitem"}, [x.ref, [whole, {"slice": [None, None, -1]}]], (x.shape,), open=x.open)
-    if what == "tail" and size > 1:
-        return Joint(
-            {"op": "getitem"}, [x.ref, [whole, {"slice": [1, None, None]}]], ((size - 1, *x.shape[1:]),), open=x.open
-        )
-    keep = draw.between(1, x.shape[-1])
-    return Joint(
-        {"op": "getitem"}, [x.ref, ["...", {"slice": [None, keep, None]}]], ((*x.shape[:-1], keep),), open=x.open
-    )
-
-
-_UNARY = {
-    KERAS3: "neg ops.tanh ops.relu ops.sigmoid ops.exp ops.square ops.abs ops.softmax ops.gelu ops.sqrt".split(),
-    TF_KERAS: "neg tf.math.tanh tf.nn.relu tf.math.sigmoid tf.math.exp tf.math.square tf.abs tf.nn.softmax".split(),
-}
-
-
-def _unary(draw: Draw, x: Flow, pool: Sequence[Flow]) -> Joint | None:
-    return Joint({"op": draw.choice(_UNARY[draw.family])}, [x.ref], (x.shape,), open=x.open)
-
-
-def _reduced(draw: Draw, x: Flow, pool: Sequence[Flow]) -> Joint | None:
-    if len(x.shape) < 2:
-        return None
-    axis, keep = draw.between(1, len(x.shape)), draw.maybe(0.4)
-    names = (
-        ["ops.mean", "ops.sum", "ops.max"]
-        if draw.family == KERAS3
-        else ["tf.reduce_mean", "tf.reduce_sum", "tf.reduce_max"]
-    )
-    shape = (*x.shape[: axis - 1], *([1] if keep else []), *x.shape[axis:])
-    kwargs: dict[str, Any] = {"axis": axis, **({"keepdims": True} if keep else {})}
-    return Joint({"op": draw.choice(names)}, [x.ref], (shape,), kwargs, x.open and axis > 1)
+    shapes: tuple[tuple[int, ...], ...] = ((x.shape[0], config.get("output_shape", x.shape[1])),)
+    if draw.maybe(0.1) and not (value.open or x.open):
+        kwargs["return_attention_scores"] = True
+        shapes += ((config.get("num_heads") or config["num_query_heads"], x.shape[0], value.shape[0]),)
+    return Joint(layer(name, config), [x.ref, value.ref], shapes, kwargs, x.open, sequences=(x, value))
