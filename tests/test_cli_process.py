@@ -85,6 +85,20 @@ def test_an_interruption_is_quiet_and_leaves_nothing(tmp_path, many, suffix, num
     assert not list(folder.iterdir())
 
 
+@pytest.mark.parametrize("suffix", ["csv", "npz", "h5", "parquet"])
+def test_an_interruption_in_the_middle_of_a_sequence_leaves_nothing(tmp_path, suffix):
+    source, folder = tmp_path / "long.npy", tmp_path / "out"
+    np.lib.format.open_memmap(source, "w+", np.float32, (1, 10**7, 3)).flush()  # takes no room on the disk
+    folder.mkdir()
+    model = ROOT / "sample_models" / "brackets.keras"
+    process = start("dump", model, source, "-o", folder / f"x.{suffix}", "-o", "-", stdout=subprocess.PIPE)
+    for _ in range(10_000):
+        assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert finish(process)[::2] == (130, "")
+    assert not list(folder.iterdir())
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("arguments", [["dump", MODEL, INPUT], ["inspect", MODEL], ["inspect", MODEL, "--json"]])
 def test_a_full_standard_output_is_one_line(arguments):
