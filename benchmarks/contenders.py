@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from gateprobe.graph import Array
 from gateprobe.kernels.blas import Product, pack
 from gateprobe.kernels.choice import Kernel
 from gateprobe.model import Model, read
-from gateprobe.run import DEFAULT_ROWS, Batches
 
 Run = Callable[[], Array | None]
 """Returns the hidden states ``(samples, timesteps, units)``, to be checked; ``None`` where there are none."""
@@ -69,8 +68,8 @@ def _read(case: Case) -> Model:
 
 def _gateprobe(case: Case, kernel: str) -> Run:
     """A part of a run so long that compiling pays."""
-    batches = Batches(min(len(case.x), DEFAULT_ROWS), Kernel(kernel, batches=1_000_000))
-    tracing = _read(case).tracing(case.x, batches=batches)
+    tracing = _read(case).tracing(case.x)
+    tracing = replace(tracing, batches=replace(tracing.batches, kernel=Kernel(kernel, batches=1_000_000)))
 
     def once() -> Array:
         *_, chunk = tracing.chunks()
