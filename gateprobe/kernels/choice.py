@@ -11,8 +11,6 @@ KERNELS = ("auto", "numpy", "compiled")
 
 _WORTHWHILE = 60_000
 """Timesteps that save about as much time as it takes to load the compiled code (0.3 s; 2 s where it has never run)."""
-_LARGE = 500_000
-"""Multiplications in one timestep from which on the BLAS is faster, even on one thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +22,13 @@ class Kernel:
     batches: int = 1
     """Of the whole run."""
     required: bool = False
-    """Whether others count on compiled code where it is faster, so that a machine without it must refuse."""
+    """Whether others count on compiled code, so that a machine without it must refuse."""
 
-    def compiles(self, timesteps: int, multiplications: int) -> bool:
+    def compiles(self, timesteps: int) -> bool:
         """Return whether a layer that can be compiled should be.
 
         Args:
             timesteps: Of one batch.
-            multiplications: In one timestep of one batch.
 
         Raises:
             MissingExtra: It is required, and Numba is missing here.
@@ -39,7 +36,7 @@ class Kernel:
         """
         if self.name != "auto":
             return self.name == "compiled"
-        if timesteps * self.batches < _WORTHWHILE or multiplications > _LARGE:
+        if timesteps * self.batches < _WORTHWHILE:
             return False
         if not self.required:
             return compiled.is_available()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
+from types import ModuleType
 
 import numpy as np
 
 from gateprobe.graph import Array
+from gateprobe.kernels.stacked import StackedWeights, begin_gates
 
+_LARGE = 500_000
+"""Multiplications in one timestep from which on a BLAS is faster, even on one thread."""
 _BLOCK = 1 << 18
 """Bytes of projected inputs computed ahead: they stay in the processor's cache until they are used."""
 
@@ -34,27 +37,24 @@ def is_available() -> bool:
     return is_installed() and fault() is None
 
 
-def _loop() -> Callable[..., None]:
-    from gateprobe.kernels.lstm_loop import run  # noqa: PLC0415 - an import of 0.3 s that few runs need
+def _loop() -> ModuleType:
+    from gateprobe.kernels import lstm_loop  # noqa: PLC0415 - an import of 0.3 s that few runs need
 
-    return run
+    return lstm_loop
 
 
 class CompiledLSTM:
     """Runs whole sequences.
 
     Args:
-        matrix: ``(features + 1 + units, 4 * units)``: kernel, bias, recurrent kernel; gates in the order i, f, o, c,
-            the first three halved if they are sigmoids.
+        weights: Gates in the order i, f, o, c, the first three halved if they are sigmoids.
         slope: Of the gates' hard sigmoid; ``None`` for a sigmoid.
     """
 
-    __slots__ = ("_bias", "_kernel", "_recurrent_kernel", "_slope")
+    __slots__ = ("_slope", "_weights")
 
-    def __init__(self, matrix: Array, slope: float | None) -> None:
-        features = len(matrix) - 1 - matrix.shape[1] // 4
-        self._kernel, self._bias, self._recurrent_kernel = np.split(matrix, [features, features + 1])
-        self._slope = slope or 0.0
+    def __init__(self, weights: StackedWeights, slope: float | None) -> None:
+        self._weights, self._slope = weights, slope or 0.0
 
     def run(self, x: Array, mask: Array | None, signals: Array, pre: Array | None) -> None:
         """Run a sequence.
@@ -66,14 +66,30 @@ class CompiledLSTM:
                 hidden state. The states to start from stand in the first one; the others will be written.
             pre: ``(timesteps, 4, samples, units)``; will hold the gates before their activation.
         """
-        (timesteps, samples, features), columns = x.shape, self._kernel.shape[1]
-        block = max(1, _BLOCK // (samples * columns * self._kernel.itemsize))
-        memory = np.empty((block, samples, columns), self._kernel.dtype)
+        seen = np.empty((0, 0), bool) if mask is None else np.ascontiguousarray(mask)
+        small = x.shape[1] * self._weights.matrix.size <= _LARGE
+        (self._at_once if small else self._by_timestep)(x, seen, signals, pre)
+        if pre is not None and not self._slope:
+            pre[:, :3] *= 2
+
+    def _by_timestep(self, x: Array, mask: Array, signals: Array, pre: Array | None) -> None:
+        compute_gates, finish = begin_gates(x, self._weights), _loop().finish
+        for t in range(len(x)):
+            z = compute_gates(t, signals[t, 5])
+            if pre is not None:
+                pre[t] = z
+            finish(z, t, self._slope, mask, signals)
+
+    def _at_once(self, x: Array, mask: Array, signals: Array, pre: Array | None) -> None:
+        (timesteps, samples, features), columns = x.shape, self._weights.matrix.shape[1]
+        kernel, bias, recurrent_kernel = np.split(self._weights.matrix, [features, features + 1])
+        block = max(1, _BLOCK // (samples * columns * kernel.itemsize))
+        memory = np.empty((block, samples, columns), kernel.dtype)
         for start in range(0, timesteps, block):
             at = slice(start, min(start + block, timesteps))
             z = memory[: at.stop - start]
-            np.matmul(x[at].reshape(-1, features), self._kernel, z.reshape(-1, columns))
-            z += self._bias
-            seen = np.empty((0, 0), bool) if mask is None else np.ascontiguousarray(mask[at])
-            kept = np.empty((0, 0, 0, 0), z.dtype) if pre is None else pre[at]
-            _loop()(z, self._recurrent_kernel, self._slope, seen, signals[start : at.stop + 1], kept)
+            np.matmul(x[at].reshape(-1, features), kernel, z.reshape(-1, columns))
+            z += bias
+            _loop().run(z, recurrent_kernel, self._slope, mask[at], signals[start : at.stop + 1])
+            if pre is not None:
+                pre[at] = np.moveaxis(z.reshape(*z.shape[:2], 4, -1), 2, 1)

@@ -132,58 +132,65 @@ def _four(signals: Array, t: int, s: int, k: int) -> tuple[Any, Any, Any, Any]:
     return signals[t, 5, s, k], signals[t, 5, s, k + 1], signals[t, 5, s, k + 2], signals[t, 5, s, k + 3]
 
 
-@_inlined
-def _record(z: Array, t: int, s: int, slope: Any, pre: Array) -> None:
-    """Keep the gates of one sample before their activation."""
-    for gate in range(4):
-        scale = _TWO if slope == 0 and gate < 3 else _ONE
-        for j in range(pre.shape[3]):
-            pre[t, gate, s, j] = z[t, s, gate * pre.shape[3] + j] * scale
+# The two loops over units below are alike; a function of their own, and the compiler makes no vectors of them.
 
 
 @_inlined
-def _finish(z: Array, t: int, s: int, slope: Any, signals: Array) -> None:
-    """Write the gates of one sample and its new states."""
-    units = signals.shape[3]
-    for j in range(units):
-        i, f = _gate(z[t, s, j], slope), _gate(z[t, s, units + j], slope)
-        o, c = _gate(z[t, s, 2 * units + j], slope), _tanh(z[t, s, 3 * units + j])
-        new = f * signals[t, 4, s, j] + i * c
-        signals[t + 1, 0, s, j], signals[t + 1, 1, s, j], signals[t + 1, 2, s, j] = i, f, o
-        signals[t + 1, 3, s, j], signals[t + 1, 4, s, j], signals[t + 1, 5, s, j] = c, new, _tanh(new) * o
+def _hold(t: int, s: int, mask: Array, signals: Array) -> None:
+    """Put the states of one sample back where it is masked."""
+    if mask.size and not mask[t, s]:
+        for j in range(signals.shape[3]):
+            signals[t + 1, 4, s, j], signals[t + 1, 5, s, j] = signals[t, 4, s, j], signals[t, 5, s, j]
 
 
-@_inlined
-def _hold(t: int, s: int, signals: Array) -> None:
-    """Put the states of one sample back."""
-    for j in range(signals.shape[3]):
-        signals[t + 1, 4, s, j], signals[t + 1, 5, s, j] = signals[t, 4, s, j], signals[t, 5, s, j]
-
-
-@_kept("(f4[:,:,::1], f4[:,::1], f4, b1[:,::1], f4[:,:,:,::1], f4[:,:,:,::1])")
-def run(z: Array, recurrent_kernel: Array, slope: float, mask: Array, signals: Array, pre: Array) -> None:
-    """Run the loop.
+@_kept("(f4[:,:,::1], i8, f4, b1[:,::1], f4[:,:,:,::1])")
+def finish(z: Array, t: int, slope: float, mask: Array, signals: Array) -> None:
+    """Compute what follows the products of one timestep, for large products, which a BLAS computes faster.
 
     Args:
-        z: The projected inputs, ``(timesteps, samples, 4 * units)``, columns i | f | o | c; will be overwritten.
-        recurrent_kernel: ``(units, 4 * units)``. If the gates are sigmoids, the columns i, f and o are halved here
-            and in ``z``.
+        z: ``(4, samples, units)``, the gates i, f, o, c before their activation. If they are sigmoids, i, f and o are
+            halved here.
+        t: Number of the timestep.
         slope: Of the gates' hard sigmoid; 0 for a sigmoid.
         mask: ``(timesteps, samples)``; where it is false the states are held. Empty: nothing is masked.
-        signals: ``(1 + timesteps, 6, samples, units)``; the first holds the cell state and the hidden state to start
-            from, the others will hold i, f, o, c, the cell state and the hidden state.
-        pre: ``(timesteps, 4, samples, units)``; will hold the gates before their activation, unless it is empty.
+        signals: ``(1 + timesteps, 6, samples, units)``; the first ones hold the cell state and the hidden state to
+            start from, those of ``t + 1`` will hold i, f, o, c, the cell state and the hidden state.
     """
-    timesteps, samples, _ = z.shape
-    whole = samples // 4 * 4
+    _, samples, units = z.shape
+    for s in range(samples):
+        for j in range(units):
+            i, f, o = _gate(z[0, s, j], slope), _gate(z[1, s, j], slope), _gate(z[2, s, j], slope)
+            c = _tanh(z[3, s, j])
+            new = f * signals[t, 4, s, j] + i * c
+            signals[t + 1, 0, s, j], signals[t + 1, 1, s, j], signals[t + 1, 2, s, j] = i, f, o
+            signals[t + 1, 3, s, j], signals[t + 1, 4, s, j], signals[t + 1, 5, s, j] = c, new, _tanh(new) * o
+        _hold(t, s, mask, signals)
+
+
+@_kept("(f4[:,:,::1], f4[:,::1], f4, b1[:,::1], f4[:,:,:,::1])")
+def run(z: Array, recurrent_kernel: Array, slope: float, mask: Array, signals: Array) -> None:
+    """Run all timesteps, for small products.
+
+    Args:
+        z: The projected inputs, ``(timesteps, samples, 4 * units)``, columns i | f | o | c; the recurrent products will
+            be added.
+        recurrent_kernel: ``(units, 4 * units)``, halved where ``z`` is.
+        slope: See `finish`, like the others.
+        mask: Likewise.
+        signals: Likewise.
+    """
+    timesteps, samples, columns = z.shape
+    whole, units = samples // 4 * 4, columns // 4
     for t in range(timesteps):
         for s in range(0, whole, 4):
             _multiply_four(z, t, s, signals, recurrent_kernel)
         for s in range(whole, samples):
             _multiply(z, t, s, signals, recurrent_kernel)
         for s in range(samples):
-            if pre.size:
-                _record(z, t, s, slope, pre)
-            _finish(z, t, s, slope, signals)
-            if mask.size and not mask[t, s]:
-                _hold(t, s, signals)
+            for j in range(units):
+                i, f = _gate(z[t, s, j], slope), _gate(z[t, s, units + j], slope)
+                o, c = _gate(z[t, s, 2 * units + j], slope), _tanh(z[t, s, 3 * units + j])
+                new = f * signals[t, 4, s, j] + i * c
+                signals[t + 1, 0, s, j], signals[t + 1, 1, s, j], signals[t + 1, 2, s, j] = i, f, o
+                signals[t + 1, 3, s, j], signals[t + 1, 4, s, j], signals[t + 1, 5, s, j] = c, new, _tanh(new) * o
+            _hold(t, s, mask, signals)

@@ -73,8 +73,7 @@ class LSTMCell:
         if self.stacked is None or self.stacked.compiled is None:
             return None
         compiled = self.stacked.compiled
-        multiplications = x.shape[1] * (self.kernel.size + self.recurrent_kernel.size)
-        if not kernel.compiles(len(x), multiplications) or (mask is not None and mask.shape != x.shape[:2]):
+        if not kernel.compiles(len(x)) or (mask is not None and mask.shape != x.shape[:2]):
             return None
         memory = _memory(self, self.stacked, fitting(x, self.kernel), pre=pre, before=1)
         memory.signals[0, 5], memory.signals[0, 4] = states
@@ -230,7 +229,7 @@ def stack(cell: LSTMCell) -> StackedKernel | None:
     weights = stack_weights(turned(cell.kernel), turned(cell.recurrent_kernel), bias)
     slope = _SLOPES.get(cell.recurrent_activation.label)
     known = tanh and (halved or slope is not None) and cell.kernel.dtype == np.float32
-    return StackedKernel(weights, halved, CompiledLSTM(weights.matrix, slope) if known else None, Arena())
+    return StackedKernel(weights, halved, CompiledLSTM(weights, slope) if known else None, Arena())
 
 
 _SLOPES = {"hard_sigmoid[slope=0.2]": 0.2, "hard_sigmoid[slope=1/6]": 1 / 6}
