@@ -98,6 +98,8 @@ class Semantics:
     """Whether Dot contracts tensors of more than three axes like others (not in Keras 1 and standalone 2.0 to 2.2)."""
     resize_half_pixels: bool = True
     """Whether bilinear upsampling looks at the centres of pixels (tf.keras, Keras 3)."""
+    resizes_with_tensorflow: bool = False
+    """Whether only TensorFlow can have written the file, whose bicubic interpolation is like no other (tf.keras)."""
     keras1_kernels: bool = False
     """Whether convolution kernels are stored in the shapes of Keras 1, which depend on the order of dimensions."""
     calls_share_states: bool = False
@@ -174,6 +176,7 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         unit_norm_floor=1e-12 if keras_3_minor >= 6 else 1e-6,
         dot_any_rank=not standalone_before_2_3,
         resize_half_pixels=not standalone,
+        resizes_with_tensorflow=era is Era.KERAS2 and minor is None,
         keras1_kernels=origin.era is Era.KERAS1,
         calls_share_states=not standalone and "-tf" not in (origin.keras_version or ""),
         kept_states_win=era is Era.KERAS2 and minor is None,

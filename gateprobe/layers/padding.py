@@ -1,11 +1,10 @@
-"""Padding with zeros, cropping and upsampling along the spatial axes. Keras drops the mask in all of them.
+"""Padding with zeros and cropping along the spatial axes. Keras drops the mask in all of them.
 
 Formulas: ``keras/src/layers/reshaping/*.py`` 3.15.1, ``tf_keras/src/layers/reshaping`` 2.21.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -81,37 +80,3 @@ def _cropped(x: Array, margins: Margins) -> Array:
         raise InputError(f"nothing is left of an input of shape {x.shape} after cropping {margins}")
     kept = (slice(before, size - after) for (before, after), size in zip(margins, x.shape[1:-1], strict=True))
     return x[(slice(None), *kept)]
-
-
-@replays("UpSampling1D", "UpSampling2D", "UpSampling3D")
-def _bind_upsampling(binding: Binding) -> Layer:
-    settings = binding.settings
-    size = settings.integers("size", rank_of(binding.record), 2)
-    how = settings.choice("interpolation", ("nearest", "bilinear"), "nearest")
-    if how == "bilinear" and not binding.semantics.resize_half_pixels:
-        raise Unsupported("config.interpolation: bilinear of standalone Keras is not replayed")
-    return _spatial(partial(_resized, size=size, along=_repeated if how == "nearest" else _blended), binding)
-
-
-def _resized(x: Array, size: tuple[int, ...], along: Callable[[Array, int, int], Array]) -> Array:
-    check_rank(x, len(size))
-    for axis, factor in enumerate(size, 1):
-        x = along(x, factor, axis)
-    return x
-
-
-def _repeated(x: Array, factor: int, axis: int) -> Array:
-    return np.repeat(x, factor, axis=axis)
-
-
-def _blended(x: Array, factor: int, axis: int) -> Array:
-    """Interpolate linearly between the centres of pixels."""
-    size = x.shape[axis]
-    place = np.maximum((np.arange(size * factor) + 0.5) / factor - 0.5, 0)
-    below = np.floor(place).astype(np.intp)
-    shape = [1] * x.ndim
-    shape[axis] = -1
-    share = (place - below).reshape(shape).astype(x.dtype)
-    low, high = (np.take(x, np.minimum(index, size - 1), axis=axis) for index in (below, below + 1))
-    result: Array = low + (high - low) * share
-    return result

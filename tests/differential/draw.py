@@ -28,6 +28,8 @@ class Draw(random.Random):
         self.available = available
         self.lacking: set[str] = set()
         self.names = 0
+        self.broadcasts = False
+        """Whether a sum broadcasts: with a single sample Keras 3 on TensorFlow may add along another axis."""
 
     def maybe(self, probability: float) -> bool:
         return self.random() < probability

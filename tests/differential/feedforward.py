@@ -94,7 +94,7 @@ def idle(draw: Draw, x: Flow) -> Proposal | None:
 
 
 def masking(draw: Draw, x: Flow) -> Proposal | None:
-    if len(x.shape) < 2 or x.kind != "float":
+    if len(x.shape) < 2 or x.kind != "float" or (len(x.shape) > 2 and draw.maybe(0.6)):  # Keras fails with many such
         return None
     return _same(draw, x, "Masking", draw.options(mask_value=(0.3, lambda: draw.choice([0.0, -1.0, 0.5]))))
 
@@ -103,6 +103,8 @@ def normalization(draw: Draw, x: Flow) -> Proposal | None:
     names = "BatchNormalization LayerNormalization UnitNormalization GroupNormalization".split()
     names += ["RMSNormalization"] if draw.family == KERAS3 else []
     name = draw.choice(names)
+    if name == "GroupNormalization" and draw.family == TF_KERAS and draw.maybe(0.6):  # fails with masks
+        name = "LayerNormalization"
     config = draw.options(epsilon=(0.3, lambda: draw.choice([1e-2, 1e-4])), trainable=(0.08, lambda: False))
     if name in ("BatchNormalization", "LayerNormalization", "GroupNormalization"):
         config |= draw.options(scale=(0.2, lambda: False), center=(0.2, lambda: False))

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from . import feedforward, operations, several, spatial
-from .draw import KERAS3, Draw, Flow, Proposal, layer
+from .draw import KERAS3, TF_KERAS, Draw, Flow, Proposal, layer
 from .recurrent import bidirectional, conv_lstm, recurrent
-from .spec import Spec, all_layers, pruned, tensor
+from .spec import Spec, all_layers, layers_in, pruned, tensor
 
 Maker = Callable[[Draw, Flow], Proposal | None]
 
@@ -76,7 +76,8 @@ def generate(seed: int, family: str, available: Callable[[str], bool]) -> tuple[
             growth.source()
         growth.grow(draw.between(1, 9))
         spec = growth.functional()
-    spec |= {"seed": seed, "family": family, "policy": draw.weighted(POLICIES), "samples": draw.between(1, 4)}
+    samples = draw.between(2 if draw.broadcasts else 1, 4)
+    spec |= {"seed": seed, "family": family, "policy": draw.weighted(POLICIES), "samples": samples}
     if stateful:
         _make_stateful(draw, spec)
     if draw.maybe(0.04):
@@ -87,18 +88,23 @@ def generate(seed: int, family: str, available: Callable[[str], bool]) -> tuple[
 def _make_stateful(draw: Draw, spec: Spec) -> None:
     spec["stateful"] = True
     for made in all_layers(spec):
-        backward = made.get("config", {}).get("backward_layer")
-        if made.get("class") == "Bidirectional" and backward is None:
-            made["config"]["layer"]["config"]["stateful"] = True
-        elif made.get("class") in ("LSTM", "GRU", "SimpleRNN", "RNN") and draw.maybe(0.6):
-            made["config"]["stateful"] = True
+        config = made.get("config", {})
+        if made.get("class") == "Bidirectional" and "backward_layer" not in config:
+            config = config["layer"]["config"]
+        elif made.get("class") not in ("LSTM", "GRU", "SimpleRNN", "RNN") or draw.maybe(0.4):
+            continue
+        if draw.family == TF_KERAS or "cells" not in config.get("cell", {}).get("config", {}):
+            config["stateful"] = True  # Keras 3 fails to store the states of stacked cells
 
 
 def _mix_policies(draw: Draw, spec: Spec) -> None:
     """Give some layers policies of their own."""
     for node in spec["nodes"]:
         if "class" in node["layer"] and draw.maybe(0.4):
-            node["layer"]["config"]["dtype"] = draw.choice([name for _, name in POLICIES])
+            policy = draw.choice([name for _, name in POLICIES])
+            for made in layers_in(node["layer"]):
+                if "config" in made:
+                    made["config"]["dtype"] = policy
 
 
 class _Growth:
@@ -155,7 +161,7 @@ class _Growth:
         }[kind]
         open_ = kind in ("sequence", "tokens", "video") and draw.maybe(0.4)
         if kind == "tokens":
-            words = (draw.between(1, 4),) if draw.maybe(0.15) else ()
+            words = (draw.between(1, 4),) if draw.maybe(0.06) else ()
             return Flow(tensor(name), shape + words, open_, "tokens", vocabulary=draw.between(3, 9))
         return Flow(tensor(name), shape, open_)
 

@@ -34,7 +34,8 @@ def _floats(pool: Sequence[Flow]) -> list[Flow]:
 def merge(draw: Draw, x: Flow, pool: Sequence[Flow]) -> Joint | None:
     name = draw.choice("Add Subtract Multiply Average Maximum Minimum".split())
     fitting = [flow for flow in _floats(pool) if (flow.shape, flow.open) == (x.shape, x.open) and flow is not x]
-    if draw.maybe(0.15):  # broadcasting
+    if draw.maybe(0.15):
+        draw.broadcasts = True
         fitting += [flow for flow in _floats(pool) if len(flow.shape) == len(x.shape) and _broadcast(flow, x)]
         fitting += [flow for flow in _floats(pool) if len(flow.shape) == 1 and flow.shape == x.shape[-1:]]
     if not fitting or not draw.knows(name):

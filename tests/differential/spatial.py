@@ -177,7 +177,22 @@ def upsampling(draw: Draw, x: Flow) -> Proposal | None:
         return None
     config: dict[str, Any] = {"size": factors[0] if rank == 1 else factors}
     config |= {"data_format": "channels_first"} if first else {}
+    if rank == 2 and not first and draw.maybe(0.3):
+        return _resized(draw, x)
     if rank == 2 and draw.maybe(0.4):
         config["interpolation"] = draw.choice(["bilinear", "nearest", "bicubic"])
     sizes = [size * factor for size, factor in zip(space, factors, strict=True)]
     return Proposal(layer(name, config), (_joined(sizes, channels, first=first),), x.open)
+
+
+def _resized(draw: Draw, x: Flow) -> Proposal | None:
+    """Draw a resizing, or a crop that is not larger than its image."""
+    name = draw.choice(["Resizing", "Resizing", "CenterCrop"])
+    if not draw.knows(name):
+        return None
+    height, width, channels = x.shape
+    sizes = [draw.between(1, size if name == "CenterCrop" else 2 * size) for size in (height, width)]
+    config: dict[str, Any] = {"height": sizes[0], "width": sizes[1]}
+    if name == "Resizing":
+        config |= draw.options(interpolation=(0.5, lambda: draw.choice(["nearest", "bicubic"])))
+    return Proposal(layer(name, config), ((*sizes, channels),), x.open)

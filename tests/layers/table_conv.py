@@ -158,7 +158,12 @@ _RESIZED = [
     Case("UpSampling2D", "", {"size": [2, 3]}, _IMAGE),
     Case("UpSampling2D", "first", {"size": 2, "data_format": "channels_first"}, _IMAGE),
     Case("UpSampling2D", "bilinear", {"size": [3, 2], "interpolation": "bilinear"}, _IMAGE),
+    Case("UpSampling2D", "bicubic", {"size": [3, 2], "interpolation": "bicubic"}, _IMAGE, eras=K2),
     Case("UpSampling3D", "", {"size": 2}, _VOLUME),
+    Case("Resizing", "", {"height": 7, "width": 4}, _IMAGE),
+    Case("Resizing", "nearest", {"height": 3, "width": 11, "interpolation": "nearest"}, _IMAGE),
+    Case("Resizing", "bicubic", {"height": 3, "width": 11, "interpolation": "bicubic"}, _IMAGE, eras=K2),
+    Case("CenterCrop", "", {"height": 2, "width": 3}, _IMAGE),
 ]
 
 _POOL = [
