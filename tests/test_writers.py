@@ -19,7 +19,7 @@ from traces import GRU, chunks, direction_of, lstm_chunk, rows_of, same_bits
 
 from gateprobe.errors import GateprobeWarning, InputError, MissingExtra, OutputError
 from gateprobe.trace import Trace, TraceChunk
-from gateprobe.writers import Format, Output, predictions, write
+from gateprobe.writers import Format, Output, columnar, predictions, write
 from gateprobe.writers.chunks import cut_rows, cut_samples
 from gateprobe.writers.names import archive_key, cell_text
 from gateprobe.writers.table import table
@@ -248,6 +248,28 @@ def test_parquet_and_arrow_carry_the_metadata(tmp_path):
     with ipc.open_file(written(tmp_path, [lstm_chunk(9, masked=True)], "arrow")) as file:
         assert json.loads(file.schema.metadata[b"gateprobe"]) == METADATA
         assert file.read_all().num_rows == 9 * 4 * 2
+
+
+@pytest.mark.parametrize("layout", ["tidy", "long", "wide"])
+def test_parquet_has_row_groups_that_can_be_read_alone_and_skipped(tmp_path, monkeypatch, layout):
+    monkeypatch.setattr(columnar, "GROUP_ROWS", 500)
+    chunk = lstm_chunk(700, 20, 2, masked=True)
+    path, want = written(tmp_path, [chunk], "parquet", layout=layout), table(chunk, layout)
+    assert pl.read_parquet(path).equals(want)
+    late = pl.scan_parquet(path).filter(pl.col("sample") > 690, pl.col("timestep") == 3).collect()
+    assert late.equals(want.filter(pl.col("sample") > 690, pl.col("timestep") == 3))
+    parquet = pytest.importorskip("pyarrow.parquet").ParquetFile(path)
+    sizes = [parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups)]
+    assert sizes == [500] * (len(want) // 500)
+    start = 0
+    for number, size in enumerate(sizes):
+        group = pl.from_arrow(parquet.read_row_group(number))
+        assert group.select(pl.exclude("layer", "direction", "signal")).equals(
+            want[start : start + size].select(pl.exclude("layer", "direction", "signal"))
+        )
+        statistics = parquet.metadata.row_group(number).column(0).statistics
+        assert (statistics.min, statistics.max) == (group["sample"].min(), group["sample"].max())
+        start += size
 
 
 @pytest.mark.parametrize(

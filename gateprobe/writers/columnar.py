@@ -20,21 +20,24 @@ from gateprobe.errors import OutputError
 from gateprobe.trace import TraceChunk
 from gateprobe.writers.arrow_footer import add_metadata
 from gateprobe.writers.base import Metadata, Output, Sink
+from gateprobe.writers.parquet_footer import JoinedFile
 from gateprobe.writers.table import TableMaker
 from gateprobe.writers.target import Target, blamed
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-GROUP_ROWS = 1 << 17
-"""Rows of a Parquet row group, however the rows arrived. Polars holds 3 kB for each column of each group to the end."""
+GROUP_ROWS = 1 << 16
+"""Rows of a Parquet row group, however the rows arrived."""
 BATCH_ROWS = 1 << 16
 """Rows of an Arrow record batch."""
 
 METADATA_KEY = "gateprobe"
 """Where the file's own key-value metadata holds ours, as JSON."""
 
-_SinkTo = Callable[[pl.LazyFrame, IO[bytes]], object]
+_Schema = dict[str, pl.DataType]
+_Consume = Callable[[Iterator[pl.DataFrame], _Schema, IO[bytes]], object]
+"""Writes tables of one schema into a file."""
 
 
 class _Bytes(io.RawIOBase):
@@ -65,7 +68,7 @@ class _Abandoned(Exception):
 class _ColumnarSink:
     target: Target
     tables: TableMaker
-    sink_to: _SinkTo
+    consume: _Consume
     _frames: queue.Queue[pl.DataFrame | _Abandoned | None] = field(default_factory=lambda: queue.Queue(maxsize=2))
     _thread: threading.Thread | None = None
     _fault: BaseException | None = None
@@ -115,13 +118,13 @@ class _ColumnarSink:
                 raise OutputError(f"cannot write: {fault}", file=self.target.name)
             raise fault
 
-    def _run(self, schema: dict[str, pl.DataType]) -> None:
+    def _run(self, schema: _Schema) -> None:
         try:
-            self.sink_to(register_io_source(self._pull, schema=schema), cast("IO[bytes]", self._file))
+            self.consume(self._pull(), schema, cast("IO[bytes]", self._file))
         except BaseException as fault:  # noqa: BLE001 - raised again by the thread that waits for this one
             self._fault = fault
 
-    def _pull(self, columns: object, predicate: object, rows: object, batch: object) -> Iterator[pl.DataFrame]:
+    def _pull(self) -> Iterator[pl.DataFrame]:
         while (item := self._frames.get()) is not None:
             if isinstance(item, _Abandoned):
                 raise item
@@ -132,18 +135,39 @@ def open_parquet(target: Target, output: Output, metadata: Metadata) -> Sink:
     """Write Parquet, compressed with zstd."""
     texts = {METADATA_KEY: json.dumps(metadata)}
 
-    def sink(table: pl.LazyFrame, file: IO[bytes]) -> None:
-        table.sink_parquet(file, row_group_size=GROUP_ROWS, metadata=texts)
+    def consume(frames: Iterator[pl.DataFrame], schema: _Schema, file: IO[bytes]) -> None:
+        joined, buffer = JoinedFile(file), io.BytesIO()
+        for group in _groups(frames):
+            buffer.seek(0)
+            group.write_parquet(buffer, row_group_size=GROUP_ROWS, metadata=texts)
+            with buffer.getbuffer() as written:
+                joined.add(written[: buffer.tell()])
+        joined.finish()
 
-    return _ColumnarSink(target, TableMaker(output.layout), sink)
+    return _ColumnarSink(target, TableMaker(output.layout), consume)
+
+
+def _groups(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Yield the rows of tables again, `GROUP_ROWS` at a time."""
+    waiting: list[pl.DataFrame] = []
+    for frame in frames:
+        waiting.append(frame)
+        while sum(map(len, waiting)) >= GROUP_ROWS:
+            together = pl.concat(waiting)
+            yield together[:GROUP_ROWS]
+            waiting = [together[GROUP_ROWS:]]
+    rest = pl.concat(waiting)
+    if len(rest):
+        yield rest
 
 
 def open_arrow(target: Target, output: Output, metadata: Metadata) -> Sink:
     """Write an Arrow IPC file, uncompressed; only a regular file gets the metadata."""
 
-    def sink(table: pl.LazyFrame, file: IO[bytes]) -> None:
+    def consume(frames: Iterator[pl.DataFrame], schema: _Schema, file: IO[bytes]) -> None:
+        table = register_io_source(lambda *options: frames, schema=schema)
         table.sink_ipc(file, record_batch_size=BATCH_ROWS, compat_level=pl.CompatLevel.oldest())
         if target.is_file:
             add_metadata(target.file, METADATA_KEY, json.dumps(metadata))
 
-    return _ColumnarSink(target, TableMaker(output.layout), sink)
+    return _ColumnarSink(target, TableMaker(output.layout), consume)
