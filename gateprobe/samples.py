@@ -16,7 +16,7 @@ from gateprobe.graph import Array
 from gateprobe.input_files import STDIN, Shape, Source, from_memory, read_input
 from gateprobe.remote import is_url
 
-_PIECE = 1 << 24
+_PIECE = 1 << 20
 """Bytes that are looked through at once."""
 
 

@@ -53,12 +53,11 @@ def assert_bounded(folder, small, large, units, suffixes):
     assert second < 1.1 * first, f"{first:.0f} MiB for {small}, {second:.0f} MiB for {large}"
 
 
-def test_memory_does_not_grow_with_the_number_of_samples(tmp_path):
-    assert_bounded(tmp_path, (2_000, 20), (20_000, 20), 8, SUFFIXES)
-
-
-def test_memory_does_not_grow_with_the_number_of_timesteps(tmp_path):
-    assert_bounded(tmp_path, (1, 50_000), (1, 400_000), 4, SUFFIXES)
+@pytest.mark.parametrize(
+    ("small", "large"), [((500, 20), (10_000, 20)), ((1, 20_000), (1, 200_000))], ids=["samples", "timesteps"]
+)
+def test_memory_does_not_grow_with_the_input(tmp_path, small, large):
+    assert_bounded(tmp_path, small, large, 8, ["csv", "parquet", "arrow", "npz", "h5"])
 
 
 @pytest.mark.benchmark

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 GROUP_ROWS = 1 << 16
 """Rows of a Parquet row group, however the rows arrived."""
-BATCH_ROWS = 1 << 16
+BATCH_ROWS = 1 << 15
 """Rows of an Arrow record batch."""
 
 METADATA_KEY = "gateprobe"
