@@ -67,14 +67,14 @@ def _bicubic(x: Array, axis: int, wanted: int) -> Array:
     size, values = x.shape[axis], _floats(x)
     places = _places(size, wanted)
     below = np.floor(places)
-    step = np.rint((places - below) * np.float32(_TABLE)).astype(np.float32) / np.float32(_TABLE)
-    neighbours = [(below + n, _keys(np.abs(n - step))) for n in (-1, 0, 1, 2)]
+    step = np.rint((places - below) * np.float32(_TABLE)).astype(np.float64) / _TABLE
+    neighbours = [(below + n, _keys(np.abs(n - step)).astype(np.float32)) for n in (-1, 0, 1, 2)]
     kept = [(index, np.where((index >= 0) & (index < size), weight, 0)) for index, weight in neighbours]
-    total = sum(weight for _, weight in kept)
+    share = np.float32(1) / np.asarray(sum(weight for _, weight in kept), np.float32)
     result = np.zeros((*x.shape[:axis], wanted, *x.shape[axis + 1 :]), np.float32)
     for index, weight in kept:
         pixels = np.take(values, np.clip(index, 0, size - 1).astype(np.intp), axis=axis)
-        result += pixels * _aligned((weight / total).astype(np.float32), axis, x.ndim)
+        result += pixels * _aligned(weight * share, axis, x.ndim)
     return result.astype(x.dtype, copy=False)
 
 
@@ -117,9 +117,7 @@ def _bind_upsampling(binding: Binding) -> Layer:
 
 def _upsampled(x: Array, factors: tuple[int, ...], along: Along) -> Array:
     check_rank(x, len(factors))
-    for axis, factor in enumerate(factors, 1):
-        x = along(x, axis, x.shape[axis] * factor)
-    return x
+    return _resized(x, tuple(size * factor for size, factor in zip(x.shape[1:-1], factors, strict=True)), along)
 
 
 @replays("Resizing")
@@ -131,10 +129,11 @@ def _bind_resizing(binding: Binding) -> Layer:
     return _spatial(partial(_resized, size=size, along=along), binding, first=channels_first(settings))
 
 
-def _resized(x: Array, size: tuple[int, int], along: Along) -> Array:
+def _resized(x: Array, size: tuple[int, ...], along: Along) -> Array:
+    """Resize along each spatial axis, in TensorFlow's order: the height is first in its cubic, last otherwise."""
     check_rank(x, len(size))
-    for axis, wanted in enumerate(size, 1):
-        x = along(x, axis, wanted)
+    for axis in sorted(range(1, len(size) + 1), reverse=along is not _bicubic):
+        x = along(x, axis, size[axis - 1])
     return x
 
 

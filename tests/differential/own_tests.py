@@ -13,6 +13,7 @@ import sys
 import tempfile
 import unittest
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -141,14 +142,15 @@ def judge(suffix: str, folder: Path) -> dict[str, Any]:
         answers.history.clear()
         original_reset(layer)
 
-    failed, ran = [], 0
+    failed, ran, by_module = [], 0, Counter[str]()
     with mock.patch.object(Layer, "__call__", call), mock.patch.object(RNN, "reset_state", reset):
         for case, method in cases():
-            result = unittest.TestResult()
+            result, before = unittest.TestResult(), answers.answered
             case(method).run(result)
+            by_module[case.__module__.rpartition(".")[2].removesuffix("_test")] += answers.answered - before
             ran += result.testsRun - len(result.skipped)
             failed += [f"{case.__name__}.{method}: {text[-800:]}" for _, text in result.failures + result.errors]
-    return {"ran": ran, "answered": answers.answered, "failed": failed, "refused": answers.refusals}
+    return {"ran": ran, "answered": by_module, "failed": failed, "refused": answers.refusals}
 
 
 def main() -> None:
