@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 QUIET = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
@@ -31,11 +32,24 @@ def describe(*packages: str) -> str:
     return f"{cpu}, one core of {len(names)}; {system}; {versions}"
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table whose first column holds names and the others numbers."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table whose first column holds names and the others numbers."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = []
     for row in (head, rule, *rows):
         numbers = (value.rjust(width) for value, width in zip(row[1:], widths[1:], strict=True))
-        print("|", " | ".join([row[0].ljust(widths[0]), *numbers]), "|")
-    print()
+        lines.append(f"| {' | '.join([row[0].ljust(widths[0]), *numbers])} |")
+    return "\n".join(lines)
+
+
+def publish(section: str, texts: Sequence[str], *, page: bool) -> None:
+    """Print results; with ``page``, also put them into their section of docs/performance.md."""
+    text = "\n\n".join(texts)
+    print(text)
+    if page:
+        before, mark, rest = PAGE.read_text("utf-8").partition(f"<!-- {section}: begin -->\n")
+        _, end, after = rest.partition(f"<!-- {section}: end -->")
+        assert mark
+        assert end
+        PAGE.write_text(f"{before}{mark}\n{text}\n\n{end}{after}", "utf-8")

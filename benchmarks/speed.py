@@ -63,15 +63,13 @@ def turn(run: Callable[[], object], clock: Callable[[], float]) -> float:
     return (clock() - begin) / count
 
 
-def show(results: Mapping[tuple[int, ...], Times], names: Sequence[str]) -> None:
-    """Print one table for each of ours: milliseconds, and how many times ours."""
-    from machine import print_table
+def compare(results: Mapping[tuple[int, ...], Times], names: Sequence[str], ours: str) -> str:
+    """Return a table of milliseconds, and how many times ours."""
+    from machine import table
 
-    heads = ["×".join(map(str, size)) for size in results]
-    for ours in OURS:
-        others = [name for name in names if name not in OURS]
-        rows = [[name, *(cell(times, name, ours) for times in results.values())] for name in (ours, *others)]
-        print_table(["milliseconds (times ours)", *heads], rows)
+    others = [name for name in names if name not in OURS]
+    rows = [[name, *(cell(times, name, ours) for times in results.values())] for name in (ours, *others)]
+    return table(["milliseconds (times ours)", *("×".join(map(str, size)) for size in results)], rows)
 
 
 def cell(times: Times, name: str, ours: str) -> str:
@@ -87,9 +85,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="the core to run on")
     parser.add_argument("--cpu-time", action="store_true", help="for a busy machine: leave out what others take")
+    parser.add_argument("--page", action="store_true", help="put the tables into docs/performance.md too")
     options = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent))
-    from machine import describe, pin
+    from machine import describe, pin, publish
 
     pin(options.cpu)
     from contenders import CONTENDERS
@@ -99,8 +98,8 @@ def main() -> None:
     for size in SIZES:
         results[size] = measure(size, list(CONTENDERS), options.rounds, clock)
         print("×".join(map(str, size)), f"done, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
-    print(describe("numpy", "numba", "tensorflow-cpu", "keras", "torch", "onnxruntime"), "\n")
-    show(results, list(CONTENDERS))
+    machine = describe("numpy", "numba", "tensorflow-cpu", "keras", "torch", "onnxruntime")
+    publish("speed", [machine, *(compare(results, list(CONTENDERS), ours) for ours in OURS)], page=options.page)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from machine import describe, pin, print_table
+from machine import describe, pin, publish, table
 
 HERE = Path(__file__).parent
+FORMATS = ("npz", "h5", "parquet", "csv")
 SHAPE, UNITS = (10_000, 50, 16), 64
 GATEPROBE = (sys.executable, "-c", "from gateprobe.cli import main; main()")
 KERAS = (sys.executable, str(HERE / "keras_gates.py"))
@@ -77,7 +78,7 @@ np.save("small.npy", x[:10])
     alternate(STARTUP, folder, rounds=1)
 
 
-def compare_dumps(folder: Path, formats: Sequence[str], rounds: int, measure: str) -> None:
+def compare_dumps(folder: Path, formats: Sequence[str], rounds: int, measure: str) -> str:
     rows = []
     for suffix in formats:
         commands = {
@@ -88,7 +89,7 @@ def compare_dumps(folder: Path, formats: Sequence[str], rounds: int, measure: st
         ours, theirs = ([getattr(cost, measure) for cost in costs[name]] for name in commands)
         ratio = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
         rows.append([suffix, *map(_shown, costs.values()), f"{ratio:.1f}"])
-    print_table(["dump of 32,000,000 rows", "gateprobe", "script with Keras", "times ours"], rows)
+    return table(["dump of 32,000,000 rows", "gateprobe", "script with Keras", "times ours"], rows)
 
 
 def _shown(costs: Sequence[Cost]) -> str:
@@ -100,27 +101,29 @@ def _medians(costs: Sequence[Cost]) -> list[float]:
     return [statistics.median(values) for values in zip(*map(astuple, costs), strict=True)]
 
 
-def time_startup(folder: Path, rounds: int) -> None:
+def time_startup(folder: Path, rounds: int) -> str:
     costs = alternate(STARTUP, folder, rounds)
     rows = [[name, *(f"{seconds:.2f}" for seconds in _medians(costs[name])[:2])] for name in STARTUP]
-    print_table(["command", "seconds", "of CPU"], rows)
+    return table(["command", "seconds", "of CPU"], rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time whole commands against a script with Keras.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="the core to run on")
-    parser.add_argument("--format", action="append", choices=["npz", "h5", "parquet", "csv"])
+    parser.add_argument("--format", action="append", choices=FORMATS)
     parser.add_argument("--cpu-time", action="store_true", help="for a busy machine: compare the seconds of CPU")
+    parser.add_argument("--page", action="store_true", help="put the tables into docs/performance.md too")
     options = parser.parse_args()
     pin(options.cpu)
-    print(describe("numpy", "polars", "h5py", "tensorflow-cpu", "keras"), "\n")
+    texts = [describe("numpy", "polars", "h5py", "tensorflow-cpu", "keras")]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder)
         measure = "cpu_seconds" if options.cpu_time else "seconds"
-        compare_dumps(folder, options.format or ["npz", "h5", "parquet", "csv"], options.rounds, measure)
-        time_startup(folder, 3 * options.rounds)
+        texts += [compare_dumps(folder, options.format or FORMATS, options.rounds, measure)]
+        texts += [time_startup(folder, 3 * options.rounds)]
+    publish("whole", texts, page=options.page)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from gateprobe.kernels.stacked import StackedWeights, begin_gates
 
 _LARGE = 500_000
 """Multiplications in one timestep from which on a BLAS is faster, even on one thread."""
-_BLOCK = 1 << 18
+_BLOCK = 1 << 19
 """Bytes of projected inputs computed ahead: they stay in the processor's cache until they are used."""
 
 
