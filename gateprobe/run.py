@@ -248,7 +248,7 @@ def batches_of(
         raise InputError("there are no samples", remedy="give the model's inputs; a model without any cannot be run")
     timesteps = _timesteps_to_cut(plan, samples)
     if timesteps is not None:
-        return Batches(1, choose(kernel, batches=-(-timesteps // SLAB) * len(numbers)), timesteps)
+        return Batches(1, choose(kernel, len(numbers), timesteps * len(numbers)), timesteps)
     rows = _rows(plan, samples, numbers, batch_size)
     return Batches(rows, choose(kernel, batches=-(-len(numbers) // rows)))
 

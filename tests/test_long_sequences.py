@@ -195,3 +195,11 @@ def test_progress_counts_timesteps(short_slabs):
     list(deep().iter_trace(masked_input(), progress=lambda *what: told.append(what)))
     assert told[0] == (3, 3 * 5 * TIMESTEPS, "timesteps")
     assert told[-1] == (3 * 5 * TIMESTEPS, 3 * 5 * TIMESTEPS, "timesteps")
+
+
+def test_all_slabs_take_one_kernel():
+    model = deep()
+    x = np.broadcast_to(np.float32(0), (3, 20_001, 2))  # the last slab has few timesteps
+    tracing = model.tracing(x)
+    assert tracing.batches.timesteps == 20_001
+    assert len({tracing.batches.kernel.compiles(timesteps) for timesteps in (1, 3617, 4096)}) == 1

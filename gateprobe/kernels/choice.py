@@ -21,6 +21,8 @@ class Kernel:
     """One of `KERNELS`."""
     batches: int = 1
     """Of the whole run."""
+    timesteps: int | None = None
+    """Of the whole run, where its batches differ in length."""
     required: bool = False
     """Whether others count on compiled code, so that a machine without it must refuse."""
 
@@ -36,7 +38,7 @@ class Kernel:
         """
         if self.name != "auto":
             return self.name == "compiled"
-        if timesteps * self.batches < _WORTHWHILE:
+        if (self.timesteps or timesteps * self.batches) < _WORTHWHILE:
             return False
         if not self.required:
             return compiled.is_available()
@@ -50,7 +52,7 @@ class Kernel:
         return replace(self, required=True) if compiled.is_available() else Kernel("numpy", self.batches)
 
 
-def choose(name: str, batches: int) -> Kernel:
+def choose(name: str, batches: int, timesteps: int | None = None) -> Kernel:
     """Return the kernel that a user asks for.
 
     Raises:
@@ -61,7 +63,7 @@ def choose(name: str, batches: int) -> Kernel:
         raise InputError(f"unknown kernel {name!r}", remedy=f"choose {', '.join(KERNELS)}")
     if name == "compiled":
         _require_compiled()
-    return Kernel(name, batches)
+    return Kernel(name, batches, timesteps)
 
 
 def _require_compiled() -> None:
