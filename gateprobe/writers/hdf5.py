@@ -92,6 +92,7 @@ class _Hdf5Sink:
     """The datasets that hold the numbers of the samples; none before the first samples."""
     filled: dict[str, int] = field(default_factory=dict)
     """The timesteps that the last rows of the datasets hold."""
+    opened: dict[str, h5py.Dataset] = field(default_factory=dict)
 
     def add(self, chunk: TraceChunk) -> None:
         self.groups = self.groups or Regrouper(_samples_together(chunk))
@@ -116,7 +117,7 @@ class _Hdf5Sink:
             self._create(block)
         if not block.continues:
             for key in self.scales:
-                _lengthen(self.file[key], len(block.samples))[-len(block.samples) :] = block.samples
+                _lengthen(self._open(key), len(block.samples))[-len(block.samples) :] = block.samples
         for key, value, _ in arrays_of(block):
             self._put(key, value, fresh=not block.continues)
         for direction in block.directions:
@@ -125,9 +126,16 @@ class _Hdf5Sink:
         self.disk.check()
         self.index.add(block)
 
+    def _open(self, key: str) -> h5py.Dataset:
+        """Return a dataset; each is looked up once, because HDF5 walks through its groups to find it."""
+        found = self.opened.get(key)
+        if found is None:
+            found = self.opened[key] = self.file[key]
+        return found
+
     def _put(self, key: str, block: Array, *, fresh: bool) -> None:
         """Write to new rows of a dataset, or to what is left of its last one."""
-        dataset, first = self.file[key], 0 if fresh else self.filled[key]
+        dataset, first = self._open(key), 0 if fresh else self.filled[key]
         if fresh:
             _lengthen(dataset, len(block))
         dataset[-len(block) :, first : first + block.shape[1]] = block
@@ -135,7 +143,7 @@ class _Hdf5Sink:
 
     def _number(self, key: str, numbers: Array) -> None:
         """Write the coordinates of an axis; those of the first sample hold for all."""
-        dataset, first = self.file[key], self.filled.setdefault(key, 0)
+        dataset, first = self._open(key), self.filled.setdefault(key, 0)
         if first < len(dataset):
             dataset[first : first + len(numbers)] = numbers
             self.filled[key] += len(numbers)
