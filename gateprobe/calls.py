@@ -9,6 +9,7 @@ from gateprobe.errors import Refusal, UnsupportedModel
 from gateprobe.graph import LayerRecord, ModelRecord
 from gateprobe.layers.functional import call_name
 from gateprobe.layers.registry import kind_of
+from gateprobe.layers.rnn import is_stateful
 from gateprobe.layers.settings import Unsupported
 
 
@@ -103,13 +104,6 @@ def stateful_batch(model: ModelRecord) -> int | None:
             return shape[0]
     reason = "is stateful, and the file does not say for how many samples in a batch"
     raise UnsupportedModel([Refusal(stateful[0].path, stateful[0].record.class_name, reason)])
-
-
-def is_stateful(record: LayerRecord) -> bool:
-    """Whether a layer, or one inside it, carries its states from call to call."""
-    inside = [child for group in record.children.values() for child in group]
-    inside += record.model.layers if record.model is not None else ()
-    return bool(record.config.get("stateful")) or any(map(is_stateful, inside))
 
 
 def refuse_random(record: LayerRecord) -> None:

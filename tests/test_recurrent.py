@@ -9,7 +9,7 @@ from graphs import chain, lstm_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateprobe.errors import UnsupportedModel
+from gateprobe.errors import InputError, UnsupportedModel
 from gateprobe.graph import LayerRecord, TensorRef
 from gateprobe.selection import Selection
 
@@ -186,3 +186,13 @@ def test_calls_that_share_states_are_refused_where_their_order_is_not_certain(ve
     model = called_twice(lstm_weights(np.random.default_rng(10), 3, 4), version)
     with pytest.raises(UnsupportedModel, match="in no certain order"):
         model.trace(np.zeros((2, 5, 3), np.float32))
+
+
+def test_a_mask_around_a_stateful_layer_is_refused_where_it_makes_keras_repeat_outputs():
+    inside = LayerRecord("lstm", "LSTM", {"units": 4, "stateful": True})
+    layers = [("Masking", "masking", {}), ("TimeDistributed", "distributed", {}, {"layer": inside})]
+    weights = {"distributed": lstm_weights(np.random.default_rng(11), 3, 4)}
+    x = np.zeros((2, 3, 5, 3), np.float32)
+    chain(layers, weights, input_shape=(2, 3, 5, 3)).predict(x)
+    with pytest.raises(InputError, match="a mask around a stateful layer"):
+        chain(layers, weights, input_shape=(2, 3, 5, 3), keras_version="2.15.0").predict(x)

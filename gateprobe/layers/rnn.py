@@ -173,6 +173,13 @@ class Recurrent:
         return np.where(np.logical_or.accumulate(kept, axis=0), output, zero)  # zeros before the first unmasked one
 
 
+def is_stateful(record: LayerRecord) -> bool:
+    """Whether a layer, or one inside it, carries its states from call to call."""
+    inside = [child for group in record.children.values() for child in group]
+    inside += record.model.layers if record.model is not None else ()
+    return bool(record.config.get("stateful")) or any(map(is_stateful, inside))
+
+
 def _aligned(mask: Array, rank: int) -> Array:
     """Give a mask as many axes as what it masks: one for each sample, or for each pixel of images."""
     return mask.reshape(*mask.shape, *[1] * (rank - mask.ndim))

@@ -14,6 +14,7 @@ from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Layer, Scope, Tensor
 from gateprobe.layers.registry import Binding, kind_of, replays
+from gateprobe.layers.rnn import is_stateful
 from gateprobe.layers.settings import Unsupported
 from gateprobe.semantics import DistributedMask
 
@@ -27,6 +28,8 @@ class TimeDistributed:
     """Whether a recurrent layer is inside: it is then called timestep by timestep, and its traces are those of
     ``layer``, ``layer:1``, ..., in this order. Any other layer gets all timesteps at once as samples."""
     masks: DistributedMask
+    refuses_masks: bool = False
+    """Whether a mask makes Keras repeat outputs, which is not replayed (a stateful layer in tf.keras)."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Replay one call on ``(samples, timesteps, ...)``."""
@@ -34,6 +37,8 @@ class TimeDistributed:
         if x.value.ndim < 2:
             raise InputError(f"expected (samples, timesteps, ...), got shape {x.value.shape}")
         mask = _mask(call, x)
+        if mask is not None and self.refuses_masks:
+            raise InputError("a mask around a stateful layer is not replayed", remedy="remove the mask")
         return self._stepped(x, mask, scope) if self.stepwise else self._folded(x, mask, scope)
 
     def _folded(self, x: Tensor, mask: Array | None, scope: Scope) -> tuple[Tensor, ...]:
@@ -104,8 +109,9 @@ def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
 def _bind(binding: Binding) -> TimeDistributed:
     binding.settings.ignore("layer")
     binding.settings.finish()
-    stepwise = _recurrent(_parts(binding.record)["layer"])
-    return TimeDistributed(binding.parts["layer"], stepwise, binding.semantics.distributed_mask)
+    inside, masks = _parts(binding.record)["layer"], binding.semantics.distributed_mask
+    refuses = masks is DistributedMask.COMPUTED and is_stateful(inside)
+    return TimeDistributed(binding.parts["layer"], _recurrent(inside), masks, refuses)
 
 
 def _recurrent(record: LayerRecord) -> bool:
