@@ -22,14 +22,15 @@ def pin(cpu: int) -> None:
     warnings.simplefilter("ignore")
 
 
-def describe(*packages: str) -> str:
+def describe(*packages: str, cpu_time: bool) -> str:
     info = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     fields = dict(line.replace("\t", "").split(": ", 1) for line in info if ": " in line)
     names = [line for line in info if line.startswith("model name")]
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     cpu = f"{fields['model name']} (family {fields['cpu family']}, model {fields['model']})"
     system = f"Linux {platform.release().split('-')[0]}; Python {platform.python_version()}"
-    return f"{cpu}, one core of {len(names)}; {system}; {versions}"
+    clock = f"{'CPU time' if cpu_time else 'wall time'} at a load of {os.getloadavg()[0]:.1f}"
+    return f"{cpu}, one core of {len(names)}; {system}; {versions}; {clock}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

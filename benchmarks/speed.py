@@ -98,7 +98,7 @@ def main() -> None:
     for size in SIZES:
         results[size] = measure(size, list(CONTENDERS), options.rounds, clock)
         print("×".join(map(str, size)), f"done, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
-    machine = describe("numpy", "numba", "tensorflow-cpu", "keras", "torch", "onnxruntime")
+    machine = describe("numpy", "numba", "tensorflow-cpu", "keras", "torch", "onnxruntime", cpu_time=options.cpu_time)
     publish("speed", [machine, *(compare(results, list(CONTENDERS), ours) for ours in OURS)], page=options.page)
 
 

@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="put the tables into docs/performance.md too")
     options = parser.parse_args()
     pin(options.cpu)
-    texts = [describe("numpy", "polars", "h5py", "tensorflow-cpu", "keras")]
+    texts = [describe("numpy", "polars", "h5py", "tensorflow-cpu", "keras", cpu_time=options.cpu_time)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder)
