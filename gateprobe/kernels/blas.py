@@ -90,3 +90,13 @@ def threads() -> int:
         if os.environ.get(name, "").isdecimal() and int(os.environ[name]):
             return int(os.environ[name])
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def arithmetic() -> str:
+    """Return what decides how sums are rounded on this machine."""
+    config = np.show_config(mode="dicts")
+    assert config is not None
+    blas = config.get("Build Dependencies", {}).get("blas", {})
+    found = config.get("SIMD Extensions", {}).get("found", ())
+    widest = found[-1] if found else "baseline"
+    return f"{blas.get('name')} {blas.get('version')}, {widest}, BLAS threads: {threads()}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -17,10 +18,11 @@ from itertools import islice
 from multiprocessing import resource_tracker
 from typing import Any, TypeAlias
 
-from gateprobe.errors import GateprobeError, InputError, MissingExtra
+from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, MissingExtra
+from gateprobe.kernels.blas import arithmetic
 from gateprobe.model import Tracing
 from gateprobe.scale.dataset import Block
-from gateprobe.scale.task import Job, Sources, Task, anywhere, perform
+from gateprobe.scale.task import SAME_VERSION, Job, Sources, Task, TaskFault, anywhere, perform
 
 _WINDOW = 1000
 """Tasks that the scheduler knows of at a time: enough for hundreds of workers, and a few megabytes of its memory."""
@@ -63,7 +65,7 @@ class Crew:
             return _in_any_order(client, tasks)
 
         with self._client() as client:
-            _check_versions(client)
+            _check_workers(client)
             yield perform
 
     def _fingerprint(self, block: Block, tracing: Tracing) -> str | None:
@@ -114,19 +116,28 @@ def _local(workers: int) -> dict[str, Any]:
         "processes": True,
         "security": True,
         "dashboard_address": None,
+        "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},  # where it says how it is, to us alone
         "silence_logs": logging.CRITICAL,
         "env": dict.fromkeys(_ALONE, "1"),
     }
 
 
-def _check_versions(client: Any) -> None:
+def _check_workers(client: Any) -> None:
+    """Look whether the workers do the same.
+
+    Raises:
+        InputError: One of them has another version of gateprobe.
+    """
     here = version("gateprobe")
     for worker, there in client.run(version, "gateprobe", on_error="return").items():
         if there != here:
             found = f"gateprobe {there}" if isinstance(there, str) else "no gateprobe"
-            raise InputError(
-                f"the worker {worker} has {found}, and here is {here}", remedy="install the same everywhere"
-            )
+            raise InputError(f"the worker {worker} has {found}, and here is {here}", remedy=SAME_VERSION)
+
+    ways = set(client.run(arithmetic).values())
+    if len(ways) > 1:
+        note = "the workers round differently, so that the last digits of their parts may differ"
+        warnings.warn(f"{note}: {'; '.join(sorted(ways))}", GateprobeWarning, stacklevel=2)
 
 
 def _in_any_order(client: Any, tasks: Iterable[Task]) -> Iterator[Block]:
@@ -143,16 +154,17 @@ def _in_any_order(client: Any, tasks: Iterable[Task]) -> Iterator[Block]:
             yield future
 
     try:
-        queue = as_completed(submit(_WINDOW), with_results=True)
-        for future, fault in queue:
-            if fault is not None:
-                reason, file, place, remedy = fault
-                raise GateprobeError(reason, file=file, place=place, remedy=remedy)
+        queue = as_completed(submit(_WINDOW))
+        for future in queue:
+            if future.status != "finished":
+                future.result()  # raises what went wrong
             yield blocks.pop(future)
             queue.update(submit(1))
-    except KilledWorker as fault:
-        raise GateprobeError(
-            f"workers died again and again: {fault}", remedy="give them more memory, or choose a smaller --block-size"
-        ) from None
+    except TaskFault as fault:
+        reason, file, place, remedy = fault.args
+        raise GateprobeError(reason, file=file, place=place, remedy=remedy) from None
+    except KilledWorker:
+        reason = "workers died, one after the other, while they computed the same samples"
+        raise GateprobeError(reason, remedy="give them more memory, or choose a smaller --block-size") from None
     finally:
         client.cancel(list(blocks))

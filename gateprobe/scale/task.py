@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any, TypeAlias
+from typing import Any
 
 from gateprobe.errors import GateprobeError, InputError
 from gateprobe.groups import Assumptions
@@ -21,6 +21,8 @@ from gateprobe.remote import is_url, local_path
 from gateprobe.run import Batches
 from gateprobe.samples import Samples, load
 from gateprobe.scale.dataset import Block, Destination, Manifest, open_dataset
+
+SAME_VERSION = "install the same everywhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,33 +85,35 @@ class Task:
     """Of its samples, as the process that asks sees them."""
 
 
-Fault: TypeAlias = "tuple[str, str | None, str | None, str | None]"
-"""What the arguments of a `GateprobeError` are: reason, file, place, remedy."""
+class TaskFault(Exception):
+    """A `GateprobeError` on its way to another process; its arguments are reason, file, place and remedy."""
 
 
-def perform(task: Task, gateprobe: str) -> Fault | None:
+def perform(task: Task, gateprobe: str) -> None:
     """Compute a block in a process that knows nothing yet.
 
     Args:
         task: What to do.
         gateprobe: The version that asks.
 
-    Returns:
-        What went wrong, if something did.
+    Raises:
+        TaskFault: It cannot be done.
     """
-    if gateprobe != version("gateprobe"):
-        there = f"a worker has gateprobe {version('gateprobe')}, and here is {gateprobe}"
-        return there, None, None, "install the same everywhere"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # who asks has heard them
-            model, samples = _opened(task.sources)
-            tracing = model.tracing(samples, **task.job.options, batches=task.job.batches)
-            _compare(task, tracing)
-            compute(task.block, tracing, task.job)
+            _perform(task, gateprobe)
     except GateprobeError as error:
-        return error.reason, error.file, error.place, error.remedy
-    return None
+        raise TaskFault(error.reason, error.file, error.place, error.remedy) from None
+
+
+def _perform(task: Task, gateprobe: str) -> None:
+    if gateprobe != version("gateprobe"):
+        raise InputError(f"a worker has gateprobe {version('gateprobe')}, and here is {gateprobe}", remedy=SAME_VERSION)
+    model, samples = _opened(task.sources)
+    tracing = model.tracing(samples, **task.job.options, batches=task.job.batches)
+    _compare(task, tracing)
+    compute(task.block, tracing, task.job)
 
 
 def compute(block: Block, tracing: Tracing, job: Job) -> None:
@@ -135,7 +139,7 @@ def _compare(task: Task, tracing: Tracing) -> None:
     numbers = tracing.numbers[task.block.start : task.block.stop]
     if tracing.model.graph.origin.sha256 != task.job.manifest["metadata"]["model"]["sha256"]:
         raise _another(tracing.model.graph.file)
-    if task.fingerprint not in (None, tracing.samples.fingerprint(numbers)):
+    if task.fingerprint is not None and task.fingerprint != tracing.samples.fingerprint(numbers):
         raise _another(tracing.samples.files)
 
 

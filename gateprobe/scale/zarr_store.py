@@ -88,12 +88,12 @@ class ZarrStore:
         """Fill a block's region, then mark it."""
         with self._faults():
             root = self._open("r+")
-        place = _Place(block.start)
+        place, arrays = _Place(block.start), dict[str, Any]()
         for chunk in _regrouped(chunks, manifest["block"]):
             place.turn_to(chunk)
             for key, value, kept in arrays_of(chunk):
                 with self._faults():
-                    array = root[key]
+                    array = arrays[key] if key in arrays else arrays.setdefault(key, root[key])
                     if array.shape[1:] != (kept, *value.shape[2:]):
                         raise _uneven(key, array.shape[1:], (kept, *value.shape[2:]))
                     array[place.of(key, value)] = value

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,13 @@ from graphs import chain, lstm_weights
 from traces import lstm_chunk
 
 from gateprobe.cli import main
-from gateprobe.errors import InputError
+from gateprobe.errors import GateprobeWarning, InputError
+from gateprobe.kernels.blas import arithmetic
 from gateprobe.samples import from_arrays
-from gateprobe.scale.crew import _check_versions
+from gateprobe.scale.crew import _check_workers
 from gateprobe.scale.dataset import Block, Destination, open_dataset
 from gateprobe.scale.dump import dump_folder
-from gateprobe.scale.task import Job, Sources, Task, perform
+from gateprobe.scale.task import Job, Sources, Task, TaskFault, perform
 from gateprobe.selection import Ranges, Selection
 
 ROOT = Path(__file__).parents[2]
@@ -275,7 +276,7 @@ def test_batches_of_several_lengths_do_not_fit_an_array(tmp_path):
 def scheduler():
     """The address of a scheduler with two workers."""
     distributed = pytest.importorskip("distributed")
-    options = {"n_workers": 2, "threads_per_worker": 2, "processes": True, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 2, "processes": True, "dashboard_address": "127.0.0.1:0"}
     with distributed.LocalCluster(**options, silence_logs=50) as cluster:
         yield cluster.scheduler_address
 
@@ -319,28 +320,40 @@ def task_of(work, folder, **changes):
 
 def test_a_task_refuses_what_it_does_not_know(work, tmp_path):
     here = version("gateprobe")
-    assert perform(task_of(work, tmp_path), "0.0.9")[0] == f"a worker has gateprobe {here}, and here is 0.0.9"
-    assert not names(tmp_path)
+    with pytest.raises(TaskFault, match=f"a worker has gateprobe {here}, and here is 0.0.9"):
+        perform(task_of(work, tmp_path), "0.0.9")
     other = tmp_path / "other.npy"
     np.save(other, np.zeros((SAMPLES, 8), np.int32))
-    sources = Sources(str(MODEL), (str(other),))
-    reason, file, *_ = perform(task_of(work, tmp_path, sources=sources), here)
-    assert (reason, file) == ("is another file for a worker", str(other))
     keras2 = ROOT / "sample_models" / "keras2"
-    sources = Sources(f"{keras2}.h5", (f"{keras2}.npy",))
-    reason, file, *_ = perform(task_of(work, tmp_path, sources=sources), here)
-    assert (reason, file) == ("is another file for a worker", f"{keras2}.h5")
-    assert perform(task_of(work, tmp_path), here) is None
+    for model, x in ((MODEL, other), (f"{keras2}.h5", f"{keras2}.npy")):
+        with pytest.raises(TaskFault) as fault:
+            perform(task_of(work, tmp_path, sources=Sources(str(model), (str(x),))), here)
+        assert fault.value.args[:2] == ("is another file for a worker", str(other if x is other else model))
+    assert names(tmp_path) == ["other.npy"]
+    perform(task_of(work, tmp_path), here)
     assert names(tmp_path) == ["other.npy", "part-000000000064.parquet"]
 
 
-def test_workers_of_another_version_are_refused():
-    class Client:
-        def run(self, function, name, on_error):
-            return {"tcp://a": function(name), "tcp://b": "0.0.9"}
+class Client:
+    """Two workers that say different things."""
 
+    def __init__(self, *answers):
+        self.answers = iter(answers)
+
+    def run(self, function, *arguments, **options):
+        return {"tcp://a": function(*arguments), "tcp://b": next(self.answers)}
+
+
+def test_workers_that_differ():
     with pytest.raises(InputError, match=r"the worker tcp://b has gateprobe 0\.0\.9, and here is .*; install the same"):
-        _check_versions(Client())
+        _check_workers(Client("0.0.9"))
+    with pytest.raises(InputError, match=r"the worker tcp://b has no gateprobe, and"):
+        _check_workers(Client(PackageNotFoundError()))
+    _check_workers(Client(version("gateprobe"), arithmetic()))
+    with pytest.warns(
+        GateprobeWarning, match=r"last digits of their parts may differ: another way; .*BLAS threads: \d+"
+    ):
+        _check_workers(Client(version("gateprobe"), "another way"))
 
 
 @pytest.mark.parametrize(
