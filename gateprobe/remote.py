@@ -10,8 +10,6 @@ import errno
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,6 +91,9 @@ class Remote:
 
     def fetched(self) -> BinaryIO:
         """Copy the file into one without a name, for what has to seek in it."""
+        import shutil  # noqa: PLC0415 - few runs need them
+        import tempfile  # noqa: PLC0415
+
         copy = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - for the caller to close
         try:
             with self._faults(), self.storage.open(self.path, "rb") as source:
@@ -105,6 +106,8 @@ class Remote:
 
     def store(self, source: IO[bytes]) -> None:
         """Write the file from the beginning of another; it appears when all of it is there."""
+        import shutil  # noqa: PLC0415
+
         source.seek(0)
         with self._faults():
             target = self.storage.open(self.path, "wb", autocommit=False)

@@ -11,7 +11,8 @@ import signal
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import islice
@@ -80,16 +81,19 @@ class Crew:
             from distributed import Client, LocalCluster  # noqa: PLC0415 - an import of half a second
         except ImportError:
             raise MissingExtra("dask.distributed, which runs workers,", "dask") from None
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters comes back as an error
+        for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters comes back as an error
         with ExitStack() as stack:
             try:
                 with _undisturbed():
                     where = self.scheduler or stack.enter_context(LocalCluster(**_local(self.workers)))
                 client = stack.enter_context(Client(where, timeout=CONNECT))
                 client.wait_for_workers(1, timeout=PATIENCE)
-            except OSError as fault:
-                where = self.scheduler or "a scheduler on this machine"
-                remedy = "look whether it runs and has workers"
+            except ImportError:
+                raise MissingExtra("cryptography, which keeps strangers from local workers,", "dask") from None
+            except (OSError, ValueError, RuntimeError) as fault:
+                where = self.scheduler or "workers on this machine"
+                remedy = "look whether the scheduler runs and has workers" if self.scheduler else None
                 raise InputError(f"cannot work with {where}: {fault}", remedy=remedy) from None
             yield client
 
@@ -143,6 +147,7 @@ def _check_workers(client: Any) -> None:
 def _in_any_order(client: Any, tasks: Iterable[Task]) -> Iterator[Block]:
     """Submit tasks, not too many at a time, and yield their blocks as they are done."""
     from distributed import KilledWorker, as_completed  # noqa: PLC0415
+    from distributed.comm import CommClosedError  # noqa: PLC0415
 
     run, here, waiting = uuid.uuid4().hex, version("gateprobe"), iter(tasks)
     blocks: dict[Any, Block] = {}
@@ -163,8 +168,11 @@ def _in_any_order(client: Any, tasks: Iterable[Task]) -> Iterator[Block]:
     except TaskFault as fault:
         reason, file, place, remedy = fault.args
         raise GateprobeError(reason, file=file, place=place, remedy=remedy) from None
+    except (CancelledError, CommClosedError):
+        raise GateprobeError("the scheduler is gone", remedy="start the same command again: it goes on") from None
     except KilledWorker:
         reason = "workers died, one after the other, while they computed the same samples"
         raise GateprobeError(reason, remedy="give them more memory, or choose a smaller --block-size") from None
     finally:
-        client.cancel(list(blocks))
+        with suppress(CommClosedError):
+            client.cancel(list(blocks))
