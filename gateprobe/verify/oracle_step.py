@@ -189,7 +189,7 @@ def _carried(library: Library, old: Any, new: Any, mask: Any) -> Any:
     tf = library.tensorflow
 
     def carry(before: Any, after: Any) -> Any:
-        keep = tf.reshape(tf.constant(mask), (-1, *[1] * (len(after.shape) - 1)))
+        keep = tf.reshape(tf.constant(mask), (*mask.shape, *[1] * (len(after.shape) - mask.ndim)))  # or of each pixel
         return tf.where(keep, after, before)
 
     return tf.nest.map_structure(carry, old, new)
