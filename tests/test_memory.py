@@ -10,7 +10,7 @@ import pytest
 SUFFIXES = ["csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5"]
 FEATURES = 2
 CHILD = """
-import resource, sys
+import sys
 import numpy as np
 from graphs import chain, lstm_weights
 from gateprobe.samples import load
@@ -23,9 +23,12 @@ samples = load([source], model.inputs)
 chunks = model.iter_trace(samples, kernel="numpy")
 write(chunks, [Output(name) for name in outputs], model.metadata(samples))
 assert samples.first_nan() is None
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
-"""Compiling takes the same memory in every run, but only long runs compile."""
+"""Compiling takes the same memory in every run, but only long runs compile. `ru_maxrss` would begin with the peak of
+whoever started the process."""
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def peak(folder, shape, units, suffixes):
@@ -48,16 +51,17 @@ def peak(folder, shape, units, suffixes):
     return int(done.stdout) / 1024
 
 
-def assert_bounded(folder, small, large, units, suffixes):
+def assert_bounded(folder, small, large, units, suffixes, limit=1.1):
     first, second = peak(folder / "small", small, units, suffixes), peak(folder / "large", large, units, suffixes)
-    assert second < 1.1 * first, f"{first:.0f} MiB for {small}, {second:.0f} MiB for {large}"
+    assert second < limit * first, f"{first:.0f} MiB for {small}, {second:.0f} MiB for {large}"
 
 
 @pytest.mark.parametrize(
     ("small", "large"), [((500, 20), (10_000, 20)), ((1, 20_000), (1, 200_000))], ids=["samples", "timesteps"]
 )
 def test_memory_does_not_grow_with_the_input(tmp_path, small, large):
-    assert_bounded(tmp_path, small, large, 8, ["csv", "parquet", "arrow", "npz", "h5"])
+    """Held to the end, the signals of the large input alone would be a third of the peak."""
+    assert_bounded(tmp_path, small, large, 8, ["csv", "parquet", "arrow", "npz", "h5"], limit=1.2)
 
 
 @pytest.mark.benchmark

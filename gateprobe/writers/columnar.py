@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 GROUP_ROWS = 1 << 16
 """Rows of a Parquet row group, however the rows arrived."""
-BATCH_ROWS = 1 << 15
+BATCH_ROWS = 1 << 14
 """Rows of an Arrow record batch."""
 
 METADATA_KEY = "gateprobe"
@@ -69,7 +69,7 @@ class _ColumnarSink:
     target: Target
     tables: TableMaker
     consume: _Consume
-    _frames: queue.Queue[pl.DataFrame | _Abandoned | None] = field(default_factory=lambda: queue.Queue(maxsize=2))
+    _frames: queue.Queue[pl.DataFrame | _Abandoned | None] = field(default_factory=lambda: queue.Queue(maxsize=1))
     _thread: threading.Thread | None = None
     _fault: BaseException | None = None
     _file: _Bytes = field(init=False)
