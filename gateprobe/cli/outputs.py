@@ -112,7 +112,7 @@ writing = bundle(
         default="tidy",
         help="Of tables: a row per unit; per unit and signal; per timestep.",
     ),
-    click.option("--compress", is_flag=True, help="Compress npz and h5."),
+    click.option("--compress", is_flag=True, help="Compress npz, h5 and zarr."),
     force,
 )
 """Adds -o and its companions; the command takes ``writing``."""
