@@ -137,6 +137,8 @@ class ListedWeights:
     @classmethod
     def of(cls, record: LayerRecord, arrays: Sequence[WeightArray], semantics: Semantics) -> ListedWeights:
         """Deal out the list of a top-level layer to it and to the layers inside it."""
+        if record.model is not None and _is_trainable(record) and not semantics.trainable_is_inherited:
+            _refuse_frozen_conv_lstm(record)
         wanted = list(_listed(record, semantics))
         if len(wanted) != len(arrays):
             raise Unsupported(f"expected {len(wanted)} weights, the file holds {len(arrays)}")
@@ -177,6 +179,26 @@ def _walk(record: LayerRecord, path: str, semantics: Semantics, *, trainable: bo
         return
     for name, part in parts_of(record).items():
         yield from _walk(part, f"{path}/{name}", semantics, trainable=trainable)
+
+
+def _refuse_frozen_conv_lstm(record: LayerRecord) -> None:
+    """Refuse a ConvLSTM that is not trainable, inside a model of Keras 3.
+
+    Whether its cell is trainable, and its weights come before those that are not, depends on how it was frozen: by its
+    constructor or afterwards.
+
+    Raises:
+        Unsupported: There is one.
+    """
+    inside = [child for group in record.children.values() for child in group]
+    inside += record.model.layers if record.model is not None else ()
+    if record.class_name.startswith("ConvLSTM") and not _is_trainable(record):
+        raise Unsupported(
+            f"{record.name} is a ConvLSTM that is not trainable: HDF5 lists its weights in one of two orders and does "
+            "not say in which; save the model as .keras"
+        )
+    for part in inside:
+        _refuse_frozen_conv_lstm(part)
 
 
 def _is_trainable(record: LayerRecord) -> bool:

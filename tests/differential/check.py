@@ -28,6 +28,7 @@ INTENDED = (
     "Keras with TensorFlow adds it along",  # a fault of one backend of Keras 3
     "which gateprobe keeps apart",  # samples mixed by reshaping or transposing
     "a mask around a stateful layer is not replayed",
+    "is a ConvLSTM that is not trainable",  # in a model inside a model, in HDF5
     "stacked cells inside stacked cells are not replayed",
 )
 """Refusals that are meant."""
