@@ -15,6 +15,7 @@ import numpy as np
 
 from gateprobe.batch_size import BatchSize
 from gateprobe.calls import RecurrentCall, call_paths, recurrent_calls, signal_paths
+from gateprobe.chunk import TraceChunk
 from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
 from gateprobe.groups import Assumptions, RecurrentGroup, assume, find_groups
@@ -25,7 +26,7 @@ from gateprobe.run import Batches, Progress, Result, batches_of, run
 from gateprobe.samples import InputSpec, Samples, from_arrays
 from gateprobe.selection import Selection, check_layers
 from gateprobe.semantics import Semantics, semantics_of
-from gateprobe.trace import Trace, TraceChunk, join
+from gateprobe.trace import Trace, join
 
 TRACE_FORMAT = 1
 """Version of the layout of traces; goes into their metadata."""

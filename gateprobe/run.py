@@ -16,13 +16,13 @@ from typing import Protocol
 import numpy as np
 
 from gateprobe.batch_size import AUTO, BatchSize, fitting_rows, given_rows
+from gateprobe.chunk import DirectionTrace, TraceChunk, blank
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.kernels.choice import Kernel, choose
 from gateprobe.layers.base import Arguments, Scope, Tensor
 from gateprobe.layers.functional import NOT_COMPUTED, Graph, call_name
 from gateprobe.plan import Plan
-from gateprobe.trace import DirectionTrace, TraceChunk, blank
 
 LONG = 16_384
 """Timesteps of the longest sequences that run as a whole if they can run in slabs."""

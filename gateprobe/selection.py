@@ -11,9 +11,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from gateprobe.chunk import ALIASES, SIGNAL_ORDER, DirectionTrace, TraceChunk
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
-from gateprobe.trace import ALIASES, SIGNAL_ORDER, DirectionTrace, TraceChunk
 
 _ITEM = re.compile(r"(-?\d{1,18})?(:(-?\d{1,18})?)?")
 

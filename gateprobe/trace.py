@@ -1,123 +1,19 @@
-"""Labelled arrays: what a replay hands over.
-
-Axes are always (samples, timesteps, units); an array may have more than one trailing axis (a ConvLSTM has rows,
-columns and filters), which tables number through in C order as ``unit``.
-"""
+"""A whole trace in memory: all signals of a run, by layer, and ways to look at them and to save them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from gateprobe.chunk import DirectionTrace, Layout, TraceChunk, joined
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 
 if TYPE_CHECKING:
     import polars as pl
     import xarray
-
-Layout: TypeAlias = Literal["tidy", "long", "wide"]
-"""How a table arranges a trace."""
-
-STATES = ("cell_state", "hidden_state")
-"""Signals that keep their value at a masked timestep; every other signal is not used there and is NaN."""
-
-SIGNAL_ORDER = (
-    "input_gate",
-    "forget_gate",
-    "update_gate",
-    "reset_gate",
-    "candidate",
-    "output_gate",
-    "cell_state",
-    "hidden_state",
-)
-"""Order of columns when layers of several kinds stand in one table; ``pre_`` signals follow in the same order."""
-
-ALIASES = {"i": "input_gate", "f": "forget_gate", "g": "candidate", "o": "output_gate", "c": "cell_state",
-           "h": "hidden_state", "z": "update_gate", "r": "reset_gate"}  # fmt: skip
-"""Short names accepted on the command line."""
-
-
-def signal_rank(name: str) -> tuple[int, int]:
-    """Sort key that puts signal names into `SIGNAL_ORDER`, the ``pre_`` ones last."""
-    plain = name.removeprefix("pre_")
-    return (int(plain != name), SIGNAL_ORDER.index(plain))
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class DirectionTrace:
-    """The signals of one direction of one call of a recurrent layer, for some samples.
-
-    Signals are attributes too: ``trace.forget_gate``.
-    """
-
-    layer: str
-    """Layer path; ``name:1`` for the second call of a shared layer."""
-    direction: str
-    """``forward`` or ``backward``."""
-    backwards: bool
-    """Whether the layer read its input from the last timestep to the first."""
-    signals: Mapping[str, Array]
-    """Name → ``(samples, timesteps, units)``, in `SIGNAL_ORDER`; gates are NaN at masked timesteps."""
-    mask: Array | None
-    """``(samples, timesteps)``, ``False`` at masked timesteps; ``None`` when no mask reached the layer."""
-    timesteps: Array
-    """``(timesteps,)`` positions in the layer's input; not always from 0, since a trace may be a selection."""
-    units: Array
-    """``(units,)`` numbers of the units."""
-    length: int
-    """Timesteps of the layer's whole input."""
-    whole: int | None = None
-    """In a slab of a long sequence: the timesteps that all slabs of a sample have together."""
-
-    @property
-    def kept(self) -> int:
-        """Timesteps that the run keeps of each sample, in this chunk or over all slabs."""
-        return len(self.timesteps) if self.whole is None else self.whole
-
-    @property
-    def steps(self) -> Array:
-        """``(timesteps,)``: the order in which the layer processed them, from 0."""
-        return self.length - 1 - self.timesteps if self.backwards else self.timesteps
-
-    def __getattr__(self, name: str) -> Array:
-        """Return a signal by its name."""
-        signals: Mapping[str, Array] = object.__getattribute__(self, "signals")
-        if name in signals:
-            return signals[name]
-        raise AttributeError(f"{name!r} is no signal of this layer; it has {', '.join(signals)}")
-
-    def __dir__(self) -> list[str]:
-        return [*object.__dir__(self), *self.signals]
-
-    def __repr__(self) -> str:
-        shape = "×".join(map(str, next(iter(self.signals.values())).shape)) if self.signals else "nothing"
-        return f"<{self.layer} {self.direction}: {', '.join(self.signals)}, each {shape}>"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TraceChunk:
-    """What one batch of samples left behind: the same directions, in the same order, in every chunk of a run.
-
-    Very long sequences come one by one and in slabs: chunks of some timesteps of one direction each, in which the
-    other directions have none.
-    """
-
-    samples: Array
-    """``(samples,)`` numbers of the samples in the input."""
-    directions: tuple[DirectionTrace, ...]
-    continues: bool = False
-    """Whether this is more of the sample of the chunk before."""
-
-    @property
-    def is_slab(self) -> bool:
-        """Whether this is a part of a long sequence."""
-        return any(part.whole is not None for part in self.directions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,7 +78,7 @@ class Trace(Mapping[str, LayerTrace]):
             layout: ``tidy``: a row per sample, layer, direction, timestep and unit; ``long``: and signal; ``wide``: a
                 row per sample, layer, direction and timestep.
         """
-        from gateprobe.writers.table import table  # noqa: PLC0415 - writers come after traces
+        from gateprobe.writers.table import table  # noqa: PLC0415 - Polars takes 0.1 s to import
 
         return table(TraceChunk(self.samples, self.directions), layout)
 
@@ -224,75 +120,11 @@ class Trace(Mapping[str, LayerTrace]):
         write([TraceChunk(self.samples, self.directions)], [output], self.metadata)
 
 
-def blank(signals: Mapping[str, Array], mask: Array | None) -> dict[str, Array]:
-    """Put signals into their order and set gates to NaN where the mask is false.
-
-    Args:
-        signals: Name → ``(samples, timesteps, ...)``; written to.
-        mask: ``(samples, timesteps)`` or ``None``.
-    """
-    ordered = {name: signals[name] for name in sorted(signals, key=signal_rank)}
-    if mask is None or mask.all():
-        return ordered
-    for name, value in ordered.items():
-        if name not in STATES:
-            value[~mask] = np.nan
-    return ordered
-
-
 def join(chunks: Iterable[TraceChunk], metadata: Mapping[str, Any]) -> Trace:
-    """Put the chunks of a run together, in their order."""
-    parts = list(_whole_samples(chunks))
-    if not parts:
-        raise InputError("the run gave no samples")
-    directions = tuple(_joined([chunk.directions[n] for chunk in parts]) for n in range(len(parts[0].directions)))
-    return Trace(np.concatenate([chunk.samples for chunk in parts]), directions, metadata)
+    """Put the chunks of a run together, in their order.
 
-
-def _whole_samples(chunks: Iterable[TraceChunk]) -> Iterator[TraceChunk]:
-    """Put the slabs of each sample together."""
-    slabs: list[TraceChunk] = []
-    for chunk in chunks:
-        if slabs and not chunk.continues:
-            yield _along_time(slabs)
-            slabs.clear()
-        if chunk.is_slab:
-            slabs.append(chunk)
-        else:
-            yield chunk
-    if slabs:
-        yield _along_time(slabs)
-
-
-def _along_time(slabs: list[TraceChunk]) -> TraceChunk:
-    directions = []
-    for number, first in enumerate(slabs[0].directions):
-        parts = [slab.directions[number] for slab in slabs]
-        signals = {name: np.concatenate([part.signals[name] for part in parts], axis=1) for name in first.signals}
-        masks = [part.mask for part in parts if part.mask is not None]
-        directions.append(
-            replace(
-                first,
-                signals=signals,
-                mask=np.concatenate(masks, axis=1) if masks else None,
-                timesteps=np.concatenate([part.timesteps for part in parts]),
-                whole=None,
-            )
-        )
-    return TraceChunk(slabs[0].samples, tuple(directions))
-
-
-def _joined(parts: list[DirectionTrace]) -> DirectionTrace:
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    signals = {name: np.concatenate([part.signals[name] for part in parts]) for name in first.signals}
-    masked = any(part.mask is not None for part in parts)
-    mask = np.concatenate([_full_mask(part) for part in parts]) if masked else None
-    return replace(first, signals=signals, mask=mask)
-
-
-def _full_mask(part: DirectionTrace) -> Array:
-    if part.mask is not None:
-        return part.mask
-    return np.ones(next(iter(part.signals.values())).shape[:2], np.bool_)
+    Raises:
+        InputError: There are none.
+    """
+    whole = joined(chunks)
+    return Trace(whole.samples, whole.directions, metadata)

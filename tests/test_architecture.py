@@ -26,13 +26,14 @@ MAY_IMPORT = {
     "tables": BASE | {"array_files"},
     "input_files": BASE | {"array_files", "tables", "remote"},
     "samples": BASE | {"array_files", "input_files", "remote"},
-    "trace": BASE | {"writers"},  # inside functions: a trace can save itself
-    "selection": BASE | {"trace"},
+    "chunk": BASE,
+    "selection": BASE | {"chunk"},
     "batch_size": BASE | {"kernels", "layers"},
-    "run": BASE | {"kernels", "layers", "plan", "trace", "batch_size"},
-    "writers": BASE | {"remote", "trace", "writers"},
+    "run": BASE | {"kernels", "layers", "plan", "chunk", "batch_size"},
+    "writers": BASE | {"remote", "chunk", "writers"},
+    "trace": BASE | {"chunk", "writers"},
     "model": ROLES
-    | {"layers", "readers", "groups", "calls", "plan", "samples", "selection", "trace", "run", "batch_size"},
+    | {"layers", "readers", "groups", "calls", "plan", "samples", "selection", "chunk", "trace", "run", "batch_size"},
     "scale": BASE
     | {
         "remote",
@@ -41,7 +42,7 @@ MAY_IMPORT = {
         "input_files",
         "samples",
         "selection",
-        "trace",
+        "chunk",
         "run",
         "writers",
         "model",
@@ -53,7 +54,7 @@ MAY_IMPORT = {
         "plan",
         "samples",
         "selection",
-        "trace",
+        "chunk",
         "run",
         "model",
         "verify",
@@ -75,7 +76,8 @@ THIRD_PARTY = {
     "verify": {"numpy", "tensorflow", "keras", "tf_keras"},
     "samples": {"numpy", "polars"},
     "tables": {"numpy", "polars"},
-    "trace": {"numpy", "polars"},
+    "chunk": {"numpy"},
+    "trace": set(),
 }
 
 

@@ -13,8 +13,8 @@ from gateprobe.cli.options import bundle, force
 from gateprobe.errors import InputError, OutputError
 
 if TYPE_CHECKING:
+    from gateprobe.chunk import Layout
     from gateprobe.scale.dataset import Destination
-    from gateprobe.trace import Layout
     from gateprobe.writers import Output
 
 

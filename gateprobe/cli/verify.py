@@ -27,7 +27,7 @@ def _tolerance(atol: tuple[str, ...], rtol: tuple[str, ...]) -> Tolerance:
 
 def _numbers(option: str, texts: Iterable[str]) -> dict[str, float]:
     """Return signal → number; the empty name stands for all signals."""
-    from gateprobe.trace import ALIASES, SIGNAL_ORDER
+    from gateprobe.chunk import ALIASES, SIGNAL_ORDER
     from gateprobe.verify.collate import OUTPUT
 
     found = {}

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+from gateprobe.chunk import Layout, TraceChunk
 from gateprobe.errors import OutputError
 from gateprobe.graph import Array
 from gateprobe.remote import is_url, joined, local_path, remote, shown
-from gateprobe.trace import Layout, TraceChunk
 
 MANIFEST = "_gateprobe.json"
 """Says which run a folder of Parquet files belongs to. Readers of folders leave out what begins with ``_``."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gateprobe.chunk import TraceChunk
 from gateprobe.errors import InputError, OutputError
 from gateprobe.kernels.choice import Kernel
 from gateprobe.model import Model, Tracing
@@ -20,7 +21,6 @@ from gateprobe.scale.crew import Crew, Perform
 from gateprobe.scale.dataset import Block, Destination, Manifest, open_dataset
 from gateprobe.scale.task import Job, compute
 from gateprobe.selection import Selection
-from gateprobe.trace import TraceChunk
 
 FORMAT = 1
 """Version of the manifest."""

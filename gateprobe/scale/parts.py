@@ -10,11 +10,11 @@ import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from gateprobe.chunk import TraceChunk
 from gateprobe.errors import OutputError
 from gateprobe.graph import Array
 from gateprobe.remote import is_url, joined
 from gateprobe.scale.dataset import MANIFEST, Block, Destination, Manifest, folder_of, foreign
-from gateprobe.trace import TraceChunk
 from gateprobe.writers import Format, Output, write
 from gateprobe.writers.target import blamed, open_target
 

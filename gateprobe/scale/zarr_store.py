@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from gateprobe.chunk import TraceChunk
 from gateprobe.errors import GateprobeError, InputError, MissingExtra, OutputError
 from gateprobe.graph import Array
 from gateprobe.remote import is_url, local_path, redacted, shown
 from gateprobe.run import SLAB
 from gateprobe.scale.dataset import Block, Destination, Manifest, folder_of, foreign
-from gateprobe.trace import TraceChunk
 from gateprobe.writers.arrays import METADATA_KEY, Index, arrays_of
 from gateprobe.writers.chunks import Regrouper
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gateprobe.chunk import DirectionTrace, joined
 from gateprobe.graph import Array, ModelGraph
 from gateprobe.layers.base import Precision
 from gateprobe.plan import Plan, Wanted, make_plan
 from gateprobe.run import run
 from gateprobe.samples import InputSpec, from_arrays
 from gateprobe.semantics import Semantics
-from gateprobe.trace import DirectionTrace, join
 
 Key = tuple[str, str]
 """Layer path and direction."""
@@ -70,7 +70,7 @@ def replay(
     plan = plan if subject.adjust is None else subject.adjust(plan)
     samples = from_arrays(dict(inputs) or None, options.specs, feeds)
     results = list(run(plan, samples, traced=options.traced, batch_size=options.rows))
-    trace = join([result.chunk for result in results], {})
+    trace = joined(result.chunk for result in results)
     outputs = tuple(
         None if any(part is None for part in parts) else np.concatenate([part for part in parts if part is not None])
         for parts in zip(*(result.outputs for result in results), strict=True)

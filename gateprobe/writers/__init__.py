@@ -13,10 +13,10 @@ from importlib import import_module
 from pathlib import PurePath
 from typing import cast
 
+from gateprobe.chunk import TraceChunk
 from gateprobe.errors import GateprobeWarning, InputError, OutputError
 from gateprobe.graph import Array
 from gateprobe.remote import shown
-from gateprobe.trace import TraceChunk
 from gateprobe.writers.base import Format, Metadata, OpenSink, Output, Sink
 from gateprobe.writers.target import STDOUT, Target, open_target
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, TypeAlias
 
-from gateprobe.trace import Layout, TraceChunk
+from gateprobe.chunk import Layout, TraceChunk
 from gateprobe.writers.target import Target
 
 Metadata: TypeAlias = Mapping[str, Any]

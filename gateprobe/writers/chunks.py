@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from gateprobe.trace import DirectionTrace, TraceChunk, join
+from gateprobe.chunk import DirectionTrace, TraceChunk, joined
 
 BLOCK_ROWS = 1 << 14
 """Rows of the tables into which a chunk is cut, so that memory does not grow with it."""
@@ -111,6 +111,6 @@ def _taken(waiting: list[TraceChunk]) -> TraceChunk | None:
     """Empty a list of chunks and return them as one."""
     if not waiting:
         return None
-    joined = join(waiting, {})
+    together = joined(waiting)
     waiting.clear()
-    return TraceChunk(joined.samples, joined.directions)
+    return together

@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING, cast
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from gateprobe.chunk import TraceChunk
 from gateprobe.errors import OutputError
-from gateprobe.trace import TraceChunk
 from gateprobe.writers.arrow_footer import add_metadata
 from gateprobe.writers.base import Metadata, Output, Sink
 from gateprobe.writers.parquet_footer import JoinedFile

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import polars as pl
 import polars.selectors as cs
 
-from gateprobe.trace import TraceChunk
+from gateprobe.chunk import TraceChunk
 from gateprobe.writers.base import Metadata, Output, Sink
 from gateprobe.writers.names import cell_text
 from gateprobe.writers.table import TableMaker
