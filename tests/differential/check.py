@@ -150,7 +150,7 @@ def disagreement(expected: Seen, ours: Replayed, precision: str) -> str:
 def _outputs(expected: Seen, ours: Replayed, precision: str) -> str:
     if len(expected.outputs) != len(ours.outputs):
         return f"count of outputs: {len(ours.outputs)}, Keras has {len(expected.outputs)}"
-    for number, triple in enumerate(zip(expected.outputs, ours.outputs, ours.output_rounding, strict=True)):
+    for number, triple in enumerate(zip(expected.outputs, ours.outputs, ours.exact_outputs, strict=True)):
         reason = difference(*triple, precision)
         if reason:
             return f"{'shape' if reason.startswith('shape') else 'value'} of output {number}: {reason}"
@@ -174,14 +174,14 @@ def _signals(expected: Seen, ours: Replayed, precision: str) -> str:
         return f"names of signals: {apart}"
     for key, (value, mask) in expected.signals.items():
         own, own_mask = ours.signals[key], ours.signal_masks[key[:2]]
-        triple = (value, own, ours.signal_rounding[key])
+        triple = (value, own, ours.exact_signals[key])
         reason = _masks([mask], [own_mask])
         if reason:
             return f"signal {'/'.join(key)}: {reason}"
         if mask is not None and key[2] not in ("hidden_state", "cell_state"):
             kept = _wide(mask, own)
             triple = (np.where(kept, triple[0], 0), np.where(kept, own, 0), np.where(kept, triple[2], 0))
-        reason = difference(*triple, precision)
+        reason = difference(*triple, precision, timed=True, backwards=key[1] == "backward")
         if reason:
             return f"signal {'/'.join(key)}: {reason}"
     return ""

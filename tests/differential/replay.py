@@ -15,7 +15,7 @@ from gateprobe.run import run
 from gateprobe.semantics import semantics_of
 from gateprobe.trace import join
 
-from .compare import rounding
+from .compare import without_rounding
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a file gives, and by how much rounding moves it."""
+    """What a file gives, and what it would give if nothing were rounded."""
 
     outputs: list[np.ndarray]
-    output_rounding: list[np.ndarray]
+    exact_outputs: list[np.ndarray]
     masks: list[np.ndarray | None]
     """Of the outputs; only of the first batch when the model is stateful."""
     signals: dict[Key, np.ndarray]
-    signal_rounding: dict[Key, np.ndarray]
+    exact_signals: dict[Key, np.ndarray]
     signal_masks: dict[tuple[str, str], np.ndarray | None]
 
 
@@ -84,10 +84,10 @@ def replay(path: str, data: Mapping[str, np.ndarray], precision: str, *, rows: i
     signals = [_signals(trace) for _, trace in runs]
     return Replayed(
         runs[0][0],
-        [rounding(*values) for values in zip(*(outputs for outputs, _ in runs), strict=True)],
+        [without_rounding(*values) for values in zip(*(outputs for outputs, _ in runs), strict=True)],
         [tensor.mask for tensor in tensors],
         signals[0],
-        {key: rounding(*(one[key] for one in signals)) for key in signals[0]},
+        {key: without_rounding(*(one[key] for one in signals)) for key in signals[0]},
         {(one.layer, one.direction): one.mask for one in runs[0][1].directions},
     )
 
