@@ -191,11 +191,10 @@ def _position(precision: Precision, x: Value, axis: Any = None, *, function: Fun
 def _cumsum(precision: Precision, x: Value, axis: Any = 0, *, exclusive: bool = False, reverse: bool = False) -> Array:
     array = ts.batch(x)
     place = ts.inner_axis(axis, array.ndim)
+    turned = np.flip(array, place) if reverse else array
+    total = np.cumsum(turned, axis=place, dtype=array.dtype)
     if exclusive:
-        raise InputError("an exclusive sum is not replayed")
-    if reverse:
-        array = np.flip(array, place)
-    total = np.cumsum(array, axis=place, dtype=array.dtype)
+        total = np.insert(total, 0, 0, axis=place).take(range(array.shape[place]), axis=place)
     return np.flip(total, place) if reverse else total
 
 
