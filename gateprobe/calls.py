@@ -61,7 +61,8 @@ def signal_paths(record: LayerRecord, path: str) -> Iterator[str]:
 def _stack_height(record: LayerRecord) -> int:
     """Return how many stacked cells a recurrent layer has, or the layers of a Bidirectional have; 0 for no stack."""
     inside = [child for name in ("cell", "layer", "backward_layer") for child in record.children.get(name, ())]
-    return max((len(record.children.get("cells", ())), *map(_stack_height, inside)))
+    stacked = sum(_stack_height(cell) or 1 for cell in record.children.get("cells", ()))
+    return max((stacked, *map(_stack_height, inside)))
 
 
 def join_path(path: str, name: str) -> str:

@@ -365,6 +365,12 @@ def _bind_stacked(binding: Binding) -> StackedCells:
     settings.ignore("cells")
     reversed_states = settings.flag("reverse_state_order", binding.semantics.stacked_states_reversed)
     settings.finish()
-    if any(isinstance(part, StackedCells) for part in binding.parts.values()):
-        raise Unsupported("config.cells: stacked cells inside stacked cells are not replayed")
-    return StackedCells(tuple(cast(Cell, part) for part in binding.parts.values()), reversed_states)
+    inner = [part for part in binding.parts.values() if isinstance(part, StackedCells)]
+    if inner and any((reversed_states, *(part.reversed_states for part in inner))):
+        raise Unsupported("config.cells: stacked cells inside stacked cells are not replayed with reversed states")
+    return StackedCells(tuple(cell for part in binding.parts.values() for cell in _cells_of(part)), reversed_states)
+
+
+def _cells_of(part: Layer) -> tuple[Cell, ...]:
+    """Return what a stack inside a stack comes to: its cells, one after the other."""
+    return part.cells if isinstance(part, StackedCells) else (cast(Cell, part),)

@@ -114,7 +114,7 @@ def _loop(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Step the cell; masked samples keep their states, as a mask asks."""
     cell = call.layer if call.is_cell else call.layer.cell
-    cells = list(getattr(cell, "cells", [cell]))
+    cells = _cells_in(cell)
     states = _nested(library, cell, call.states)
     rows: list[list[dict[str, Any]]] = [[] for _ in cells]
     _forget_dropout(cells)
@@ -122,7 +122,7 @@ def _loop(
         for _, x, mask in steps:
             _, new = cell(x, states, training=False)
             states = _carried(library, states, _nested(library, cell, new), mask)
-            groups = _by_cell(library, cell, states)
+            groups = _by_cell(cell, states)
             for number, recorder in enumerate(recorders):
                 rows[number].append(_signals(recorder, groups[number]))
     results = [{name: np.stack([row[name] for row in kept], axis=1) for name in kept[0]} for kept in rows]
@@ -159,28 +159,35 @@ def _recording(cells: list[Any]) -> Iterator[list[tuple[Recorder | None, Recorde
                 cell.recurrent_activation = recurrent.function
 
 
-def _sizes(cell: Any) -> list[int]:
-    """Return the number of states of each cell, in the order in which the states are listed."""
-    cells = list(getattr(cell, "cells", [cell]))
-    counts = [len(c.state_size) if isinstance(c.state_size, (list, tuple)) else 1 for c in cells]
-    return counts[::-1] if getattr(cell, "reverse_state_order", False) else counts
+def _cells_in(cell: Any) -> list[Any]:
+    """Return the cells of a stack and of the stacks inside it; a cell that is no stack stands for itself."""
+    return [leaf for part in cell.cells for leaf in _cells_in(part)] if hasattr(cell, "cells") else [cell]
+
+
+def _in_state_order(cell: Any, items: list[Any]) -> list[Any]:
+    """Turn what belongs to the cells of a stack into the order in which it lists their states, or back."""
+    return items[::-1] if getattr(cell, "reverse_state_order", False) else items
 
 
 def _nested(library: Library, cell: Any, states: Any) -> Any:
     """Return states in the structure that the cell takes."""
-    flat = library.flat(states)
-    if not hasattr(cell, "cells"):
-        return flat
-    items = iter(flat)
-    return [[next(items) for _ in range(count)] for count in _sizes(cell)]
+    items = iter(library.flat(states))
+
+    def fill(part: Any) -> list[Any]:
+        if hasattr(part, "cells"):
+            return [fill(inner) for inner in _in_state_order(part, list(part.cells))]
+        count = len(part.state_size) if isinstance(part.state_size, (list, tuple)) else 1
+        return [next(items) for _ in range(count)]
+
+    return fill(cell)
 
 
-def _by_cell(library: Library, cell: Any, states: Any) -> list[list[Any]]:
+def _by_cell(cell: Any, states: Any) -> list[list[Any]]:
     """Return the states of each cell, in the order of the cells."""
     if not hasattr(cell, "cells"):
         return [list(states)]
-    groups = [list(group) for group in states]
-    return groups[::-1] if getattr(cell, "reverse_state_order", False) else groups
+    groups = zip(cell.cells, _in_state_order(cell, list(states)), strict=True)
+    return [leaf for part, own in groups for leaf in _by_cell(part, own)]
 
 
 def _carried(library: Library, old: Any, new: Any, mask: Any) -> Any:
