@@ -130,8 +130,10 @@ class Samples:
             for start in range(0, self.count, step):
                 block = source.array[start : start + step]
                 parts = np.array_split(block, -(-block.nbytes // _PIECE), axis=1) if block.ndim > 1 else [block]
-                found = np.any([np.isnan(part).any(axis=tuple(range(1, part.ndim))) for part in parts], axis=0)
-                release_pages(source.array)
+                found = np.zeros(len(block), bool)
+                for part in parts:
+                    found |= np.isnan(part).any(axis=tuple(range(1, part.ndim)))
+                    release_pages(source.array)
                 if found.any():
                     return name, start + int(found.argmax())
         return None
