@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import QUIET, THREADS, describe, print_table
+from machine import QUIET, THREADS, describe, table
 
 CASES = {
     f"{name}, {crew}": ("-o", name, *arguments)
@@ -65,14 +65,13 @@ def main() -> None:
             for case, arguments in CASES.items():
                 times[case].append(fill(arguments, folder))
     medians = {case: statistics.median(found) for case, found in times.items()}
-    print(describe("gateprobe", "numpy", "polars", "distributed", "zarr").replace("one core of", "processors:"))
-    print_table(
-        ("case", "seconds", "fastest", "speed over 1 worker"),
-        [
-            (case, f"{one:.1f}", f"{min(times[case]):.1f}", f"{medians[case.split(',')[0] + ', 1 worker'] / one:.2f}")
-            for case, one in medians.items()
-        ],
-    )
+    rows = [
+        (case, f"{one:.1f}", f"{min(times[case]):.1f}", f"{medians[case.split(',')[0] + ', 1 worker'] / one:.2f}")
+        for case, one in medians.items()
+    ]
+    packages = ("gateprobe", "numpy", "polars", "distributed", "zarr")
+    print(describe(*packages, cpu_time=False).replace("one core of", "processors:"))
+    print(table(("case", "seconds", "fastest", "speed over 1 worker"), rows))
 
 
 if __name__ == "__main__":
