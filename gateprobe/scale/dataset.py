@@ -87,21 +87,6 @@ def is_folder(name: str) -> bool:
     return not is_url(path) and Path(path, MANIFEST).is_file()
 
 
-def open_dataset(destination: Destination) -> Dataset:
-    """Return the folder, which need not be there yet.
-
-    Raises:
-        MissingExtra: It is a Zarr store, and zarr is not installed.
-    """
-    if destination.is_zarr:
-        from gateprobe.scale.zarr_store import ZarrStore  # noqa: PLC0415 - an import of 0.3 s
-
-        return ZarrStore(destination)
-    from gateprobe.scale.parts import PartsFolder  # noqa: PLC0415
-
-    return PartsFolder(destination)
-
-
 class Folder(Protocol):
     """What is done with a folder, be it here or in a storage."""
 

@@ -18,7 +18,8 @@ from gateprobe.remote import shown
 from gateprobe.run import Progress
 from gateprobe.samples import Samples
 from gateprobe.scale.crew import Crew, Perform
-from gateprobe.scale.dataset import Block, Destination, Manifest, open_dataset
+from gateprobe.scale.dataset import Block, Destination, Manifest
+from gateprobe.scale.opening import open_dataset
 from gateprobe.scale.task import Job, compute
 from gateprobe.selection import Selection
 

@@ -20,7 +20,8 @@ from gateprobe.model import Model, Tracing, read
 from gateprobe.remote import is_url, local_path
 from gateprobe.run import Batches
 from gateprobe.samples import Samples, load
-from gateprobe.scale.dataset import Block, Destination, Manifest, open_dataset
+from gateprobe.scale.dataset import Block, Destination, Manifest
+from gateprobe.scale.opening import open_dataset
 
 SAME_VERSION = "install the same everywhere"
 

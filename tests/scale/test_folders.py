@@ -22,8 +22,9 @@ from gateprobe.errors import GateprobeWarning, InputError
 from gateprobe.kernels.blas import arithmetic
 from gateprobe.samples import from_arrays
 from gateprobe.scale.crew import _check_workers
-from gateprobe.scale.dataset import Block, Destination, open_dataset
+from gateprobe.scale.dataset import Block, Destination
 from gateprobe.scale.dump import dump_folder
+from gateprobe.scale.opening import open_dataset
 from gateprobe.scale.task import Job, Sources, Task, TaskFault, perform
 from gateprobe.selection import Ranges, Selection
 
