@@ -259,16 +259,6 @@ def _own_cell(cell_class: str) -> Parts:
     return parts
 
 
-@replays("LSTM", parts=_own_cell("LSTMCell"), recurrent=True)
-@replays("GRU", parts=_own_cell("GRUCell"), recurrent=True)
-@replays("SimpleRNN", parts=_own_cell("SimpleRNNCell"), recurrent=True)
-def _bind_layer(binding: Binding) -> Recurrent:
-    layer = bind_recurrent(binding)
-    binding.settings.ignore(*CELL_KEYS)
-    binding.settings.finish()
-    return layer
-
-
 def _cudnn_cell(record: LayerRecord) -> Mapping[str, LayerRecord]:
     """A CuDNN layer is the plain one with the activations that CuDNN has built in and a GRU that resets after."""
     gru = record.class_name == "CuDNNGRU"
@@ -282,8 +272,11 @@ def _cudnn_cell(record: LayerRecord) -> Mapping[str, LayerRecord]:
     return {"cell": replace(record, class_name=cell, config=config, children={}, calls=())}
 
 
+@replays("LSTM", parts=_own_cell("LSTMCell"), recurrent=True)
+@replays("GRU", parts=_own_cell("GRUCell"), recurrent=True)
+@replays("SimpleRNN", parts=_own_cell("SimpleRNNCell"), recurrent=True)
 @replays("CuDNNLSTM", "CuDNNGRU", parts=_cudnn_cell, recurrent=True)
-def _bind_cudnn(binding: Binding) -> Recurrent:
+def _bind_layer(binding: Binding) -> Recurrent:
     layer = bind_recurrent(binding)
     binding.settings.ignore(*CELL_KEYS)
     binding.settings.finish()
