@@ -171,7 +171,10 @@ def _in_state_order(cell: Any, items: list[Any]) -> list[Any]:
 
 def _nested(library: Library, cell: Any, states: Any) -> Any:
     """Return states in the structure that the cell takes."""
-    items = iter(library.flat(states))
+    flat = library.flat(states)
+    if not hasattr(cell, "cells"):
+        return flat
+    items = iter(flat)
 
     def fill(part: Any) -> list[Any]:
         if hasattr(part, "cells"):
