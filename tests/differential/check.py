@@ -39,8 +39,8 @@ class Outcome:
     """What became of a spec."""
 
     verdict: str
-    """``agrees``, ``skipped`` (Keras refuses it), ``declined`` or ``refused`` (by the replay, on purpose or not),
-    ``crash`` or ``differs``."""
+    """``agrees``, ``skipped`` (Keras refuses it), ``unwatched`` (Keras runs it, but its cells cannot be stepped),
+    ``declined`` or ``refused`` (by the replay, on purpose or not), ``crash`` or ``differs``."""
     reason: str = ""
     formats: dict[str, str] = field(default_factory=dict)
     """Verdict or reason for each file format; ``unfaithful`` when Keras, too, computes something else from the file."""
@@ -79,9 +79,12 @@ def _check(spec: Spec, kit: Kit, folder: Path) -> Outcome:
         arrays = data(spec)
         kit.run(model, arranged({name: array[: spec["samples"]] for name, array in arrays.items()}, spec))
         paths = {suffix: path for suffix in FORMATS if (path := _saved(model, folder, suffix, outcome))}
-        expected = observe(model, arrays, spec, kit)
     except Exception as error:  # noqa: BLE001 - Keras may refuse a model in any way
         return Outcome("skipped", f"{type(error).__name__}: {_first_line(error)}")
+    try:
+        expected = observe(model, arrays, spec, kit)
+    except Exception as error:  # noqa: BLE001 - Keras has run the model: it is the oracle that cannot
+        return Outcome("unwatched", f"{type(error).__name__}: {_first_line(error)}")
     for suffix, path in paths.items():
         verdict, reason, count = _judge(path, arrays, expected, spec, kit)
         outcome.signals += count
