@@ -13,16 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord, Namespace
 from gateprobe.layers.base import Arguments, Layer, Scope, Tensor, tensors_in
-from gateprobe.layers.cells import Cell
 from gateprobe.layers.registry import Binding, replays
-from gateprobe.layers.rnn import Recurrent, StackedCells
+from gateprobe.layers.rnn import Recurrent, StackedCells, cells_of
 from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.semantics import MaskedOutput
 
@@ -156,8 +154,6 @@ def _bind(binding: Binding) -> BasicDecoder:
     settings.ignore("cell", "output_layer", "parallel_iterations", "swap_memory")
     if settings.raw("output_layer") is not None and "output_layer" not in binding.parts:
         raise Unsupported("config.output_layer: expected a layer")
-    if not (isinstance(part, StackedCells) or hasattr(part, "begin")):
-        raise Unsupported("config.cell: expected a cell such as LSTMCell")
     for key in ("sampler_time_major", "output_time_major"):
         if settings.flag(key):
             raise Unsupported(f"config.{key}: samples must stand on the first axis")
@@ -181,7 +177,7 @@ def _lengths_from(settings: Settings) -> str | None:
 def _recurrent(binding: Binding, part: Layer) -> Recurrent:
     """Make the loop over the cells, which returns every output and the final states, and zeros where it is masked."""
     return Recurrent(
-        cells=part.cells if isinstance(part, StackedCells) else (cast(Cell, part),),
+        cells=cells_of(part),
         stacked=isinstance(part, StackedCells),
         return_sequences=True,
         return_state=True,

@@ -235,9 +235,8 @@ def bind_recurrent(binding: Binding) -> Recurrent:
     if settings.raw("num_constants"):
         raise Unsupported("config.num_constants: cells with constants are custom code")
     part = binding.parts["cell"]
-    cells = part.cells if isinstance(part, StackedCells) else (cast(Cell, part),)
     return Recurrent(
-        cells=cells,
+        cells=cells_of(part),
         stacked=isinstance(part, StackedCells),
         masked_output=MaskedOutput.PREVIOUS_OUTPUT if unroll else binding.semantics.masked_output,
         reversed_states=isinstance(part, StackedCells) and part.reversed_states,
@@ -361,9 +360,17 @@ def _bind_stacked(binding: Binding) -> StackedCells:
     inner = [part for part in binding.parts.values() if isinstance(part, StackedCells)]
     if inner and any((reversed_states, *(part.reversed_states for part in inner))):
         raise Unsupported("config.cells: stacked cells inside stacked cells are not replayed with reversed states")
-    return StackedCells(tuple(cell for part in binding.parts.values() for cell in _cells_of(part)), reversed_states)
+    return StackedCells(tuple(cell for part in binding.parts.values() for cell in cells_of(part)), reversed_states)
 
 
-def _cells_of(part: Layer) -> tuple[Cell, ...]:
-    """Return what a stack inside a stack comes to: its cells, one after the other."""
-    return part.cells if isinstance(part, StackedCells) else (cast(Cell, part),)
+def cells_of(part: Layer) -> tuple[Cell, ...]:
+    """Return the cells of a stack, also of a stack inside another one; a cell stands for itself.
+
+    Raises:
+        Unsupported: It is neither.
+    """
+    if isinstance(part, StackedCells):
+        return part.cells
+    if not hasattr(part, "begin"):
+        raise Unsupported("config.cell: expected a cell such as LSTMCell")
+    return (cast(Cell, part),)
