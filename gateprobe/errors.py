@@ -99,6 +99,8 @@ class Refusal:
     """Keras class named by the file."""
     reason: str
     """What is wrong and, where something can be done, what to do."""
+    damage: bool = False
+    """Whether the file is at fault: no Keras saves such a layer."""
 
     def __str__(self) -> str:
         """``name (Class): reason`` on one line."""

@@ -23,7 +23,7 @@ from gateprobe.layers.mask_loss import MaskLoss, mask_loss
 from gateprobe.layers.order import Node, execution_order, references
 from gateprobe.layers.registry import Binding, kind_of
 from gateprobe.layers.rnn import is_stateful
-from gateprobe.layers.settings import Settings, Unsupported, policy_name
+from gateprobe.layers.settings import BadSize, Settings, Unsupported, policy_name
 from gateprobe.semantics import Semantics
 
 
@@ -193,7 +193,7 @@ class _Binder:
             if not self._semantics.calls_share_states:
                 refuse_shared_states(record)
         except Unsupported as reason:
-            self.refusals.append(Refusal(path, record.class_name, str(reason)))
+            self.refusals.append(Refusal(path, record.class_name, str(reason), damage=isinstance(reason, BadSize)))
             return None
         except MISFITS as fault:  # settings that no Keras writes, in one of the ways that no check foresees
             self.refusals.append(Refusal(path, record.class_name, misfit(fault)))

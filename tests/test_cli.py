@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -177,6 +178,51 @@ def test_inspect_refuses_a_file_that_contradicts_itself(tmp_path):
     assert json.loads(done.stdout)["damage"][0]["layer"] == "lstm_1"
     assert done.stderr.count("\n") == 1
     assert "m.h5: lstm_1 (LSTM): " in done.stderr
+
+
+@pytest.mark.parametrize("size", ["-4", "0", "NaN", "2.5", "true", '"3"'])
+def test_a_size_that_is_no_positive_integer_is_refused_by_every_command(tmp_path, size):
+    """Wherever it stands: in a recurrent layer, or in another one on the way."""
+    for layer in (3, 1):  # the units of the LSTM and of the Dense behind it
+        path = edited(tmp_path, lambda file, n=layer: with_config(file, f'"units": {n}', f'"units": {size}'))
+        for arguments in (
+            ["inspect", path],
+            ["inspect", path, "--json"],
+            ["predict", path, INPUT, "-o", tmp_path / "y.npz"],
+        ):
+            done = run(*arguments, status=2)
+            assert done.stderr.count("\n") == 1
+            assert "m.h5: " in done.stderr
+
+
+def test_check_fails_unless_every_recurrent_layer_can_be_traced(tmp_path):
+    run("inspect", MODEL, "--check")
+    unknown = edited(tmp_path, lambda file: with_config(file, '"class_name": "LSTM"', '"class_name": "Mystery"'))
+    for arguments in (["--check"], ["--check", "--json"]):
+        assert not run("inspect", unknown, *arguments, status=1).stderr
+    run("inspect", unknown)
+    two = SAMPLES / "translate.keras"
+    run("inspect", two, "--check")
+    with zipfile.ZipFile(two) as good, zipfile.ZipFile(tmp_path / "half.keras", "w") as half:
+        for name in good.namelist():  # the decoder's activation is one that no table has, the encoder's is
+            head, found, tail = good.read(name).partition(b'"name": "decoder"')
+            half.writestr(name, head + found + tail.replace(b'"tanh"', b'"mystery"', 1))
+    assert "1 of 2 recurrent calls can be traced" in run("inspect", tmp_path / "half.keras", "--check", status=1).stdout
+
+
+def test_the_row_of_a_conv_lstm_says_what_the_row_of_an_lstm_says():
+    path = Path(__file__).parent / "data" / "legacy" / "tfkeras_2.15.0" / "convlstm1d" / "model.h5"
+    calls = json.loads(run("inspect", path, "--json").stdout)["recurrent"]
+    for call, features, units in zip(calls, (2, 3), (3, 2), strict=True):
+        (cell,) = call["cells"]
+        assert {key: value for key, value in cell.items() if key != "weights"} == {
+            "class": "ConvLSTM1DCell",
+            "direction": "forward",
+            "features": features,
+            "units": units,
+            "activation": "tanh",
+            "recurrent_activation": "hard_sigmoid[slope=0.2]",  # its default differs from an LSTM's
+        }
 
 
 def test_a_name_cannot_write_to_the_terminal(tmp_path):

@@ -77,8 +77,7 @@ def _cells(record: LayerRecord, weights: Weights, model: Model, direction: str) 
     """Yield the cells inside a record: what is recurrent and has weights of its own."""
     arrays = weights.own(slots_of(record, model.semantics))
     if arrays:
-        kind = kind_of(record)
-        if kind is not None and kind.recurrent:  # a decoder's output layer is not
+        if "recurrent_kernel" in arrays:  # a decoder's output layer has none
             yield _cell(record, arrays, model, direction)
         return
     for name, part in parts_of(record).items():
@@ -91,15 +90,15 @@ def _cell(record: LayerRecord, arrays: Mapping[str, Array], model: Model, direct
     bias, columns = arrays.get("bias"), kernel.shape[-1]
     if bias is not None and "kernel" in arrays and bias.size not in (columns, 2 * columns):
         raise Unsupported(f"bias: has {bias.size} numbers for {columns} columns of the kernel")
+    semantics, images = model.semantics, record.class_name.startswith("ConvLSTM")
+    gates = semantics.conv_recurrent_activation if images else semantics.recurrent_activation
     return {
-        "class": record.class_name,
+        "class": record.class_name.replace(" cell", "Cell"),
         "direction": direction,
         "features": kernel.shape[-2] if kernel.ndim > 1 else None,
         "units": record.config.get("units", record.config.get("filters")),
         "activation": _activation(record, model, "activation", "tanh"),
-        "recurrent_activation": _activation(
-            record, model, "recurrent_activation", model.semantics.recurrent_activation
-        ),
+        "recurrent_activation": _activation(record, model, "recurrent_activation", gates),
         "weights": {role: array.shape for role, array in arrays.items()},
     }
 

@@ -8,18 +8,20 @@ from gateprobe.cli.options import ModelFile, Talk, as_json, command, reading, ta
 from gateprobe.errors import Refusal, UnsupportedModel
 
 
-@command("gateprobe inspect model.h5", "gateprobe inspect model.keras --json")
+@command("gateprobe inspect model.h5", "gateprobe inspect model.keras --json", "gateprobe inspect model.keras --check")
 @reading
+@click.option("--check", is_flag=True, help="Exit with 1 unless every recurrent layer can be traced.")
 @as_json
 @talking
-def inspect(file: ModelFile, as_json: bool, talk: Talk) -> None:
+def inspect(file: ModelFile, check: bool, as_json: bool, talk: Talk) -> int:
     """Show what is in a model file and what can be replayed.
 
     The era of Keras and how we know it, inputs and outputs, layers, and for every recurrent layer its shapes,
-    activations and every reason why it cannot be traced. A file whose weights do not fit its own architecture is
-    refused.
+    activations and every reason why it cannot be traced. A file whose weights do not fit its own architecture, or with
+    a size that no Keras accepts, is refused. Otherwise the exit status is 0, whatever can be traced; with --check it is
+    1 if a recurrent layer cannot be, or there is none.
     """
-    from gateprobe.cli.summary import summarise
+    from gateprobe.cli.summary import can_all_be_traced, summarise
 
     report = summarise(file.read())
     if as_json:
@@ -33,3 +35,4 @@ def inspect(file: ModelFile, as_json: bool, talk: Talk) -> None:
     if report["damage"]:
         refusals = [Refusal(one["layer"], one["class"], one["reason"]) for one in report["damage"]]
         raise UnsupportedModel(refusals, file=file.model, remedy="the file contradicts itself; save it again")
+    return int(check and not can_all_be_traced(report))

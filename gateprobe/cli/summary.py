@@ -2,7 +2,8 @@
 
 Top level: ``file``, ``container``, ``sha256``, ``era``, ``keras_version``, ``backend``, ``evidence``, ``semantics``,
 ``notes``, ``model``, ``inputs``, ``outputs``, ``layers``, ``recurrent``, ``damage`` (weights that do not fit the
-file's own architecture), ``predict`` and, for files without an architecture, ``groups``. Keys are only ever added.
+file's own architecture, sizes that no Keras accepts), ``predict`` and, for files without an architecture, ``groups``.
+Keys are only ever added.
 """
 
 from __future__ import annotations
@@ -42,7 +43,23 @@ def summarise(model: Model) -> Report:
     }
     if graph.model is None:
         return report | {"groups": _groups(model)}
-    return report | _architecture(model, graph.model)
+    report |= _architecture(model, graph.model)
+    return report | {"damage": list(_damage(report))}
+
+
+def can_all_be_traced(report: Report) -> bool:
+    """Whether a model has recurrent calls and every one of them can be traced from this file alone."""
+    return bool(report["recurrent"]) and all(call["replayable"] for call in report["recurrent"])
+
+
+def _damage(report: Report) -> Iterator[Report]:
+    """Yield what no Keras would have saved so, each once."""
+    seen = set()
+    reasons = [reason for verdict in (*report["recurrent"], report["predict"]) for reason in verdict["reasons"]]
+    for one in (*report["damage"], *(reason for reason in reasons if reason["damage"])):
+        if one["layer"] not in seen:
+            seen.add(one["layer"])
+            yield {key: one[key] for key in ("layer", "class", "reason")}
 
 
 def _architecture(model: Model, record: ModelRecord) -> Report:
@@ -114,7 +131,12 @@ def _trace_plan(model: Model, traced: Callable[[str], bool]) -> object:
 
 
 def _reason(refusal: Refusal) -> Report:
-    return {"layer": refusal.layer, "class": refusal.class_name, "reason": refusal.reason}
+    return {
+        "layer": refusal.layer,
+        "class": refusal.class_name,
+        "reason": refusal.reason,
+        "damage": refusal.damage,
+    }
 
 
 def _groups(model: Model) -> list[Report]:

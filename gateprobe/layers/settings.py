@@ -34,6 +34,10 @@ class Unsupported(Exception):
     """A layer cannot be replayed exactly; the binder adds its path and collects all of them."""
 
 
+class BadSize(Unsupported):
+    """A size, a count or an axis that no Keras accepts, such as ``units: -4``: the file was not saved by Keras so."""
+
+
 def policy_name(config: Config) -> str:
     """Return the name of a layer's dtype policy, such as ``mixed_float16``."""
     dtype = config.get("dtype")
@@ -71,10 +75,10 @@ class Settings:
         self._taken.add(key)
         return self._config.get(key, default)
 
-    def _typed(self, key: str, expected: str, value: Any) -> Unsupported:
+    def _typed(self, key: str, expected: str, value: Any, kind: type[Unsupported] = Unsupported) -> Unsupported:
         shown = repr(value)
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        return Unsupported(f"config.{key}: expected {expected}, got {type(value).__name__} {shown}")
+        return kind(f"config.{key}: expected {expected}, got {type(value).__name__} {shown}")
 
     def integer(self, key: str, default: int | None = None, minimum: int = 1) -> int:
         """Return an int of at least ``minimum``; required when there is no default."""
@@ -82,9 +86,9 @@ class Settings:
         if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise self._typed(key, "an int", value)
+            raise self._typed(key, "an int", value, Unsupported if value is None else BadSize)
         if value < minimum:
-            raise Unsupported(f"config.{key}: {value} is less than {minimum}")
+            raise BadSize(f"config.{key}: {value} is less than {minimum}")
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
@@ -120,7 +124,7 @@ class Settings:
         if length is not None and len(value) != length:
             raise self._typed(key, f"{length} ints", value)
         if any(v < minimum for v in value):
-            raise Unsupported(f"config.{key}: {list(value)} has a value below {minimum}")
+            raise BadSize(f"config.{key}: {list(value)} has a value below {minimum}")
         return tuple(value)
 
     def activation(self, key: str, default: Any = "linear") -> Activation:
