@@ -4,10 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
+
+import gateprobe
+from gateprobe.cli import COMMANDS, main
+from gateprobe.cli.completion import equip
 
 ROOT = Path(__file__).parents[1]
 MODEL, INPUT = str(ROOT / "sample_models" / "keras2.h5"), str(ROOT / "sample_models" / "keras2.npy")
@@ -115,9 +122,81 @@ def test_a_closed_standard_output_is_refused():
     assert (status, err) == (2, f"gateprobe: {MODEL}: standard output is closed; use -o FILE\n")
 
 
-def test_shell_completion_knows_commands_and_options():
-    words = {"_GATEPROBE_COMPLETE": "bash_complete", "COMP_WORDS": "gateprobe dump --la", "COMP_CWORD": "2"}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, env={**ENVIRONMENT, **words}, check=False
-    )
-    assert {"plain,--layer", "plain,--layout"} <= set(done.stdout.split())
+SHELLS = {  # how a shell's script gives the words, and what it gets back for a value
+    "bash": (lambda words: (" ".join(words), str(len(words) - 1)), "{kind},{value}"),
+    "zsh": (lambda words: (" ".join(words), str(len(words) - 1)), "{kind}\n{value}\n_"),
+    "fish": (lambda words: (" ".join(words), words[-1]), "{kind},{value}"),
+}
+TOKENS = ROOT / "sample_models" / "tokens.keras"
+
+
+def completed(shell, *words):
+    """Return what completes the last word, and the form of an answer."""
+    split, form = SHELLS[shell]
+    line, current = split(["gateprobe", *map(str, words)])
+    asked = {"_GATEPROBE_COMPLETE": f"{shell}_complete", "COMP_WORDS": line, "COMP_CWORD": current}
+    done = CliRunner(env=asked).invoke(main, prog_name="gateprobe")
+    assert not done.stderr
+    return done.stdout.rstrip("\n"), form
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("words", "kind", "values"),
+    [
+        (["dump", "--la"], "plain", ["--layer", "--layout"]),
+        (["inspect", "mod"], "file", ["mod"]),
+        (["dump", TOKENS, "inp"], "file", ["inp"]),
+        (["dump", TOKENS, "tokens=inp"], "file", ["tokens=inp"]),
+        (["verify", TOKENS, "x.npy", "y"], "file", ["y"]),
+        (["dump", TOKENS, "x.npy", "-o", "tr"], "file", ["tr"]),
+        (["dump", "w.h5", "--architecture", "a"], "file", ["a"]),
+        (["verify", TOKENS, "--junit", "r"], "file", ["r"]),
+        (["dump", TOKENS, "--layer", "b"], "plain", ["bidirectional"]),
+        (["dump", TOKENS, "x.npy", "--layer", "x"], "plain", []),
+        (["dump", "no.keras", "--layer", "b"], "plain", []),
+        (["dump", TOKENS, "--feed", "b"], "plain", ["bidirectional="]),
+        (["dump", TOKENS, "--feed", "bidirectional=x"], "file", ["bidirectional=x"]),
+        (["dump", TOKENS, "--signal", "f,c"], "plain", ["f,candidate", "f,cell_state"]),
+    ],
+    ids=lambda value: " ".join(Path(word).name for word in value) if isinstance(value, list) else None,
+)
+def test_shells_complete(shell, words, kind, values):
+    found, form = completed(shell, *words)
+    if words[-1].startswith("--"):  # with their help texts
+        assert all(value in found for value in values)
+    else:
+        assert found == "\n".join(form.format(kind=kind, value=value) for value in values)
+
+
+def test_whatever_takes_a_file_completes_files():
+    """Every argument, and every option whose help shows FILE."""
+    for name in COMMANDS:
+        command = main.get_command(None, name)
+        equip(command)
+        for parameter in command.params:
+            if isinstance(parameter, click.Argument) or "FILE" in str(parameter.metavar):
+                (item,) = parameter.type.shell_complete(click.Context(command), parameter, "lstm=x")
+                assert item.type == "file", parameter.name
+
+
+def test_a_name_in_a_file_never_gets_onto_the_command_line_unless_it_is_harmless(tmp_path):
+    path = tmp_path / "evil.keras"
+    for name in ("$(touch x)", "a;b", "a b", "-x", "a\\u001b[2J", "a\\nfile,b", "`b`", "*"):
+        with zipfile.ZipFile(TOKENS) as good, zipfile.ZipFile(path, "w") as evil:
+            for member in good.namelist():
+                data = good.read(member)
+                evil.writestr(member, data.replace(b'"bidirectional"', f'"{name}"'.encode()))
+        assert gateprobe.read(path).recurrent[0].path != "bidirectional"
+        for shell in SHELLS:
+            assert completed(shell, "dump", path, "--layer", "")[0] == ""
+
+
+@pytest.mark.parametrize(
+    ("shell", "changed"), [("bash", "nospace"), ("zsh", "compset -P 1 '*='"), ("fish", 'string split -m 1 ","')]
+)
+def test_the_script_of_a_shell_is_ours(shell, changed):
+    done = CliRunner(env={"_GATEPROBE_COMPLETE": f"{shell}_source"}).invoke(main, prog_name="gateprobe")
+    assert done.exit_code == 0
+    assert changed in done.stdout
+    assert shell != "fish" or "__fish_complete_path (string replace" in done.stdout

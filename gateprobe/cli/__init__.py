@@ -23,6 +23,6 @@ main = Program(
     help="See inside a Keras LSTM: every gate, at every timestep, from the saved file alone.",
     epilog=(
         "Exit status: 0 done or agrees; 1 the numbers disagree; 2 refused. "
-        'Completion for bash (zsh and fish likewise): eval "$(_GATEPROBE_COMPLETE=bash_source gateprobe)"'
+        "Lines that switch on completion in bash, zsh and fish stand in the README."
     ),
 )

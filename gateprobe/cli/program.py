@@ -26,6 +26,9 @@ REFUSED = 2
 
 INTERRUPTED = 130
 
+_COMPLETING = "_GATEPROBE_COMPLETE"
+"""Set while a shell asks for completions or for the script that asks for them."""
+
 _REASONS_ON_A_LINE = 3
 
 
@@ -57,6 +60,10 @@ class Program(click.Group):
             return None
         module = importlib.import_module(f"gateprobe.cli.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
+        if _COMPLETING in os.environ:
+            from gateprobe.cli import completion
+
+            completion.equip(command)
         return command
 
     def resolve_command(
@@ -94,6 +101,8 @@ class Program(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run the program and leave with an exit status."""
+        if _COMPLETING in os.environ:
+            importlib.import_module("gateprobe.cli.completion")  # click finds our scripts for the shells
         run: Callable[[], Any] = functools.partial(super().main, args, *rest, standalone_mode=False, **extra)
         if not standalone_mode:
             return run()
