@@ -2,23 +2,32 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NEEDS_KERAS = ("gateprobe verify", "import gateprobe.verify", "gateprobe.verify(")
+QUIET = pytest.mark.filterwarnings("ignore")  # of Keras and TensorFlow
+SCREEN = {"COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"}
 
 
 def blocks(language):
     for page in PAGES:
         found = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
         for number, text in enumerate(found):
-            yield pytest.param(text, id=f"{page.name}-{number}")
+            marks = [pytest.mark.oracle, QUIET] if needs_keras(text) else []
+            yield pytest.param(text, id=f"{page.name}-{number}", marks=marks)
+
+
+def needs_keras(text):
+    return any(word in text for word in NEEDS_KERAS)
 
 
 def sessions(text):
@@ -38,10 +47,20 @@ def workplace(tmp_path):
 
 def run(command, folder):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"}
+    environment = {**os.environ, "PATH": path, **SCREEN}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     done = subprocess.run(command, shell=True, cwd=folder, env=environment, check=False, timeout=600, **pipes)
     return done.returncode, done.stdout.rstrip("\n").split("\n")
+
+
+def run_here(command):
+    """Run one command in this process, where TensorFlow is imported once."""
+    from gateprobe.cli import main
+
+    program, *arguments = shlex.split(command)
+    assert program == "gateprobe"
+    done = CliRunner(env=SCREEN).invoke(main, arguments, prog_name=program)
+    return done.exit_code, done.output.rstrip("\n").split("\n")
 
 
 NUMBER = re.compile(r"-?\d+\.\d+(?:e[+-]?\d+)?")
@@ -58,11 +77,14 @@ def matches(shown, printed):
 
 
 @pytest.mark.parametrize("text", list(blocks("console")))
-def test_every_command_prints_what_the_docs_show(text, workplace):
+def test_every_command_prints_what_the_docs_show(text, workplace, request, monkeypatch):
     for command, expected in sessions(text):
-        if any(word in command for word in NEEDS_KERAS):
-            pytest.importorskip("tf_keras", exc_type=ImportError)
-        status, printed = run(command, workplace)
+        if needs_keras(command):
+            request.getfixturevalue("in_process")
+            monkeypatch.chdir(workplace)
+            status, printed = run_here(command)
+        else:
+            status, printed = run(command, workplace)
         assert "Traceback" not in "\n".join(printed)
         if expected:
             assert matches(expected, printed), f"$ {command}\n" + "\n".join(printed)
@@ -71,9 +93,12 @@ def test_every_command_prints_what_the_docs_show(text, workplace):
 
 
 @pytest.mark.parametrize("text", list(blocks("python")))
-def test_every_python_example_runs(text, workplace):
-    if any(word in text for word in NEEDS_KERAS):
-        pytest.importorskip("tf_keras", exc_type=ImportError)
+def test_every_python_example_runs(text, workplace, request, monkeypatch):
+    if needs_keras(text):
+        request.getfixturevalue("in_process")
+        monkeypatch.chdir(workplace)
+        exec(compile(text, "docs", "exec"), {})
+        return
     if "xarray" in text:
         pytest.importorskip("xarray")
     status, printed = run(f"{sys.executable} - <<'EOF'\n{text}\nEOF", workplace)

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from wired import needs_tensorflow, recorded, unpacked, wiring
+from wired import recorded, unpacked, wiring
 
 import gateprobe
 from gateprobe.errors import GateprobeError, MissingExtra, ReadError, UnsafeFile, UnsupportedModel
@@ -17,7 +17,7 @@ from gateprobe.graph import Era
 from gateprobe.readers import savedmodel, savedmodel_variables
 from gateprobe.readers.hdf5 import Budget
 
-pytestmark = needs_tensorflow
+pytestmark = pytest.mark.oracle  # TensorFlow's checkpoint reader
 
 
 @pytest.fixture
@@ -212,7 +212,6 @@ def test_a_damaged_graph_never_gives_a_traceback(seed, copied, monkeypatch):
     np.testing.assert_allclose(ours["decoder"], outputs[0], rtol=0, atol=2e-6)
 
 
-@pytest.mark.oracle
 def test_both_routes_to_the_checkpoint_reader_give_the_same_bytes(monkeypatch):
     folder = unpacked() / "plain" / "saved_model"
     light = gateprobe.read(folder).graph.weights.root.children
@@ -223,7 +222,6 @@ def test_both_routes_to_the_checkpoint_reader_give_the_same_bytes(monkeypatch):
         assert [a.value.tobytes() for a in group.arrays] == [a.value.tobytes() for a in full[name].arrays]
 
 
-@pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore")
 def test_what_live_keras_saves_is_replayed(tmp_path):
     keras = pytest.importorskip("tf_keras", exc_type=ImportError)
@@ -248,7 +246,6 @@ def test_what_live_keras_saves_is_replayed(tmp_path):
     np.testing.assert_allclose(traced["nested:1/lstm"].hidden_state, expected[2], rtol=0, atol=2e-6)
 
 
-@pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore")
 def test_a_model_that_is_a_class_of_its_own_takes_its_graph_from_a_wiring(tmp_path):
     keras = pytest.importorskip("tf_keras", exc_type=ImportError)

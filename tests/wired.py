@@ -1,7 +1,6 @@
 """The models of ``data/wired``: some with a decoder of TensorFlow Addons, and one that is a class of its own."""
 
 import atexit
-import importlib.util
 import shutil
 import tarfile
 import tempfile
@@ -9,12 +8,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 DATA = Path(__file__).parent / "data" / "wired"
-needs_tensorflow = pytest.mark.skipif(
-    importlib.util.find_spec("tensorflow") is None, reason="SavedModels need TensorFlow's checkpoint reader"
-)
 
 
 @cache

@@ -13,7 +13,7 @@ MODULES = (
     " masking".split()
 )
 
-pytestmark = pytest.mark.oracle
+pytestmark = [pytest.mark.oracle, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

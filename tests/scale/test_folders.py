@@ -33,6 +33,7 @@ MODEL = ROOT / "sample_models" / "tokens.keras"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 PROGRAM = "from gateprobe.cli import main; main(prog_name='gateprobe')"
 SAMPLES, BLOCK = 8_010, 128  # the last block is short, and so is its last batch
+pytestmark = pytest.mark.xdist_group("folders")  # they share a folder and a cluster
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 
 
@@ -102,6 +103,7 @@ def workers_of(process):
 
 
 @linux_only
+@pytest.mark.slow
 def test_a_worker_that_is_killed_changes_nothing(work):
     pytest.importorskip("distributed")
     process = start("-o", "killed/", "--workers", 2, "--block-size", BLOCK, folder=work)
@@ -115,7 +117,7 @@ def test_a_worker_that_is_killed_changes_nothing(work):
 
 
 @linux_only
-@pytest.mark.parametrize("crew", [(), ("--workers", 2)], ids=["alone", "workers"])
+@pytest.mark.parametrize("crew", [(), pytest.param(("--workers", 2), marks=pytest.mark.slow)], ids=["alone", "workers"])
 def test_an_interruption_leaves_what_is_finished_and_the_next_run_does_the_rest(work, crew):
     if crew:
         pytest.importorskip("distributed")
