@@ -157,6 +157,7 @@ class Model:
         dtype: str | None = None,
         pre_activations: bool = False,
         kernel: str = "auto",
+        threads: int | None = None,
         progress: Progress | None = None,
     ) -> Iterator[TraceChunk]:
         """Trace batch by batch, in memory that does not grow with the number of samples.
@@ -169,14 +170,16 @@ class Model:
             dtype: ``float32`` or ``float64``; without it, the precision that the file asks for.
             pre_activations: Whether to keep the gates before their activation too, as ``pre_`` signals.
             kernel: ``numpy``; ``compiled``, which needs the extra ``fast`` and compiles the LSTMs that it can; or
-                ``auto``, which takes the faster one that is installed.
+                ``auto``, which does so for sequences of 1,000 timesteps and more where the extra is installed.
+            threads: How many batches run side by side; without it, one on each core that the process may use. It
+                changes no number.
             progress: Called with what is done, what there is to do, and what is counted: ``samples``, or ``timesteps``
                 where very long sequences run in slabs, see `TraceChunk`.
         """
         tracing = self.tracing(
             x, selection=selection, batch_size=batch_size, dtype=dtype, pre_activations=pre_activations, kernel=kernel
         )
-        return tracing.chunks(progress=progress)
+        return tracing.chunks(threads=threads, progress=progress)
 
     def tracing(
         self,
@@ -216,6 +219,7 @@ class Model:
         batch_size: BatchSize = None,
         dtype: str | None = None,
         kernel: str = "auto",
+        threads: int | None = None,
         progress: Progress | None = None,
     ) -> Iterator[tuple[Array, ...]]:
         """Compute the model's outputs batch by batch, each ``(samples, ...)``.
@@ -227,7 +231,8 @@ class Model:
         samples = self._samples(x)
         plan = self.plan(outputs=True, feeds=samples.feeds, dtype=dtype)
         first: tuple[Array, ...] | None = None
-        for result in self._run(plan, samples, None, batch_size=batch_size, kernel=kernel, progress=progress):
+        how: dict[str, Any] = {"batch_size": batch_size, "kernel": kernel, "threads": threads, "progress": progress}
+        for result in self._run(plan, samples, None, **how):
             outputs = tuple(output for output in result.outputs if output is not None)
             first = first or outputs
             for key, here, there in zip(self.outputs, outputs, first, strict=True):
@@ -305,7 +310,9 @@ class Tracing:
     batches: Batches
     pre_activations: bool
 
-    def chunks(self, part: slice = slice(None), progress: Progress | None = None) -> Iterator[TraceChunk]:
+    def chunks(
+        self, part: slice = slice(None), *, threads: int | None = 1, progress: Progress | None = None
+    ) -> Iterator[TraceChunk]:
         """Compute the samples ``numbers[part]``, batch by batch; parts begin where batches do."""
         results = self.model._run(  # noqa: SLF001 - a model and its tracings are one
             self.plan,
@@ -314,6 +321,7 @@ class Tracing:
             numbers=self.numbers[part],
             batches=self.batches,
             pre_activations=self.pre_activations,
+            threads=threads,
             progress=progress,
         )
         return (self.selection.apply(result.chunk) if result.chunk.directions else result.chunk for result in results)

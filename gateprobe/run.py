@@ -1,9 +1,15 @@
-"""Runs a plan over samples: the only module that knows of batches and of slabs of time.
+"""Runs a plan over samples: the only module that knows of batches, of slabs of time and of threads.
 
-Batches have a fixed number of rows; the last one is padded with copies of its last sample and trimmed afterwards,
-because a BLAS may round differently for another number of rows. A run's numbers therefore depend on the samples alone
-and not on how they arrive. Memory does not grow with the number of samples, nor with their length where no layer looks
-ahead: very long sequences then run one by one, in slabs of timesteps.
+What a sample's numbers depend on: the model, how it is run (``dtype``, ``semantics``, feeds), the sample itself, the
+kernel, and the BLAS and NumPy of the machine. They are the same, bit by bit, alone, in a selection and in the whole run;
+the batch size, the other samples, their number and order, and the number of threads change nothing. Three rules see to
+that: a layer multiplies so that rows do not depend on each other (`gateprobe.kernels.blas`); whether the kernel is
+compiled, and whether a sample runs in slabs, follows from the model and the shape of one sample; and a single sample
+runs beside a copy of itself, because NumPy walks over an axis of size one in another order. Only stateful models, and
+layers that mix the samples of a batch, make a sample depend on others, as they do in Keras.
+
+Batches run side by side on threads, each with a BLAS of one thread. Memory does not grow with the number of samples, nor
+with their length where no layer looks ahead: very long sequences then run one by one, in slabs of timesteps.
 """
 
 from __future__ import annotations
@@ -11,6 +17,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from threading import Event
 from typing import Protocol
 
 import numpy as np
@@ -19,10 +27,12 @@ from gateprobe.batch_size import AUTO, BatchSize, fitting_rows, given_rows
 from gateprobe.chunk import DirectionTrace, TraceChunk, blank
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
+from gateprobe.kernels.blas import ONE_THREAD
 from gateprobe.kernels.choice import Kernel, choose
 from gateprobe.layers.base import Arguments, Scope, Tensor
 from gateprobe.layers.functional import NOT_COMPUTED, Graph, call_name
 from gateprobe.plan import Plan
+from gateprobe.threads import in_order, threads_of
 
 LONG = 16_384
 """Timesteps of the longest sequences that run as a whole if they can run in slabs."""
@@ -59,10 +69,10 @@ class Blocks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """How a run goes. A part of it that goes the same way gives the same numbers, wherever it runs."""
+    """How a run goes. Its parts are the same wherever they run; their numbers depend on the kernel alone."""
 
     rows: int
-    """Of every batch."""
+    """Of every batch but the last one."""
     kernel: Kernel
     timesteps: int | None = None
     """Of very long sequences, which run one by one and in slabs."""
@@ -84,7 +94,7 @@ class _Recorder:
     rows: int
     """Of the batch."""
     wanted: int
-    """How many of them are samples; the rest is padding."""
+    """How many of them are samples; the rest is a copy."""
     first: int = 0
     """Number of the first timestep."""
     timesteps: int | None = None
@@ -122,6 +132,7 @@ def run(
     pre_activations: bool = False,
     kernel: str = "auto",
     batches: Batches | None = None,
+    threads: int | None = 1,
     progress: Progress | None = None,
 ) -> Iterator[Result]:
     """Replay samples.
@@ -136,6 +147,8 @@ def run(
         pre_activations: Whether to record the ``pre_`` signals too.
         kernel: ``auto``, ``numpy`` or ``compiled``.
         batches: How the whole goes of which this is a part, instead of ``batch_size`` and ``kernel``.
+        threads: How many batches run side by side; ``None`` for one on each core that the process may use. The batches
+            of a stateful model and slabs run one after the other.
         progress: Is told after every batch.
 
     Yields:
@@ -148,31 +161,46 @@ def run(
     numbers = np.arange(samples.count) if numbers is None else numbers
     how = batches or batches_of(plan, samples, numbers, batch_size=batch_size, kernel=kernel)
     scope = Scope("", traced, _nowhere, pre_activations=pre_activations, kernel=how.kernel)
+    threads = threads_of(threads)
     if how.timesteps is None:
-        yield from _in_batches(plan, samples, numbers, how.rows, scope, progress or _untold)
+        yield from _in_batches(plan, samples, numbers, how.rows, scope, threads, progress or _untold)
     else:
         yield from _in_slabs(plan, samples, numbers, how.timesteps, scope, progress or _untold)
 
 
 def _in_batches(
-    plan: Plan, samples: Blocks, numbers: Array, rows: int, scope: Scope, progress: Progress
+    plan: Plan, samples: Blocks, numbers: Array, rows: int, scope: Scope, threads: int, progress: Progress
 ) -> Iterator[Result]:
-    """Run whole sequences, ``rows`` at a time."""
-    for start in range(0, len(numbers), rows):
-        picked = numbers[start : start + rows]
-        padded = np.concatenate([picked, np.repeat(picked[-1:], rows - len(picked))])
-        inputs, feeds = samples.block(padded)
-        recorder = _Recorder(rows, len(picked))
-        inside = replace(scope, deliver=recorder, feeds=feeds, padded=len(picked) < rows)
-        outputs = _replay(plan.graph, inputs, inside)
-        chunk = TraceChunk(picked, tuple(recorder.directions))
-        values = (None if out.value is None else _samples_of(out.value, rows, "the output") for out in outputs)
-        yield Result(chunk, tuple(None if value is None else value[: len(picked)] for value in values))
-        progress(start + len(picked), len(numbers), "samples")
+    """Run whole sequences, ``rows`` at a time, and several of these batches side by side."""
+    scope = replace(scope, stop=Event())
+    starts = range(0, len(numbers), rows)
+    jobs = (_batch(plan, samples, numbers[start : start + rows], scope) for start in starts)
+    done = 0
+    for result in in_order(jobs, 1 if plan.batch_size else min(threads, len(starts)), scope.stop):
+        yield result
+        done += len(result.chunk.samples)
+        progress(done, len(numbers), "samples")
+
+
+def _batch(plan: Plan, samples: Blocks, picked: Array, scope: Scope) -> Callable[[], Result]:
+    """Read the samples of a batch; what is returned replays them."""
+    padded = len(picked) == 1 and plan.batch_size is None
+    inputs, feeds = samples.block(np.repeat(picked, 2) if padded else picked)
+    return partial(_run_batch, plan.graph, inputs, picked, replace(scope, feeds=feeds, padded=padded))
+
+
+def _run_batch(graph: Graph, inputs: Sequence[Array | None], picked: Array, scope: Scope) -> Result:
+    """Replay a batch; a copy of a single sample is cut off."""
+    rows = len(picked) + scope.padded
+    recorder = _Recorder(rows, len(picked))
+    outputs = _replay(graph, inputs, replace(scope, deliver=recorder))
+    chunk = TraceChunk(picked, tuple(recorder.directions))
+    values = (None if out.value is None else _samples_of(out.value, rows, "the output") for out in outputs)
+    return Result(chunk, tuple(None if value is None else value[: len(picked)] for value in values))
 
 
 def _replay(graph: Graph, inputs: Sequence[Array | None], scope: Scope) -> tuple[Tensor, ...]:
-    with np.errstate(all="ignore"):  # infinities and NaN are results here, as they are in Keras
+    with ONE_THREAD, np.errstate(all="ignore"):  # infinities and NaN are results here, as they are in Keras
         given = tuple(Tensor(NOT_COMPUTED if value is None else value) for value in inputs)
         return graph.replay(Arguments(given), scope)
 
@@ -248,9 +276,8 @@ def batches_of(
         raise InputError("there are no samples", remedy="give the model's inputs; a model without any cannot be run")
     timesteps = _timesteps_to_cut(plan, samples)
     if timesteps is not None:
-        return Batches(1, choose(kernel, len(numbers), timesteps * len(numbers)), timesteps)
-    rows = _rows(plan, samples, numbers, batch_size)
-    return Batches(rows, choose(kernel, batches=-(-len(numbers) // rows)))
+        return Batches(1, choose(kernel, timesteps), timesteps)
+    return Batches(_rows(plan, samples, numbers, batch_size), choose(kernel))
 
 
 def _samples_of(value: Array, rows: int, place: str) -> Array:

@@ -6,6 +6,7 @@ The system clears the pages of every new array, which costs a tenth of what the 
 from __future__ import annotations
 
 import math
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -19,26 +20,33 @@ _SPARE = 2
 
 
 class Arena:
-    """Blocks of one size."""
+    """Blocks of one size, for batches that run side by side too: a block has one owner at a time."""
 
     __slots__ = ("_free",)
 
     def __init__(self) -> None:
-        self._free: list[Array] = []
+        self._free: SimpleQueue[Array] = SimpleQueue()  # may be put into while it is asked, by a garbage collection
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """Return an uninitialised array; its memory comes back when it and all its views are gone."""
         size = math.prod(shape) * dtype.itemsize
         if size < _WORTHWHILE:
             return np.empty(shape, dtype)
-        self._free[:] = [block for block in self._free if block.nbytes == size]
-        block = self._free.pop() if self._free else np.empty(size, np.uint8)
-        return np.asarray(_Lease(self, block)).view(dtype).reshape(shape)
+        return np.asarray(_Lease(self, self._block(size))).view(dtype).reshape(shape)
+
+    def _block(self, size: int) -> Array:
+        """Return a spare block of a size, or a new one; those of other sizes are let go."""
+        try:
+            while (block := self._free.get_nowait()).nbytes != size:
+                pass
+        except Empty:
+            return np.empty(size, np.uint8)
+        return block
 
     def put_back(self, block: Array) -> None:
         """Take a block that nobody holds any more."""
-        if len(self._free) < _SPARE:
-            self._free.append(block)
+        if self._free.qsize() < _SPARE:
+            self._free.put(block)
 
 
 class _Lease:

@@ -1,20 +1,117 @@
-"""What is known about the BLAS below NumPy, and matrix products cut into the pieces that it multiplies fastest."""
+"""Matrix products of which each row is rounded the same way, whatever stands in the other rows and however many there are.
+
+A BLAS takes other code for other numbers of rows, and for the rows at the edges of a block: its sums come out in
+another order, and so with other last bits. What it does with a shape is therefore asked once, of the BLAS itself, and
+rows are multiplied in tiles of those heights for which all rows come out alike. The BLAS holds one thread meanwhile.
+"""
 
 from __future__ import annotations
 
-import os
+import threading
+from collections.abc import Sequence
 from functools import cache
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gateprobe.graph import Array
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 SMALL = 1_000_000
 """Multiplications up to which OpenBLAS takes its kernel for small matrices, which copies nothing beforehand
 (``kernel/x86_64/sgemm_small_kernel_permit_skylakex.c``)."""
 
 _ROWS = 32
-"""Rows of a product for which `pack` makes its panels narrow enough."""
+"""Rows of a tile, at most, in the products of each timestep; `pack` makes its panels narrow enough for them."""
+_HEIGHTS = (512, 128, 32, 16, 8, 4, 2, 1)
+_MIDDLE = 8
+"""The height that the others must agree with: tall enough for a batch, and not too tall for one sample."""
+_TRIAL = 1 << 24
+"""Multiplications of the largest tile that is tried, so that trying costs some milliseconds."""
+_OVERHEAD = 6
+"""Rows whose multiplication takes as long as the begin of a tile."""
+_ENOUGH = 32
+"""Rows of one sample from which on it is multiplied by itself: one product of a shape that no other sample changes."""
+
+
+def multiply(x: Array, matrix: Array, out: Array | None = None) -> Array:
+    """Return ``x @ matrix`` for ``x`` of samples, whose numbers do not depend on each other.
+
+    Args:
+        x: ``(samples, ..., rows)``.
+        matrix: ``(rows, columns)``.
+        out: ``(samples, ..., columns)``, to be written.
+
+    Returns:
+        ``(samples, ..., columns)``.
+    """
+    shape = (*x.shape[:-1], matrix.shape[1])
+    out = np.empty(shape, np.result_type(x, matrix)) if out is None else out
+    x, matrix = np.ascontiguousarray(x, out.dtype), np.ascontiguousarray(matrix, out.dtype)
+    if x.ndim == 3 and x.shape[1] >= _ENOUGH:
+        np.matmul(x, matrix, out)
+    elif x.ndim > 3:
+        out[...] = multiply(x.reshape(len(x), -1, x.shape[-1]), matrix).reshape(shape)
+    else:
+        out[...] = _in_tiles(x.reshape(-1, x.shape[-1]), matrix).reshape(shape)
+    return out
+
+
+def _in_tiles(left: Array, matrix: Array) -> Array:
+    """Multiply rows, tall tiles first; the last one is filled up with zeros."""
+    (rows, columns), count = matrix.shape, len(left)
+    out = np.empty((count, columns), left.dtype)
+    known = heights(rows, columns, left.dtype.name)
+    start = 0
+    while start < count:
+        height = _next_height(count - start, known)
+        stop = start + max(1, (count - start) // height) * height
+        if stop > count:
+            tile = np.zeros((height, rows), left.dtype)
+            tile[: count - start] = left[start:]
+            out[start:] = (tile @ matrix)[: count - start]
+        else:
+            np.matmul(left[start:stop].reshape(-1, height, rows), matrix, out[start:stop].reshape(-1, height, columns))
+        start = stop
+    return out
+
+
+def _next_height(count: int, known: Sequence[int]) -> int:
+    """Return the height of the next tiles for so many rows: one that is filled to two thirds, or the next smaller."""
+    return next((height for height in known if height * 2 <= count * 3), known[-1])
+
+
+@cache
+def heights(rows: int, columns: int, dtype: str) -> tuple[int, ...]:
+    """Return the heights of tiles, tallest first, in which all rows are rounded in the same way by this BLAS.
+
+    Args:
+        rows: Of the matrix.
+        columns: Of the matrix.
+        dtype: Of both.
+    """
+    vectors, matrix = _trial(rows, columns, dtype)
+    allowed = [height for height in _HEIGHTS if height <= _MIDDLE or height * rows * columns <= _TRIAL]
+    with ONE_THREAD:
+        found = {height: _product_of_alike(vectors, height, matrix) for height in allowed}
+    expected = next(found[height] for height in allowed if height <= _MIDDLE and found[height] is not None)
+    return tuple(height for height in allowed if found[height] is not None and np.array_equal(found[height], expected))
+
+
+def _trial(rows: int, columns: int, dtype: str) -> tuple[Array, Array]:
+    """Return some vectors, and a matrix made of a few random numbers again and again: large ones are made quickly."""
+    rng = np.random.default_rng(0)
+    matrix = np.resize(rng.standard_normal(16_411).astype(dtype), (rows, columns))
+    return rng.standard_normal((3, 1, rows)).astype(dtype), matrix
+
+
+def _product_of_alike(vectors: Array, height: int, matrix: Array) -> Array | None:
+    """Multiply tiles whose rows are all the same; ``None`` unless the rows of the products are, too."""
+    product = np.repeat(vectors, height, axis=1) @ matrix
+    return product[:, 0] if (product == product[:, :1]).all() else None
 
 
 def pack(matrix: Array, gates: int) -> Array:
@@ -32,29 +129,36 @@ def pack(matrix: Array, gates: int) -> Array:
     return np.ascontiguousarray(matrix.reshape(rows, gates, pieces, -1).transpose(1, 2, 0, 3))
 
 
+def memory(samples: int, rows: int, dtype: np.dtype[Any]) -> Array:
+    """Return ones that a `Product` takes as its left side: some rows more than there are samples."""
+    return np.ones((samples + _ROWS, rows), dtype)
+
+
 class Product:
     """``left @ matrix`` again and again; ``left`` is memory that others fill.
 
     Args:
-        left: ``(samples, rows)``.
+        left: ``(samples and more, rows)``, from `memory`, or some of its columns.
         panels: From `pack`.
+        samples: How many rows are wanted.
     """
 
-    __slots__ = ("_left", "_out", "_panels", "_value")
+    __slots__ = ("_left", "_out", "_panels", "_value", "_wanted")
 
-    def __init__(self, left: Array, panels: Array) -> None:
-        samples, rows = left.shape
-        gates, pieces, _, columns = panels.shape
-        height = _height(samples, rows * columns)
-        self._left = left.reshape(samples // height, height, rows)
+    def __init__(self, left: Array, panels: Array, samples: int) -> None:
+        gates, pieces, rows, columns = panels.shape
+        height = _height(samples, heights(rows, columns, left.dtype.name))
+        tiles = -(-samples // height)
+        self._left = left[: tiles * height].reshape(tiles, height, rows)
         self._panels = panels[:, :, np.newaxis]
-        self._value = np.empty((gates, samples, pieces * columns), left.dtype)
-        self._out = self._value.reshape(gates, samples // height, height, pieces, columns).transpose(0, 3, 1, 2, 4)
+        self._value = np.empty((gates, tiles * height, pieces * columns), left.dtype)
+        self._wanted = self._value[:, :samples]
+        self._out = self._value.reshape(gates, tiles, height, pieces, columns).transpose(0, 3, 1, 2, 4)
 
     def __call__(self) -> Array:
         """Return the product, ``(gates, samples, units)``, in memory that the next call overwrites."""
         np.matmul(self._left, self._panels, self._out)
-        return self._value
+        return self._wanted
 
 
 def _pieces(units: int, rows: int) -> int:
@@ -65,38 +169,68 @@ def _pieces(units: int, rows: int) -> int:
     return next((pieces for pieces in fitting if _ROWS * rows * (units // pieces) <= SMALL), 1)
 
 
-def _height(samples: int, panel: int) -> int:
-    """Return how many samples to multiply at once with a panel of so many numbers."""
-    if not _small_is_fast():
-        return samples
-    fitting = (height for height in range(samples, 7, -1) if samples % height == 0 and height * panel <= SMALL)
-    return next(fitting, samples)
+def _height(samples: int, known: Sequence[int]) -> int:
+    """Return the height of tiles for so many samples that costs least, with the rows that fill the last one up."""
+    low = [height for height in known if height <= _ROWS]
+    return min(low, key=lambda height: -(-samples // height) * (height + _OVERHEAD))
+
+
+class _OneThread:
+    """Holds the BLAS at one thread while any thread of the process is inside, and then puts it back.
+
+    The number of threads is a setting of the whole process, so that the first one in and the last one out change it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._limit = _controller().limit(limits=1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limit.restore_original_limits()
+
+
+ONE_THREAD = _OneThread()
+"""To be entered around every product: a BLAS with threads of its own waits for the slowest of them in each timestep."""
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Look once through the libraries of the process, which takes a few milliseconds; NumPy's are there by now."""
+    from threadpoolctl import ThreadpoolController  # noqa: PLC0415 - `gateprobe --help` needs none
+
+    return ThreadpoolController()
+
+
+@cache
+def _libraries() -> tuple[str, ...]:
+    """Return name, version and processor of the BLAS."""
+    found = [info for info in _controller().info() if info["user_api"] == "blas"]
+    ours = [info for info in found if "numpy" in info["filepath"]] or found
+    return tuple(f"{info['internal_api']} {info['version']} {info.get('architecture')}" for info in ours)
 
 
 @cache
 def _small_is_fast() -> bool:
-    """Whether small products are the faster ones: with OpenBLAS on AVX-512, which runs them on one thread only."""
-    config = np.show_config(mode="dicts")
-    assert config is not None
-    blas = config.get("Build Dependencies", {}).get("blas", {}).get("name", "")
-    found = config.get("SIMD Extensions", {}).get("found", ())
-    return "openblas" in blas and not {"AVX512_SKX", "X86_V4"}.isdisjoint(found) and threads() == 1
-
-
-@cache
-def threads() -> int:
-    """Return on how many threads the BLAS runs, as far as the environment tells."""
-    for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        if os.environ.get(name, "").isdecimal() and int(os.environ[name]):
-            return int(os.environ[name])
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Whether small products are the faster ones: with OpenBLAS where it uses AVX-512."""
+    wide = ("SkylakeX", "Cooperlake", "SapphireRapids")
+    return any(name.startswith("openblas") and name.endswith(wide) for name in _libraries())
 
 
 def arithmetic() -> str:
     """Return what decides how sums are rounded on this machine."""
     config = np.show_config(mode="dicts")
     assert config is not None
-    blas = config.get("Build Dependencies", {}).get("blas", {})
     found = config.get("SIMD Extensions", {}).get("found", ())
-    widest = found[-1] if found else "baseline"
-    return f"{blas.get('name')} {blas.get('version')}, {widest}, BLAS threads: {threads()}"
+    return ", ".join([*_libraries(), f"NumPy with {found[-1] if found else 'baseline'}"])

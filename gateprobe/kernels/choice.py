@@ -9,8 +9,10 @@ from gateprobe.kernels import compiled
 
 KERNELS = ("auto", "numpy", "compiled")
 
-_WORTHWHILE = 60_000
-"""Timesteps that save about as much time as it takes to load the compiled code (0.3 s; 2 s where it has never run)."""
+LONG = 1_000
+"""Timesteps of a sequence from which on ``auto`` compiles: that loads code for 0.3 s (2 s where it has never run), and
+one sequence gains most by it. Neither the number of samples nor the machine's load decides, since the kernel decides how
+a sample's numbers are rounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +21,8 @@ class Kernel:
 
     name: str = "auto"
     """One of `KERNELS`."""
-    batches: int = 1
-    """Of the whole run."""
     timesteps: int | None = None
-    """Of the whole run, where its batches differ in length."""
+    """Of every sequence, where a batch holds a slab of them."""
     required: bool = False
     """Whether others count on compiled code, so that a machine without it must refuse."""
 
@@ -30,7 +30,7 @@ class Kernel:
         """Return whether a layer that can be compiled should be.
 
         Args:
-            timesteps: Of one batch.
+            timesteps: Of its sequences.
 
         Raises:
             MissingExtra: It is required, and Numba is missing here.
@@ -38,7 +38,7 @@ class Kernel:
         """
         if self.name != "auto":
             return self.name == "compiled"
-        if (self.timesteps or timesteps * self.batches) < _WORTHWHILE:
+        if (self.timesteps or timesteps) < LONG:
             return False
         if not self.required:
             return compiled.is_available()
@@ -49,10 +49,10 @@ class Kernel:
         """Return what this machine would take, as a choice that other machines repeat."""
         if self.name != "auto":
             return self
-        return replace(self, required=True) if compiled.is_available() else Kernel("numpy", self.batches)
+        return replace(self, required=True) if compiled.is_available() else Kernel("numpy")
 
 
-def choose(name: str, batches: int, timesteps: int | None = None) -> Kernel:
+def choose(name: str, timesteps: int | None = None) -> Kernel:
     """Return the kernel that a user asks for.
 
     Raises:
@@ -63,7 +63,7 @@ def choose(name: str, batches: int, timesteps: int | None = None) -> Kernel:
         raise InputError(f"unknown kernel {name!r}", remedy=f"choose {', '.join(KERNELS)}")
     if name == "compiled":
         _require_compiled()
-    return Kernel(name, batches, timesteps)
+    return Kernel(name, timesteps)
 
 
 def _require_compiled() -> None:

@@ -9,12 +9,15 @@ from types import ModuleType
 import numpy as np
 
 from gateprobe.graph import Array
+from gateprobe.kernels.blas import multiply
 from gateprobe.kernels.stacked import StackedWeights, begin_gates
 
-_LARGE = 500_000
-"""Multiplications in one timestep from which on a BLAS is faster, even on one thread."""
+_LARGE = 140_000
+"""Multiplications for one sample in one timestep from which on a BLAS is faster, for several samples at least."""
+_LARGE_ALONE = 500_000
+"""The same for a sequence that is always alone: in slabs, or in a stateful model."""
 _BLOCK = 1 << 19
-"""Bytes of projected inputs computed ahead: they stay in the processor's cache until they are used."""
+"""Bytes of projected inputs computed ahead, for 32 samples: they stay in the processor's cache until they are used."""
 
 
 def is_installed() -> bool:
@@ -67,7 +70,8 @@ class CompiledLSTM:
             pre: ``(timesteps, 4, samples, units)``; will hold the gates before their activation.
         """
         seen = np.empty((0, 0), bool) if mask is None else np.ascontiguousarray(mask)
-        small = x.shape[1] * self._weights.matrix.size <= _LARGE
+        alone = x.shape[1] == 1  # a run never has batches of one sample otherwise
+        small = self._weights.matrix.size <= (_LARGE_ALONE if alone else _LARGE)
         (self._at_once if small else self._by_timestep)(x, seen, signals, pre)
         if pre is not None and not self._slope:
             pre[:, :3] *= 2
@@ -75,7 +79,7 @@ class CompiledLSTM:
     def _by_timestep(self, x: Array, mask: Array, signals: Array, pre: Array | None) -> None:
         compute_gates, finish = begin_gates(x, self._weights), _loop().finish
         for t in range(len(x)):
-            z = compute_gates(t, signals[t, 5])
+            z = np.ascontiguousarray(compute_gates(t, signals[t, 5]))
             if pre is not None:
                 pre[t] = z
             finish(z, t, self._slope, mask, signals)
@@ -83,12 +87,12 @@ class CompiledLSTM:
     def _at_once(self, x: Array, mask: Array, signals: Array, pre: Array | None) -> None:
         (timesteps, samples, features), columns = x.shape, self._weights.matrix.shape[1]
         kernel, bias, recurrent_kernel = np.split(self._weights.matrix, [features, features + 1])
-        block = max(1, _BLOCK // (samples * columns * kernel.itemsize))
+        block = max(1, _BLOCK // (32 * columns * kernel.itemsize))
         memory = np.empty((block, samples, columns), kernel.dtype)
         for start in range(0, timesteps, block):
             at = slice(start, min(start + block, timesteps))
             z = memory[: at.stop - start]
-            np.matmul(x[at].reshape(-1, features), kernel, z.reshape(-1, columns))
+            multiply(x[at].swapaxes(0, 1), kernel, z.swapaxes(0, 1))
             z += bias
             _loop().run(z, recurrent_kernel, self._slope, mask[at], signals[start : at.stop + 1])
             if pre is not None:

@@ -28,9 +28,9 @@ def _kept(signature: str) -> Callable[[_Function], _Function]:
 
     def compile_it(function: _Function) -> _Function:
         try:
-            compiled: _Function = njit(signature, error_model="numpy", cache=True)(function)
+            compiled: _Function = njit(signature, error_model="numpy", cache=True, nogil=True)(function)
         except RuntimeError:  # neither the package's nor the user's folder can be written
-            compiled = njit(signature, error_model="numpy")(function)
+            compiled = njit(signature, error_model="numpy", nogil=True)(function)
         return compiled
 
     return compile_it

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from gateprobe.graph import Array
-from gateprobe.kernels.blas import Product, pack
+from gateprobe.kernels.blas import Product, memory, pack
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +52,7 @@ class Gates(Protocol):
 
 
 def begin_gates(x: Array, weights: StackedWeights) -> Gates:
-    """Choose the faster form.
+    """Choose the faster form; a single sequence is one that runs in slabs, or the only one of a stateful model.
 
     Args:
         x: ``(timesteps, samples, features)``.
@@ -69,8 +69,8 @@ class Operand:
     def __init__(self, x: Array, rows: int, dtype: np.dtype[np.floating]) -> None:
         _, samples, features = x.shape
         self._x = x
-        self.rows = np.ones((samples, rows), dtype)
-        self.inputs, self.hidden = self.rows[:, :features], self.rows[:, features + 1 :]
+        self.rows = memory(samples, rows, dtype)
+        self.inputs, self.hidden = self.rows[:samples, :features], self.rows[:samples, features + 1 :]
 
     def fill(self, t: int, hidden: Array) -> None:
         """Copy the inputs of timestep ``t`` and the hidden state before it."""
@@ -81,7 +81,7 @@ class Operand:
 class _Stacked:
     def __init__(self, x: Array, weights: StackedWeights) -> None:
         self._operand = Operand(x, len(weights.matrix), weights.matrix.dtype)
-        self._product = Product(self._operand.rows, weights.panels)
+        self._product = Product(self._operand.rows, weights.panels, x.shape[1])
 
     def __call__(self, t: int, hidden: Array) -> Array:
         self._operand.fill(t, hidden)

@@ -60,18 +60,16 @@ class Attention:
 
     def _across_samples(self, tensors: tuple[Tensor, ...], call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Attend from sample to sample: what Keras makes of inputs that have no timesteps."""
-        if scope.padded:
-            reason = "attends from sample to sample, so that its numbers depend on how samples share a batch"
-            raise InputError(reason, remedy="give a --batch-size that divides the number of samples")
         warnings.warn(
             f"{scope.path}: attends from sample to sample, as Keras does with inputs that have no timesteps; "
             "its numbers depend on which samples share a batch",
             GateprobeWarning,
             stacklevel=2,
         )
-        sequences = tuple(Tensor(tensor.value[np.newaxis]) for tensor in tensors)
+        alone = slice(1) if scope.padded else slice(None)
+        sequences = tuple(Tensor(tensor.value[np.newaxis, alone]) for tensor in tensors)
         results = self.replay(Arguments((sequences,), call.kwargs), scope)
-        return tuple(Tensor(result.value[0]) for result in results)
+        return tuple(Tensor(np.repeat(result.value[0], 2 if scope.padded else 1, axis=0)) for result in results)
 
     def _shares(self, scores: Array, kept: Array | None) -> Array:
         if kept is None:

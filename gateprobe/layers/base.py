@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from threading import Event
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -75,6 +76,10 @@ class Arguments:
         return tuple(tensors_in(self.get(0, "inputs")))
 
 
+class Stopped(Exception):
+    """The results of a batch are not wanted any more; only the run that said so sees this."""
+
+
 class Signals(Protocol):
     """Where a recurrent layer hands over what it computed; the run decides what becomes of it."""
 
@@ -112,17 +117,28 @@ class Scope:
     kernel: Kernel = field(default_factory=Kernel)
     """How recurrent layers compute."""
     padded: bool = False
-    """Whether the batch ends with copies of its last sample, which the run will cut off."""
+    """Whether the batch is one sample and a copy of it, which the run will cut off."""
     owner: tuple[str, ...] = ()
     """Which layer this is, whatever the number of the call: a stateful layer has one state for all of them."""
     slab: bool = False
     """Whether this is one of several calls, each with a slab of the timesteps: recurrent layers go on where the slab
     before ended."""
+    stop: Event = field(default_factory=Event)
+    """Is set when nobody waits for the results any more."""
 
     @property
     def wanted(self) -> bool:
         """Whether the signals of this layer are wanted."""
         return self.traced(self.path)
+
+    def go_on(self) -> None:
+        """Return at once while results are wanted.
+
+        Raises:
+            Stopped: They are not.
+        """
+        if self.stop.is_set():
+            raise Stopped
 
     def emit(
         self,

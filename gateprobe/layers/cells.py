@@ -17,6 +17,7 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, GateLayout, LayerRecord
+from gateprobe.kernels.blas import multiply
 from gateprobe.kernels.choice import Kernel
 from gateprobe.layers.base import Arguments, Precision, Scope, Tensor, tensors_in
 from gateprobe.layers.registry import Binding, Slot
@@ -167,7 +168,8 @@ def project(x: Array, kernel: Array, bias: Array | None, precision: Precision) -
         InputError: The number of features is not the kernel's.
     """
     x = fitting(x, kernel)
-    z: Array = (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[1])
+    z = np.empty((*x.shape[:-1], kernel.shape[1]), kernel.dtype)
+    multiply(x.swapaxes(0, 1), kernel, z.swapaxes(0, 1))
     precision.settle(z)
     if bias is not None:
         z += bias

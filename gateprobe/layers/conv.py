@@ -14,6 +14,7 @@ import numpy as np
 from gateprobe.activations import Activation, before_positions
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
+from gateprobe.kernels.blas import multiply
 from gateprobe.layers.base import Layer, Precision
 from gateprobe.layers.core import biased, refuse_stray_bias
 from gateprobe.layers.registry import Binding, Slot, replays
@@ -167,11 +168,9 @@ def correlate(x: Array, kernel: Array, groups: int, window: Window) -> Array:
 
 def _multiplied(windows: Array, kernel: Array, rank: int) -> Array:
     """Multiply windows ``(samples, *positions, channels, *size)`` with a kernel ``(*size, channels, filters)``."""
-    rows = np.moveaxis(windows, rank + 1, -1).reshape(
-        -1, kernel[..., 0].size
-    )  # the kernel's own order: runs of channels
-    product: Array = rows @ kernel.reshape(-1, kernel.shape[-1])
-    return product.reshape(*windows.shape[: rank + 1], kernel.shape[-1])
+    rows = np.moveaxis(windows, rank + 1, -1)  # the kernel's own order: runs of channels
+    flat = rows.reshape(len(rows), int(np.prod(rows.shape[1 : rank + 1])), kernel[..., 0].size)
+    return multiply(flat, kernel.reshape(-1, kernel.shape[-1])).reshape(*windows.shape[: rank + 1], kernel.shape[-1])
 
 
 def _depthwise_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
@@ -236,5 +235,4 @@ def _separable(x: Array, kernel: Array, pointwise: Array, convolution: Convoluti
     convolution.precision.settle(between)
     if between.shape[-1] != pointwise.shape[0]:
         raise InputError(f"expected {pointwise.shape[0]} channels after the depthwise part, got {between.shape[-1]}")
-    product = between.reshape(-1, between.shape[-1]) @ pointwise
-    return convolution.finished(product.reshape(*between.shape[:-1], pointwise.shape[1]))
+    return convolution.finished(multiply(between, pointwise))

@@ -13,6 +13,7 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
+from gateprobe.kernels.blas import multiply
 from gateprobe.layers.base import Layer
 from gateprobe.layers.conv import Convolution, convolution_of, finished, kernel_slot, rank_of, stored_kernel, with_bias
 from gateprobe.layers.registry import Binding, Slot, replays
@@ -65,13 +66,12 @@ def _spread(x: Array, kernel: Array, window: Window) -> Array:
         for size, stride, extent in zip(spatial, window.strides, window.extent, strict=True)
     )
     out = np.zeros((len(x), *full, kernel.shape[-2]), x.dtype)
-    rows = x.reshape(-1, x.shape[-1])
     for offset in product(*map(range, window.size)):
         places = tuple(
             slice(at * step, at * step + (size - 1) * stride + 1, stride)
             for at, step, size, stride in zip(offset, window.dilation, spatial, window.strides, strict=True)
         )
-        out[(slice(None), *places)] += (rows @ kernel[offset].T).reshape(*x.shape[:-1], -1)
+        out[(slice(None), *places)] += multiply(x, kernel[offset].T)
     return out
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from gateprobe.activations import Activation
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
+from gateprobe.kernels.blas import multiply
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor
 from gateprobe.layers.registry import Binding, Slot, replays
 from gateprobe.layers.settings import Settings, Unsupported
@@ -58,8 +59,7 @@ def affine(x: Array, kernel: Array, bias: Array | None, activation: Activation, 
     """
     if x.ndim < 2 or x.shape[-1] != kernel.shape[0]:
         raise InputError(f"expected {kernel.shape[0]} features on the last axis, got an input of shape {x.shape}")
-    z = (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[1])
-    return biased(z, bias, activation, precision)
+    return biased(multiply(x, kernel), bias, activation, precision)
 
 
 def refuse_stray_bias(shape: tuple[int, ...], bias: tuple[int, ...]) -> None:

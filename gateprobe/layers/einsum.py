@@ -116,12 +116,19 @@ class EinsumFunction:
     def __call__(self, x: Array) -> Array:
         """Compute it for any input whose axes fit the equation."""
         self._check(x)
-        product = np.ascontiguousarray(np.einsum(self.equation.text, x, self.kernel, optimize=True))
+        product = self._product(x)
         if self.bias is not None and np.broadcast_shapes(product.shape, self.bias.shape) != product.shape:
             raise InputError(f"the bias of shape {self.bias.shape} does not fit an output of shape {product.shape}")
         if self.bias is not None and self.bias_goes_astray:
             refuse_stray_bias(product.shape, self.bias.shape)
         return biased(product, self.bias, self.activation, self.precision)
+
+    def _product(self, x: Array) -> Array:
+        """Multiply sample by sample: a product of all of them would round by how many they are."""
+        if not (self.equation.left or self.equation.inputs[0] == self.equation.output[0]):
+            return np.ascontiguousarray(np.einsum(self.equation.text, x, self.kernel, optimize=True))
+        parts = [np.einsum(self.equation.text, x[n : n + 1], self.kernel, optimize=True) for n in range(len(x))]
+        return np.concatenate(parts)
 
     def _check(self, x: Array) -> None:
         """Check sizes, because einsum would stretch an axis of size one."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
+from gateprobe.kernels.blas import multiply
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor
 from gateprobe.layers.registry import Binding, Slot, replays
 from gateprobe.layers.settings import Settings, Unsupported
@@ -85,7 +86,7 @@ class ReversibleEmbedding:
             return self.embedding.replay(call, scope)
         x = self.precision.cast(call.tensor.value)
         with fitting(x):
-            scores = self.precision.round(x @ self.reverse)
+            scores = self.precision.round(multiply(x, self.reverse))
             if self.soft_cap is not None:
                 scores = self.precision.round(np.tanh(scores / self.soft_cap) * self.soft_cap)
         return (Tensor(scores),)

@@ -121,6 +121,7 @@ class Graph:
             for ref, inlet, tensor in zip(self.inputs, self.inlets, given, strict=True)
         }
         for step in self.steps:
+            scope.go_on()
             inside = scope.within(call_name(*step.node), owner=step.node[0])
             try:
                 arguments = _fed(Arguments(*_resolved(step.call, values, step.unmasked)), inside)

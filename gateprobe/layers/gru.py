@@ -13,7 +13,7 @@ import numpy as np
 from gateprobe.activations import Activation
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.kernels.arena import Arena
-from gateprobe.kernels.blas import Product, pack
+from gateprobe.kernels.blas import Product, multiply, pack
 from gateprobe.kernels.stacked import Operand
 from gateprobe.layers.base import Precision
 from gateprobe.layers.cells import (
@@ -82,7 +82,7 @@ class RoundingSteps:
         cell, units, settle = self._cell, self._cell.units, self._cell.precision.settle
         z, h, h_before = self._z[t], self._hidden_state[t], states[0]
         columns = 3 * units if cell.reset_after else 2 * units
-        product = h_before @ cell.recurrent_kernel[:, :columns]
+        product = multiply(h_before, cell.recurrent_kernel[:, :columns])
         settle(product)
         if cell.recurrent_bias is not None:
             product += cell.recurrent_bias
@@ -101,7 +101,7 @@ class RoundingSteps:
         else:
             gated = reset * h_before
             settle(gated)
-            recurrent = gated @ cell.recurrent_kernel[:, 2 * units :]
+            recurrent = multiply(gated, cell.recurrent_kernel[:, 2 * units :])
         settle(recurrent)
         candidate += recurrent
         settle(candidate)
@@ -169,12 +169,12 @@ class StackedSteps:
         self._scratch = np.empty((samples, cell.units), dtype)
         self._operand = Operand(x, features + 1 + cell.units, dtype)
         rows = self._operand.rows
-        self._compute_gates = Product(rows, stacked.gates)
+        self._compute_gates = Product(rows, stacked.gates, samples)
         self._compute_recurrent = None
         if stacked.recurrent is not None:
-            self._compute_recurrent = Product(rows[:, features:], stacked.recurrent)
+            self._compute_recurrent = Product(rows[:, features:], stacked.recurrent, samples)
             rows = rows[:, : features + 1]
-        self._compute_candidate = Product(rows, stacked.candidate)
+        self._compute_candidate = Product(rows, stacked.candidate, samples)
 
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """Blend old and new: h' = z * h + (1 - z) * candidate; the reset gate acts on h or on its product."""

@@ -12,6 +12,7 @@ import numpy as np
 from gateprobe.activations import Activation, resolve
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
+from gateprobe.kernels.blas import multiply
 from gateprobe.layers.base import Layer, Precision
 from gateprobe.layers.core import affine
 from gateprobe.layers.registry import Binding, Slot, replays
@@ -53,7 +54,8 @@ def _maxout(x: Array, kernel: Array, bias: Array | None, precision: Precision) -
     """
     if x.ndim != 2 or x.shape[1] != kernel.shape[1]:
         raise InputError(f"expected {kernel.shape[1]} features, got an input of shape {x.shape}")
-    z = precision.round(np.tensordot(x, kernel, axes=(1, 1)))
+    product = multiply(x, kernel.swapaxes(0, 1).reshape(x.shape[1], -1))
+    z = precision.round(product.reshape(len(x), len(kernel), -1))
     highest: Array = (z if bias is None else precision.round(z + bias)).max(axis=1)
     return highest
 

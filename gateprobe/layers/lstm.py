@@ -14,6 +14,7 @@ import numpy as np
 from gateprobe.activations import Activation
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.kernels.arena import Arena
+from gateprobe.kernels.blas import multiply
 from gateprobe.kernels.choice import Kernel
 from gateprobe.kernels.compiled import CompiledLSTM
 from gateprobe.kernels.stacked import StackedWeights, begin_gates, stack_weights
@@ -82,7 +83,7 @@ class LSTMCell:
 
     def recur(self, hidden: Array, out: Array) -> None:
         """Compute the recurrent product of one timestep into ``out``, ``(samples, 4 * units)``."""
-        np.matmul(hidden, self.recurrent_kernel, out=out)
+        multiply(hidden, self.recurrent_kernel, out)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

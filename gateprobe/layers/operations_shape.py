@@ -181,8 +181,10 @@ def _einsum(settings: Settings, precision: Precision) -> Compute:
     def compute(*operands: Value) -> Array:
         arrays = [ts.floats(ts.batch(operand), precision) for operand in operands]
         _check_letters(terms.split(","), arrays)
-        result: Array = np.einsum(subscripts, *arrays, optimize=True)
-        return result
+        parts = [
+            np.einsum(subscripts, *(array[n : n + 1] for array in arrays), optimize=True) for n in range(len(arrays[0]))
+        ]
+        return np.concatenate(parts)  # a product of all samples would round by how many they are
 
     return compute
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from gateprobe.activations import Activation
 from gateprobe.graph import Array, LayerRecord
+from gateprobe.kernels.blas import multiply
 from gateprobe.layers.base import Precision
 from gateprobe.layers.cells import CELL_KEYS, RNN_KEYS, Steps, project, replay_cell
 from gateprobe.layers.registry import Binding, Slot, replays
@@ -61,7 +62,7 @@ class _PeepholeSteps:
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """i, f = gate(z + p * c); c' = f * c + i * activation(z_c); o = gate(z_o + p_o * c')."""
         cell, c_before = self._cell, states[1]
-        self._z[t] += states[0] @ cell.recurrent_kernel
+        self._z[t] += multiply(states[0], cell.recurrent_kernel)
         c, h = self._states["cell_state"][t], self._states["hidden_state"][t]
         for name, peephole in zip(("input_gate", "forget_gate"), cell.peepholes, strict=False):
             self._activate(t, name, cell.recurrent_activation, peephole * c_before)

@@ -193,11 +193,11 @@ def _run(
         swept = cell.sweep(x, initial, mask, scope.kernel, pre=scope.pre_activations)
         if swept is not None:
             return swept
-    return _loop(cell.begin(x, pre=scope.pre_activations), initial, mask, len(x))
+    return _loop(cell.begin(x, pre=scope.pre_activations), initial, mask, range(len(x)), scope)
 
 
 def _loop(
-    steps: Steps, initial: tuple[Array, ...], mask: Array | None, timesteps: int
+    steps: Steps, initial: tuple[Array, ...], mask: Array | None, timesteps: range, scope: Scope
 ) -> tuple[Mapping[str, Array], tuple[Array, ...]]:
     """Step through time, holding the states where the mask is false.
 
@@ -205,13 +205,15 @@ def _loop(
         steps: A begun run of a cell.
         initial: States before the first timestep, each ``(samples, ...)``.
         mask: ``(timesteps, samples)`` in processing order, or ``None``.
-        timesteps: How many.
+        timesteps: All of them.
+        scope: Says whether to go on.
 
     Returns:
         The signals, time-major and in processing order, and the states after the last timestep.
     """
     states = initial
-    for t in range(timesteps):
+    for t in timesteps:
+        scope.go_on()
         new = steps.step(t, states)
         if mask is not None and not mask[t].all():
             skipped = ~mask[t]

@@ -12,6 +12,7 @@ import numpy as np
 
 from gateprobe.activations import Activation
 from gateprobe.graph import Array, LayerRecord
+from gateprobe.kernels.blas import multiply
 from gateprobe.layers.base import Precision
 from gateprobe.layers.cells import (
     Steps,
@@ -59,7 +60,7 @@ class _SimpleRNNSteps:
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """See the class."""
         h, settle = self._hidden_state[t], self._cell.precision.settle
-        product = states[0] @ self._cell.recurrent_kernel
+        product = multiply(states[0], self._cell.recurrent_kernel)
         settle(product)
         h += product
         settle(h)

@@ -13,6 +13,7 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
+from gateprobe.kernels.blas import multiply
 from gateprobe.layers.base import Precision, Tensor, Value
 from gateprobe.layers.unary import axis_in
 
@@ -236,7 +237,7 @@ def multiplied(left: Value, right: Value, precision: Precision) -> Array:
     if not apart:
         raise InputError(f"multiplying matrices of {ranks[0]} and {ranks[1]} axes {MIXES}")
     x, y = (floats(array_of(value), precision) for value in (left, right))
-    product: Array = np.matmul(x, y)
+    product: Array = multiply(x, y) if y.ndim == 2 else np.matmul(x, y)
     return product
 
 
