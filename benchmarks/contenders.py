@@ -69,7 +69,7 @@ def _read(case: Case) -> Model:
 def _gateprobe(case: Case, kernel: str) -> Run:
     """A part of a run so long that compiling pays."""
     tracing = _read(case).tracing(case.x)
-    tracing = replace(tracing, batches=replace(tracing.batches, kernel=Kernel(kernel, batches=1_000_000)))
+    tracing = replace(tracing, batches=replace(tracing.batches, kernel=Kernel(kernel)))
 
     def once() -> Array:
         *_, chunk = tracing.chunks()

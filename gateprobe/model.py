@@ -31,6 +31,9 @@ from gateprobe.trace import Trace, join
 TRACE_FORMAT = 1
 """Version of the layout of traces; goes into their metadata."""
 
+_CHANGES_NOTHING = ("threads", "progress")
+"""Options of a run that its numbers do not depend on."""
+
 _PRECISIONS: Mapping[str | None, Precision | None] = {None: None, "float32": FLOAT32, "float64": FLOAT64}
 
 
@@ -266,7 +269,11 @@ class Model:
             "layers": [{"path": call.path, "class": call.record.class_name} for call in self.recurrent]
             if self.graph.model is not None
             else [],
-            "options": {key: str(value) for key, value in (options or {}).items() if value is not None},
+            "options": {
+                key: str(value)
+                for key, value in (options or {}).items()
+                if value is not None and key not in _CHANGES_NOTHING
+            },
         }
 
     def _samples(self, x: object) -> Samples:

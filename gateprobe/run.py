@@ -1,14 +1,14 @@
 """Runs a plan over samples: the only module that knows of batches, of slabs of time and of threads.
 
 What a sample's numbers depend on: the model, how it is run (``dtype``, ``semantics``, feeds), the sample itself, the
-kernel, and the BLAS and NumPy of the machine. They are the same, bit by bit, alone, in a selection and in the whole run;
-the batch size, the other samples, their number and order, and the number of threads change nothing. Three rules see to
-that: a layer multiplies so that rows do not depend on each other (`gateprobe.kernels.blas`); whether the kernel is
-compiled, and whether a sample runs in slabs, follows from the model and the shape of one sample; and a single sample
+kernel, and the BLAS and NumPy of the machine. They are the same, bit by bit, alone, in a selection and in the whole
+run; the batch size, the other samples, their number and order, and the number of threads change nothing. Three rules
+see to that: a layer multiplies so that rows do not depend on each other (`gateprobe.kernels.blas`); whether the kernel
+is compiled, and whether a sample runs in slabs, follows from the model and the shape of one sample; and a single sample
 runs beside a copy of itself, because NumPy walks over an axis of size one in another order. Only stateful models, and
 layers that mix the samples of a batch, make a sample depend on others, as they do in Keras.
 
-Batches run side by side on threads, each with a BLAS of one thread. Memory does not grow with the number of samples, nor
+Batches run side by side on threads, and the BLAS has one thread. Memory does not grow with the number of samples, nor
 with their length where no layer looks ahead: very long sequences then run one by one, in slabs of timesteps.
 """
 

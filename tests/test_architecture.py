@@ -27,9 +27,10 @@ MAY_IMPORT = {
     "input_files": BASE | {"array_files", "tables", "remote"},
     "samples": BASE | {"array_files", "input_files", "remote"},
     "chunk": BASE,
+    "threads": BASE,
     "selection": BASE | {"chunk"},
     "batch_size": BASE | {"kernels", "layers"},
-    "run": BASE | {"kernels", "layers", "plan", "chunk", "batch_size"},
+    "run": BASE | {"kernels", "layers", "plan", "chunk", "batch_size", "threads"},
     "writers": BASE | {"remote", "chunk", "writers"},
     "trace": BASE | {"chunk", "writers"},
     "model": ROLES
@@ -67,7 +68,7 @@ MAY_IMPORT = {
 THIRD_PARTY = {
     "errors": set(),
     "graph": {"numpy"},
-    "kernels": {"numpy", "numba"},
+    "kernels": {"numpy", "numba", "threadpoolctl"},
     "remote": {"fsspec"},
     "scale": {"numpy", "distributed", "zarr"},
     "readers": {"numpy", "h5py", "tensorflow"},
@@ -78,6 +79,7 @@ THIRD_PARTY = {
     "tables": {"numpy", "polars"},
     "chunk": {"numpy"},
     "trace": set(),
+    "threads": set(),
 }
 
 

@@ -98,7 +98,9 @@ def test_a_product_in_pieces_is_the_product(samples, rows, units, in_pieces):
     left, matrix = rng.normal(size=(samples, rows)), rng.normal(size=(rows, 3 * units))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blas, "_small_is_fast", lambda: in_pieces)
-        product = Product(left, pack(matrix, 3))()
+        memory = blas.memory(samples, rows, left.dtype)
+        memory[:samples] = left
+        product = Product(memory, pack(matrix, 3), samples)()
     expected = (left @ matrix).reshape(samples, 3, units).swapaxes(0, 1)
     np.testing.assert_allclose(product, expected, rtol=0, atol=1e-10)
 
@@ -112,7 +114,7 @@ def test_a_batch_gives_its_memory_back_as_soon_as_nobody_holds_it(class_name):
     x = rng.normal(size=(192, 40, 2))
     gc.disable()  # no reference cycle may keep a batch alive
     try:
-        chunks = model.iter_trace(x, batch_size=32)
+        chunks = model.iter_trace(x, batch_size=32, threads=1)
         kept = next(chunks).directions[0].hidden_state
         before = kept.copy()
         places = {chunk.directions[0].hidden_state.ctypes.data for chunk in chunks}
@@ -140,25 +142,26 @@ def test_compiled_steps_are_the_same_for_any_number_of_samples_and_any_cut_in_ti
 def test_auto_compiles_where_it_pays(monkeypatch):
     monkeypatch.setattr(compiled, "is_installed", lambda: True)
     monkeypatch.setattr(compiled, "fault", lambda: None)
-    assert not Kernel("auto", batches=1).compiles(100)
-    assert Kernel("auto", batches=1000).compiles(100)
-    assert not Kernel("numpy", batches=1000).compiles(100)
+    assert not Kernel("auto").compiles(999)
+    assert Kernel("auto").compiles(1000)
+    assert Kernel("auto", timesteps=20_000).compiles(100)  # of a slab
+    assert not Kernel("numpy").compiles(1000)
     monkeypatch.setattr(compiled, "fault", lambda: "Numba needs NumPy 2.5 or less")
-    assert not Kernel("auto", batches=1000).compiles(100)
+    assert not Kernel("auto").compiles(1000)
     monkeypatch.setattr(compiled, "is_installed", lambda: False)
-    assert not Kernel("auto", batches=1000).compiles(100)
+    assert not Kernel("auto").compiles(1000)
 
 
 def test_a_kernel_that_is_not_there_is_refused(monkeypatch):
     with pytest.raises(InputError, match="unknown kernel 'fast'; choose auto, numpy, compiled"):
-        choose("fast", 1)
+        choose("fast")
     monkeypatch.setattr(compiled, "is_installed", lambda: True)
     monkeypatch.setattr(compiled, "fault", lambda: "Numba needs NumPy 2.5 or less")
     with pytest.raises(InputError, match=r"numba does not load: Numba needs NumPy 2.5 or less; install another"):
-        choose("compiled", 1)
+        choose("compiled")
     monkeypatch.setattr(compiled, "is_installed", lambda: False)
     with pytest.raises(MissingExtra, match="numba is not installed; run: pip install 'gateprobe\\[fast\\]'"):
-        choose("compiled", 1)
+        choose("compiled")
 
 
 LONG_RUN = """
@@ -196,14 +199,14 @@ assert "numba" not in sys.modules
 def test_another_machine_repeats_a_settled_choice(monkeypatch):
     monkeypatch.setattr(compiled, "is_available", lambda: False)
     monkeypatch.setattr(compiled, "is_installed", lambda: False)
-    assert Kernel("auto", batches=1000).settled() == Kernel("numpy", batches=1000)
-    elsewhere = Kernel("auto", batches=1000, required=True)
+    assert Kernel("auto").settled() == Kernel("numpy")
+    elsewhere = Kernel("auto", required=True)
     assert not elsewhere.compiles(1)
     with pytest.raises(MissingExtra, match="fast"):
-        elsewhere.compiles(100)
+        elsewhere.compiles(1000)
     monkeypatch.setattr(compiled, "is_available", lambda: True)
-    assert Kernel("auto", batches=1000).settled() == elsewhere
-    assert Kernel("compiled", batches=1000).settled() == Kernel("compiled", batches=1000)
+    assert Kernel("auto").settled() == elsewhere
+    assert Kernel("compiled").settled() == Kernel("compiled")
 
 
 def test_parts_of_a_run_are_the_whole():

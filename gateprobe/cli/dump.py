@@ -56,7 +56,7 @@ def dump(
         if folder is None:
             from gateprobe.writers import write
 
-            chunks = model.iter_trace(samples, progress=tell, **options)
+            chunks = model.iter_trace(samples, threads=run.threads, progress=tell, **options)
             write(chunks, outputs, model.metadata(samples, options) if writing.described else {})
         else:
             from gateprobe.scale.dump import dump_folder
@@ -69,6 +69,7 @@ def dump(
                 options=options,
                 block_size=scaling.block_size,
                 force=writing.force,
+                threads=run.threads,
                 progress=tell,
             )
     talk.notes(model, samples)

@@ -72,6 +72,7 @@ class Run:
     feed: tuple[str, ...]
     dtype: str | None
     batch_size: int | str | None
+    threads: int | None
 
     def load(self, model: Model, file: ModelFile) -> Samples:
         """Open the inputs and check them against the model."""
@@ -81,7 +82,7 @@ class Run:
 
     @property
     def how(self) -> dict[str, Any]:
-        """The arguments of a run."""
+        """The arguments of a run that decide about its numbers."""
         return {"batch_size": self.batch_size, "dtype": self.dtype}
 
 
@@ -223,6 +224,12 @@ running = bundle(
     ),
     click.option(
         "--batch-size", type=_BatchSize(1), metavar="N", help="Samples that run together; auto goes by their size."
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Batches that run side by side; without it, one on each core.",
     ),
 )
 """Adds INPUT... and how to run; the command takes ``run``."""

@@ -28,6 +28,6 @@ def predict(file: ModelFile, run: Run, output: str, compress: bool, force: bool,
     model = file.read()
     samples = run.load(model, file)
     with progress_bar(talk) as tell:
-        blocks = model.iter_predict(samples, progress=tell, **run.how)
+        blocks = model.iter_predict(samples, threads=run.threads, progress=tell, **run.how)
         predictions(blocks, model.outputs, output, compress=compress, force=force)
     talk.notes(model, samples)

@@ -1,4 +1,4 @@
-"""Matrix products of which each row is rounded the same way, whatever stands in the other rows and however many there are.
+"""Matrix products whose rows are rounded alike, whatever stands in the other rows and however many there are.
 
 A BLAS takes other code for other numbers of rows, and for the rows at the edges of a block: its sums come out in
 another order, and so with other last bits. What it does with a shape is therefore asked once, of the BLAS itself, and
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,19 @@ SMALL = 1_000_000
 (``kernel/x86_64/sgemm_small_kernel_permit_skylakex.c``)."""
 
 _ROWS = 32
-"""Rows of a tile, at most, in the products of each timestep; `pack` makes its panels narrow enough for them."""
+"""Rows of a tile in the products of each timestep; `pack` makes its panels narrow enough for them."""
+_MOST_ROWS = 48
+"""Rows of the tallest tile in them."""
 _HEIGHTS = (512, 128, 32, 16, 8, 4, 2, 1)
 _MIDDLE = 8
 """The height that the others must agree with: tall enough for a batch, and not too tall for one sample."""
+_MARGIN = 8
+"""Columns at either end of a block that OpenBLAS for AVX2 sums in another order than those between, in the first six of
+twelve rows (``kernel/x86_64/sgemm_kernel_16x4_haswell.S``). Beside zeros, all twelve come out alike."""
+_MARGIN_HEIGHTS = (48, 36, 24, 12, 4, 2, 1)
+_MARGIN_MIDDLE = 12
+_BLOCK = 240
+"""Columns that make one block together with two margins."""
 _TRIAL = 1 << 24
 """Multiplications of the largest tile that is tried, so that trying costs some milliseconds."""
 _OVERHEAD = 6
@@ -93,12 +103,28 @@ def heights(rows: int, columns: int, dtype: str) -> tuple[int, ...]:
         columns: Of the matrix.
         dtype: Of both.
     """
-    vectors, matrix = _trial(rows, columns, dtype)
     allowed = [height for height in _HEIGHTS if height <= _MIDDLE or height * rows * columns <= _TRIAL]
+    return _alike(*_trial(rows, columns, dtype), allowed, _MIDDLE)
+
+
+@cache
+def _heights_within_margins(rows: int, columns: int, dtype: str) -> tuple[int, ...]:
+    """Return the same for a matrix with zeros on either side."""
+    vectors, matrix = _trial(rows, columns, dtype)
+    return _alike(vectors, _with_margins(matrix, _MARGIN), _MARGIN_HEIGHTS, _MARGIN_MIDDLE)
+
+
+def _alike(vectors: Array, matrix: Array, allowed: Sequence[int], middle: int) -> tuple[int, ...]:
+    """Return the heights that agree with the middle one, or with the next lower one that agrees with itself."""
     with ONE_THREAD:
-        found = {height: _product_of_alike(vectors, height, matrix) for height in allowed}
-    expected = next(found[height] for height in allowed if height <= _MIDDLE and found[height] is not None)
-    return tuple(height for height in allowed if found[height] is not None and np.array_equal(found[height], expected))
+        tried = {height: _product_of_alike(vectors, height, matrix) for height in allowed}
+    found = {height: product for height, product in tried.items() if product is not None}
+    expected = next(product for height, product in found.items() if height <= middle)
+    return tuple(height for height, product in found.items() if np.array_equal(product, expected))
+
+
+def _with_margins(matrix: Array, margin: int) -> Array:
+    return np.pad(matrix, [(0, 0)] * (matrix.ndim - 1) + [(margin, margin)])
 
 
 def _trial(rows: int, columns: int, dtype: str) -> tuple[Array, Array]:
@@ -114,24 +140,45 @@ def _product_of_alike(vectors: Array, height: int, matrix: Array) -> Array | Non
     return product[:, 0] if (product == product[:, :1]).all() else None
 
 
-def pack(matrix: Array, gates: int) -> Array:
+@dataclass(frozen=True, slots=True, eq=False)
+class Panels:
+    """The columns of a matrix, cut so that a BLAS multiplies them fast."""
+
+    values: Array
+    """``(gates, pieces, rows, units / pieces)``, contiguous, and the margins."""
+    margin: int
+    """Columns of zeros on either side of each piece."""
+    heights: tuple[int, ...]
+    """Of the tiles that may be multiplied with a piece."""
+
+    @property
+    def gates(self) -> int:
+        """How many stand side by side."""
+        return len(self.values)
+
+
+def pack(matrix: Array, gates: int) -> Panels:
     """Cut the columns of a matrix into panels.
 
     Args:
         matrix: ``(rows, gates * units)``.
         gates: How many stand side by side.
-
-    Returns:
-        ``(gates, pieces, rows, units / pieces)``, contiguous.
     """
-    rows, columns = matrix.shape
-    pieces = _pieces(columns // gates, rows)
-    return np.ascontiguousarray(matrix.reshape(rows, gates, pieces, -1).transpose(1, 2, 0, 3))
+    rows, units, dtype = len(matrix), matrix.shape[1] // gates, matrix.dtype.name
+    pieces = _pieces(units, rows)
+    known, margin = heights(rows, units // pieces, dtype), 0
+    if max(known) < _ROWS:
+        narrow = next(number for number in range(1, units + 1) if units % number == 0 and units // number <= _BLOCK)
+        within = _heights_within_margins(rows, units // narrow, dtype)
+        if max(within) >= _ROWS:
+            pieces, known, margin = narrow, within, _MARGIN
+    panels = matrix.reshape(rows, gates, pieces, -1).transpose(1, 2, 0, 3)
+    return Panels(np.ascontiguousarray(_with_margins(panels, margin)), margin, known)
 
 
 def memory(samples: int, rows: int, dtype: np.dtype[Any]) -> Array:
     """Return ones that a `Product` takes as its left side: some rows more than there are samples."""
-    return np.ones((samples + _ROWS, rows), dtype)
+    return np.ones((samples + _MOST_ROWS, rows), dtype)
 
 
 class Product:
@@ -139,25 +186,31 @@ class Product:
 
     Args:
         left: ``(samples and more, rows)``, from `memory`, or some of its columns.
-        panels: From `pack`.
+        panels: Of the matrix.
         samples: How many rows are wanted.
     """
 
-    __slots__ = ("_left", "_out", "_panels", "_value", "_wanted")
+    __slots__ = ("_inner", "_left", "_out", "_panels", "_value", "_wanted")
 
-    def __init__(self, left: Array, panels: Array, samples: int) -> None:
-        gates, pieces, rows, columns = panels.shape
-        height = _height(samples, heights(rows, columns, left.dtype.name))
+    def __init__(self, left: Array, panels: Panels, samples: int) -> None:
+        gates, pieces, rows, columns = panels.values.shape
+        height = _height(samples, panels.heights)
         tiles = -(-samples // height)
         self._left = left[: tiles * height].reshape(tiles, height, rows)
-        self._panels = panels[:, :, np.newaxis]
-        self._value = np.empty((gates, tiles * height, pieces * columns), left.dtype)
-        self._wanted = self._value[:, :samples]
-        self._out = self._value.reshape(gates, tiles, height, pieces, columns).transpose(0, 3, 1, 2, 4)
+        self._panels = panels.values[:, :, np.newaxis]
+        memory = np.empty((gates, tiles, height, pieces, columns), left.dtype)
+        self._out = memory.transpose(0, 3, 1, 2, 4)
+        flat = memory.reshape(gates, tiles * height, pieces, columns)[:, :samples]
+        self._inner = flat[..., panels.margin : columns - panels.margin]
+        whole = pieces == 1 or not panels.margin
+        self._wanted = self._inner.reshape(gates, samples, -1)  # a copy, unless the pieces lie side by side
+        self._value = None if whole else self._wanted.reshape(self._inner.shape)
 
     def __call__(self) -> Array:
         """Return the product, ``(gates, samples, units)``, in memory that the next call overwrites."""
         np.matmul(self._left, self._panels, self._out)
+        if self._value is not None:
+            np.copyto(self._value, self._inner)
         return self._wanted
 
 
@@ -171,7 +224,7 @@ def _pieces(units: int, rows: int) -> int:
 
 def _height(samples: int, known: Sequence[int]) -> int:
     """Return the height of tiles for so many samples that costs least, with the rows that fill the last one up."""
-    low = [height for height in known if height <= _ROWS]
+    low = [height for height in known if height <= _MOST_ROWS]
     return min(low, key=lambda height: -(-samples // height) * (height + _OVERHEAD))
 
 

@@ -11,8 +11,7 @@ KERNELS = ("auto", "numpy", "compiled")
 
 LONG = 1_000
 """Timesteps of a sequence from which on ``auto`` compiles: that loads code for 0.3 s (2 s where it has never run), and
-one sequence gains most by it. Neither the number of samples nor the machine's load decides, since the kernel decides how
-a sample's numbers are rounded."""
+one sequence gains most by it. The number of samples does not decide, since a sample's numbers depend on the kernel."""
 
 
 @dataclass(frozen=True, slots=True)

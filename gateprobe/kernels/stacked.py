@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from gateprobe.graph import Array
-from gateprobe.kernels.blas import Product, memory, pack
+from gateprobe.kernels.blas import Panels, Product, memory, pack
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +21,7 @@ class StackedWeights:
 
     matrix: Array
     """``(features + 1 + units, gates * units)``."""
-    panels: Array
+    panels: Panels
     """The same, packed."""
 
 
@@ -95,7 +95,7 @@ class _Projected:
         self._projected += matrix[features]
         self._recurrent_kernel = matrix[features + 1 :]
         self._sum = np.empty(matrix.shape[1], matrix.dtype)
-        self._value = self._sum.reshape(len(weights.panels), 1, -1)
+        self._value = self._sum.reshape(weights.panels.gates, 1, -1)
 
     def __call__(self, t: int, hidden: Array) -> Array:
         np.matmul(hidden[0], self._recurrent_kernel, self._sum)

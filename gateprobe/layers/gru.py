@@ -13,7 +13,7 @@ import numpy as np
 from gateprobe.activations import Activation
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.kernels.arena import Arena
-from gateprobe.kernels.blas import Product, multiply, pack
+from gateprobe.kernels.blas import Panels, Product, multiply, pack
 from gateprobe.kernels.stacked import Operand
 from gateprobe.layers.base import Precision
 from gateprobe.layers.cells import (
@@ -130,11 +130,11 @@ class RoundingSteps:
 class StackedKernels:
     """Weights below each other, to be multiplied with ``[x, 1, h]`` and parts of it, packed."""
 
-    gates: Array
+    gates: Panels
     """Of z and r, for ``[x, 1, h]``; halved where the gates are sigmoids, see `gateprobe.layers.lstm.StackedKernel`."""
-    candidate: Array
+    candidate: Panels
     """For ``[x, 1]`` with ``reset_after``, else for ``[x, 1, r * h]``."""
-    recurrent: Array | None
+    recurrent: Panels | None
     """For ``[1, h]`` with ``reset_after``."""
     halved: bool
     arena: Arena
@@ -162,7 +162,7 @@ class StackedSteps:
     """One run with the gates z, r and the candidate of each timestep as contiguous blocks."""
 
     def __init__(self, cell: GRUCell, stacked: StackedKernels, x: Array, *, pre: bool) -> None:
-        (timesteps, samples, features), dtype = x.shape, stacked.gates.dtype
+        (timesteps, samples, features), dtype = x.shape, stacked.gates.values.dtype
         self._cell, self._halved, self._half, self._one = cell, stacked.halved, np.array(0.5, dtype), np.array(1, dtype)
         self._signals = stacked.arena.empty((timesteps, 4, samples, cell.units), dtype)
         self._pre = np.empty((timesteps, 3, samples, cell.units), dtype) if pre else None

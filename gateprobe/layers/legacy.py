@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
-
 from gateprobe.activations import Activation, resolve
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord

@@ -38,6 +38,7 @@ def dump_folder(
     options: Mapping[str, Any],
     block_size: int | None = None,
     force: bool = False,
+    threads: int | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Compute what is missing in a folder of traces.
@@ -50,6 +51,8 @@ def dump_folder(
         options: Arguments of `Model.tracing`.
         block_size: Samples of a block, a multiple of the rows of a batch.
         force: Whether to start anew where another run's trace is.
+        threads: How many batches run side by side in one process; without it, one on each core where this process
+            computes, and one in each process of a crew.
         progress: Is told after every block.
 
     Raises:
@@ -68,7 +71,7 @@ def dump_folder(
         manifest = found  # with the kernel that was chosen then, perhaps on another machine
         there.update(dataset.finished(blocks))
     tracing = replace(tracing, batches=replace(tracing.batches, kernel=Kernel(**manifest["kernel"])))
-    job = Job(options, tracing.batches, destination, manifest)
+    job = Job(options, tracing.batches, destination, manifest, threads if crew is None else threads or 1)
     missing = [block for block in blocks if block not in there]
     with _at_work(crew if missing else None) as perform:
         if found is not manifest:

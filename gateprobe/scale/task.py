@@ -73,6 +73,8 @@ class Job:
     batches: Batches
     destination: Destination
     manifest: Manifest
+    threads: int | None = 1
+    """How many batches a process runs side by side; ``None`` for one on each core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def compute(block: Block, tracing: Tracing, job: Job) -> None:
     """Compute a block and write it."""
     part = slice(block.start, block.stop)
     tracing.samples.fetch(tracing.numbers[part])
-    open_dataset(job.destination).write(block, tracing.chunks(part), job.manifest)
+    open_dataset(job.destination).write(block, tracing.chunks(part, threads=job.threads), job.manifest)
 
 
 @lru_cache(maxsize=1)

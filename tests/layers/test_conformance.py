@@ -132,6 +132,24 @@ def test_samples_do_not_know_of_each_other(case, era):
 
 
 @pytest.mark.parametrize(("case", "era"), NEWEST)
+def test_a_sample_is_rounded_the_same_way_in_any_company(case, era):
+    """In tiles of a BLAS and in NumPy's loops, at every place and among any number of other samples."""
+    config, count = recorded.answer(case, era).config, len(case.inputs()[0])
+
+    def bits(numbers):
+        inputs = [value[numbers % count] for value in case.inputs()]
+        masks = [None if mask is None else mask[numbers % count] for mask in case.masks()]
+        results = replayed(case, era, config, inputs=inputs, masks=masks)
+        return [result.value.reshape(len(numbers), -1) for result in results]
+
+    whole = bits(np.arange(37))
+    shuffled = np.random.default_rng(0).permutation(37)
+    for numbers in (shuffled, np.arange(2), np.array([5, 5]), np.arange(3, 10), np.arange(20)):
+        for ours, all_of_them in zip(bits(numbers), whole, strict=True):
+            assert ours.tobytes() == np.ascontiguousarray(all_of_them[numbers]).tobytes()
+
+
+@pytest.mark.parametrize(("case", "era"), NEWEST)
 def test_double_precision_is_double_all_the_way(case, era):
     config = recorded.answer(case, era).config
     inputs = [value.astype(np.float64) if value.dtype.kind == "f" else value for value in case.inputs()]
