@@ -41,6 +41,8 @@ _BLOCK = 240
 """Columns that make one block together with two margins."""
 _TRIAL = 1 << 24
 """Multiplications of the largest tile that is tried, so that trying costs some milliseconds."""
+_NUMBERS = 512
+"""Sums that are compared, at least: another order gives the same one now and then."""
 _OVERHEAD = 6
 """Rows whose multiplication takes as long as the begin of a tile."""
 _ENOUGH = 32
@@ -131,7 +133,8 @@ def _trial(rows: int, columns: int, dtype: str) -> tuple[Array, Array]:
     """Return some vectors, and a matrix made of a few random numbers again and again: large ones are made quickly."""
     rng = np.random.default_rng(0)
     matrix = np.resize(rng.standard_normal(16_411).astype(dtype), (rows, columns))
-    return rng.standard_normal((3, 1, rows)).astype(dtype), matrix
+    trials = max(3, -(-_NUMBERS // max(1, columns)))
+    return rng.standard_normal((trials, 1, rows)).astype(dtype), matrix
 
 
 def _product_of_alike(vectors: Array, height: int, matrix: Array) -> Array | None:
@@ -231,31 +234,49 @@ def _height(samples: int, known: Sequence[int]) -> int:
 class _OneThread:
     """Holds the BLAS at one thread while any thread of the process is inside, and then puts it back.
 
-    The number of threads is a setting of the whole process, so that the first one in and the last one out change it.
+    OpenBLAS has one number of threads for the whole process: the first one in and the last one out change it. MKL, and
+    OpenBLAS with OpenMP, have one for each thread.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._limit: Any = None
+        self._shared: list[int] = []
+        self._own = threading.local()
 
     def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._limit = _controller().limit(limits=1, user_api="blas")
-            self._inside += 1
+        depth = self._own.__dict__.setdefault("depth", 0)
+        if depth == 0:
+            with self._lock:
+                if self._inside == 0:
+                    self._shared = _exchange(_shared())
+                self._inside += 1
+            self._own.numbers = _exchange(_each_its_own())
+        self._own.depth = depth + 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._limit.restore_original_limits()
+        self._own.depth -= 1
+        if self._own.depth == 0:
+            _exchange(_each_its_own(), self._own.numbers)
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0:
+                    _exchange(_shared(), self._shared)
 
 
 ONE_THREAD = _OneThread()
 """To be entered around every product: a BLAS with threads of its own waits for the slowest of them in each timestep."""
+
+
+def _exchange(libraries: Sequence[Any], numbers: Sequence[int] | None = None) -> list[int]:
+    """Set the numbers of threads of some libraries, to one without any, and return those before."""
+    before = [library.num_threads for library in libraries]
+    for library, wanted in zip(libraries, numbers or [1] * len(before), strict=True):
+        # since threadpoolctl 3.7 only the thread that has set OpenBLAS first may set it, while it lives
+        getattr(library, "_real_set_num_threads", library.set_num_threads)(wanted)
+    return before
 
 
 @cache
@@ -263,13 +284,29 @@ def _controller() -> ThreadpoolController:
     """Look once through the libraries of the process, which takes a few milliseconds; NumPy's are there by now."""
     from threadpoolctl import ThreadpoolController  # noqa: PLC0415 - `gateprobe --help` needs none
 
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="blas")
+
+
+@cache
+def _shared() -> tuple[Any, ...]:
+    """Return the libraries that have one number of threads for all."""
+    return tuple(lib for lib in _controller().lib_controllers if lib not in _each_its_own())
+
+
+@cache
+def _each_its_own() -> tuple[Any, ...]:
+    """Return the libraries in which each thread has a number of its own."""
+    return tuple(
+        library
+        for library in _controller().lib_controllers
+        if library.internal_api in ("mkl", "blis") or getattr(library, "threading_layer", "") == "openmp"
+    )
 
 
 @cache
 def _libraries() -> tuple[str, ...]:
     """Return name, version and processor of the BLAS."""
-    found = [info for info in _controller().info() if info["user_api"] == "blas"]
+    found = _controller().info()
     ours = [info for info in found if "numpy" in info["filepath"]] or found
     return tuple(f"{info['internal_api']} {info['version']} {info.get('architecture')}" for info in ours)
 
