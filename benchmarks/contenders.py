@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gateprobe.graph import Array
-from gateprobe.kernels.blas import Product, pack
+from gateprobe.kernels.blas import Product, memory, pack
 from gateprobe.kernels.choice import Kernel
 from gateprobe.model import Model, read
 
@@ -67,12 +67,20 @@ def _read(case: Case) -> Model:
 
 
 def _gateprobe(case: Case, kernel: str) -> Run:
-    """A part of a run so long that compiling pays."""
+    return _tracing(case, kernel, 1)
+
+
+def run_on_threads(case: Case, threads: int | None) -> Run:
+    """Everything on default settings but the number of threads."""
+    return _tracing(case, "auto", threads)
+
+
+def _tracing(case: Case, kernel: str, threads: int | None) -> Run:
     tracing = _read(case).tracing(case.x)
     tracing = replace(tracing, batches=replace(tracing.batches, kernel=Kernel(kernel)))
 
     def once() -> Array:
-        *_, chunk = tracing.chunks()
+        *_, chunk = tracing.chunks(threads=threads)
         return chunk.directions[0].hidden_state  # of the last batch: joining them is not the replay
 
     return once
@@ -83,11 +91,13 @@ def gateprobe_numpy(case: Case) -> Run:
 
 
 def gateprobe_fast(case: Case) -> Run:
-    return _gateprobe(case, "auto")
+    return _gateprobe(case, "compiled")
 
 
-def keras_predict(case: Case) -> Run:
+def keras_predict(case: Case, *, whole: bool = False) -> Run:
     model = _keras_lstm(case)
+    if whole:
+        return lambda: model.predict(case.x, batch_size=32, verbose=0)
     return lambda: model.predict_on_batch(case.x)
 
 
@@ -212,7 +222,8 @@ def bare_pieces(case: Case) -> Run:
     """As the replay without the extra cuts them, see ``gateprobe.kernels.blas``; 32 samples at a time."""
     samples, timesteps, features = case.x.shape
     matrix = np.concatenate([case.kernel, case.recurrent_kernel])
-    product = Product(np.ones((min(samples, 32), features + case.units), np.float32), pack(matrix, 4))
+    rows = min(samples, 32)
+    product = Product(memory(rows, features + case.units, np.dtype(np.float32)), pack(matrix, 4), rows)
 
     def once() -> None:
         for _ in range(timesteps * max(1, samples // 32)):
