@@ -353,9 +353,7 @@ def test_workers_that_differ():
     with pytest.raises(InputError, match=r"the worker tcp://b has no gateprobe, and"):
         _check_workers(Client(PackageNotFoundError()))
     _check_workers(Client(version("gateprobe"), arithmetic()))
-    with pytest.warns(
-        GateprobeWarning, match=r"last digits of their parts may differ: another way; .*NumPy with"
-    ):
+    with pytest.warns(GateprobeWarning, match=r"last digits of their parts may differ: another way; .*NumPy with"):
         _check_workers(Client(version("gateprobe"), "another way"))
 
 
