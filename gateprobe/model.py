@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,15 @@ def read(
         architecture: The JSON file of ``model.to_json()`` for a weights-only file, or a wiring file
             (``docs/wiring.md``).
         semantics: ``auto``, or ``keras1``, ``keras2``, ``keras3`` to ask what another era would compute.
-        max_bytes: Limit for the size of all weights together.
+        max_bytes: Limit for the size of all weights together, and for what a batch may hold at a time; 4 GiB each
+            without it.
 
     Raises:
         ReadError: The file cannot be read as a Keras model.
         UnsafeFile: It asks for something that a data file must not ask for.
     """
     graph = read_graph(path, architecture=architecture, max_bytes=max_bytes)
-    return Model(graph, semantics_of(graph.origin, semantics))
+    return Model(graph, semantics_of(graph.origin, semantics), max_bytes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +68,8 @@ class Model:
 
     graph: ModelGraph
     semantics: Semantics
+    max_bytes: int | None = None
+    """How many bytes of arrays a batch may hold at a time; 4 GiB without it."""
 
     @property
     def record(self) -> ModelRecord:
@@ -121,7 +124,7 @@ class Model:
         chosen = [group for group in self.groups if selection.takes_layer(group.name)]
         if not chosen:
             raise InputError("the weights prove no recurrent layer", file=self.graph.file)
-        return Model(assume(self.graph, chosen, assumptions), self.semantics)
+        return replace(self, graph=assume(self.graph, chosen, assumptions))
 
     def completed(self, assumptions: Assumptions, layers: tuple[str, ...] = ()) -> Model:
         """Return a model that can run: with an architecture as it is, else as `assume` makes it."""
@@ -149,7 +152,8 @@ class Model:
             check_layers(selection, [path for call in self.recurrent for path in signal_paths(call.record, call.path)])
         _check_feeds(feeds, self.record)
         wanted = Wanted(_takes(selection), outputs=outputs, fed=frozenset(feeds))
-        return make_plan(self.graph, self.semantics, wanted, _PRECISIONS[dtype])
+        plan = make_plan(self.graph, self.semantics, wanted, _PRECISIONS[dtype])
+        return replace(plan, max_bytes=self.max_bytes)
 
     def iter_trace(
         self,

@@ -36,6 +36,8 @@ class Plan:
     """The inputs that are needed, among the model's inputs in their order."""
     batch_size: int | None
     """The number of samples that a stateful model was built for."""
+    max_bytes: int | None = None
+    """How much a batch may hold at a time, see `gateprobe.room`."""
     notes: tuple[str, ...] = ()
     """What a user must know to trust the numbers; belongs on stderr and into the metadata."""
 
@@ -78,7 +80,7 @@ def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision
     assert bound is not None
     _refuse_useless(wanted.fed, binder.needed)
     needed = tuple(ref for ref in model.inputs if (ref.layer, ref.call) in binder.outermost)
-    return Plan(bound, needed, stateful_batch(model), tuple(binder.notes))
+    return Plan(bound, needed, stateful_batch(model), notes=tuple(binder.notes))
 
 
 def _refuse_useless(feeds: frozenset[str], needed: set[str]) -> None:

@@ -23,6 +23,7 @@ from typing import Protocol
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.batch_size import AUTO, BatchSize, fitting_rows, given_rows
 from gateprobe.chunk import DirectionTrace, TraceChunk, blank
 from gateprobe.errors import InputError
@@ -160,7 +161,7 @@ def run(
     """
     numbers = np.arange(samples.count) if numbers is None else numbers
     how = batches or batches_of(plan, samples, numbers, batch_size=batch_size, kernel=kernel)
-    scope = Scope("", traced, _nowhere, pre_activations=pre_activations, kernel=how.kernel)
+    scope = Scope("", traced, _nowhere, pre_activations=pre_activations, kernel=how.kernel, max_bytes=plan.max_bytes)
     threads = threads_of(threads)
     if how.timesteps is None:
         yield from _in_batches(plan, samples, numbers, how.rows, scope, threads, progress or _untold)
@@ -200,7 +201,8 @@ def _run_batch(graph: Graph, inputs: Sequence[Array | None], picked: Array, scop
 
 
 def _replay(graph: Graph, inputs: Sequence[Array | None], scope: Scope) -> tuple[Tensor, ...]:
-    with ONE_THREAD, np.errstate(all="ignore"):  # infinities and NaN are results here, as they are in Keras
+    # infinities and NaN are results here, as they are in Keras
+    with ONE_THREAD, np.errstate(all="ignore"), room.limited(scope.max_bytes):
         given = tuple(Tensor(NOT_COMPUTED if value is None else value) for value in inputs)
         return graph.replay(Arguments(given), scope)
 
@@ -295,7 +297,8 @@ def _rows(plan: Plan, samples: Blocks, numbers: Array, batch_size: BatchSize) ->
     """Return the number of rows of every batch."""
     if plan.batch_size is None:
         auto = batch_size == AUTO
-        rows = fitting_rows(plan.graph, *samples.block(numbers[:1])) if auto else given_rows(batch_size)
+        with room.limited(plan.max_bytes):
+            rows = fitting_rows(plan.graph, *samples.block(numbers[:1])) if auto else given_rows(batch_size)
         return min(rows, len(numbers))
     if len(numbers) != samples.count:
         raise InputError("this model is stateful: a sample's numbers depend on those before it", remedy="run them all")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.graph import Array
 
 _WORTHWHILE = 1 << 20
@@ -30,6 +31,7 @@ class Arena:
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """Return an uninitialised array; its memory comes back when it and all its views are gone."""
         size = math.prod(shape) * dtype.itemsize
+        room.afford(size)
         if size < _WORTHWHILE:
             return np.empty(shape, dtype)
         return np.asarray(_Lease(self, self._block(size))).view(dtype).reshape(shape)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.graph import Array
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def multiply(x: Array, matrix: Array, out: Array | None = None) -> Array:
         ``(samples, ..., columns)``.
     """
     shape = (*x.shape[:-1], matrix.shape[1])
-    out = np.empty(shape, np.result_type(x, matrix)) if out is None else out
+    out = room.empty(shape, np.result_type(x, matrix)) if out is None else out
     x, matrix = np.ascontiguousarray(x, out.dtype), np.ascontiguousarray(matrix, out.dtype)
     if x.ndim == 3 and x.shape[1] >= _ENOUGH:
         np.matmul(x, matrix, out)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import GateprobeWarning, InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.activation_layers import masked_softmax, softmax
@@ -52,7 +53,7 @@ class Attention:
                 _lower_triangle(scores) if self.causal or call.kwargs.get("use_causal_mask") else None,
             )
             shares = self.precision.round(self._shares(scores, kept))
-            output = self.precision.round(np.matmul(shares, value))
+            output = self.precision.round(room.matmul(shares, value))
             if masks[0] is not None:
                 output = np.where(masks[0][..., np.newaxis], output, np.zeros((), output.dtype))
         first = Tensor(output, masks[0])
@@ -69,7 +70,7 @@ class Attention:
         alone = slice(1) if scope.padded else slice(None)
         sequences = tuple(Tensor(tensor.value[np.newaxis, alone]) for tensor in tensors)
         results = self.replay(Arguments((sequences,), call.kwargs), scope)
-        return tuple(Tensor(np.repeat(result.value[0], 2 if scope.padded else 1, axis=0)) for result in results)
+        return tuple(Tensor(room.repeat(result.value[0], 2 if scope.padded else 1, 0)) for result in results)
 
     def _shares(self, scores: Array, kept: Array | None) -> Array:
         if kept is None:
@@ -83,12 +84,13 @@ def _all_of(*masks: Array | None) -> Array | None:
     result = None
     for mask in masks:
         if mask is not None:
+            room.combining(mask, mask if result is None else result)
             result = mask if result is None else result & mask
     return result
 
 
 def _lower_triangle(scores: Array) -> Array:
-    return np.tri(*scores.shape[-2:], dtype=bool)
+    return room.tri(*scores.shape[-2:])
 
 
 def _scale_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
@@ -129,13 +131,15 @@ def refuse_dropout(binding: Binding) -> None:
 
 
 def _dot_scores(query: Array, key: Array, scale: Array | None) -> Array:
-    scores: Array = np.matmul(query, key.swapaxes(1, 2))
+    scores = room.matmul(query, key.swapaxes(1, 2))
     return scores if scale is None else scores * scale
 
 
 def _sums(query: Array, key: Array) -> Array:
     """Return the sum of every query with every key: ``(samples, queries, keys, features)``."""
-    return query[:, :, np.newaxis] + key[:, np.newaxis]
+    queries, keys = query[:, :, np.newaxis], key[:, np.newaxis]
+    room.combining(queries, keys)
+    return queries + keys
 
 
 def _concat_scores(query: Array, key: Array, scale: Array | None, weight: Array) -> Array:
@@ -151,7 +155,7 @@ def _additive_scores(query: Array, key: Array, scale: Array | None) -> Array:
         return total
     if scale.shape != agreement.shape[-1:]:
         raise InputError(f"expected {scale.shape[0]} features, got {agreement.shape[-1]}")
-    return agreement @ scale
+    return room.matmul(agreement, scale)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,7 +201,7 @@ class HeadedAttention:
         if tensor.value.ndim != 3:
             raise InputError(f"expected {name} as (samples, timesteps, features), got shape {tensor.value.shape}")
         x = self._dense(f"{name}_dense", tensor.value, scope).swapaxes(1, 2)
-        return x if name == "query" else np.repeat(x, self.sharing, axis=1)
+        return x if name == "query" else room.repeat(x, self.sharing, 1)
 
     def _blend(self, heads: Mapping[str, Array], kept: Array | None, *, fused: bool) -> tuple[Tensor, Array]:
         """Return shares and blended values.
@@ -206,7 +210,7 @@ class HeadedAttention:
         ``(samples, queries, heads, features)``.
         """
         query = self.precision.round(heads["query"] * self.precision.dtype.type(self.scale))
-        scores = self.precision.round(np.matmul(query, heads["key"].swapaxes(2, 3)))
+        scores = self.precision.round(room.matmul(query, heads["key"].swapaxes(2, 3)))
         if kept is None:
             shares = softmax(scores, (3,))
         else:
@@ -214,7 +218,7 @@ class HeadedAttention:
             zeroes_masked = self.zeroes_masked and not fused
             shares = masked_softmax(scores, kept, (3,), self.precision, zeroes_masked=zeroes_masked, replaces=fused)
         shares = self.precision.round(shares)
-        return Tensor(shares, kept), self.precision.round(np.matmul(shares, heads["value"])).swapaxes(1, 2)
+        return Tensor(shares, kept), self.precision.round(room.matmul(shares, heads["value"])).swapaxes(1, 2)
 
     def _mask(self, call: Arguments, **tensors: Tensor) -> Array | None:
         """Return which key each query may see: ``(samples, queries, keys)`` or broadcastable to it."""
@@ -223,7 +227,7 @@ class HeadedAttention:
             _along(name, _explicit(call, f"{name}_mask", tensor.mask if self.sees_masks else None))
             for name, tensor in tensors.items()
         ]
-        causal = np.tri(queries, keys, dtype=bool)[np.newaxis] if call.kwargs.get("use_causal_mask") else None
+        causal = room.tri(queries, keys)[np.newaxis] if call.kwargs.get("use_causal_mask") else None
         return _all_of(*masks, causal, _explicit(call, "attention_mask", None))
 
 

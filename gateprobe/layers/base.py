@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.kernels.choice import Kernel
@@ -120,6 +121,8 @@ class Scope:
     """Whether the batch is one sample and a copy of it, which the run will cut off."""
     owner: tuple[str, ...] = ()
     """Which layer this is, whatever the number of the call: a stateful layer has one state for all of them."""
+    max_bytes: int | None = None
+    """How much a batch may hold at a time, see `gateprobe.room`."""
     slab: bool = False
     """Whether this is one of several calls, each with a slab of the timesteps: recurrent layers go on where the slab
     before ended."""
@@ -151,6 +154,7 @@ class Scope:
     ) -> None:
         """Hand over signals; see `Signals`."""
         path = self.path if part is None else f"{self.path}/{part}"
+        room.hold(signals.values())
         self.deliver(path, direction=direction, backwards=backwards, signals=signals, mask=mask)
 
     def within(self, name: str, *, owner: str | None = None) -> Scope:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Precision, Scope, Tensor, tensors_in
@@ -62,7 +63,7 @@ class Bidirectional:
 
     def _merged(self, y: Array, y_back: Array) -> Array:
         if self.merge_mode == "concat":
-            return np.concatenate([y, y_back], -1)
+            return room.concatenate([y, y_back], -1)
         if self.merge_mode == "mul":
             return y * y_back
         total = y + y_back

@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, GateLayout, LayerRecord
 from gateprobe.kernels.blas import multiply
@@ -168,7 +169,7 @@ def project(x: Array, kernel: Array, bias: Array | None, precision: Precision) -
         InputError: The number of features is not the kernel's.
     """
     x = fitting(x, kernel)
-    z = np.empty((*x.shape[:-1], kernel.shape[1]), kernel.dtype)
+    z = room.empty((*x.shape[:-1], kernel.shape[1]), kernel.dtype)
     multiply(x.swapaxes(0, 1), kernel, z.swapaxes(0, 1))
     precision.settle(z)
     if bias is not None:

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.activations import Activation, before_positions
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
@@ -163,11 +164,12 @@ def correlate(x: Array, kernel: Array, groups: int, window: Window) -> Array:
         _multiplied(views(part, window), weights, window.rank)
         for part, weights in zip(np.split(x, groups, axis=-1), np.split(kernel, groups, axis=-1), strict=True)
     ]
-    return parts[0] if groups == 1 else np.concatenate(parts, axis=-1)
+    return parts[0] if groups == 1 else room.concatenate(parts, -1)
 
 
 def _multiplied(windows: Array, kernel: Array, rank: int) -> Array:
     """Multiply windows ``(samples, *positions, channels, *size)`` with a kernel ``(*size, channels, filters)``."""
+    room.copying(windows)
     rows = np.moveaxis(windows, rank + 1, -1)  # the kernel's own order: runs of channels
     flat = rows.reshape(len(rows), int(np.prod(rows.shape[1 : rank + 1])), kernel[..., 0].size)
     return multiply(flat, kernel.reshape(-1, kernel.shape[-1])).reshape(*windows.shape[: rank + 1], kernel.shape[-1])
@@ -204,8 +206,9 @@ def depthwise(x: Array, kernel: Array, window: Window) -> Array:
     if x.shape[-1] != channels:
         raise InputError(f"expected {channels} channels, got {x.shape[-1]}")
     windows = views(x, window)
+    room.copying(windows)
     flat = windows.reshape(*windows.shape[: window.rank + 2], int(np.prod(window.size)))  # (..., channels, size)
-    product: Array = np.einsum("...cs,scm->...cm", flat, kernel.reshape(-1, channels, multiplier))
+    product = room.einsum("...cs,scm->...cm", flat, kernel.reshape(-1, channels, multiplier))
     return product.reshape(*product.shape[:-2], channels * multiplier)
 
 

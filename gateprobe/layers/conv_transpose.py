@@ -9,8 +9,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import product
 
-import numpy as np
-
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.kernels.blas import multiply
@@ -65,7 +64,7 @@ def _spread(x: Array, kernel: Array, window: Window) -> Array:
         (size - 1) * stride + extent
         for size, stride, extent in zip(spatial, window.strides, window.extent, strict=True)
     )
-    out = np.zeros((len(x), *full, kernel.shape[-2]), x.dtype)
+    out = room.zeros((len(x), *full, kernel.shape[-2]), x.dtype)
     for offset in product(*map(range, window.size)):
         places = tuple(
             slice(at * step, at * step + (size - 1) * stride + 1, stride)
@@ -93,9 +92,9 @@ def _cut(whole: Array, spatial: tuple[int, ...], sizes: tuple[int, ...], window:
     for axis, (size, wanted) in enumerate(zip(spatial, sizes, strict=True), 1):
         full = (size - 1) * window.strides[axis - 1] + window.extent[axis - 1]
         before = max(full - wanted, 0) // 2 if window.padding == "same" else 0
-        whole = np.take(whole, range(before, min(before + wanted, full)), axis=axis)
+        whole = room.take(whole, range(before, min(before + wanted, full)), axis)
         if whole.shape[axis] < wanted:
             margins = [(0, 0)] * whole.ndim
             margins[axis] = (0, wanted - whole.shape[axis])
-            whole = np.pad(whole, margins)
+            whole = room.pad(whole, margins)
     return whole

@@ -126,9 +126,9 @@ class EinsumFunction:
     def _product(self, x: Array) -> Array:
         """Multiply sample by sample: a product of all of them would round by how many they are."""
         if not (self.equation.left or self.equation.inputs[0] == self.equation.output[0]):
-            return np.ascontiguousarray(np.einsum(self.equation.text, x, self.kernel, optimize=True))
-        parts = [np.einsum(self.equation.text, x[n : n + 1], self.kernel, optimize=True) for n in range(len(x))]
-        return np.concatenate(parts)
+            return np.ascontiguousarray(room.einsum(self.equation.text, x, self.kernel))
+        room.contracting(self.equation.text, x, self.kernel)
+        return room.concatenate([room.einsum(self.equation.text, x[n : n + 1], self.kernel) for n in range(len(x))], 0)
 
     def _check(self, x: Array) -> None:
         """Check sizes, because einsum would stretch an axis of size one."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.kernels.blas import multiply
@@ -29,7 +30,7 @@ class Embedding:
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Look up ``(samples, ...)`` ids; the result has one more axis."""
         ids = token_ids(call.tensor.value, len(self.embeddings))
-        return (Tensor(self.embeddings[ids], ids != 0 if self.mask_zero else None),)
+        return (Tensor(room.take(self.embeddings, ids, 0), ids != 0 if self.mask_zero else None),)
 
     def over_time(self, ranks: tuple[int, ...]) -> Ranks:
         """See `gateprobe.layers.base.Timewise`."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Argument, Array, Call, TensorRef
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, Timewise, Value, tensors_in
@@ -120,12 +121,15 @@ class Graph:
             (ref.layer, ref.call): (inlet.take(tensor),)
             for ref, inlet, tensor in zip(self.inputs, self.inlets, given, strict=True)
         }
+        for made in values.values():
+            room.hold(tensor.value for tensor in made)
         for step in self.steps:
             scope.go_on()
             inside = scope.within(call_name(*step.node), owner=step.node[0])
             try:
                 arguments = _fed(Arguments(*_resolved(step.call, values, step.unmasked)), inside)
                 values[step.node] = step.run(arguments, inside)
+                room.hold(tensor.value for tensor in values[step.node])
             except InputError as error:
                 raise (
                     error if error.place else InputError(error.reason, place=inside.path, remedy=error.remedy)
@@ -135,7 +139,9 @@ class Graph:
             except MISFITS as error:
                 raise InputError(misfit(error), place=inside.path) from error
             for node in step.last_use_of:
-                values.pop(node, None)
+                room.release(tensor.value for tensor in values.pop(node, ()))
+        for made in values.values():
+            room.release(tensor.value for tensor in made)
         return tuple(self._output(ref, values) for ref in self.outputs)
 
     def over_time(self, ranks: tuple[int, ...]) -> Ranks | None:

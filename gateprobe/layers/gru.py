@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.activations import Activation
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.kernels.arena import Arena
@@ -75,7 +76,7 @@ class RoundingSteps:
         self._cell = cell
         self._z = project(x, cell.kernel, cell.bias, cell.precision)
         self._pre = np.empty_like(self._z) if pre else None
-        self._hidden_state = np.empty((*x.shape[:2], cell.units), self._z.dtype)
+        self._hidden_state = room.empty((*x.shape[:2], cell.units), self._z.dtype)
 
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """Blend old and new: h' = z * h + (1 - z) * candidate; the reset gate acts on h or on its product."""
@@ -165,8 +166,8 @@ class StackedSteps:
         (timesteps, samples, features), dtype = x.shape, stacked.gates.values.dtype
         self._cell, self._halved, self._half, self._one = cell, stacked.halved, np.array(0.5, dtype), np.array(1, dtype)
         self._signals = stacked.arena.empty((timesteps, 4, samples, cell.units), dtype)
-        self._pre = np.empty((timesteps, 3, samples, cell.units), dtype) if pre else None
-        self._scratch = np.empty((samples, cell.units), dtype)
+        self._pre = room.empty((timesteps, 3, samples, cell.units), dtype) if pre else None
+        self._scratch = room.empty((samples, cell.units), dtype)
         self._operand = Operand(x, features + 1 + cell.units, dtype)
         rows = self._operand.rows
         self._compute_gates = Product(rows, stacked.gates, samples)

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Layer
@@ -59,7 +60,7 @@ def _local(x: Array, kernel: Array, convolution: Convolution, *, first: bool) ->
     flat = windows.reshape(len(x), int(np.prod(positions)), -1)
     if flat.shape[1:] != kernel.shape[:2]:
         raise InputError(f"expected {kernel.shape[:2]} positions and values, got {flat.shape[1:]}")
-    product = np.matmul(flat[:, :, np.newaxis], kernel).reshape(len(x), *positions, kernel.shape[2])
+    product = room.matmul(flat[:, :, np.newaxis], kernel).reshape(len(x), *positions, kernel.shape[2])
     precision.settle(product)
     if convolution.bias is not None:
         if convolution.bias.shape != product.shape[1:]:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.activations import Activation
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.kernels.arena import Arena
@@ -100,7 +101,7 @@ class Memory:
 def _memory(cell: LSTMCell, stacked: StackedKernel, x: Array, *, pre: bool, before: int = 0) -> Memory:
     """Return memory for a run, and for so many timesteps before it."""
     (timesteps, samples, _), dtype = x.shape, cell.recurrent_kernel.dtype
-    gates = np.empty((timesteps, 4, samples, cell.units), dtype) if pre else None
+    gates = room.empty((timesteps, 4, samples, cell.units), dtype) if pre else None
     return Memory(stacked.arena.empty((before + timesteps, 6, samples, cell.units), dtype), gates)
 
 
@@ -153,9 +154,9 @@ class LSTMSteps:
         self._cell = cell
         self._z = z
         self._pre = np.empty_like(z) if pre else None
-        self._cell_state = np.empty(shape, z.dtype)
-        self._hidden_state = np.empty(shape, z.dtype)
-        self._product = np.empty(z.shape[1:], z.dtype)
+        self._cell_state = room.empty(shape, z.dtype)
+        self._hidden_state = room.empty(shape, z.dtype)
+        self._product = room.empty(z.shape[1:], z.dtype)
 
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """i, f, o = recurrent_activation(z); c' = f * c + i * activation(z_c); h' = o * activation(c')."""

@@ -12,6 +12,7 @@ from functools import partial, reduce
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, beyond_time
@@ -43,7 +44,9 @@ class Merge:
         rank = max(value.ndim for value in values)
         masks = [tensor.mask if tensor.value.ndim == rank else None for tensor in tensors]
         with fitting(*values):
-            result = settled(self.combine([_with_rank(value, rank) for value in values], masks), self.precision)
+            values = [_with_rank(value, rank) for value in values]
+            room.combining(*values)
+            result = settled(self.combine(values, masks), self.precision)
             return (Tensor(result, _merged_mask([tensor.mask for tensor in tensors], any_mask=self.any_mask)),)
 
     def over_time(self, ranks: tuple[int, ...]) -> Ranks | None:
@@ -163,7 +166,7 @@ class Concatenate:
         values = aligned([tensor.value for tensor in tensors], self.precision)
         axis_in(self.axis, values[0].ndim)
         with fitting(*values):
-            result = np.concatenate(values, axis=self.axis)
+            result = room.concatenate(values, self.axis)
             return (Tensor(result, self._mask(values, [tensor.mask for tensor in tensors])),)
 
     def over_time(self, ranks: tuple[int, ...]) -> Ranks | None:
@@ -175,13 +178,13 @@ class Concatenate:
         if all(mask is None for mask in masks):
             return None
         parts = [self._expanded(value, mask) for value, mask in zip(values, masks, strict=True)]
-        joined = np.concatenate(parts, axis=self.axis)
+        joined = room.concatenate(parts, self.axis)
         kept: Array = np.any(joined, axis=-1) if self.any_mask else np.all(joined, axis=-1)
         return kept
 
     def _expanded(self, value: Array, mask: Array | None) -> Array:
         if mask is None:
-            return np.ones(value.shape, bool)
+            return room.full(value.shape, 1, bool)
         if mask.ndim >= value.ndim:
             return mask
         return np.broadcast_to(mask[..., np.newaxis], value.shape) if self.any_mask else mask[..., np.newaxis]
@@ -247,7 +250,7 @@ def _contract(x: Array, y: Array) -> Array:
     left = x.reshape(len(x), int(np.prod(x.shape[1:-1])), x.shape[-1])
     right = y.reshape(len(y), int(np.prod(y.shape[1:-1])), y.shape[-1])
     shape = (len(x), *x.shape[1:-1], *y.shape[1:-1])
-    product: Array = np.matmul(left, right.swapaxes(1, 2))
+    product = room.matmul(left, right.swapaxes(1, 2))
     return product.reshape(shape if len(shape) > 1 else (len(x), 1))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.layers import tensors as ts
@@ -181,10 +182,9 @@ def _einsum(settings: Settings, precision: Precision) -> Compute:
     def compute(*operands: Value) -> Array:
         arrays = [ts.floats(ts.batch(operand), precision) for operand in operands]
         _check_letters(terms.split(","), arrays)
-        parts = [
-            np.einsum(subscripts, *(array[n : n + 1] for array in arrays), optimize=True) for n in range(len(arrays[0]))
-        ]
-        return np.concatenate(parts)  # a product of all samples would round by how many they are
+        room.contracting(subscripts, *arrays)
+        parts = [room.einsum(subscripts, *(array[n : n + 1] for array in arrays)) for n in range(len(arrays[0]))]
+        return room.concatenate(parts, 0)  # a product of all samples would round by how many they are
 
     return compute
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
-
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.layers.base import Layer
@@ -64,7 +63,7 @@ def _bind_padding(binding: Binding) -> Layer:
 
 def _padded(x: Array, margins: Margins) -> Array:
     check_rank(x, len(margins))
-    return np.pad(x, [(0, 0), *margins, (0, 0)])
+    return room.pad(x, [(0, 0), *margins, (0, 0)])
 
 
 @replays("Cropping1D", "Cropping2D", "Cropping3D")

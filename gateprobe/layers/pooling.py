@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.graph import Array
 from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
 from gateprobe.layers.conv import rank_of
@@ -18,6 +19,9 @@ from gateprobe.layers.registry import Binding, replays
 from gateprobe.layers.shape import channels_first
 from gateprobe.layers.unary import Function, Unary, as_mask, fitting
 from gateprobe.layers.windows import Window, channels_last, check_rank, read_window, views
+
+_BOUND = 400
+"""Bytes that one window of an adaptive pooling takes beside its numbers."""
 
 
 def _pooled(function: Function, binding: Binding) -> Layer:
@@ -47,7 +51,7 @@ def _average(x: Array, window: Window) -> Array:
     """Average what lies inside the input; padding does not count."""
     axes = tuple(range(-window.rank, 0))
     total: Array = views(x, window).sum(axis=axes)
-    count: Array = views(np.ones((1, *x.shape[1:-1], 1), x.dtype), window).sum(axis=axes)
+    count: Array = views(room.full((1, *x.shape[1:-1], 1), 1, x.dtype), window).sum(axis=axes)
     return total / count
 
 
@@ -105,7 +109,8 @@ def _adaptive(x: Array, sizes: tuple[int, ...], *, maximum: bool) -> Array:
     check_rank(x, len(sizes))
     for axis, size in enumerate(sizes, 1):
         length = x.shape[axis]
+        room.afford(size * (x.nbytes // max(1, length) + _BOUND))
         bounds = [(n * length // size, -(-(n + 1) * length // size)) for n in range(size)]
-        parts = [np.take(x, range(start, end), axis=axis) for start, end in bounds]
-        x = np.stack([part.max(axis=axis) if maximum else part.mean(axis=axis) for part in parts], axis=axis)
+        parts = [room.take(x, range(start, end), axis) for start, end in bounds]
+        x = room.stack([part.max(axis=axis) if maximum else part.mean(axis=axis) for part in parts], axis)
     return x

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Layer, Precision
@@ -148,7 +149,8 @@ def _bind_category(binding: Binding) -> Layer:
 
 def _encoded(x: Array, tokens: int, mode: str, precision: Precision) -> Array:
     """Return one-hot codes ``(..., tokens)``, or their maximum or sum over the last axis of ``x``."""
-    codes: Array = (token_ids(x, tokens)[..., np.newaxis] == np.arange(tokens)).astype(precision.dtype)
+    room.afford(x.size * tokens * precision.dtype.itemsize)
+    codes: Array = (token_ids(x, tokens)[..., np.newaxis] == room.arange(tokens)).astype(precision.dtype)
     if mode == "one_hot":
         single = x.ndim > 1 and x.shape[-1] == 1
         return codes.reshape(*x.shape[:-1], tokens) if single else codes

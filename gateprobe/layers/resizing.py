@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.layers.base import Layer
@@ -34,7 +35,7 @@ _TABLE = 1024
 def _places(size: int, wanted: int) -> Array:
     """Return where the centres of the wanted pixels lie, counted in old pixels."""
     scale = np.asarray(np.float32(size) / np.float32(wanted))
-    places: Array = (np.arange(wanted, dtype=np.float32) + _HALF) * scale - _HALF
+    places: Array = (room.arange(wanted, np.float32) + _HALF) * scale - _HALF
     return places
 
 
@@ -47,8 +48,7 @@ def _floats(x: Array) -> Array:
 
 def _nearest(x: Array, axis: int, wanted: int) -> Array:
     index = np.floor(_places(x.shape[axis], wanted) + _HALF).astype(np.intp)
-    pixels: Array = np.take(x, np.minimum(index, x.shape[axis] - 1), axis=axis)
-    return pixels
+    return room.take(x, np.minimum(index, x.shape[axis] - 1), axis)
 
 
 def _bilinear(x: Array, axis: int, wanted: int) -> Array:
@@ -57,7 +57,7 @@ def _bilinear(x: Array, axis: int, wanted: int) -> Array:
     below = np.floor(places).astype(np.intp)
     share = _aligned((places - below).astype(np.float32), axis, x.ndim)
     last, values = x.shape[axis] - 1, _floats(x)
-    low, high = (np.take(values, np.clip(index, 0, last), axis=axis) for index in (below, np.ceil(places).astype(int)))
+    low, high = (room.take(values, np.clip(index, 0, last), axis) for index in (below, np.ceil(places).astype(int)))
     result: Array = low + (high - low) * share
     return result.astype(x.dtype, copy=False)
 
@@ -71,9 +71,9 @@ def _bicubic(x: Array, axis: int, wanted: int) -> Array:
     neighbours = [(below + n, _keys(np.abs(n - step)).astype(np.float32)) for n in (-1, 0, 1, 2)]
     kept = [(index, np.where((index >= 0) & (index < size), weight, 0)) for index, weight in neighbours]
     share = np.float32(1) / np.asarray(sum(weight for _, weight in kept), np.float32)
-    result = np.zeros((*x.shape[:axis], wanted, *x.shape[axis + 1 :]), np.float32)
+    result = room.zeros((*x.shape[:axis], wanted, *x.shape[axis + 1 :]), np.float32)
     for index, weight in kept:
-        pixels = np.take(values, np.clip(index, 0, size - 1).astype(np.intp), axis=axis)
+        pixels = room.take(values, np.clip(index, 0, size - 1).astype(np.intp), axis)
         result += pixels * _aligned(weight * share, axis, x.ndim)
     return result.astype(x.dtype, copy=False)
 

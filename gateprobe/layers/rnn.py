@@ -13,6 +13,7 @@ from typing import cast
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, tensors_in
@@ -118,7 +119,7 @@ class Recurrent:
         turned = bool(given) and self.reversed_states
         flat = [(x.shape[1], *shape) for group in (shapes[::-1] if turned else shapes) for shape in group]
         if not given:
-            given = list(carried or (np.zeros(shape, self.precision.dtype) for shape in flat))
+            given = list(carried or (room.zeros(shape, self.precision.dtype) for shape in flat))
         if len(given) != len(flat):
             raise InputError(f"the layer has {len(flat)} states, the call gives {len(given)}")
         for state, shape in zip(given, flat, strict=True):

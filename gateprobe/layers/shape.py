@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.layers.base import Layer
@@ -77,7 +78,7 @@ def _bind_permute(binding: Binding) -> Layer:
 def _repeat(x: Array, times: int) -> Array:
     if x.ndim != 2:
         raise InputError(f"expected 2 axes (samples, features), got an input of shape {x.shape}")
-    return np.repeat(x[:, np.newaxis], times, axis=1)
+    return room.repeat(x[:, np.newaxis], times, 1)
 
 
 @replays("RepeatVector")

@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.kernels.blas import multiply
 from gateprobe.layers.base import Precision, Tensor, Value
 from gateprobe.layers.unary import axis_in
+
+_VIEW = 200
+"""Bytes that an array takes beside its numbers."""
 
 MIXES = "mixes samples, which gateprobe keeps apart"
 
@@ -91,6 +95,7 @@ def operands(values: Sequence[Value], precision: Precision, *, floating: bool = 
         constant = not isinstance(value, Tensor)
         if constant and (array.ndim > rank or (array.ndim == rank and rank and array.shape[0] != 1)):
             raise InputError(f"a constant of shape {array.shape} beside the samples {MIXES}")
+    room.combining(*arrays)
     if floating or any(array.dtype.kind == "f" for array in arrays):
         return [floats(array, precision) for array in arrays]
     return arrays
@@ -165,7 +170,7 @@ def joined(values: Any, axis: Any, precision: Precision, *, new_axis: bool) -> A
         raise InputError("expected a list of tensors")
     arrays = operands([Tensor(batch(value)) for value in values], precision)
     place = inner_axis(axis, arrays[0].ndim + new_axis)
-    return np.stack(arrays, axis=place) if new_axis else np.concatenate(arrays, axis=place)
+    return room.stack(arrays, place) if new_axis else room.concatenate(arrays, place)
 
 
 def divided(x: Value, sections: Any, axis: Any) -> tuple[Array, ...]:
@@ -179,7 +184,9 @@ def divided(x: Value, sections: Any, axis: Any) -> tuple[Array, ...]:
 def unstacked(x: Value, axis: Any) -> tuple[Array, ...]:
     """Return the slices of a tensor along an axis."""
     array = batch(x)
-    return tuple(np.moveaxis(array, inner_axis(axis, array.ndim), 0))
+    place = inner_axis(axis, array.ndim)
+    room.afford(array.shape[place] * _VIEW)
+    return tuple(np.moveaxis(array, place, 0))
 
 
 def taken(x: Value, indices: Any, axis: Any) -> Array:
@@ -187,7 +194,7 @@ def taken(x: Value, indices: Any, axis: Any) -> Array:
     array, places = batch(x), np.asarray(indices)
     if isinstance(indices, Tensor) or places.dtype.kind not in "iu":
         raise InputError("taking at indices that are not constant is not replayed")
-    return np.take(array, places, axis=inner_axis(axis, array.ndim))
+    return room.take(array, places, inner_axis(axis, array.ndim))
 
 
 def repeated(x: Value, times: Any, axis: Any) -> Array:
@@ -195,7 +202,7 @@ def repeated(x: Value, times: Any, axis: Any) -> Array:
     array = batch(x)
     if type(times) is not int or times < 0:
         raise InputError(f"repeating {times!r:.40} times is not replayed")
-    return np.repeat(array, times, axis=inner_axis(axis, array.ndim))
+    return room.repeat(array, times, inner_axis(axis, array.ndim))
 
 
 def tiled(x: Value, times: Any) -> Array:
@@ -205,7 +212,7 @@ def tiled(x: Value, times: Any) -> Array:
         raise InputError(f"tiling {times!r:.40} times is not replayed")
     if len(times) > array.ndim or (len(times) == array.ndim and times[0] != 1):
         raise InputError(f"tiling an input of shape {array.shape} {tuple(times)} times {MIXES}")
-    return np.tile(array, tuple(times))
+    return room.tile(array, times)
 
 
 def padded(x: Value, widths: Any, mode: str, fill: Any = None) -> Array:
@@ -220,8 +227,7 @@ def padded(x: Value, widths: Any, mode: str, fill: Any = None) -> Array:
     if mode not in ("constant", "reflect", "symmetric"):
         raise InputError(f"padding mode {mode!r:.40} is not replayed")
     options = {"constant_values": 0 if fill is None else array_of(fill)} if mode == "constant" else {}
-    result: Array = np.pad(array, margins, mode=mode, **options)  # type: ignore[call-overload]  # a mode chosen above
-    return result
+    return room.pad(array, margins, mode, **options)
 
 
 def multiplied(left: Value, right: Value, precision: Precision) -> Array:
@@ -237,8 +243,7 @@ def multiplied(left: Value, right: Value, precision: Precision) -> Array:
     if not apart:
         raise InputError(f"multiplying matrices of {ranks[0]} and {ranks[1]} axes {MIXES}")
     x, y = (floats(array_of(value), precision) for value in (left, right))
-    product: Array = multiply(x, y) if y.ndim == 2 else np.matmul(x, y)
-    return product
+    return multiply(x, y) if y.ndim == 2 else room.matmul(x, y)
 
 
 def cast(x: Value, dtype: Any, precision: Precision) -> Tensor:
@@ -265,5 +270,6 @@ def codes(x: Value, classes: Any, precision: Precision) -> Array:
     ids = array_of(x)
     if type(classes) is not int or classes < 1 or ids.dtype.kind not in "biu":
         raise InputError("one-hot codes need integers and a constant number of classes")
-    hot: Array = ids[..., np.newaxis] == np.arange(classes)
+    room.afford(ids.size * classes * precision.dtype.itemsize)
+    hot: Array = ids[..., np.newaxis] == room.arange(classes)
     return hot.astype(precision.dtype)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.layers.base import Tensor, Value, tensors_in
@@ -120,4 +121,4 @@ def filled(value: Value, fill: float, dtype: Any) -> Array:
     """
     if not counts_samples(value):
         raise InputError("a constant tensor without samples is not replayed")
-    return np.full(shape_of(value), fill, dtype)
+    return room.full(shape_of(value), fill, dtype)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.layers.settings import Settings, Unsupported
@@ -103,7 +104,7 @@ def views(x: Array, window: Window, fill: float = 0.0) -> Array:
     sizes = x.shape[1:-1]
     margins = window.margins(sizes)
     if any(map(any, margins)):
-        x = np.pad(x, [(0, 0), *margins, (0, 0)], constant_values=fill)
+        x = room.pad(x, [(0, 0), *margins, (0, 0)], constant_values=fill)
     if any(size < extent for size, extent in zip(x.shape[1:-1], window.extent, strict=True)):
         raise InputError(f"an input of size {sizes} is smaller than the window {window.extent}")
     spatial = tuple(range(1, window.rank + 1))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Layer, Scope, Tensor
@@ -63,7 +64,7 @@ class TimeDistributed:
             step_mask = None if steps_mask is None else steps_mask[:, t]
             results.append(self.layer.replay(Arguments((Tensor(x.value[:, t], step_mask),)), inside))
         return tuple(
-            Tensor(np.stack([one.value for one in group], axis=1), self._outgoing(mask, _stacked(group)))
+            Tensor(room.stack([one.value for one in group], 1), self._outgoing(mask, _stacked(group)))
             for group in zip(*results, strict=True)
         )
 
@@ -90,7 +91,7 @@ def _within(mask: Array | None, masks: DistributedMask) -> Array | None:
 
 def _stacked(group: tuple[Tensor, ...]) -> Array | None:
     masks = [one.mask for one in group if one.mask is not None]
-    return np.stack(masks, axis=1) if len(masks) == len(group) else None
+    return room.stack(masks, 1) if len(masks) == len(group) else None
 
 
 def _mask(call: Arguments, x: Tensor) -> Array | None:
