@@ -149,7 +149,7 @@ def _rehearsed(file: bytes) -> None:
         stream.write(file)
         stream.flush()
         try:
-            rehearse(lambda: check_hdf5(file), cast("BinaryIO", stream), len(file))
+            rehearse(lambda: check_hdf5(file), cast("BinaryIO", stream), len(file), 1 << 32)
         except GateprobeError as error:
             _check_message(error)
             return

@@ -20,6 +20,7 @@ from typing import IO, Any, TypeAlias
 
 import numpy as np
 
+from gateprobe import expansion
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 
@@ -222,6 +223,8 @@ class RemoteRows:
         return held[start - first : stop - first]
 
 
+_AS_NPY = "save the array as .npy, which is memory-mapped"
+
 Rows: TypeAlias = "Array | RemoteRows"
 """Samples first."""
 
@@ -239,6 +242,8 @@ class NpzFile:
         self.name = name
         self._file, self._limit = file, limit
         with self._faults(), zipfile.ZipFile(file) as archive:
+            if sum(info.compress_size for info in archive.infolist()) > _size(file):
+                raise InputError("the members of the zip overlap", file=name)
             self._members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
 
     @property
@@ -256,6 +261,10 @@ class NpzFile:
         if key not in self._members:
             raise InputError(f"has no array {key!r}", file=self.name, remedy=f"there are {', '.join(self.keys)}")
         info = self._members[key]
+        if info.file_size > expansion.most(info.compress_size):
+            raise InputError(
+                f"would unpack {info.compress_size:,} stored bytes into {info.file_size:,}", file=name, remedy=_AS_NPY
+            )
         if info.file_size > self._limit:
             raise InputError(
                 f"unpacks to {info.file_size} bytes; the limit is {self._limit}",
@@ -276,6 +285,11 @@ class NpzFile:
             yield
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
             raise InputError(f"is not a readable .npz file: {error}", file=self.name) from None
+
+
+def _size(file: Path | IO[bytes]) -> int:
+    """Return the size of a file in bytes."""
+    return file.stat().st_size if isinstance(file, Path) else file.seek(0, io.SEEK_END)
 
 
 def _fill(file: IO[bytes], memory: memoryview, name: str) -> None:

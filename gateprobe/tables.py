@@ -18,6 +18,11 @@ from gateprobe.graph import Array
 if TYPE_CHECKING:
     import polars as pl
 
+MAX_COLUMNS = 50_000
+"""Of a table for an input that says nothing of its size."""
+_FEW_COLUMNS = 1_000
+"""With so many, a table is read in any case, and the message that it does not fit knows its shape."""
+
 _INDEX = ("sample", "timestep")
 _MARK = b"\xef\xbb\xbf"
 """The byte order mark of UTF-8. Behind it polars does not look for gzip, zlib or zstd, which it would unpack."""
@@ -35,7 +40,7 @@ def read_table(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> 
     Raises:
         InputError: It is no table of numbers, or not one for this shape.
     """
-    header, cells = _split(data, name)
+    header, cells = _split(data, name, shape)
     columns = [_numbers(cells.get_column(column), n, 1 + bool(header), name) for n, column in enumerate(cells.columns)]
     if not header or not set(header) & set(_INDEX):
         return _by_sample(_matrix(columns), name, shape)
@@ -47,7 +52,7 @@ def read_table(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> 
     return _by_timestep(index[0], index[1], features, name, shape)
 
 
-def _split(data: bytes, name: str) -> tuple[tuple[str, ...], pl.DataFrame]:
+def _split(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> tuple[tuple[str, ...], pl.DataFrame]:
     """Return the header, empty if there is none, and the cells below it as texts."""
     import polars as pl  # noqa: PLC0415 - only tables need it
 
@@ -58,6 +63,7 @@ def _split(data: bytes, name: str) -> tuple[tuple[str, ...], pl.DataFrame]:
         raise InputError("is compressed", file=name, remedy="unpack it first")
     first = data.split(b"\n", 1)[0]
     separator = "\t" if b"\t" in first and b"," not in first else ","
+    _check_width(first, separator, name, shape)
     try:
         cells = pl.read_csv(io.BytesIO(_MARK + data), has_header=False, infer_schema=False, separator=separator)
     except pl.exceptions.PolarsError as error:
@@ -73,6 +79,16 @@ def _split(data: bytes, name: str) -> tuple[tuple[str, ...], pl.DataFrame]:
     if len(cells) == 1:
         raise InputError("has a header and no rows", file=name)
     return titles, cells.slice(1)
+
+
+def _check_width(first: bytes, separator: str, name: str, shape: tuple[int | None, ...] | None) -> None:
+    """Refuse a table with more columns than the input can take before they are made, which takes time for each."""
+    columns = first.count(separator.encode()) + 1
+    sizes = (shape or (None,))[1:] or (1,)
+    most = MAX_COLUMNS if None in sizes or shape is None else len(_INDEX) + max(size or 0 for size in sizes)
+    if columns > max(most, _FEW_COLUMNS):
+        reason = f"has {columns:,} columns, where at most {most:,} belong"
+        raise InputError(reason, file=name, remedy="give the input that the model takes, or a .npy file")
 
 
 def _is_number(text: str) -> bool:

@@ -56,11 +56,12 @@ def read(
                 found = read_folder(path, given, budget)
                 return found.graph(fspath(path), _combined([*found.digests, *([given.sha256] if given else [])]))
             stream, size = _open(name, stack)
+            budget.stored = size
             given = None if architecture is None else _architecture(local_path(fspath(architecture)))
             stamp = _stamp(stream)
             digest = _sha256(stream)
             hdf5.library()  # before the fork, so that it is imported once
-            rehearse(lambda: _found(path, stream, size, given, budget), stream, size)
+            rehearse(lambda: _found(path, stream, size, given, budget), stream, size, budget.limit)
             found = _found(path, stream, size, given, budget)
             if _stamp(stream) != stamp:
                 raise ReadError("was changed while it was read", remedy="wait until it is written, and try again")

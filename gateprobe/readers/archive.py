@@ -5,15 +5,22 @@ Source: ``keras/src/saving/saving_lib.py`` 3.15.1 and ``tf_keras/src/saving/savi
 
 from __future__ import annotations
 
+import io
 import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
+from gateprobe import expansion
 from gateprobe.errors import GateprobeError, ReadError, UnsafeFile
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_BLOCK = 1 << 20
 
 MAGIC = b"PK\x03\x04"
 MAX_DIRECTORY_BYTES = 32 << 20
@@ -31,6 +38,8 @@ def opened(stream: BinaryIO, size: int) -> Iterator[zipfile.ZipFile]:
     _check_directory(stream, size)
     try:
         with zipfile.ZipFile(stream) as archive:
+            if sum(info.compress_size for info in archive.infolist()) > size:
+                raise UnsafeFile("the members of the zip overlap")
             yield archive
     except GateprobeError:
         raise
@@ -72,17 +81,74 @@ def read(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
         ReadError: It is missing.
         UnsafeFile: It occurs twice, is a link, encrypted, in an unknown compression, or too large.
     """
+    with unpacked(archive, name, limit) as stream:
+        return stream.read()
+
+
+@contextmanager
+def unpacked(archive: zipfile.ZipFile, name: str, limit: int) -> Iterator[BinaryIO]:
+    """Give one member as a file; takes and raises what `read` does.
+
+    What is stored uncompressed, as Keras does it, is checked and then read where it lies; anything else is held once.
+    """
     found = [info for info in archive.infolist() if info.filename == name]
     if not found:
         raise ReadError(f"the zip holds no {name}", remedy=_elsewhere(archive, name))
     if len(found) > 1:
         raise UnsafeFile(f"occurs {len(found)} times in the zip", place=name)
     _check(found[0], limit)
-    with archive.open(found[0]) as member:
-        data = member.read(limit + 1)
-    if len(data) > limit:
-        raise UnsafeFile(f"unpacks into more than {limit:,} bytes", place=name)
-    return data
+    held = io.BytesIO()
+    stored = found[0].compress_type == zipfile.ZIP_STORED and archive.fp is not None
+    with archive.open(found[0]) as member:  # read to its end, where the sum is compared
+        size = 0
+        while block := member.read(_BLOCK):
+            size += len(block)
+            if size > min(limit, found[0].file_size):
+                raise UnsafeFile("unpacks into more than the zip says", place=name)
+            if not stored:
+                held.write(block)
+    if stored:
+        yield cast(
+            "BinaryIO", io.BufferedReader(_Window(cast("BinaryIO", archive.fp), _start(archive, found[0]), size))
+        )
+    else:
+        held.seek(0)
+        yield held
+
+
+def _start(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
+    """Return where a member's bytes begin, behind a header whose two texts have lengths of their own."""
+    stream = cast("BinaryIO", archive.fp)
+    stream.seek(info.header_offset)
+    header = stream.read(30)
+    name, extra = struct.unpack_from("<HH", header, 26)
+    return int(info.header_offset + 30 + name + extra)
+
+
+class _Window(io.RawIOBase):
+    """A part of a file as a file."""
+
+    def __init__(self, stream: BinaryIO, start: int, size: int) -> None:
+        super().__init__()
+        self._stream, self._start, self._size, self._at = stream, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self._at = max(0, offset + (0, self._at, self._size)[whence])
+        return self._at
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        view = memoryview(buffer).cast("B")[: max(0, self._size - self._at)]
+        self._stream.seek(self._start + self._at)
+        data = self._stream.read(len(view))
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 def _elsewhere(archive: zipfile.ZipFile, name: str) -> str | None:
@@ -100,5 +166,10 @@ def _check(info: zipfile.ZipInfo, limit: int) -> None:
         raise UnsafeFile("is encrypted", place=info.filename)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise UnsafeFile(f"uses the zip compression method {info.compress_type}", place=info.filename)
+    most = expansion.most(info.compress_size)
+    if info.file_size > most:
+        raise UnsafeFile(
+            f"would unpack {info.compress_size:,} stored bytes into {info.file_size:,}", place=info.filename
+        )
     if info.file_size > limit:
         raise UnsafeFile(f"unpacks into {info.file_size:,} bytes; the limit is {limit:,}", place=info.filename)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard
 
 import numpy as np
 
+from gateprobe import expansion
 from gateprobe.errors import GateprobeError, ReadError, UnsafeFile
 from gateprobe.graph import WeightArray, freeze
 from gateprobe.readers.heaps import check_heaps
@@ -29,11 +30,6 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 DEFAULT_MAX_BYTES = 4 << 30
 MAX_ATTRIBUTE_BYTES = 256 << 20
 MAX_CHUNKED_ATTRIBUTES = 10_000
-MAX_EXPANSION = 1100
-"""Bytes that one stored byte may stand for: gzip of zeros reaches 1030; Keras itself allows 1000."""
-LARGE = 64 << 20
-MAX_LARGE_EXPANSION = 100
-"""The same for arrays of more than `LARGE` bytes: no trained weights of this size are nearly all zeros."""
 MAX_DIMENSIONS = 16
 
 _FAULTS = (OSError, LookupError, ValueError, RuntimeError, TypeError, ArithmeticError, AttributeError)
@@ -65,11 +61,17 @@ class Budget:
     """How many bytes of arrays may still be read."""
 
     limit: int
+    stored: int | None = None
+    """Bytes of the files, see `gateprobe.expansion`; ``None`` where it is unknown."""
     used: int = field(default=0)
 
     def spend(self, size: int, place: str) -> None:
         """Take ``size`` bytes out of the budget before they are allocated."""
         self.used += size
+        if self.stored is not None and self.used > expansion.most(self.stored):
+            raise UnsafeFile(
+                f"the file would unpack {self.stored:,} stored bytes into {self.used:,} or more", place=place
+            )
         if self.used > self.limit:
             raise UnsafeFile(
                 f"the arrays up to this one need {self.used:,} bytes; the limit is {self.limit:,}",
@@ -141,25 +143,29 @@ def member(parent: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | None:
         UnsafeFile: A link on the way is soft or external, or the path leaves ``parent``.
     """
     h5py = library()
-    current: Any = parent
+    current: Any = parent.id
     for part in path.split("/"):
         if part in ("", ".", ".."):
             raise UnsafeFile(f"the name {path!r} leads out of its group", place=parent.name)
-        if not isinstance(current, h5py.Group):
+        name = part.encode()
+        if not isinstance(current, h5py.h5g.GroupID) or name not in current:
             return None
-        kind = current.get(part, getlink=True, getclass=True)
-        if kind is None:
-            return None
-        if kind is not h5py.HardLink:
-            raise UnsafeFile(f"is a {_words(kind)}, which Keras never writes", place=f"{current.name}/{part}")
-        current = current[part]
-        if isinstance(current, h5py.Datatype):
-            raise UnsafeFile("is a committed datatype, which Keras never writes", place=f"{current.name}")
-    return current
+        kind = current.links.get_info(name).type
+        if kind != h5py.h5l.TYPE_HARD:
+            what = _LINKS.get(kind, "link of another program")
+            raise UnsafeFile(f"is a {what}, which Keras never writes", place=f"{_name(current)}/{part}")
+        current = h5py.h5o.open(current, name)
+    if isinstance(current, h5py.h5t.TypeID):
+        raise UnsafeFile("is a committed datatype, which Keras never writes", place=_name(current))
+    return h5py.Group(current) if isinstance(current, h5py.h5g.GroupID) else h5py.Dataset(current)
 
 
-def _words(kind: type) -> str:
-    return {"SoftLink": "soft link", "ExternalLink": "link to another file"}.get(kind.__name__, kind.__name__)
+_LINKS = {1: "soft link", 64: "link to another file"}
+"""By HDF5's own numbers, ``H5L_TYPE_SOFT`` and ``H5L_TYPE_EXTERNAL``."""
+
+
+def _name(found: Any) -> str:
+    return (library().h5i.get_name(found) or b"").decode("utf-8", "replace")
 
 
 def group(parent: h5py.Group, path: str) -> h5py.Group | None:
@@ -335,7 +341,7 @@ def _check_size(dataset: h5py.Dataset, size: int, place: str) -> None:
     chunked = library().h5d.CHUNKED
     if size and (stored == 0 or (size != stored and layout != chunked)):
         raise UnsafeFile(f"declares {size:,} bytes and stores {stored:,}", place=place)
-    if size > (MAX_LARGE_EXPANSION if size > LARGE else MAX_EXPANSION) * max(stored, 1):
+    if size > expansion.most(stored):
         raise UnsafeFile(f"would unpack {stored:,} stored bytes into {size:,}", place=place)
     if size and layout == chunked:
         needed = math.prod(-(-extent // chunk) for extent, chunk in zip(dataset.shape, dataset.chunks, strict=True))

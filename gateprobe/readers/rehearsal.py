@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gateprobe.errors import ReadError, UnsafeFile
+from gateprobe.expansion import MAX_EXPANSION
 
 SECONDS = 60
 """Processor time that the reading of any file may take."""
@@ -28,8 +29,10 @@ BYTES_PER_SECOND = 1 << 20
 """Large files get a second more for each so many bytes."""
 MEMORY = 512 << 20
 """Memory in bytes that the reading of any file may take."""
-TIMES = 3 * 1100
-"""Large files get so many times their size: the largest expansion, and copies of it."""
+COPIES = 3
+"""How often the arrays of a large file may lie in memory while it is read."""
+TIMES = COPIES * MAX_EXPANSION
+"""Large files get no more than so many times their size."""
 
 _NAMES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL")
 _CRASHES = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))  # Windows has not all of them
@@ -38,13 +41,14 @@ _ABOUT_MEMORY = re.compile(r"memory|alloc", re.IGNORECASE)
 _REMEDY = "save the model again with Keras"
 
 
-def rehearse(read: Callable[[], object], stream: BinaryIO, size: int) -> None:
+def rehearse(read: Callable[[], object], stream: BinaryIO, size: int, limit: int) -> None:
     """Run a reading in a forked process and forget what it read.
 
     Args:
         read: Reads the file. Errors are of no interest here: they will come again.
         stream: The file, whose position is kept.
         size: Of the file, in bytes.
+        limit: Bytes of arrays that may be read.
 
     Raises:
         ReadError: The reading crashed.
@@ -59,7 +63,7 @@ def rehearse(read: Callable[[], object], stream: BinaryIO, size: int) -> None:
     except OSError:  # no more processes allowed
         return
     if child == 0:
-        _perform(read, SECONDS + size // BYTES_PER_SECOND, MEMORY + TIMES * size)
+        _perform(read, SECONDS + size // BYTES_PER_SECOND, MEMORY + min(TIMES * size, COPIES * limit))
     _, status = os.waitpid(child, 0)
     os.lseek(descriptor, position, os.SEEK_SET)
     _judge(status)

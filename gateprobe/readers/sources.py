@@ -209,8 +209,8 @@ def _zip_weights(members: zipfile.ZipFile, budget: Budget) -> WeightStore:
     with ExitStack() as stack:
         files = []
         for name in names:
-            data = archive.read(members, name, budget.limit)
-            files.append(stack.enter_context(hdf5.opened(io.BytesIO(data), name)))
+            member = stack.enter_context(archive.unpacked(members, name, budget.limit))
+            files.append(stack.enter_context(hdf5.opened(member, name)))
         return weights.object_tree(files, budget)
 
 
@@ -266,7 +266,9 @@ def read_shards(path: Path, stream: BinaryIO, size: int, given: Architecture | N
 def _shard(path: Path, budget: Budget) -> tuple[bytes, str]:
     if path.is_symlink() or not path.is_file():
         raise ReadError(f"the index names {path.name}, and there is no such file beside it")
-    if path.stat().st_size > budget.limit:
-        raise UnsafeFile(f"the shard has {path.stat().st_size:,} bytes", place=path.name)
+    size = path.stat().st_size
+    if size > budget.limit:
+        raise UnsafeFile(f"the shard has {size:,} bytes", place=path.name)
+    budget.stored = size + (budget.stored or 0)
     data = path.read_bytes()
     return data, hashlib.sha256(data).hexdigest()

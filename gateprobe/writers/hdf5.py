@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 18
 """Wanted size of the chunks of a dataset."""
+WAITING_BYTES = 1 << 25
+"""Wanted size of the samples of all layers that wait until they fill chunks."""
+MAX_OPEN = 512
+"""Datasets that are open at a time: HDF5 keeps a chunk and more for each."""
 
 
 class _Disk(io.RawIOBase):
@@ -130,6 +134,8 @@ class _Hdf5Sink:
         """Return a dataset; each is looked up once, because HDF5 walks through its groups to find it."""
         found = self.opened.get(key)
         if found is None:
+            if len(self.opened) >= MAX_OPEN:
+                self.opened.clear()
             found = self.opened[key] = self.file[key]
         return found
 
@@ -210,8 +216,8 @@ def _lengthen(dataset: h5py.Dataset, rows: int) -> h5py.Dataset:
 
 def _samples_together(chunk: TraceChunk) -> int:
     """Return how many samples make a chunk of a dataset."""
-    largest: int = max((value[0].nbytes for part in chunk.directions for value in part.signals.values()), default=1)
-    return max(1, min(1024, CHUNK_BYTES // max(1, largest)))
+    sizes: list[int] = [value[0].nbytes for part in chunk.directions for value in part.signals.values()] or [1]
+    return max(1, min(1024, CHUNK_BYTES // max(1, *sizes), WAITING_BYTES // max(1, sum(sizes))))
 
 
 def open_hdf5(target: Target, output: Output, metadata: Metadata) -> Sink:

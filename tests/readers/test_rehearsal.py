@@ -20,7 +20,7 @@ def rehearse(tmp_path, action):
     with path.open("rb") as stream:
         assert stream.read(2) == b"01"
         try:
-            rehearsal.rehearse(lambda: action(stream), stream, 100)
+            rehearsal.rehearse(lambda: action(stream), stream, 100, 1 << 32)
         finally:
             assert stream.read(3) == b"234"
             stream.seek(99_990)
