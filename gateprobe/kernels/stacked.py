@@ -7,6 +7,7 @@ all timesteps first, which is faster for a single sequence.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -15,28 +16,18 @@ from gateprobe.graph import Array
 from gateprobe.kernels.blas import Panels, Product, memory, pack
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class StackedWeights:
     """Kernel, bias and recurrent kernel below each other, to be multiplied with ``[x, 1, h]``."""
 
     matrix: Array
     """``(features + 1 + units, gates * units)``."""
-    panels: Panels
-    """The same, packed."""
+    gates: int
 
-
-def stack_weights(kernel: Array, recurrent_kernel: Array, bias: Array | None) -> StackedWeights:
-    """Stack the weights of a cell.
-
-    Args:
-        kernel: ``(features, gates * units)``.
-        recurrent_kernel: ``(units, gates * units)``.
-        bias: ``(gates * units,)`` or ``None``.
-    """
-    units, columns = recurrent_kernel.shape
-    offset = np.zeros(columns, kernel.dtype) if bias is None else bias
-    matrix = np.concatenate([kernel, offset[np.newaxis], recurrent_kernel])
-    return StackedWeights(matrix, pack(matrix, columns // units))
+    @cached_property
+    def panels(self) -> Panels:
+        """The same, packed; made when it is first needed."""
+        return pack(self.matrix, self.gates)
 
 
 class Gates(Protocol):

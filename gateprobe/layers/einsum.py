@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gateprobe import room
 from gateprobe.activations import Activation
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from gateprobe.kernels.arena import Arena
 from gateprobe.kernels.blas import multiply
 from gateprobe.kernels.choice import Kernel
 from gateprobe.kernels.compiled import CompiledLSTM
-from gateprobe.kernels.stacked import StackedWeights, begin_gates, stack_weights
+from gateprobe.kernels.stacked import StackedWeights, begin_gates
 from gateprobe.layers.base import Precision
 from gateprobe.layers.cells import (
     Steps,
@@ -201,18 +202,36 @@ class LSTMSteps:
         }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class StackedKernel:
     """All weights in one matrix, for one product in each timestep."""
 
-    weights: StackedWeights
-    """Gates in the order i | f | o | c."""
+    cell: LSTMCell
     halved: bool
     """Whether the columns of i, f and o are halved (exact in binary floating point), because sigmoid(z) is
     0.5 * tanh(0.5 * z) + 0.5 and one tanh then serves all four gates."""
-    compiled: CompiledLSTM | None
-    """For whole sequences; ``None`` when there is no code for the cell."""
+    slope: float | None
+    """Of a piecewise linear recurrent activation."""
     arena: Arena
+
+    @cached_property
+    def weights(self) -> StackedWeights:
+        """Gates in the order i | f | o | c. Made when they are first needed: they are as large as the cell's own."""
+        cell = self.cell
+        matrix = np.empty((len(cell.kernel) + 1 + cell.units, 4 * cell.units), cell.kernel.dtype)
+        bias = np.zeros(4 * cell.units, matrix.dtype) if cell.bias is None else cell.bias
+        rows = np.split(matrix, [len(cell.kernel), len(cell.kernel) + 1])
+        for part, weight in zip(rows, (cell.kernel, bias[np.newaxis], cell.recurrent_kernel), strict=True):
+            for to, (gate, scale) in enumerate(((0, 0.5), (1, 0.5), (3, 0.5), (2, 1))):
+                at, source = (slice(k * cell.units, (k + 1) * cell.units) for k in (to, gate))
+                np.multiply(weight[:, source], matrix.dtype.type(scale if self.halved else 1), part[:, at])
+        return StackedWeights(matrix, 4)
+
+    @cached_property
+    def compiled(self) -> CompiledLSTM | None:
+        """For whole sequences; ``None`` when there is no code for the cell."""
+        known = self.cell.activation.label == "tanh" and (self.halved or self.slope is not None)
+        return CompiledLSTM(self.weights, self.slope) if known and self.cell.kernel.dtype == np.float32 else None
 
 
 def stack(cell: LSTMCell) -> StackedKernel | None:
@@ -221,17 +240,7 @@ def stack(cell: LSTMCell) -> StackedKernel | None:
         return None
     tanh = cell.activation.label == "tanh"
     halved = tanh and cell.recurrent_activation.label == "sigmoid"
-    scale = cell.kernel.dtype.type(0.5 if halved else 1)
-
-    def turned(weight: Array) -> Array:
-        i, f, c, o = np.split(weight, 4, axis=-1)
-        return np.concatenate([i * scale, f * scale, o * scale, c], axis=-1)
-
-    bias = None if cell.bias is None else turned(cell.bias)
-    weights = stack_weights(turned(cell.kernel), turned(cell.recurrent_kernel), bias)
-    slope = _SLOPES.get(cell.recurrent_activation.label)
-    known = tanh and (halved or slope is not None) and cell.kernel.dtype == np.float32
-    return StackedKernel(weights, halved, CompiledLSTM(weights, slope) if known else None, Arena())
+    return StackedKernel(cell, halved, _SLOPES.get(cell.recurrent_activation.label), Arena())
 
 
 _SLOPES = {"hard_sigmoid[slope=0.2]": 0.2, "hard_sigmoid[slope=1/6]": 1 / 6}

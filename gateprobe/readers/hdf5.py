@@ -274,77 +274,92 @@ def array(dataset: h5py.Dataset, budget: Budget) -> WeightArray:
         UnsafeFile: The array lives outside the file, needs a plugin or is larger than what is stored.
         ReadError: It does not hold floats.
     """
-    place = dataset.name
-    _check_storage(dataset, place)
-    half = _bfloat16(dataset)
-    dtype = np.dtype(np.uint16) if half else _dtype(dataset, place)
-    size = math.prod(dataset.shape) * dtype.itemsize
-    _check_size(dataset, size, place)
-    budget.spend(size * 2 if half else size, place)
-    value = np.empty(dataset.shape, dtype)
-    if half and dataset.dtype.kind == "V":
-        value = np.frombuffer(dataset[()].tobytes(), np.uint16).reshape(dataset.shape)
+    found = _Declared(dataset)
+    _check_storage(found)
+    half = _bfloat16(found)
+    dtype = np.dtype(np.uint16) if half else _dtype(found)
+    size = math.prod(found.shape) * dtype.itemsize
+    _check_size(found, size)
+    budget.spend(size * 2 if half else size, found.place)
+    value = np.empty(found.shape, dtype)
+    if half and found.dtype.kind == "V":
+        value = np.frombuffer(dataset[()].tobytes(), np.uint16).reshape(found.shape)
     elif size:
-        dataset.read_direct(value)
+        every = library().h5s.ALL
+        dataset.id.read(every, every, value)
     if half:
         value = (value.astype(np.uint32) << 16).view(np.float32)
-    return WeightArray(place.lstrip("/"), freeze(value))
+    return WeightArray(found.place.lstrip("/"), freeze(value))
 
 
-def _check_storage(dataset: h5py.Dataset, place: str) -> None:
+class _Declared:
+    """What HDF5 says of an array, asked once: each question takes as long as reading a small array."""
+
+    __slots__ = ("dataset", "dtype", "id", "layout", "place", "plist", "shape", "type")
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self.dataset, self.id = dataset, dataset.id
+        self.place: str = dataset.name
+        self.plist, self.type = self.id.get_create_plist(), self.id.get_type()
+        self.layout = self.plist.get_layout()
+        self.shape, self.dtype = dataset.shape, self.type.dtype
+
+
+def _check_storage(found: _Declared) -> None:
     """Refuse arrays whose bytes are not plainly in this file."""
-    plist = dataset.id.get_create_plist()
+    plist = found.plist
     if plist.get_external_count():
-        raise UnsafeFile("keeps its numbers in another file (external storage)", place=place)
-    if dataset.is_virtual:
-        raise UnsafeFile("is a virtual dataset, assembled from other files", place=place)
+        raise UnsafeFile("keeps its numbers in another file (external storage)", place=found.place)
+    if found.layout == library().h5d.VIRTUAL:
+        raise UnsafeFile("is a virtual dataset, assembled from other files", place=found.place)
     for number in range(plist.get_nfilters()):
         code = plist.get_filter(number)[0]
         if code not in _FILTERS:
-            raise UnsafeFile(f"needs the HDF5 filter {code}, which would load a plugin", place=place)
-    if dataset.id.get_type().committed():
-        raise UnsafeFile("has a committed datatype, which Keras never writes", place=place)
-    if dataset.shape is None:
-        raise ReadError("has no shape", place=place)
-    if len(dataset.shape) > MAX_DIMENSIONS:
-        raise ReadError(f"has {len(dataset.shape)} dimensions", place=place)
+            raise UnsafeFile(f"needs the HDF5 filter {code}, which would load a plugin", place=found.place)
+    if found.type.committed():
+        raise UnsafeFile("has a committed datatype, which Keras never writes", place=found.place)
+    if found.shape is None:
+        raise ReadError("has no shape", place=found.place)
+    if len(found.shape) > MAX_DIMENSIONS:
+        raise ReadError(f"has {len(found.shape)} dimensions", place=found.place)
 
 
-def _bfloat16(dataset: h5py.Dataset) -> bool:
+def _bfloat16(found: _Declared) -> bool:
     """Tell whether two-byte values are bfloat16.
 
     Keras 3 writes them through ml_dtypes, which HDF5 sees as opaque, and marks them in the object tree only
     (``H5IOStore.__setitem__`` in ``keras/src/saving/saving_lib.py`` 3.15.1).
     """
-    dtype = dataset.dtype
+    dtype = found.dtype
     if dtype.itemsize != 2 or dtype.kind not in "uV" or dtype.names:
         return False
-    return dtype.kind == "V" or ("dtype" in dataset.attrs and text_attribute(dataset, "dtype") == "bfloat16")
+    return dtype.kind == "V" or text_attribute(found.dataset, "dtype") == "bfloat16"
 
 
-def _dtype(dataset: h5py.Dataset, place: str) -> np.dtype[Any]:
+def _dtype(found: _Declared) -> np.dtype[Any]:
     """Return the native dtype to read into, or refuse what is no number."""
-    dtype: np.dtype[Any] = dataset.dtype
+    dtype: np.dtype[Any] = found.dtype
     if dtype.kind == "f" and dtype.itemsize in (2, 4, 8):
-        if not library().h5t.py_create(dtype).equal(dataset.id.get_type()):
-            raise ReadError("holds floats that are not those of IEEE 754: the file is damaged", place=place)
+        if not library().h5t.py_create(dtype).equal(found.type):
+            raise ReadError("holds floats that are not those of IEEE 754: the file is damaged", place=found.place)
         return dtype.newbyteorder("=")
-    if dtype.kind in "iu" and dataset.shape == ():  # counters, such as that of a Normalization layer
+    if dtype.kind in "iu" and found.shape == ():  # counters, such as that of a Normalization layer
         return dtype.newbyteorder("=")
     kind = {"i": "integers", "u": "integers", "c": "complex numbers", "S": "texts", "O": "objects or references"}
-    raise ReadError(f"holds {kind.get(dtype.kind, str(dtype))} ({dtype}) where weights belong", place=place)
+    raise ReadError(f"holds {kind.get(dtype.kind, str(dtype))} ({dtype}) where weights belong", place=found.place)
 
 
-def _check_size(dataset: h5py.Dataset, size: int, place: str) -> None:
+def _check_size(found: _Declared, size: int) -> None:
     """Refuse arrays that declare another size than is stored: the library fills what is missing with zeros."""
-    layout, stored = dataset.id.get_create_plist().get_layout(), dataset.id.get_storage_size()
+    layout, stored = found.layout, found.id.get_storage_size()
     chunked = library().h5d.CHUNKED
     if size and (stored == 0 or (size != stored and layout != chunked)):
-        raise UnsafeFile(f"declares {size:,} bytes and stores {stored:,}", place=place)
+        raise UnsafeFile(f"declares {size:,} bytes and stores {stored:,}", place=found.place)
     if size > expansion.most(stored):
-        raise UnsafeFile(f"would unpack {stored:,} stored bytes into {size:,}", place=place)
+        raise UnsafeFile(f"would unpack {stored:,} stored bytes into {size:,}", place=found.place)
     if size and layout == chunked:
-        needed = math.prod(-(-extent // chunk) for extent, chunk in zip(dataset.shape, dataset.chunks, strict=True))
-        found = dataset.id.get_num_chunks()
-        if found != needed:
-            raise ReadError(f"stores {found:,} of its {needed:,} chunks", place=place)
+        chunks = found.plist.get_chunk()
+        needed = math.prod(-(-extent // chunk) for extent, chunk in zip(found.shape, chunks, strict=True))
+        there = found.id.get_num_chunks()
+        if there != needed:
+            raise ReadError(f"stores {there:,} of its {needed:,} chunks", place=found.place)

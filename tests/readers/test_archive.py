@@ -106,7 +106,7 @@ BAD = {
     "twice": (twice, UnsafeFile, "config.json: occurs 2 times"),
     "method 99": (method, UnsafeFile, "config.json: uses the zip compression method 99"),
     "encrypted": (encrypted, UnsafeFile, "is encrypted"),
-    "bomb": (blanks, UnsafeFile, "config.json: unpacks into 68,15.,... bytes; the limit"),
+    "bomb": (blanks, UnsafeFile, "config.json: would unpack 66,... stored bytes into 68,15.,..."),
     "lying bomb": (lying_size, ReadError, "config.json|damaged"),
     "large metadata": (lambda path: keras(path, metadata=b" " * (2 << 20)), UnsafeFile, "metadata.json: unpacks"),
     "large directory of zip64": (zip64, UnsafeFile, "table of contents has 1,099,511,627,776 bytes"),
