@@ -145,10 +145,9 @@ class _Window(io.RawIOBase):
     def readinto(self, buffer: Buffer, /) -> int:
         view = memoryview(buffer).cast("B")[: max(0, self._size - self._at)]
         self._stream.seek(self._start + self._at)
-        data = self._stream.read(len(view))
-        view[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+        count = self._stream.readinto(view)  # type: ignore[attr-defined]  # every stream of bytes has it
+        self._at += count
+        return int(count)
 
 
 def _elsewhere(archive: zipfile.ZipFile, name: str) -> str | None:
