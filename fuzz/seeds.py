@@ -20,7 +20,25 @@ LEGACY = ROOT / "tests" / "data" / "legacy"
 def hdf5() -> list[Seed]:
     """Whole models and weights in HDF5, of all eras."""
     paths = _smaller([*sorted(LEGACY.glob("*/*/model.h5")), *sorted(LEGACY.glob("*/*/*weights.h5"))], 24_000)
-    return [_hdf5_seed(str(path.relative_to(LEGACY)), path.read_bytes()) for path in paths]
+    plain = [_hdf5_seed(str(path.relative_to(LEGACY)), path.read_bytes()) for path in paths]
+    zipped = min(LEGACY.glob("*/*/model.keras"), key=lambda path: path.stat().st_size).read_bytes()
+    model = min(LEGACY.glob("*/*/model.h5"), key=lambda path: path.stat().st_size)
+    blocks = {"user block": bytes(512), "zip in front": zipped}
+    more = [_hdf5_seed(f"{name}.h5", _behind(block, model)) for name, block in blocks.items()]
+    return [*plain, *more, _hdf5_seed("zip behind.h5", model.read_bytes() + zipped)]
+
+
+def _behind(block: bytes, path: Path) -> bytes:
+    """Return a copy of a model behind a user block, which holds anything."""
+    size, stream = 512, io.BytesIO()
+    while size < len(block):
+        size *= 2
+    with h5py.File(path, "r") as source, h5py.File(stream, "w", userblock_size=size) as target:
+        for name in source:
+            source.copy(name, target)
+        for name, value in source.attrs.items():
+            target.attrs[name] = value
+    return block.ljust(size, b"\0") + stream.getvalue()[size:]
 
 
 @cache
@@ -71,17 +89,32 @@ def _hdf5_seed(name: str, data: bytes) -> Seed:
 @cache
 def keras() -> list[Seed]:
     """``.keras`` zips."""
-    return [_zip_seed(path) for path in _smaller(sorted(LEGACY.glob("*/*/model.keras")), 41_000)]
+    paths = _smaller(sorted(LEGACY.glob("*/*/model.keras")), 41_000)
+    plain = [_zip_seed(str(path.relative_to(LEGACY)), path.read_bytes()) for path in paths]
+    model = min(LEGACY.glob("*/*/model.h5"), key=lambda path: path.stat().st_size).read_bytes()
+    packed, doubled = (_rezipped(paths[0], deflated=deflated) for deflated in (True, False))
+    more = {"packed.keras": packed, "doubled.keras": doubled, "HDF5 in front.keras": model + paths[0].read_bytes()}
+    return [*plain, *(_zip_seed(name, data) for name, data in more.items())]
 
 
-def _zip_seed(path: Path) -> Seed:
-    data = path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
+def _rezipped(path: Path, *, deflated: bool) -> bytes:
+    """Return a copy with every member a second time, under a name that is one edit away from the first."""
+    stream = io.BytesIO()
+    method = zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(stream, "w", method) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+            target.writestr(f"{name[:-1]}_", source.read(name)[::-1])
+    return stream.getvalue()
+
+
+def _zip_seed(name: str, data: bytes) -> Seed:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         headers = [info.header_offset for info in archive.infolist()]
         names = [len(info.filename) for info in archive.infolist()]
         table = archive.start_dir
     fields = [k for at, size in zip(headers, names, strict=True) for k in range(at, at + 30 + size)]
-    return Seed(str(path.relative_to(LEGACY)), data, (*fields, *range(table, len(data))))
+    return Seed(name, data, (*fields, *range(table, len(data))))
 
 
 @cache

@@ -255,7 +255,7 @@ def _replayed(graph: ModelGraph) -> None:
     """Plan and, where the inputs are small, predict."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = Model(graph, semantics_of(graph.origin))
+        model = Model(graph, semantics_of(graph.origin), BUDGET)
         model.plan(outputs=True)
         x = {spec.name: _sample(spec.shape) for spec in model.inputs}
         if sum(value.size for value in x.values()) < 10_000:

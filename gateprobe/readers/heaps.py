@@ -17,7 +17,7 @@ MAX_OBJECTS = 1_000_000
 
 _SIGNATURE = b"GCOL"
 _HEADER = 16
-_BLOCK = 16 << 20
+_BLOCK = 1 << 20
 
 
 def check_heaps(stream: BinaryIO, what: str) -> None:
