@@ -205,7 +205,12 @@ reading = bundle(
         default="auto",
         help="Which Keras's meaning of words to use; auto is the one that the file was made with.",
     ),
-    click.option("--max-bytes", callback=_size, metavar="SIZE", help="Limit for what is read into memory, such as 8G."),
+    click.option(
+        "--max-bytes",
+        callback=_size,
+        metavar="SIZE",
+        help="Limit for what is read, and for what a batch holds, such as 8G.",
+    ),
 )
 """Adds MODEL and how to read it; the command takes ``file``."""
 
