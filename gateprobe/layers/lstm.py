@@ -218,8 +218,8 @@ class StackedKernel:
     def weights(self) -> StackedWeights:
         """Gates in the order i | f | o | c. Made when they are first needed: they are as large as the cell's own."""
         cell = self.cell
-        matrix = np.empty((len(cell.kernel) + 1 + cell.units, 4 * cell.units), cell.kernel.dtype)
-        bias = np.zeros(4 * cell.units, matrix.dtype) if cell.bias is None else cell.bias
+        matrix = room.empty((len(cell.kernel) + 1 + cell.units, 4 * cell.units), cell.kernel.dtype)
+        bias = room.zeros((4 * cell.units,), matrix.dtype) if cell.bias is None else cell.bias
         rows = np.split(matrix, [len(cell.kernel), len(cell.kernel) + 1])
         for part, weight in zip(rows, (cell.kernel, bias[np.newaxis], cell.recurrent_kernel), strict=True):
             for to, (gate, scale) in enumerate(((0, 0.5), (1, 0.5), (3, 0.5), (2, 1))):

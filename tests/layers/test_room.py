@@ -104,12 +104,11 @@ ENLARGING = set(
 ALLOWED = {
     "cells.py": {"concatenate", "hstack"},  # of weights, when they are bound
     "gru.py": {"concatenate", "zeros", "@"},  # of weights; products of a single timestep
-    "lstm.py": {"concatenate", "matmul"},  # of one timestep
+    "lstm.py": {"matmul"},  # of one timestep
     "peephole.py": {"@"},
     "simple_rnn.py": {"@"},
     "tf_sizes.py": {"arange", "zeros", "concatenate"},  # of a list of sizes
     "decoder.py": {"arange", "full", "zeros"},  # of the samples or the timesteps of the input
-    "rnn.py": set(),
 }
 
 
