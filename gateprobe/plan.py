@@ -18,12 +18,13 @@ from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, TensorRef
 from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
+from gateprobe.layers.call_arguments import INPUTS, constant_rows, understood
 from gateprobe.layers.functional import MISFITS, Graph, Inlet, Step, call_name, misfit
 from gateprobe.layers.mask_loss import MaskLoss, mask_loss
 from gateprobe.layers.order import Node, execution_order, references
 from gateprobe.layers.registry import Binding, kind_of
 from gateprobe.layers.rnn import is_stateful
-from gateprobe.layers.settings import BadSize, Settings, Unsupported, policy_name
+from gateprobe.layers.settings import BadSize, Settings, Unsupported, policy_name, refuse
 from gateprobe.semantics import Semantics
 
 
@@ -35,7 +36,7 @@ class Plan:
     inputs: tuple[TensorRef, ...]
     """The inputs that are needed, among the model's inputs in their order."""
     batch_size: int | None
-    """The number of samples that a stateful model was built for."""
+    """The number of samples in a batch that a stateful model, or one with constant states, was built for."""
     notes: tuple[str, ...] = ()
     """What a user must know to trust the numbers; belongs on stderr and into the metadata."""
 
@@ -78,7 +79,22 @@ def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision
     assert bound is not None
     _refuse_useless(wanted.fed, binder.needed)
     needed = tuple(ref for ref in model.inputs if (ref.layer, ref.call) in binder.outermost)
-    return Plan(bound, needed, stateful_batch(model), tuple(binder.notes))
+    return Plan(bound, needed, _batch_of(model, binder), tuple(binder.notes))
+
+
+def _batch_of(model: ModelRecord, binder: _Binder) -> int | None:
+    """Return the number of samples in a batch, where the file fixes it: by states or by constants in its graph.
+
+    Raises:
+        UnsupportedModel: It fixes two numbers.
+    """
+    wanted = stateful_batch(model)
+    for path, key, rows in binder.constants:
+        if rows != (wanted or rows):
+            reason = f"is called with a constant for {rows} samples in {key}, but the model takes {wanted} at a time"
+            raise UnsupportedModel([Refusal(path, "constant", reason)])
+        wanted = rows
+    return wanted
 
 
 def _refuse_useless(feeds: frozenset[str], needed: set[str]) -> None:
@@ -125,6 +141,10 @@ class _Binder:
         self.notes: list[str] = []
         self.outermost: frozenset[Node] = frozenset()
         """The calls of the model itself that are needed, those of its inputs too."""
+        self.constants: list[tuple[str, str, int]] = []
+        """Path, parameter and number of samples of each constant in a call that fixes the size of a batch."""
+        self._inside = 0
+        """How many layers around the present one call it on something else than the samples, such as timesteps."""
         self.needed: set[str] = set()
         """The paths of all calls that are needed, nested ones too; outer models without the numbers of their calls."""
 
@@ -149,6 +169,7 @@ class _Binder:
         for name, _ in order:
             record = records[name]
             if name not in layers and record.class_name != "InputLayer":
+                records[name] = record = self._understood(record, join_path(path, name))
                 layers[name] = self.layer(record, weights, join_path(path, name), used.get(name, frozenset()))
         if any(layer is None for layer in layers.values()):
             return None
@@ -177,6 +198,22 @@ class _Binder:
             self._semantics.cast_keeps_mask,
             exact=not path,
         )
+
+    def _understood(self, record: LayerRecord, path: str) -> LayerRecord:
+        """Return a record whose calls hold nothing that its layer does not understand, or note what they hold."""
+        kind = kind_of(record)
+        if kind is None and record.model is None:
+            return record
+        try:
+            calls = understood(record, INPUTS if kind is None else kind.takes)
+            constants = [found for call in calls for found in constant_rows(call)]
+            if constants and self._inside:
+                refuse(f"is called with a constant in {constants[0][0]}, inside a layer that calls it by timesteps")
+        except Unsupported as reason:
+            self.refusals.append(Refusal(path, record.class_name, str(reason)))
+            return record
+        self.constants += [(path, key, rows) for key, rows in constants]
+        return replace(record, calls=calls)
 
     def layer(
         self,
@@ -221,7 +258,9 @@ class _Binder:
         parts: dict[str, Layer] = {}
         for name, part in parts_of(record).items():
             every = frozenset(range(len(part.model.outputs))) if part.model is not None else frozenset[int]()
+            self._inside += 1
             bound = self.layer(part, partial(weights.part, name), join_path(path, name), every)
+            self._inside -= 1
             if bound is None:
                 return None
             parts[name] = bound

@@ -140,7 +140,7 @@ def masked_softmax(
     return np.where(mask, shares, zero) if zeroes_masked else shares
 
 
-@replays("Softmax")
+@replays("Softmax", takes=("inputs", "mask"))
 def _bind_softmax(binding: Binding) -> Layer:
     settings, semantics = binding.settings, binding.semantics
     value = settings.raw("axis", -1)

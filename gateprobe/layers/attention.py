@@ -91,6 +91,11 @@ def _lower_triangle(scores: Array) -> Array:
     return np.tri(*scores.shape[-2:], dtype=bool)
 
 
+_TAKES = ("inputs", "mask", "training", "return_attention_scores", "use_causal_mask")
+_MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
+_HEADS_TAKE = ("query", "value", "key", *_MASKS, "return_attention_scores", "training", "use_causal_mask")
+
+
 def _scale_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     slots = (Slot("scale", ()),) if settings.flag("use_scale", False) else ()
     concat = settings.choice("score_mode", ("dot", "concat"), "dot") == "concat"
@@ -101,7 +106,7 @@ def _additive_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]
     return (Slot("scale", (None,)),) if settings.flag("use_scale", True) else ()
 
 
-@replays("Attention", slots=_scale_slots)
+@replays("Attention", slots=_scale_slots, takes=_TAKES)
 def _bind_attention(binding: Binding) -> Layer:
     scale, weight = (binding.weights.get(role) for role in ("scale", "concat_score_weight"))
     score = partial(_dot_scores, scale=scale) if weight is None else partial(_concat_scores, scale=scale, weight=weight)
@@ -109,7 +114,7 @@ def _bind_attention(binding: Binding) -> Layer:
     return _attention(binding, score)
 
 
-@replays("AdditiveAttention", slots=_additive_slots)
+@replays("AdditiveAttention", slots=_additive_slots, takes=_TAKES)
 def _bind_additive(binding: Binding) -> Layer:
     binding.settings.ignore("use_scale", "score_mode")
     return _attention(binding, partial(_additive_scores, scale=binding.weights.get("scale")))
@@ -284,7 +289,7 @@ def _scale_of(features: int, semantics: Semantics) -> float:
 _ATTENTION_KEYS = ("use_bias", "use_gate", "output_shape", "query_shape", "key_shape", "value_shape")
 
 
-@replays("MultiHeadAttention", parts=_dense_parts)
+@replays("MultiHeadAttention", parts=_dense_parts, takes=_HEADS_TAKE)
 def _bind_heads(binding: Binding) -> Layer:
     settings, semantics = binding.settings, binding.semantics
     settings.integer("num_heads")
@@ -306,7 +311,7 @@ def _bind_heads(binding: Binding) -> Layer:
     )
 
 
-@replays("GroupedQueryAttention", "GroupQueryAttention", parts=_dense_parts)
+@replays("GroupedQueryAttention", "GroupQueryAttention", parts=_dense_parts, takes=_HEADS_TAKE)
 def _bind_grouped(binding: Binding) -> Layer:
     settings, semantics = binding.settings, binding.semantics
     head_dim, heads = settings.integer("head_dim"), settings.integer("num_query_heads")

@@ -16,6 +16,7 @@ from gateprobe.kernels.arena import Arena
 from gateprobe.kernels.blas import Panels, Product, multiply, pack
 from gateprobe.kernels.stacked import Operand
 from gateprobe.layers.base import Precision
+from gateprobe.layers.call_arguments import CELL
 from gateprobe.layers.cells import (
     Steps,
     finish_cell,
@@ -228,7 +229,7 @@ def _gru_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     return tuple(Slot("bias", None) if slot.role == "bias" and reset_after else slot for slot in slots)
 
 
-@replays("GRUCell", slots=_gru_slots, recurrent=True)
+@replays("GRUCell", slots=_gru_slots, recurrent=True, takes=CELL)
 def _bind_gru(binding: Binding) -> GRUCell:
     settings = binding.settings
     kernel, recurrent_kernel, bias = fused(binding, "zrh")

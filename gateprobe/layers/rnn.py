@@ -16,6 +16,7 @@ import numpy as np
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, tensors_in
+from gateprobe.layers.call_arguments import CELL, RECURRENT
 from gateprobe.layers.cells import CELL_KEYS, Cell, Steps, Sweeping
 from gateprobe.layers.registry import Binding, Parts, replays
 from gateprobe.layers.settings import Unsupported
@@ -273,10 +274,10 @@ def _cudnn_cell(record: LayerRecord) -> Mapping[str, LayerRecord]:
     return {"cell": replace(record, class_name=cell, config=config, children={}, calls=())}
 
 
-@replays("LSTM", parts=_own_cell("LSTMCell"), recurrent=True)
-@replays("GRU", parts=_own_cell("GRUCell"), recurrent=True)
-@replays("SimpleRNN", parts=_own_cell("SimpleRNNCell"), recurrent=True)
-@replays("CuDNNLSTM", "CuDNNGRU", parts=_cudnn_cell, recurrent=True)
+@replays("LSTM", parts=_own_cell("LSTMCell"), recurrent=True, takes=RECURRENT)
+@replays("GRU", parts=_own_cell("GRUCell"), recurrent=True, takes=RECURRENT)
+@replays("SimpleRNN", parts=_own_cell("SimpleRNNCell"), recurrent=True, takes=RECURRENT)
+@replays("CuDNNLSTM", "CuDNNGRU", parts=_cudnn_cell, recurrent=True, takes=RECURRENT)
 def _bind_layer(binding: Binding) -> Recurrent:
     layer = bind_recurrent(binding)
     binding.settings.ignore(*CELL_KEYS)
@@ -291,7 +292,7 @@ def _given_cell(record: LayerRecord) -> Mapping[str, LayerRecord]:
     return {"cell": cells[0]}
 
 
-@replays("RNN", parts=_given_cell, recurrent=True)
+@replays("RNN", parts=_given_cell, recurrent=True, takes=RECURRENT)
 def _bind_rnn(binding: Binding) -> Recurrent:
     layer = bind_recurrent(binding)
     binding.settings.finish()
@@ -353,7 +354,7 @@ def snake_case(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-@replays("StackedRNNCells", parts=_stacked_parts, recurrent=True)
+@replays("StackedRNNCells", parts=_stacked_parts, recurrent=True, takes=CELL)
 def _bind_stacked(binding: Binding) -> StackedCells:
     settings = binding.settings
     settings.ignore("cells")

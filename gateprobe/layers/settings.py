@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from gateprobe.activations import Activation, UnknownActivation, resolve
 from gateprobe.graph import Config
@@ -36,6 +36,11 @@ class Unsupported(Exception):
 
 class BadSize(Unsupported):
     """A size, a count or an axis that no Keras accepts, such as ``units: -4``: the file was not saved by Keras so."""
+
+
+def refuse(reason: str) -> NoReturn:
+    """Raise `Unsupported`."""
+    raise Unsupported(reason)
 
 
 def policy_name(config: Config) -> str:
