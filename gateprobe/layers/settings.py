@@ -43,13 +43,26 @@ def refuse(reason: str) -> NoReturn:
     raise Unsupported(reason)
 
 
+_POLICIES = frozenset({"DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1"})
+"""Classes of policies that are nothing but a name: Keras 3.3 and later, Keras 3.0 to 3.2, tf.keras."""
+
+
 def policy_name(config: Config) -> str:
-    """Return the name of a layer's dtype policy, such as ``mixed_float16``."""
+    """Return the name of a layer's dtype policy, such as ``mixed_float16``.
+
+    Raises:
+        Unsupported: The policy is more than a name, such as a ``DTypePolicyMap`` or a ``QuantizedDTypePolicy``.
+    """
     dtype = config.get("dtype")
-    if isinstance(dtype, Mapping):
+    if dtype is None:
+        return "float32"
+    if isinstance(dtype, Mapping) and dtype.get("class_name") in _POLICIES:
         inner = dtype.get("config")
         dtype = inner.get("name") if isinstance(inner, Mapping) else None
-    return str(dtype or "float32")
+    if isinstance(dtype, str) and dtype:
+        return dtype
+    shown = dtype.get("class_name") if isinstance(dtype, Mapping) else dtype
+    raise Unsupported(f"config.dtype: a policy {shown!r:.60} is not replayed; save the model with one named policy")
 
 
 class Settings:
