@@ -239,7 +239,12 @@ class NpzFile:
         self.name = name
         self._file, self._limit = file, limit
         with self._faults(), zipfile.ZipFile(file) as archive:
-            self._members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            self._members: dict[str, zipfile.ZipInfo] = {}
+            for info in archive.infolist():
+                key = info.filename.removesuffix(".npy")
+                if key in self._members:
+                    raise InputError(f"holds two arrays under the name {key!r}", file=name, remedy="save it again")
+                self._members[key] = info
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from gateprobe.calls import join_path, refuse_random, refuse_shared_states, signal_paths, stateful_batch
+from gateprobe.contested import Watched, has_masks
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, TensorRef
 from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
@@ -67,7 +68,8 @@ def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision
         InputError: A feed would change nothing.
     """
     model = model_of(graph)
-    binder = _Binder(semantics, wanted, precision)
+    watched = Watched.over(semantics)
+    binder = _Binder(watched, wanted, precision)
 
     outputs = frozenset(range(len(model.outputs))) if wanted.outputs else frozenset()
     bound = binder.model(model, find_weights(model, graph.weights, semantics), "", outputs)
@@ -77,9 +79,30 @@ def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision
         )
         raise UnsupportedModel(binder.refusals, file=graph.file, remedy=remedy)
     assert bound is not None
+    binder.notes += _settle_meanings(graph, model, watched, wanted)
     _refuse_useless(wanted.fed, binder.needed)
     needed = tuple(ref for ref in model.inputs if (ref.layer, ref.call) in binder.outermost)
     return Plan(bound, needed, _batch_of(model, binder), tuple(binder.notes))
+
+
+def _settle_meanings(graph: ModelGraph, model: ModelRecord, watched: Watched, wanted: Wanted) -> list[str]:
+    """Return a note when the file does not tell which version of its era it is of, and that matters.
+
+    Raises:
+        UnsupportedModel: The file does not tell its era, and that matters.
+    """
+    masked = has_masks(model) or any(feed.endswith(".mask") for feed in wanted.fed)
+    words = list(watched.differing(masked=masked, same_era=False))
+    eras = sorted({watched.era.value, *(rival.era.value for rival in watched.rivals)})
+    if words:
+        because = "; ".join((*graph.origin.evidence, *graph.notes))
+        reason = f"the file may be of {' or '.join(eras)}, in which {', '.join(words)} differ ({because})"
+        remedy = f"say which with --semantics {' or '.join(eras)}"
+        raise UnsupportedModel([Refusal("model", model.class_name, reason)], file=graph.file, remedy=remedy)
+    words = list(watched.differing(masked=masked, same_era=True))
+    said = graph.origin.keras_version
+    taken = f"the rules of {said}" if said else f"the latest rules of {watched.era.value}"
+    return [f"the file does not tell its version beyond doubt: {', '.join(words)} as by {taken}"] if words else []
 
 
 def _batch_of(model: ModelRecord, binder: _Binder) -> int | None:
@@ -227,7 +250,7 @@ class _Binder:
         try:
             layer = self._bound(record, weights(record), path, tensors)
             refuse_random(record)
-            if not self._semantics.calls_share_states:
+            if is_stateful(record) and not self._semantics.calls_share_states:
                 refuse_shared_states(record)
         except Unsupported as reason:
             self.refusals.append(Refusal(path, record.class_name, str(reason), damage=isinstance(reason, BadSize)))
@@ -252,6 +275,7 @@ class _Binder:
                 f"{path} ({record.class_name}): the file holds none of its settings (a fault of Keras 2.0.9); "
                 f"assumed tanh and {self._semantics.recurrent_activation}, Keras's defaults"
             )
+        _refuse_lost_children(record)
         precision = self._precision or precision_of(record)
         slots = slots_of(record, self._semantics)
         own = weights.own(slots)
@@ -322,6 +346,13 @@ class _Binder:
             if not replaced and not (key == "initial_state" and f"{own}.initial_state[0]" in fed):
                 refs += references(value)
         yield from ((ref.layer, ref.call) for ref in refs)
+
+
+def _refuse_lost_children(record: LayerRecord) -> None:
+    """Refuse a layer whose configuration holds something else where a layer inside it belongs."""
+    for key in ("layer", "backward_layer", "cell", "cells", "output_layer"):
+        if record.config.get(key) is not None and key not in record.children:
+            raise Unsupported(f"config.{key}: expected a layer, got {record.config[key]!r:.60}")
 
 
 def _further_calls(records: Mapping[str, LayerRecord], needed: list[Node]) -> list[Node]:

@@ -47,7 +47,7 @@ def _bind_relu(binding: Binding) -> Layer:
 
 @replays("LeakyReLU")
 def _bind_leaky(binding: Binding) -> Layer:
-    key = "negative_slope" if binding.settings.raw("negative_slope") is not None else "alpha"
+    key = "negative_slope" if binding.settings.has("negative_slope") else "alpha"
     slope = float(np.float32(binding.settings.number(key, 0.3)))  # TensorFlow holds it in float32, also beside float64
     return _elementwise(partial(_leaky, slope=slope), binding)
 

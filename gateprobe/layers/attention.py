@@ -249,15 +249,17 @@ def _along(name: str, mask: Array | None) -> Array | None:
     return mask[:, :, np.newaxis] if name == "query" else mask[:, np.newaxis]
 
 
-def _projection(record: LayerRecord, letters: str, activation: str = "linear") -> LayerRecord:
+def _projection(record: LayerRecord, shape: list[Any], activation: str = "linear") -> LayerRecord:
     """Return the record of a dense layer inside: one axis to heads and features."""
-    return _einsum(record, f"...a,a{letters}->...{letters}", letters, activation)
+    return _einsum(record, "...a,abc->...bc", "bc", shape, activation)
 
 
-def _einsum(record: LayerRecord, equation: str, bias_axes: str, activation: str = "linear") -> LayerRecord:
+def _einsum(
+    record: LayerRecord, equation: str, bias_axes: str, shape: list[Any] | None = None, activation: str = "linear"
+) -> LayerRecord:
     config: dict[str, Any] = {
         "equation": equation,
-        "output_shape": None,
+        "output_shape": shape,
         "bias_axes": bias_axes if record.config.get("use_bias", True) else None,
         "activation": activation,
         "dtype": record.config.get("dtype"),
@@ -269,13 +271,16 @@ def _einsum(record: LayerRecord, equation: str, bias_axes: str, activation: str 
 def _dense_parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
     shape = record.config.get("output_shape")
     letters = "def"[: len(shape)] if isinstance(shape, (list, tuple)) and shape else "d"
-    gate = {"gate_dense": _projection(record, "bc", "sigmoid")} if record.config.get("use_gate") else {}
-    query_heads = {name: _projection(record, "bc") for name in ("query_dense", "key_dense")}
     grouped = record.class_name != "MultiHeadAttention"
+    get = record.config.get
+    features = get("head_dim" if grouped else "key_dim")
+    queries, keys = [get("num_query_heads"), get("num_key_value_heads")] if grouped else [get("num_heads")] * 2
+    gate = {"gate_dense": _projection(record, [queries, None], "sigmoid")} if get("use_gate") else {}
     return {
-        **query_heads,
+        "query_dense": _projection(record, [queries, features]),
+        "key_dense": _projection(record, [keys, features]),
         **({} if grouped else gate),
-        "value_dense": _projection(record, "bc"),
+        "value_dense": _projection(record, [keys, features if grouped else get("value_dim") or features]),
         **(gate if grouped else {}),
         "output_dense": _einsum(record, f"...bc,bc{letters}->...{letters}", letters),
     }

@@ -113,7 +113,7 @@ def _slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
 def _bind_cell(binding: Binding) -> ConvLSTMCell:
     settings, weights, first = binding.settings, binding.weights, channels_first(binding.settings)
     activation = settings.activation("activation", "tanh")
-    recurrent = settings.activation("recurrent_activation", binding.semantics.conv_recurrent_activation)
+    recurrent = settings.activation("recurrent_activation", lambda: binding.semantics.conv_recurrent_activation)
     cell = ConvLSTMCell(
         weights["kernel"],
         weights["recurrent_kernel"],

@@ -296,7 +296,7 @@ def _bind_lstm(binding: Binding) -> LSTMCell:
         recurrent_kernel,
         bias,
         settings.activation("activation", "tanh"),
-        settings.activation("recurrent_activation", binding.semantics.recurrent_activation),
+        settings.activation("recurrent_activation", lambda: binding.semantics.recurrent_activation),
         binding.precision,
         stacked=None,
     )

@@ -108,7 +108,7 @@ def _bind(binding: Binding) -> PeepholeLSTMCell:
         weights.get("bias"),
         (i, f, o),
         settings.activation("activation", "tanh"),
-        settings.activation("recurrent_activation", binding.semantics.recurrent_activation),
+        settings.activation("recurrent_activation", lambda: binding.semantics.recurrent_activation),
         binding.precision,
     )
     settings.ignore(*CELL_KEYS, *RNN_KEYS)

@@ -247,7 +247,7 @@ def bind_recurrent(binding: Binding) -> Recurrent:
         precision=binding.precision,
         unrolled=unroll,
         states_hide_mask=binding.semantics.states_hide_mask,
-        kept_states_win=binding.semantics.kept_states_win,
+        kept_states_win=switches["stateful"] and binding.semantics.kept_states_win,
         **switches,
     )
 
@@ -358,7 +358,7 @@ def snake_case(name: str) -> str:
 def _bind_stacked(binding: Binding) -> StackedCells:
     settings = binding.settings
     settings.ignore("cells")
-    reversed_states = settings.flag("reverse_state_order", binding.semantics.stacked_states_reversed)
+    reversed_states = settings.flag("reverse_state_order", lambda: binding.semantics.stacked_states_reversed)
     settings.finish()
     inner = [part for part in binding.parts.values() if isinstance(part, StackedCells)]
     if inner and any((reversed_states, *(part.reversed_states for part in inner))):

@@ -7,7 +7,7 @@ influence on inference or is switched off.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from gateprobe.activations import Activation, UnknownActivation, resolve
@@ -88,10 +88,28 @@ class Settings:
         """Whether nothing was saved but the name (cells of Keras 2.0.9 have no ``get_config``)."""
         return self._config.keys() <= {"name", "trainable", "dtype"}
 
+    def has(self, key: str) -> bool:
+        """Whether the file says anything about ``key``."""
+        return key in self._config
+
+    def require(self, key: str) -> None:
+        """Refuse a configuration without a key for which Keras has no default.
+
+        Raises:
+            Unsupported: It is missing.
+        """
+        if key not in self._config:
+            raise Unsupported(f"config.{key}: is missing, and Keras has no default for it")
+
     def raw(self, key: str, default: Any = None) -> Any:
-        """Return the value of ``key`` as it is."""
+        """Return the value of ``key`` as it is; a default that depends on the era may be a function without arguments.
+
+        Such a function is called only when the key is missing, so that `gateprobe.contested` knows what was asked for.
+        """
         self._taken.add(key)
-        return self._config.get(key, default)
+        if key in self._config:
+            return self._config[key]
+        return default() if callable(default) else default
 
     def _typed(self, key: str, expected: str, value: Any, kind: type[Unsupported] = Unsupported) -> Unsupported:
         shown = repr(value)
@@ -118,7 +136,7 @@ class Settings:
             raise self._typed(key, "a finite number", value)
         return float(value)
 
-    def flag(self, key: str, default: bool = False) -> bool:
+    def flag(self, key: str, default: bool | Callable[[], bool] = False) -> bool:
         """Return a bool. Texts such as ``"no"`` are refused, not taken for true."""
         value = self.raw(key, default)
         if not isinstance(value, bool):

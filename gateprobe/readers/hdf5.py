@@ -19,6 +19,7 @@ import numpy as np
 
 from gateprobe.errors import GateprobeError, ReadError, UnsafeFile
 from gateprobe.graph import WeightArray, freeze
+from gateprobe.readers.contradictions import Addresses
 from gateprobe.readers.heaps import check_heaps
 from gateprobe.readers.raw_text import declared_text_bytes
 
@@ -66,6 +67,8 @@ class Budget:
 
     limit: int
     used: int = field(default=0)
+    addresses: dict[int, Addresses] = field(default_factory=dict)
+    """Of the arrays that were read, by HDF5's file number."""
 
     def spend(self, size: int, place: str) -> None:
         """Take ``size`` bytes out of the budget before they are allocated."""
@@ -275,6 +278,9 @@ def array(dataset: h5py.Dataset, budget: Budget) -> WeightArray:
     size = math.prod(dataset.shape) * dtype.itemsize
     _check_size(dataset, size, place)
     budget.spend(size * 2 if half else size, place)
+    taken = budget.addresses.setdefault(_object(dataset).fileno, Addresses())
+    for start, length in _blocks(dataset):
+        taken.take(start, length, place)
     value = np.empty(dataset.shape, dtype)
     if half and dataset.dtype.kind == "V":
         value = np.frombuffer(dataset[()].tobytes(), np.uint16).reshape(dataset.shape)
@@ -302,6 +308,17 @@ def _check_storage(dataset: h5py.Dataset, place: str) -> None:
         raise ReadError("has no shape", place=place)
     if len(dataset.shape) > MAX_DIMENSIONS:
         raise ReadError(f"has {len(dataset.shape)} dimensions", place=place)
+
+
+def _blocks(dataset: h5py.Dataset) -> Iterator[tuple[int, int]]:
+    """Yield where the numbers of an array stand in the file, and how many bytes they take there."""
+    offset = dataset.id.get_offset()
+    if offset is not None:
+        yield offset, dataset.id.get_storage_size()
+    elif dataset.chunks is not None:
+        found: list[tuple[int, int]] = []
+        dataset.id.chunk_iter(lambda chunk: found.append((chunk.byte_offset, chunk.size)))
+        yield from found
 
 
 def _bfloat16(dataset: h5py.Dataset) -> bool:
