@@ -54,9 +54,8 @@ class Watched(Semantics):
         """
         ignored = _NO_WORDS if masked else _NO_WORDS | _OF_MASKS
         rivals = [rival for rival in self.rivals if (rival.era is self.era) is same_era]
-        for name in sorted(self._asked - ignored):
-            answers = {getattr(rival, name) for rival in rivals} - {getattr(self, name)}
-            if name in _FIELDS and answers:
+        for name in sorted((self._asked & _FIELDS) - ignored):
+            if any(getattr(rival, name) != getattr(self, name) for rival in rivals):
                 yield name.replace("_", " ")
 
 

@@ -45,6 +45,8 @@ def understood(record: LayerRecord, takes: tuple[str, ...] | None) -> tuple[Call
 def _understood(call: Call, takes: tuple[str, ...]) -> Call:
     if len(call.args) > len(takes):
         raise Unsupported(f"is called with {len(call.args)} arguments by position, of which {len(takes)} are replayed")
+    if call.args[1:] and call.args[-1] is not None and "mask" in takes[1 : len(call.args)]:
+        raise Unsupported("is called with a mask by position, which goes other ways than one by name; give mask=...")
     given = [
         *zip(takes, call.args, strict=False),
         *((_renamed(key, takes), value) for key, value in call.kwargs.items()),

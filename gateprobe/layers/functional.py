@@ -16,6 +16,7 @@ from gateprobe.graph import Argument, Array, Call, TensorRef
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, Timewise, Value, tensors_in
 from gateprobe.layers.call_arguments import spread
 from gateprobe.layers.order import Node, references
+from gateprobe.layers.unary import whole
 
 
 def call_name(layer: str, call: int) -> str:
@@ -93,9 +94,11 @@ class Inlet:
     def _cast(self, value: Array, dtype: str) -> Array:
         if dtype in ("float16", "bfloat16", "float32", "float64"):
             return Precision(dtype).cast(value)
+        if dtype == "bool":
+            return value.astype(dtype)
         if self.exact and value.dtype.kind == "f" and not np.array_equal(value, np.trunc(value)):
             raise InputError(f"the model takes whole numbers ({dtype}), the input has fractions")
-        return value.astype(dtype)  # towards zero, as in Keras
+        return whole(value, dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
