@@ -198,8 +198,10 @@ class _Binder:
             return None
         kept = tuple(ref if n in outputs else None for n, ref in enumerate(model.outputs))
         inlets = tuple(self._inlet(records[ref.layer], path) for ref in model.inputs)
-        loss = mask_loss(model, _dtype_of) if self._semantics.attention_takes_masks else MaskLoss()
-        own = not self._semantics.explicit_mask_goes_on
+        attends = any(record.class_name.endswith("Attention") or record.model for record in model.layers)
+        loss = mask_loss(model, _dtype_of) if attends and self._semantics.attention_takes_masks else MaskLoss()
+        explicit = any("mask" in call.kwargs for name in layers for call in records[name].calls)
+        own = explicit and not self._semantics.explicit_mask_goes_on
         steps = [
             replace(step, unmasked=loss.unmasked.get(step.node, frozenset()), keeps_own_mask=own)
             for step in _steps(records, order, layers, kept)

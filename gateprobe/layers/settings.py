@@ -56,11 +56,12 @@ def policy_name(config: Config) -> str:
     dtype = config.get("dtype")
     if dtype is None:
         return "float32"
+    name = dtype
     if isinstance(dtype, Mapping) and dtype.get("class_name") in _POLICIES:
         inner = dtype.get("config")
-        dtype = inner.get("name") if isinstance(inner, Mapping) else None
-    if isinstance(dtype, str) and dtype:
-        return dtype
+        name = inner.get("name") if isinstance(inner, Mapping) else None
+    if isinstance(name, str) and name:
+        return name
     shown = dtype.get("class_name") if isinstance(dtype, Mapping) else dtype
     raise Unsupported(f"config.dtype: a policy {shown!r:.60} is not replayed; save the model with one named policy")
 

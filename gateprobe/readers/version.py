@@ -90,7 +90,7 @@ def _era_of_tree(root: WeightGroup) -> tuple[Era, str]:
         return Era.KERAS3, "objects carry their names (Keras 3.7 or later)"
     if any("_layer_checkpoint_dependencies" in array.name for group in groups for array in group.arrays):
         return Era.KERAS2, "layers are called _layer_checkpoint_dependencies (Keras 2.12 and 2.13)"
-    return Era.KERAS3, "a tree of objects without names (taken for Keras 3.0 to 3.6; Keras 2.14 and later look the same)"
+    return Era.KERAS3, "a tree of objects without names (Keras 3.0 to 3.6; Keras 2.14 and later look the same)"
 
 
 def rivals_of(era: Era, store: WeightStore, config: Any) -> tuple[tuple[Era, str | None], ...]:

@@ -1,0 +1,122 @@
+"""What a graph gives to a call is understood or refused, whatever the layer."""
+
+import importlib
+import inspect
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from graphs import chain, lstm_weights
+
+import gateprobe
+from gateprobe.errors import InputError, UnsupportedModel
+from gateprobe.graph import Call, LayerRecord, Namespace, TensorRef, freeze
+from gateprobe.layers.call_arguments import understood
+from gateprobe.layers.registry import registered
+from gateprobe.layers.settings import Unsupported
+from gateprobe.selection import Ranges, Selection
+
+DATA = Path(__file__).parents[1] / "data" / "constants"
+LAYERS = [kind for kind in registered() if kind.takes is not None]
+CONSTANT = freeze(np.ones((2, 3), np.float32))
+
+
+def called(*args, class_name="Dense", **kwargs):
+    return LayerRecord("layer", class_name, {}, calls=(Call(args, kwargs),))
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_constants_in_a_graph_are_replayed(suffix):
+    """States as arrays, as tensors, by position and for both directions; masks; an operand of a sum."""
+    golden = np.load(DATA / "constants.npz")
+    model = gateprobe.read(DATA / f"constants.{suffix}")
+    for number, found in enumerate(model.predict(golden["x"]).values()):
+        np.testing.assert_allclose(found, golden[f"output_{number}"], atol=1e-6)
+    twice = model.predict(np.concatenate([golden["x"]] * 2))
+    for number, found in enumerate(twice.values()):
+        np.testing.assert_allclose(found, np.concatenate([golden[f"output_{number}"]] * 2), atol=1e-6)
+
+
+def test_constants_for_a_batch_fix_its_size():
+    model = gateprobe.read(DATA / "constants.keras")
+    with pytest.raises(InputError, match="built for batches of 2 samples, the input has 3"):
+        model.trace(np.zeros((3, 4, 3), np.float32))
+    with pytest.raises(InputError, match="a sample depends on its place among all"):
+        model.trace(np.zeros((4, 4, 3), np.float32), selection=Selection(samples=Ranges("0")))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("count_weights", "category_encoding .* count_weights=a tensor, which is not replayed"),
+        ("nested_mask", r"sequential \(Sequential\): is called with mask=a tensor"),
+        ("mask_by_position", "a mask by position"),
+    ],
+)
+def test_arguments_that_are_not_replayed_are_refused(name, reason):
+    with pytest.raises(UnsupportedModel, match=reason):
+        gateprobe.read(DATA / f"refused_{name}.keras").plan(outputs=True)
+
+
+@pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.class_name)
+@pytest.mark.parametrize("value", [TensorRef("x"), CONSTANT, 0.5, False, "text", (TensorRef("x"),)], ids=str)
+def test_no_layer_ignores_an_argument(kind, value):
+    with pytest.raises(Unsupported, match=r"is called with surprise="):
+        understood(called(TensorRef("x"), surprise=value), kind.takes)
+    assert understood(called(TensorRef("x"), surprise=None), kind.takes) == (Call((TensorRef("x"),)),)
+    with pytest.raises(Unsupported, match="by position"):
+        understood(called(*[TensorRef("x")] * (len(kind.takes) + 1)), kind.takes)
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (Call((TensorRef("x"),), {"training": TensorRef("y")}), "training=a tensor: expected true or false"),
+        (Call((TensorRef("x"),), {"training": "yes"}), "training='yes': expected true or false"),
+        (Call((TensorRef("x"),), {"initial_state": ((0.0, 1.0), (0.0, 1.0))}), "plain numbers"),
+        (Call((TensorRef("x"),), {"initial_state": "zeros"}), "'zeros' in initial_state"),
+        (Call((TensorRef("x"), TensorRef("y")), {"initial_state": TensorRef("z")}), "initial_state twice"),
+        (Call((TensorRef("x"),), {"mask": ((True, False), (True,))}), "lists of different lengths in mask"),
+        (Call((2.0,)), "where a tensor belongs"),
+        (Call((freeze(np.float32(2.0)),)), r"a constant of shape \(\)"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_refused(call, reason):
+    record = LayerRecord("lstm", "LSTM", {}, calls=(call,))
+    kind = next(kind for kind in LAYERS if kind.class_name == "LSTM")
+    with pytest.raises(Unsupported, match=reason):
+        understood(record, kind.takes)
+
+
+def test_the_plan_asks_what_calls_hold():
+    rng = np.random.default_rng(1)
+    model = chain([("LSTM", "l", {"units": 2})], {"l": lstm_weights(rng, 3, 2)})
+    graph = model.graph
+    for kwargs in ({"constants": TensorRef("input")}, {"surprise": CONSTANT}):
+        lstm = replace(graph.model.layers[1], calls=(Call((TensorRef("input"),), kwargs),))
+        record = replace(graph.model, layers=(graph.model.layers[0], lstm))
+        with pytest.raises(UnsupportedModel, match=f"is called with {next(iter(kwargs))}=a tensor"):
+            replace(model, graph=replace(graph, model=record)).trace(np.zeros((2, 4, 3), np.float32))
+
+
+_FIRST = {"sequences", "sequence", "data", "x"}
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+def test_what_a_layer_takes_is_what_keras_takes(library):
+    layers = pytest.importorskip(f"{library}.layers")
+    for kind in LAYERS:
+        class_ = getattr(layers, kind.class_name, None)
+        if class_ is None or kind.namespace is not Namespace.LAYER:
+            continue
+        theirs = list(inspect.signature(class_.call).parameters)[1:]
+        theirs = ["inputs" if name in _FIRST else name for name in theirs]
+        if library == "keras":
+            assert [name for name in kind.takes if name in theirs] == theirs[: len(kind.takes)][: len(theirs)] or (
+                kind.takes == ("inputs", "training") and theirs[0] == "inputs"
+            ), kind.class_name
+        unknown = set(kind.takes) - set(theirs) - {"training", "query_mask", "value_mask", "key_mask"}
+        other = getattr(importlib.import_module("tf_keras.layers"), kind.class_name, class_)
+        assert unknown <= set(inspect.signature(other.call).parameters), kind.class_name
