@@ -70,7 +70,8 @@ def resolve(serialized: object, semantics: Semantics, options: Mapping[str, Any]
     name, found = _name_and_options(serialized)
     maker = _TABLE.get(name)
     known = {Era.KERAS1: _KERAS1, Era.KERAS2: _KERAS2}.get(semantics.era)
-    if maker is None or (known is not None and name not in known):
+    by_name = not (isinstance(serialized, Mapping) and serialized.get("class_name") in _LAYERS)
+    if maker is None or (by_name and known is not None and name not in known):
         raise UnknownActivation(f"unknown activation {_shown(name)} in {semantics.era.value}")
     try:
         return maker(semantics, **found, **(options or {}))
