@@ -198,8 +198,8 @@ class _Binder:
             return None
         kept = tuple(ref if n in outputs else None for n, ref in enumerate(model.outputs))
         inlets = tuple(self._inlet(records[ref.layer], path) for ref in model.inputs)
-        attends = any(record.class_name.endswith("Attention") or record.model for record in model.layers)
-        loss = mask_loss(model, _dtype_of) if attends and self._semantics.attention_takes_masks else MaskLoss()
+        takes = _attends(model) and self._semantics.attention_takes_masks
+        loss = mask_loss(model, _dtype_of) if takes else MaskLoss()
         explicit = any("mask" in call.kwargs for name in layers for call in records[name].calls)
         own = explicit and not self._semantics.explicit_mask_goes_on
         steps = [
@@ -362,6 +362,14 @@ def _further_calls(records: Mapping[str, LayerRecord], needed: list[Node]) -> li
     stateful = {name for name, _ in needed if len(records[name].calls) > 1 and is_stateful(records[name])}
     every = {(name, number) for name in stateful for number in range(len(records[name].calls))}
     return sorted(every.difference(needed))
+
+
+def _attends(model: ModelRecord) -> bool:
+    """Whether there is attention with several heads in a model or in one inside it."""
+    return any(
+        _attends(record.model) if record.model is not None else record.class_name == "MultiHeadAttention"
+        for record in model.layers
+    )
 
 
 def _not_finite(weights: Mapping[str, Array]) -> Iterator[str]:

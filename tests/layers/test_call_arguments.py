@@ -120,3 +120,53 @@ def test_what_a_layer_takes_is_what_keras_takes(library):
         unknown = set(kind.takes) - set(theirs) - {"training", "query_mask", "value_mask", "key_mask"}
         other = getattr(importlib.import_module("tf_keras.layers"), kind.class_name, class_)
         assert unknown <= set(inspect.signature(other.call).parameters), kind.class_name
+
+
+def with_states(rows):
+    """Return a model whose LSTM starts from constants for so many samples."""
+    model = chain([("LSTM", "l", {"units": 2})], {"l": lstm_weights(np.random.default_rng(1), 3, 2)})
+    states = tuple(freeze(np.full((rows, 2), 0.5, np.float32)) for _ in range(2))
+    graph = model.graph
+    lstm = replace(graph.model.layers[1], calls=(Call((TensorRef("input"),), {"initial_state": states}),))
+    record = replace(graph.model, layers=(graph.model.layers[0], lstm))
+    return replace(model, graph=replace(graph, model=record))
+
+
+def test_states_of_one_row_serve_one_sample_at_a_time_as_in_keras():
+    x = np.random.default_rng(2).normal(size=(3, 4, 3)).astype(np.float32)
+    model = with_states(1)
+    assert model.plan(outputs=True).batch_size == 1
+    together = model.predict(x)["l"]
+    alone = np.concatenate([model.predict(x[n : n + 1])["l"] for n in range(3)])
+    np.testing.assert_array_equal(together, alone)
+    assert np.abs(together - with_states(3).predict(x)["l"]).max() < 1e-6
+
+
+def test_sequences_are_not_cut_where_a_call_holds_constants():
+    plain = chain([("LSTM", "l", {"units": 2})], {"l": lstm_weights(np.random.default_rng(1), 3, 2)})
+    assert plain.plan(outputs=True).graph.over_time((3,)) is not None
+    assert with_states(1).plan(outputs=True).graph.over_time((3,)) is None
+
+
+def test_constants_for_samples_are_refused_where_a_layer_calls_by_timesteps():
+    inner = with_states(2).graph.model
+    wrapped = LayerRecord("inner", "Functional", {}, model=inner, children={})
+    weights = {"t": lstm_weights(np.random.default_rng(1), 3, 2)}
+    outer = chain([("TimeDistributed", "t", {}, {"layer": wrapped})], weights)
+    with pytest.raises(UnsupportedModel, match="a constant in initial_state, inside a layer that calls it by"):
+        outer.plan(outputs=True)
+
+
+def test_two_constants_for_other_numbers_of_samples_are_refused():
+    graph = (model := with_states(2)).graph
+    second = replace(
+        graph.model.layers[1],
+        name="m",
+        calls=(Call((TensorRef("input"),), {"mask": freeze(np.ones((3, 4), bool))}),),
+    )
+    record = replace(graph.model, layers=(*graph.model.layers, second), outputs=(TensorRef("l"), TensorRef("m")))
+    root = graph.weights.root
+    children = {**root.children, "m": root.children["l"]}
+    weights = replace(graph.weights, root=replace(root, children=children))
+    with pytest.raises(UnsupportedModel, match=r"a constant for \d samples in \w+, but the model takes \d at a"):
+        replace(model, graph=replace(graph, model=record, weights=weights)).plan(outputs=True)
