@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ def read(
         UnsafeFile: It asks for something that a data file must not ask for.
     """
     graph = read_graph(path, architecture=architecture, max_bytes=max_bytes)
+    graph = replace(graph, notes=(*graph.notes, *unclaimed(graph)))
     return Model(graph, semantics_of(graph.origin, semantics))
 
 
@@ -81,7 +82,7 @@ class Model:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know of the file; `Plan.notes` adds what matters for what is computed."""
-        return (*self.graph.notes, *unclaimed(self.graph))
+        return self.graph.notes
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
