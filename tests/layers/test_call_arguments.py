@@ -38,6 +38,13 @@ def test_constants_in_a_graph_are_replayed(suffix):
         np.testing.assert_allclose(found, np.concatenate([golden[f"output_{number}"]] * 2), atol=1e-6)
 
 
+def test_a_constant_mask_of_one_row_is_that_of_every_sample():
+    chunk = next(gateprobe.read(DATA / "constants.keras").iter_trace(np.zeros((2, 4, 3), np.float32)))
+    masks = {part.layer: part.mask for part in chunk.directions}
+    np.testing.assert_array_equal(masks["last"], [[True, True, False, True]] * 2)
+    np.testing.assert_array_equal(masks["gru"], [[True, True, False, True], [True, False, True, True]])
+
+
 def test_constants_for_a_batch_fix_its_size():
     model = gateprobe.read(DATA / "constants.keras")
     with pytest.raises(InputError, match="built for batches of 2 samples, the input has 3"):
