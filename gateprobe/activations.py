@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.graph import Array
+from gateprobe.graph import Array, Era
 from gateprobe.semantics import Semantics
 
 Apply = Callable[[Array, Array], None]
@@ -69,8 +69,10 @@ def resolve(serialized: object, semantics: Semantics, options: Mapping[str, Any]
     """
     name, found = _name_and_options(serialized)
     maker = _TABLE.get(name)
-    if maker is None:
-        raise UnknownActivation(f"unknown activation {_shown(name)}")
+    known = {Era.KERAS1: _KERAS1, Era.KERAS2: _KERAS2}.get(semantics.era)
+    by_name = not (isinstance(serialized, Mapping) and serialized.get("class_name") in _LAYERS)
+    if maker is None or (by_name and known is not None and name not in known):
+        raise UnknownActivation(f"unknown activation {_shown(name)} in {semantics.era.value}")
     try:
         return maker(semantics, **found, **(options or {}))
     except TypeError:
@@ -82,9 +84,20 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-_LAYERS = {"LeakyReLU": "leaky_relu", "ReLU": "relu", "ELU": "elu", "Softmax": "softmax"}
+_LAYERS: Mapping[object, tuple[str, Mapping[str, Any]]] = {
+    "LeakyReLU": ("leaky_relu", {"negative_slope": 0.3}),
+    "ReLU": ("relu", {}),
+    "ELU": ("elu", {}),
+    "Softmax": ("softmax", {}),
+}
+"""Class → function, and the defaults of the class that are not those of the function (the same in every Keras)."""
 _RENAMED = {"alpha": "negative_slope"}
 _INERT = frozenset({"name", "trainable", "dtype"})
+_OWN_MODULES = ("keras.", "tf_keras.")
+_KERAS1 = frozenset("linear tanh sigmoid hard_sigmoid relu elu softmax softplus softsign".split())
+_KERAS2 = _KERAS1 | frozenset("relu6 leaky_relu selu gelu silu swish mish log_softmax exponential".split())
+"""Other names in files of these eras are those of functions that users wrote (``keras/activations.py`` 1.2.2,
+``tf_keras/src/activations.py`` 2.21)."""
 
 
 def _name_and_options(serialized: object) -> tuple[object, dict[Any, Any]]:
@@ -96,15 +109,29 @@ def _name_and_options(serialized: object) -> tuple[object, dict[Any, Any]]:
     if class_name == "function":
         known = serialized.get("registered_name") in (None, "function", config)
         return (config if known and isinstance(config, str) else _shown(serialized)), {}
-    module = serialized.get("module")
-    if class_name in _LAYERS and isinstance(config, Mapping) and (module is None or str(module).startswith("keras.")):
-        options = {
-            (key if class_name == "ELU" else _RENAMED.get(key, key)): value
-            for key, value in config.items()
-            if key not in _INERT
-        }
-        return _LAYERS[str(class_name)], options
+    if class_name in _LAYERS and isinstance(config, Mapping) and _is_own(serialized):
+        name, defaults = _LAYERS[class_name]
+        renamed = {} if class_name == "ELU" else _RENAMED
+        options = {renamed.get(key, key): _option(key, config[key]) for key in config if key not in _INERT}
+        return name, {**defaults, **options}
     return _shown(serialized), {}
+
+
+def _is_own(serialized: Mapping[str, Any]) -> bool:
+    """Whether a serialised layer is one of Keras, as far as the file says."""
+    module, registered = serialized.get("module"), serialized.get("registered_name")
+    return (module is None or str(module).startswith(_OWN_MODULES)) and registered in (None, serialized["class_name"])
+
+
+def _option(key: str, value: object) -> object:
+    """Return an option of a serialised layer: a number, or no maximum."""
+    if isinstance(value, Mapping):  # Keras 2 stored some numbers as {"type": "ndarray", "value": x}
+        value = value.get("value")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if value is None and key == "max_value":
+            return value
+        raise UnknownActivation(f"activation with {key}={_shown(value)}, where a number belongs")
+    return value
 
 
 def _linear(x: Array, out: Array) -> None:

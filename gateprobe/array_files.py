@@ -244,7 +244,12 @@ class NpzFile:
         with self._faults(), zipfile.ZipFile(file) as archive:
             if sum(info.compress_size for info in archive.infolist()) > _size(file):
                 raise InputError("the members of the zip overlap", file=name)
-            self._members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            self._members: dict[str, zipfile.ZipInfo] = {}
+            for info in archive.infolist():
+                key = info.filename.removesuffix(".npy")
+                if key in self._members:
+                    raise InputError(f"holds two arrays under the name {key!r}", file=name, remedy="save it again")
+                self._members[key] = info
 
     @property
     def keys(self) -> tuple[str, ...]:

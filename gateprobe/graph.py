@@ -153,6 +153,8 @@ class Origin:
     """Why this era: one short sentence for each thing seen in the file."""
     keras_version: str | None = None
     backend: str | None = None
+    rivals: tuple[tuple[Era, str | None], ...] = ()
+    """Other eras, with their versions, of which the file may be by what it says or does not say."""
     sha256: str = ""
     """Of the model file; of the concatenated digests when there are several files."""
 

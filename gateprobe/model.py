@@ -27,6 +27,7 @@ from gateprobe.samples import InputSpec, Samples, from_arrays
 from gateprobe.selection import Selection, check_layers
 from gateprobe.semantics import Semantics, semantics_of
 from gateprobe.trace import Trace, join
+from gateprobe.unclaimed import unclaimed
 
 TRACE_FORMAT = 1
 """Version of the layout of traces; goes into their metadata."""
@@ -59,6 +60,7 @@ def read(
         UnsafeFile: It asks for something that a data file must not ask for.
     """
     graph = read_graph(path, architecture=architecture, max_bytes=max_bytes)
+    graph = replace(graph, notes=(*graph.notes, *unclaimed(graph)))
     return Model(graph, semantics_of(graph.origin, semantics), max_bytes)
 
 
@@ -79,6 +81,11 @@ class Model:
             UnsupportedModel: The file holds none.
         """
         return model_of(self.graph)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the file; `Plan.notes` adds what matters for what is computed."""
+        return self.graph.notes
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
@@ -216,8 +223,9 @@ class Model:
 
     def trace(self, x: object, **options: Any) -> Trace:
         """Trace everything at once; takes what `iter_trace` takes."""
-        samples = self._samples(x)
-        return join(self.iter_trace(samples, **options), self.metadata(samples, options))
+        how = {"threads": options.pop("threads", None), "progress": options.pop("progress", None)}
+        tracing = self.tracing(x, **options)
+        return join(tracing.chunks(**how), tracing.metadata(options))
 
     def iter_predict(
         self,
@@ -256,7 +264,9 @@ class Model:
         batches = list(self.iter_predict(x, **options))
         return {key: np.concatenate(parts) for key, parts in zip(self.outputs, zip(*batches, strict=True), strict=True)}
 
-    def metadata(self, samples: Samples | None = None, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def metadata(
+        self, samples: Samples | None = None, options: Mapping[str, Any] | None = None, plan: Plan | None = None
+    ) -> dict[str, Any]:
         """Return what a trace must say about where it comes from; JSON-ready."""
         from importlib.metadata import version  # noqa: PLC0415 - a tenth of the time that `inspect` takes
 
@@ -269,6 +279,7 @@ class Model:
             "era": origin.era.value,
             "keras_version": origin.keras_version,
             "evidence": list(origin.evidence),
+            "notes": [*self.notes, *(plan.notes if plan is not None else ())],
             "semantics": self.semantics.label,
             "layers": [{"path": call.path, "class": call.record.class_name} for call in self.recurrent]
             if self.graph.model is not None
@@ -320,6 +331,10 @@ class Tracing:
     """``(samples,)``: which ones are wanted."""
     batches: Batches
     pre_activations: bool
+
+    def metadata(self, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return what the trace must say about where it comes from; JSON-ready."""
+        return self.model.metadata(self.samples, options, self.plan)
 
     def chunks(
         self, part: slice = slice(None), *, threads: int | None = 1, progress: Progress | None = None

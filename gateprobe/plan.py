@@ -14,16 +14,18 @@ from functools import partial
 import numpy as np
 
 from gateprobe.calls import join_path, refuse_random, refuse_shared_states, signal_paths, stateful_batch
+from gateprobe.contested import Watched, has_masks
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, TensorRef
 from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
+from gateprobe.layers.call_arguments import INPUTS, constant_rows, understood
 from gateprobe.layers.functional import MISFITS, Graph, Inlet, Step, call_name, misfit
 from gateprobe.layers.mask_loss import MaskLoss, mask_loss
 from gateprobe.layers.order import Node, execution_order, references
 from gateprobe.layers.registry import Binding, kind_of
 from gateprobe.layers.rnn import is_stateful
-from gateprobe.layers.settings import BadSize, Settings, Unsupported, policy_name
+from gateprobe.layers.settings import BadSize, Settings, Unsupported, policy_name, refuse
 from gateprobe.semantics import Semantics
 
 
@@ -35,7 +37,7 @@ class Plan:
     inputs: tuple[TensorRef, ...]
     """The inputs that are needed, among the model's inputs in their order."""
     batch_size: int | None
-    """The number of samples that a stateful model was built for."""
+    """The number of samples in a batch that a stateful model, or one with constant states, was built for."""
     max_bytes: int | None = None
     """How much a batch may hold at a time, see `gateprobe.room`."""
     notes: tuple[str, ...] = ()
@@ -68,7 +70,8 @@ def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision
         InputError: A feed would change nothing.
     """
     model = model_of(graph)
-    binder = _Binder(semantics, wanted, precision)
+    watched = Watched.over(semantics)
+    binder = _Binder(watched, wanted, precision)
 
     outputs = frozenset(range(len(model.outputs))) if wanted.outputs else frozenset()
     bound = binder.model(model, find_weights(model, graph.weights, semantics), "", outputs)
@@ -78,9 +81,45 @@ def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision
         )
         raise UnsupportedModel(binder.refusals, file=graph.file, remedy=remedy)
     assert bound is not None
+    binder.notes += _settle_meanings(graph, model, watched, wanted)
     _refuse_useless(wanted.fed, binder.needed)
     needed = tuple(ref for ref in model.inputs if (ref.layer, ref.call) in binder.outermost)
-    return Plan(bound, needed, stateful_batch(model), notes=tuple(binder.notes))
+    return Plan(bound, needed, _batch_of(model, binder), notes=tuple(binder.notes))
+
+
+def _settle_meanings(graph: ModelGraph, model: ModelRecord, watched: Watched, wanted: Wanted) -> list[str]:
+    """Return a note when the file does not tell which version of its era it is of, and that matters.
+
+    Raises:
+        UnsupportedModel: The file does not tell its era, and that matters.
+    """
+    masked = has_masks(model) or any(feed.endswith(".mask") for feed in wanted.fed)
+    words = list(watched.differing(masked=masked, same_era=False))
+    eras = sorted({watched.era.value, *(rival.era.value for rival in watched.rivals)})
+    if words:
+        because = "; ".join((*graph.origin.evidence, *graph.notes))
+        reason = f"the file may be of {' or '.join(eras)}, in which {', '.join(words)} differ ({because})"
+        remedy = f"say which with --semantics {' or '.join(eras)}"
+        raise UnsupportedModel([Refusal("model", model.class_name, reason)], file=graph.file, remedy=remedy)
+    words = list(watched.differing(masked=masked, same_era=True))
+    said = graph.origin.keras_version
+    taken = f"the rules of {said}" if said else f"the latest rules of {watched.era.value}"
+    return [f"the file does not tell its version beyond doubt: {', '.join(words)} as by {taken}"] if words else []
+
+
+def _batch_of(model: ModelRecord, binder: _Binder) -> int | None:
+    """Return the number of samples in a batch, where the file fixes it: by states or by constants in its graph.
+
+    Raises:
+        UnsupportedModel: It fixes two numbers.
+    """
+    wanted = stateful_batch(model)
+    for path, key, rows in binder.constants:
+        if rows != (wanted or rows):
+            reason = f"is called with a constant for {rows} samples in {key}, but the model takes {wanted} at a time"
+            raise UnsupportedModel([Refusal(path, "constant", reason)])
+        wanted = rows
+    return wanted
 
 
 def _refuse_useless(feeds: frozenset[str], needed: set[str]) -> None:
@@ -127,6 +166,10 @@ class _Binder:
         self.notes: list[str] = []
         self.outermost: frozenset[Node] = frozenset()
         """The calls of the model itself that are needed, those of its inputs too."""
+        self.constants: list[tuple[str, str, int]] = []
+        """Path, parameter and number of samples of each constant in a call that fixes the size of a batch."""
+        self._inside = 0
+        """How many layers around the present one call it on something else than the samples, such as timesteps."""
         self.needed: set[str] = set()
         """The paths of all calls that are needed, nested ones too; outer models without the numbers of their calls."""
 
@@ -151,13 +194,16 @@ class _Binder:
         for name, _ in order:
             record = records[name]
             if name not in layers and record.class_name != "InputLayer":
+                records[name] = record = self._understood(record, join_path(path, name))
                 layers[name] = self.layer(record, weights, join_path(path, name), used.get(name, frozenset()))
         if any(layer is None for layer in layers.values()):
             return None
         kept = tuple(ref if n in outputs else None for n, ref in enumerate(model.outputs))
         inlets = tuple(self._inlet(records[ref.layer], path) for ref in model.inputs)
-        loss = mask_loss(model, _dtype_of) if self._semantics.attention_takes_masks else MaskLoss()
-        own = not self._semantics.explicit_mask_goes_on
+        takes = _attends(model) and self._semantics.attention_takes_masks
+        loss = mask_loss(model, _dtype_of) if takes else MaskLoss()
+        explicit = any("mask" in call.kwargs for name in layers for call in records[name].calls)
+        own = explicit and not self._semantics.explicit_mask_goes_on
         steps = [
             replace(step, unmasked=loss.unmasked.get(step.node, frozenset()), keeps_own_mask=own)
             for step in _steps(records, order, layers, kept)
@@ -180,6 +226,22 @@ class _Binder:
             exact=not path,
         )
 
+    def _understood(self, record: LayerRecord, path: str) -> LayerRecord:
+        """Return a record whose calls hold nothing that its layer does not understand, or note what they hold."""
+        kind = kind_of(record)
+        if kind is None and record.model is None:
+            return record
+        try:
+            calls = understood(record, INPUTS if kind is None else kind.takes)
+            constants = [found for call in calls for found in constant_rows(call)]
+            if constants and self._inside:
+                refuse(f"is called with a constant in {constants[0][0]}, inside a layer that calls it by timesteps")
+        except Unsupported as reason:
+            self.refusals.append(Refusal(path, record.class_name, str(reason)))
+            return record
+        self.constants += [(path, key, rows) for key, rows in constants]
+        return replace(record, calls=calls)
+
     def layer(
         self,
         record: LayerRecord,
@@ -192,7 +254,7 @@ class _Binder:
         try:
             layer = self._bound(record, weights(record), path, tensors)
             refuse_random(record)
-            if not self._semantics.calls_share_states:
+            if is_stateful(record) and not self._semantics.calls_share_states:
                 refuse_shared_states(record)
         except Unsupported as reason:
             self.refusals.append(Refusal(path, record.class_name, str(reason), damage=isinstance(reason, BadSize)))
@@ -217,13 +279,16 @@ class _Binder:
                 f"{path} ({record.class_name}): the file holds none of its settings (a fault of Keras 2.0.9); "
                 f"assumed tanh and {self._semantics.recurrent_activation}, Keras's defaults"
             )
+        _refuse_lost_children(record)
         precision = self._precision or precision_of(record)
         slots = slots_of(record, self._semantics)
         own = weights.own(slots)
         parts: dict[str, Layer] = {}
         for name, part in parts_of(record).items():
             every = frozenset(range(len(part.model.outputs))) if part.model is not None else frozenset[int]()
+            self._inside += 1
             bound = self.layer(part, partial(weights.part, name), join_path(path, name), every)
+            self._inside -= 1
             if bound is None:
                 return None
             parts[name] = bound
@@ -287,11 +352,26 @@ class _Binder:
         yield from ((ref.layer, ref.call) for ref in refs)
 
 
+def _refuse_lost_children(record: LayerRecord) -> None:
+    """Refuse a layer whose configuration holds something else where a layer inside it belongs."""
+    for key in ("layer", "backward_layer", "cell", "cells", "output_layer"):
+        if record.config.get(key) is not None and key not in record.children:
+            raise Unsupported(f"config.{key}: expected a layer, got {record.config[key]!r:.60}")
+
+
 def _further_calls(records: Mapping[str, LayerRecord], needed: list[Node]) -> list[Node]:
     """Return the calls of stateful layers that are not needed yet although another call of the same layer is."""
     stateful = {name for name, _ in needed if len(records[name].calls) > 1 and is_stateful(records[name])}
     every = {(name, number) for name in stateful for number in range(len(records[name].calls))}
     return sorted(every.difference(needed))
+
+
+def _attends(model: ModelRecord) -> bool:
+    """Whether there is attention with several heads in a model or in one inside it."""
+    return any(
+        _attends(record.model) if record.model is not None else record.class_name == "MultiHeadAttention"
+        for record in model.layers
+    )
 
 
 def _not_finite(weights: Mapping[str, Array]) -> Iterator[str]:

@@ -301,10 +301,13 @@ def _rows(plan: Plan, samples: Blocks, numbers: Array, batch_size: BatchSize) ->
             rows = fitting_rows(plan.graph, *samples.block(numbers[:1])) if auto else given_rows(batch_size)
         return min(rows, len(numbers))
     if len(numbers) != samples.count:
-        raise InputError("this model is stateful: a sample's numbers depend on those before it", remedy="run them all")
+        raise InputError(
+            "this model keeps states, or holds constants for one batch: a sample depends on its place among all",
+            remedy="run them all",
+        )
     if len(numbers) % plan.batch_size:
         raise InputError(
-            f"this model is stateful in batches of {plan.batch_size} samples, the input has {len(numbers)}",
+            f"this model was built for batches of {plan.batch_size} samples, the input has {len(numbers)}",
             remedy="give a multiple of it",
         )
     return plan.batch_size

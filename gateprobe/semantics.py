@@ -5,7 +5,7 @@ This is the last place that knows of eras: everything below binding asks a `Sema
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from gateprobe.errors import InputError
@@ -59,7 +59,8 @@ class Semantics:
     stacked_states_reversed: bool = False
     """Whether ``StackedRNNCells`` lists the states of its last cell first (Keras 2.0 and 2.1)."""
     gru_reset_after: bool = False
-    """For a GRU whose configuration lacks the key: Keras 2.0 and 2.1 knew only the reset before the product."""
+    """For a GRU whose configuration lacks the key: Keras 1, standalone Keras 2 and the first versions of tf.keras reset
+    before the product unless told otherwise."""
     merge_keeps_any_mask: bool = False
     """Whether Add, Concatenate, ... keep a timestep that any input keeps (Keras 3.4 on), or only where all keep it."""
     softmax_sees_mask: bool = False
@@ -116,6 +117,8 @@ class Semantics:
     where each weight goes by the very layer that owns it)."""
     theano: bool = False
     """Whether the Theano backend of Keras 2 wrote the file, whose convolutions flip their kernels."""
+    rivals: tuple[Semantics, ...] = ()
+    """What the words would mean in other eras of which the file may be; none when the user chose."""
 
     @property
     def label(self) -> str:
@@ -157,6 +160,7 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         conv_recurrent_activation="sigmoid" if era is Era.KERAS3 else "hard_sigmoid",
         conv_lstm_zeroes_masked=era is Era.KERAS3,
         stacked_states_reversed=minor is not None and minor < 2,
+        gru_reset_after=era is Era.KERAS3 or (era is Era.KERAS2 and minor is None and _is_tf_keras_2(origin)),
         merge_keeps_any_mask=keras_3_minor >= 4,
         softmax_sees_mask=not standalone and "-tf" not in (origin.keras_version or ""),
         softmax_zeroes_masked=keras_3_minor >= 10,
@@ -184,7 +188,13 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         normalizes_in_input_dtype=era is Era.KERAS3,
         trainable_is_inherited=origin.era is not Era.KERAS3,
         theano=origin.backend == "theano",
+        rivals=_rivals(origin) if override == "auto" else (),
     )
+
+
+def _rivals(origin: Origin) -> tuple[Semantics, ...]:
+    claims = [replace(origin, era=era, keras_version=version, rivals=()) for era, version in origin.rivals]
+    return tuple(semantics_of(claim) for claim in claims)
 
 
 def _distributed_mask(era: Era, standalone_minor: int | None) -> DistributedMask:
@@ -205,6 +215,11 @@ def _standalone_keras_2_minor(origin: Origin) -> int | None:
     if version.endswith("-tf") or len(parts) < 2 or parts[0] != "2" or not parts[1].isdigit():
         return None
     return int(parts[1]) if int(parts[1]) <= 3 else None
+
+
+def _is_tf_keras_2(origin: Origin) -> bool:
+    """Whether the file says that it is from a tf.keras whose own versions begin with 2.4."""
+    return (origin.keras_version or "").startswith("2.") and "-tf" not in (origin.keras_version or "")
 
 
 def _minor(origin: Origin, major: str) -> int:

@@ -23,7 +23,9 @@ MAY_IMPORT = {
     "layers": ROLES | {"kernels", "layers", "room"},
     "groups": BASE,
     "calls": BASE | {"layers"},
-    "plan": ROLES | {"layers", "calls"},
+    "contested": BASE | {"semantics"},
+    "unclaimed": BASE | {"layers"},
+    "plan": ROLES | {"layers", "calls", "contested"},
     "array_files": BASE | {"expansion"},
     "tables": BASE | {"array_files"},
     "input_files": BASE | {"array_files", "tables", "remote"},
@@ -36,7 +38,20 @@ MAY_IMPORT = {
     "writers": BASE | {"remote", "chunk", "writers"},
     "trace": BASE | {"chunk", "writers"},
     "model": ROLES
-    | {"layers", "readers", "groups", "calls", "plan", "samples", "selection", "chunk", "trace", "run", "batch_size"},
+    | {
+        "layers",
+        "readers",
+        "groups",
+        "calls",
+        "plan",
+        "unclaimed",
+        "samples",
+        "selection",
+        "chunk",
+        "trace",
+        "run",
+        "batch_size",
+    },
     "scale": BASE
     | {
         "remote",

@@ -133,7 +133,7 @@ def test_inspect_as_json_keeps_its_keys():
     (call,) = report["recurrent"]
     assert set(call) == {
         *("path", "class", "merge_mode", "return_sequences", "return_state", "go_backwards", "stateful"),
-        *("cells", "replayable", "reasons"),
+        *("cells", "replayable", "reasons", "notes"),
     }
     (cell,) = call["cells"]
     assert cell == {
@@ -145,7 +145,7 @@ def test_inspect_as_json_keeps_its_keys():
         "recurrent_activation": "hard_sigmoid[slope=0.2]",
         "weights": {"kernel": [2, 12], "recurrent_kernel": [3, 12], "bias": [12]},
     }
-    assert report["predict"] == {"replayable": True, "reasons": []}
+    assert report["predict"] == {"replayable": True, "reasons": [], "notes": []}
 
 
 def edited(folder, change):

@@ -56,8 +56,9 @@ def dump(
         if folder is None:
             from gateprobe.writers import write
 
-            chunks = model.iter_trace(samples, threads=run.threads, progress=tell, **options)
-            write(chunks, outputs, model.metadata(samples, options) if writing.described else {})
+            tracing = model.tracing(samples, **options)
+            chunks = tracing.chunks(threads=run.threads, progress=tell)
+            write(chunks, outputs, tracing.metadata(options) if writing.described else {})
         else:
             from gateprobe.scale.dump import dump_folder
 

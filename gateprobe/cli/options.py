@@ -121,7 +121,7 @@ class Talk:
     def notes(self, model: Model, samples: Samples) -> None:
         """Say what is worth knowing about a run that is done."""
         self.detail(f"{model.graph.file}: {model.semantics.label}")
-        for text in model.graph.notes:
+        for text in model.notes:
             self.note(text)
         found = None if self.quiet else samples.first_nan()
         if found is not None:

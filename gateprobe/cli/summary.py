@@ -17,7 +17,7 @@ from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import ModelRecord
 from gateprobe.layers.registry import kind_of
 from gateprobe.model import Model
-from gateprobe.plan import Wanted, make_plan
+from gateprobe.plan import Plan, Wanted, make_plan
 
 
 def summarise(model: Model) -> Report:
@@ -32,7 +32,7 @@ def summarise(model: Model) -> Report:
         "backend": origin.backend,
         "evidence": list(origin.evidence),
         "semantics": model.semantics.label,
-        "notes": list(graph.notes),
+        "notes": [],
         "model": None,
         "inputs": [],
         "outputs": [],
@@ -41,10 +41,10 @@ def summarise(model: Model) -> Report:
         "damage": [],
         "predict": _verdict(partial(model.plan, outputs=True)),
     }
-    if graph.model is None:
-        return report | {"groups": _groups(model)}
-    report |= _architecture(model, graph.model)
-    return report | {"damage": list(_damage(report))}
+    report |= {"groups": _groups(model)} if graph.model is None else _architecture(model, graph.model)
+    found = [note for verdict in (report["predict"], *report["recurrent"]) for note in verdict["notes"]]
+    report |= {"notes": [*model.notes, *dict.fromkeys(found)]}
+    return report if graph.model is None else report | {"damage": list(_damage(report))}
 
 
 def can_all_be_traced(report: Report) -> bool:
@@ -109,13 +109,13 @@ def _recurrent(call: RecurrentCall, cells: Cells, verdict: Report) -> Report:
     }
 
 
-def _verdict(attempt: Callable[[], object]) -> Report:
-    """Return whether something can be replayed, and every reason why not."""
+def _verdict(attempt: Callable[[], Plan]) -> Report:
+    """Return whether something can be replayed, every reason why not, and what one must know to trust the numbers."""
     try:
-        attempt()
+        plan = attempt()
     except UnsupportedModel as error:
-        return {"replayable": False, "reasons": [_reason(refusal) for refusal in error.refusals]}
-    return {"replayable": True, "reasons": []}
+        return {"replayable": False, "reasons": [_reason(refusal) for refusal in error.refusals], "notes": []}
+    return {"replayable": True, "reasons": [], "notes": list(plan.notes)}
 
 
 def _verdicts(model: Model) -> list[Report]:
@@ -126,7 +126,7 @@ def _verdicts(model: Model) -> list[Report]:
     return [_verdict(partial(_trace_plan, model, call.path.__eq__)) for call in model.recurrent]
 
 
-def _trace_plan(model: Model, traced: Callable[[str], bool]) -> object:
+def _trace_plan(model: Model, traced: Callable[[str], bool]) -> Plan:
     return make_plan(model.graph, model.semantics, Wanted(traced))
 
 

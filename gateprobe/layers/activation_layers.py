@@ -47,7 +47,7 @@ def _bind_relu(binding: Binding) -> Layer:
 
 @replays("LeakyReLU")
 def _bind_leaky(binding: Binding) -> Layer:
-    key = "negative_slope" if binding.settings.raw("negative_slope") is not None else "alpha"
+    key = "negative_slope" if binding.settings.has("negative_slope") else "alpha"
     slope = float(np.float32(binding.settings.number(key, 0.3)))  # TensorFlow holds it in float32, also beside float64
     return _elementwise(partial(_leaky, slope=slope), binding)
 
@@ -140,7 +140,7 @@ def masked_softmax(
     return np.where(mask, shares, zero) if zeroes_masked else shares
 
 
-@replays("Softmax")
+@replays("Softmax", takes=("inputs", "mask"))
 def _bind_softmax(binding: Binding) -> Layer:
     settings, semantics = binding.settings, binding.semantics
     value = settings.raw("axis", -1)

@@ -113,7 +113,7 @@ class TreeWeights:
         ordered = sorted(slots, key=lambda slot: not slot.trainable)
         return _matched(ordered, self.group.arrays)
 
-    def part(self, path: str, record: LayerRecord) -> Weights:
+    def part(self, path: str, record: LayerRecord) -> TreeWeights:
         """See `Weights`. Where the file records names, the name decides between objects of one class."""
         *parents, last = path.partition("#")[0].split("/")
         group = self.group

@@ -93,6 +93,11 @@ def _lower_triangle(scores: Array) -> Array:
     return room.tri(*scores.shape[-2:])
 
 
+_TAKES = ("inputs", "mask", "training", "return_attention_scores", "use_causal_mask")
+_MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
+_HEADS_TAKE = ("query", "value", "key", *_MASKS, "return_attention_scores", "training", "use_causal_mask")
+
+
 def _scale_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     slots = (Slot("scale", ()),) if settings.flag("use_scale", False) else ()
     concat = settings.choice("score_mode", ("dot", "concat"), "dot") == "concat"
@@ -103,7 +108,7 @@ def _additive_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]
     return (Slot("scale", (None,)),) if settings.flag("use_scale", True) else ()
 
 
-@replays("Attention", slots=_scale_slots)
+@replays("Attention", slots=_scale_slots, takes=_TAKES)
 def _bind_attention(binding: Binding) -> Layer:
     scale, weight = (binding.weights.get(role) for role in ("scale", "concat_score_weight"))
     score = partial(_dot_scores, scale=scale) if weight is None else partial(_concat_scores, scale=scale, weight=weight)
@@ -111,7 +116,7 @@ def _bind_attention(binding: Binding) -> Layer:
     return _attention(binding, score)
 
 
-@replays("AdditiveAttention", slots=_additive_slots)
+@replays("AdditiveAttention", slots=_additive_slots, takes=_TAKES)
 def _bind_additive(binding: Binding) -> Layer:
     binding.settings.ignore("use_scale", "score_mode")
     return _attention(binding, partial(_additive_scores, scale=binding.weights.get("scale")))
@@ -248,15 +253,17 @@ def _along(name: str, mask: Array | None) -> Array | None:
     return mask[:, :, np.newaxis] if name == "query" else mask[:, np.newaxis]
 
 
-def _projection(record: LayerRecord, letters: str, activation: str = "linear") -> LayerRecord:
+def _projection(record: LayerRecord, shape: list[Any], activation: str = "linear") -> LayerRecord:
     """Return the record of a dense layer inside: one axis to heads and features."""
-    return _einsum(record, f"...a,a{letters}->...{letters}", letters, activation)
+    return _einsum(record, "...a,abc->...bc", "bc", shape, activation)
 
 
-def _einsum(record: LayerRecord, equation: str, bias_axes: str, activation: str = "linear") -> LayerRecord:
+def _einsum(
+    record: LayerRecord, equation: str, bias_axes: str, shape: list[Any] | None = None, activation: str = "linear"
+) -> LayerRecord:
     config: dict[str, Any] = {
         "equation": equation,
-        "output_shape": None,
+        "output_shape": shape,
         "bias_axes": bias_axes if record.config.get("use_bias", True) else None,
         "activation": activation,
         "dtype": record.config.get("dtype"),
@@ -268,13 +275,16 @@ def _einsum(record: LayerRecord, equation: str, bias_axes: str, activation: str 
 def _dense_parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
     shape = record.config.get("output_shape")
     letters = "def"[: len(shape)] if isinstance(shape, (list, tuple)) and shape else "d"
-    gate = {"gate_dense": _projection(record, "bc", "sigmoid")} if record.config.get("use_gate") else {}
-    query_heads = {name: _projection(record, "bc") for name in ("query_dense", "key_dense")}
     grouped = record.class_name != "MultiHeadAttention"
+    get = record.config.get
+    features = get("head_dim" if grouped else "key_dim")
+    queries, keys = [get("num_query_heads"), get("num_key_value_heads")] if grouped else [get("num_heads")] * 2
+    gate = {"gate_dense": _projection(record, [queries, None], "sigmoid")} if get("use_gate") else {}
     return {
-        **query_heads,
+        "query_dense": _projection(record, [queries, features]),
+        "key_dense": _projection(record, [keys, features]),
         **({} if grouped else gate),
-        "value_dense": _projection(record, "bc"),
+        "value_dense": _projection(record, [keys, features if grouped else get("value_dim") or features]),
         **(gate if grouped else {}),
         "output_dense": _einsum(record, f"...bc,bc{letters}->...{letters}", letters),
     }
@@ -288,7 +298,7 @@ def _scale_of(features: int, semantics: Semantics) -> float:
 _ATTENTION_KEYS = ("use_bias", "use_gate", "output_shape", "query_shape", "key_shape", "value_shape")
 
 
-@replays("MultiHeadAttention", parts=_dense_parts)
+@replays("MultiHeadAttention", parts=_dense_parts, takes=_HEADS_TAKE)
 def _bind_heads(binding: Binding) -> Layer:
     settings, semantics = binding.settings, binding.semantics
     settings.integer("num_heads")
@@ -310,7 +320,7 @@ def _bind_heads(binding: Binding) -> Layer:
     )
 
 
-@replays("GroupedQueryAttention", "GroupQueryAttention", parts=_dense_parts)
+@replays("GroupedQueryAttention", "GroupQueryAttention", parts=_dense_parts, takes=_HEADS_TAKE)
 def _bind_grouped(binding: Binding) -> Layer:
     settings, semantics = binding.settings, binding.semantics
     head_dim, heads = settings.integer("head_dim"), settings.integer("num_query_heads")

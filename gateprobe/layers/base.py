@@ -5,6 +5,7 @@ A bound layer holds typed weights and settings and replays one call. It knows ne
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Event
@@ -13,7 +14,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from gateprobe import room
-from gateprobe.errors import InputError
+from gateprobe.errors import GateprobeWarning, InputError
 from gateprobe.graph import Array
 from gateprobe.kernels.choice import Kernel
 
@@ -216,8 +217,19 @@ class Precision:
         return self.name in ("float32", "float64")
 
     def cast(self, x: Array) -> Array:
-        """Return ``x`` as Keras's autocast would: in the compute dtype. Integers and booleans become floats too."""
-        return self.round(x.astype(self.dtype, copy=False))
+        """Return ``x`` as Keras's autocast would: in the compute dtype. Integers and booleans become floats too.
+
+        A note says when finite numbers of float64 become infinite, as they do in Keras.
+        """
+        if x.dtype != np.float64 or self.name == "float64":
+            return self.round(x.astype(self.dtype, copy=False))
+        with np.errstate(over="ignore"):
+            cast = self.round(x.astype(self.dtype))
+        lost = np.isinf(cast) & np.isfinite(x)
+        if lost.any():
+            text = f"a float64 number is too large for {self.name}, in which the model computes: it becomes infinite"
+            warnings.warn(text, GateprobeWarning, stacklevel=2)
+        return cast
 
     def round(self, x: Array) -> Array:
         """Round ``x`` to the values that the half type can hold; the same array when the precision is full."""

@@ -16,6 +16,7 @@ from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Precision, Scope, Tensor, tensors_in
+from gateprobe.layers.call_arguments import RECURRENT
 from gateprobe.layers.registry import Binding, replays
 from gateprobe.layers.settings import Unsupported
 
@@ -82,7 +83,7 @@ def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
     return {"forward_layer": forward, "backward_layer": backward}
 
 
-@replays("Bidirectional", parts=_parts, recurrent=True)
+@replays("Bidirectional", parts=_parts, recurrent=True, takes=RECURRENT)
 def _bind(binding: Binding) -> Bidirectional:
     settings = binding.settings
     merge_mode = settings.choice("merge_mode", ("concat", "sum", "mul", "ave", None), "concat")

@@ -14,6 +14,7 @@ import numpy as np
 from gateprobe.activations import Activation, before_positions
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Precision
+from gateprobe.layers.call_arguments import RECURRENT
 from gateprobe.layers.cells import CELL_KEYS, RNN_KEYS, Steps, replay_cell
 from gateprobe.layers.conv import correlate, kernel_slot, rank_of, with_bias
 from gateprobe.layers.core import refuse_stray_bias
@@ -112,7 +113,7 @@ def _slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
 def _bind_cell(binding: Binding) -> ConvLSTMCell:
     settings, weights, first = binding.settings, binding.weights, channels_first(binding.settings)
     activation = settings.activation("activation", "tanh")
-    recurrent = settings.activation("recurrent_activation", binding.semantics.conv_recurrent_activation)
+    recurrent = settings.activation("recurrent_activation", lambda: binding.semantics.conv_recurrent_activation)
     cell = ConvLSTMCell(
         weights["kernel"],
         weights["recurrent_kernel"],
@@ -133,7 +134,7 @@ def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
     return {"cell": replace(record, class_name=f"{record.class_name} cell", children={}, calls=())}
 
 
-@replays("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", parts=_parts, recurrent=True)
+@replays("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", parts=_parts, recurrent=True, takes=RECURRENT)
 def _bind(binding: Binding) -> Recurrent:
     layer = bind_recurrent(binding)
     binding.settings.ignore(*CELL_KEYS, *_CONV_KEYS)

@@ -99,6 +99,7 @@ def biased(z: Array, bias: Array | None, activation: Activation, precision: Prec
 
 @replays("Activation")
 def _bind_activation(binding: Binding) -> Layer:
+    binding.settings.require("activation")
     activation = binding.settings.activation("activation")
     binding.settings.finish()
     return Unary(activation, binding.precision, along=() if activation.elementwise else (-1,))

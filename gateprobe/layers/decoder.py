@@ -147,7 +147,10 @@ def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
     return {"cell": cell[0], **({"output_layer": output[0]} if output else {})}
 
 
-@replays("BasicDecoder", parts=_parts, recurrent=True, namespace=Namespace.ADDONS)
+_TAKES = ("inputs", "initial_state", "sequence_length", "mask")
+
+
+@replays("BasicDecoder", parts=_parts, recurrent=True, namespace=Namespace.ADDONS, takes=_TAKES)
 def _bind(binding: Binding) -> BasicDecoder:
     settings, part = binding.settings, binding.parts["cell"]
     settings.choice("sampler", ("training",))

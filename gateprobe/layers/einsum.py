@@ -67,9 +67,22 @@ def _bias_axes(settings: Settings, equation: Equation) -> str:
     return axes
 
 
+def _sizes(settings: Settings, equation: Equation) -> dict[str, int]:
+    """Return the sizes that the configuration gives to letters of the output, which the kernel must have too."""
+    given = settings.raw("output_shape")
+    shape = list(given) if isinstance(given, (list, tuple)) else [given]
+    if any(size is not None and (type(size) is not int or size < 1) for size in shape):
+        raise Unsupported(f"config.output_shape: expected sizes, got {given!r:.60}")
+    if equation.right:
+        return {}
+    named = zip(reversed(equation.output), reversed(shape), strict=False)
+    return {letter: size for letter, size in named if size is not None}
+
+
 def _slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     equation = _equation(settings)
-    kernel = Slot("kernel", (None,) * len(equation.kernel))
+    sizes = _sizes(settings, equation)
+    kernel = Slot("kernel", tuple(sizes.get(letter) for letter in equation.kernel))
     axes = _bias_axes(settings, equation)
     if not axes:
         return (kernel,)

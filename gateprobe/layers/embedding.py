@@ -99,7 +99,7 @@ def _reversible_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ..
     return (*_slots(record, settings), *(() if tied else (Slot("reverse_embeddings", (features, tokens)),)))
 
 
-@replays("ReversibleEmbedding", slots=_reversible_slots)
+@replays("ReversibleEmbedding", slots=_reversible_slots, takes=("inputs", "reverse"))
 def _bind_reversible(binding: Binding) -> Layer:
     settings, weights = binding.settings, binding.weights
     cap = None if settings.raw("logit_soft_cap") is None else settings.number("logit_soft_cap")

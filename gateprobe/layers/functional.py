@@ -15,7 +15,9 @@ from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Argument, Array, Call, TensorRef
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, Timewise, Value, tensors_in
+from gateprobe.layers.call_arguments import spread
 from gateprobe.layers.order import Node, references
+from gateprobe.layers.unary import whole
 
 
 def call_name(layer: str, call: int) -> str:
@@ -93,9 +95,11 @@ class Inlet:
     def _cast(self, value: Array, dtype: str) -> Array:
         if dtype in ("float16", "bfloat16", "float32", "float64"):
             return Precision(dtype).cast(value)
+        if dtype == "bool":
+            return value.astype(dtype)
         if self.exact and value.dtype.kind == "f" and not np.array_equal(value, np.trunc(value)):
             raise InputError(f"the model takes whole numbers ({dtype}), the input has fractions")
-        return value.astype(dtype)  # towards zero, as in Keras
+        return whole(value, dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,11 +127,12 @@ class Graph:
         }
         for made in values.values():
             room.hold(tensor.value for tensor in made)
+        rows = next((len(tensor.value) for tensor in given if tensor.value is not NOT_COMPUTED), 1)
         for step in self.steps:
             scope.go_on()
             inside = scope.within(call_name(*step.node), owner=step.node[0])
             try:
-                arguments = _fed(Arguments(*_resolved(step.call, values, step.unmasked)), inside)
+                arguments = _fed(Arguments(*_resolved(step.call, values, step.unmasked, rows)), inside)
                 values[step.node] = step.run(arguments, inside)
                 room.hold(tensor.value for tensor in values[step.node])
             except InputError as error:
@@ -195,6 +200,8 @@ def _sequences(call: Call, made: Mapping[Node, Ranks]) -> tuple[int, ...] | None
     """Return the ranks of a call's inputs, or ``None`` unless all its tensors are sequences in its first argument."""
     if any(references((call.args[1:], call.kwargs))) or any(isinstance(value, Mapping) for value in call.args):
         return None
+    if any(tensors_in((call.args, call.kwargs))):  # constants, which no slab cuts
+        return None
     ranks = [_rank(ref, made) for ref in references(call.args)]
     whole = [rank for rank in ranks if rank is not None and rank > 1]
     return tuple(whole) if len(whole) == len(ranks) else None
@@ -219,28 +226,33 @@ def _labelled(tensors: tuple[Tensor, ...], dtype: str | None) -> tuple[Tensor, .
 
 
 def _resolved(
-    call: Call, values: Mapping[Node, tuple[Tensor, ...]], unmasked: frozenset[TensorRef]
+    call: Call, values: Mapping[Node, tuple[Tensor, ...]], unmasked: frozenset[TensorRef], rows: int
 ) -> tuple[tuple[Value, ...], dict[str, Value]]:
-    """Put tensors in place of references."""
-    args = tuple(_filled(argument, values, unmasked) for argument in call.args)
-    return args, {key: _filled(argument, values, unmasked) for key, argument in call.kwargs.items()}
+    """Put tensors in place of references, and constants that stand for every sample."""
+
+    def filled(argument: Argument) -> Value:
+        if isinstance(argument, Tensor):
+            return spread(argument, rows)
+        if isinstance(argument, TensorRef):
+            return _made(argument, values, unmasked)
+        if isinstance(argument, tuple):
+            return tuple(map(filled, argument))
+        if isinstance(argument, Mapping):
+            return {key: filled(item) for key, item in argument.items()}
+        return argument
+
+    return tuple(map(filled, call.args)), {key: filled(argument) for key, argument in call.kwargs.items()}
 
 
-def _filled(argument: Argument, values: Mapping[Node, tuple[Tensor, ...]], unmasked: frozenset[TensorRef]) -> Value:
-    """Return an argument with its tensors; a reference that a feed replaces may have no value."""
-    if isinstance(argument, TensorRef):
-        made = values.get((argument.layer, argument.call))
-        if made is None:
-            return None
-        if argument.tensor >= len(made):
-            raise InputError(f"{argument.layer} returns {len(made)} tensors, number {argument.tensor} is wanted")
-        tensor = made[argument.tensor]
-        return _without_mask(tensor) if argument in unmasked else tensor
-    if isinstance(argument, tuple):
-        return tuple(_filled(item, values, unmasked) for item in argument)
-    if isinstance(argument, Mapping):
-        return {key: _filled(item, values, unmasked) for key, item in argument.items()}
-    return argument
+def _made(ref: TensorRef, values: Mapping[Node, tuple[Tensor, ...]], unmasked: frozenset[TensorRef]) -> Tensor | None:
+    """Return what a reference stands for; one that a feed replaces may have no value."""
+    made = values.get((ref.layer, ref.call))
+    if made is None:
+        return None
+    if ref.tensor >= len(made):
+        raise InputError(f"{ref.layer} returns {len(made)} tensors, number {ref.tensor} is wanted")
+    tensor = made[ref.tensor]
+    return _without_mask(tensor) if ref in unmasked else tensor
 
 
 def _fed(call: Arguments, scope: Scope) -> Arguments:

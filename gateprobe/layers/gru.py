@@ -17,6 +17,7 @@ from gateprobe.kernels.arena import Arena
 from gateprobe.kernels.blas import Panels, Product, multiply, pack
 from gateprobe.kernels.stacked import Operand
 from gateprobe.layers.base import Precision
+from gateprobe.layers.call_arguments import CELL
 from gateprobe.layers.cells import (
     Steps,
     finish_cell,
@@ -225,16 +226,16 @@ class StackedSteps:
 
 def _gru_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     slots = gate_slots(record, settings, "zrh", order="zrh", bias=(None,))
-    reset_after = settings.flag("reset_after", False)
+    reset_after = settings.flag("reset_after", lambda: settings.semantics.gru_reset_after)
     return tuple(Slot("bias", None) if slot.role == "bias" and reset_after else slot for slot in slots)
 
 
-@replays("GRUCell", slots=_gru_slots, recurrent=True)
+@replays("GRUCell", slots=_gru_slots, recurrent=True, takes=CELL)
 def _bind_gru(binding: Binding) -> GRUCell:
     settings = binding.settings
     kernel, recurrent_kernel, bias = fused(binding, "zrh")
     units = recurrent_kernel.shape[0]
-    reset_after = settings.flag("reset_after", binding.semantics.gru_reset_after)
+    reset_after = settings.flag("reset_after", lambda: binding.semantics.gru_reset_after)
     expected = (2, 3 * units) if reset_after else (3 * units,)
     if bias is not None and reset_after and bias.shape == (6 * units,):
         kernel, recurrent_kernel = from_cudnn((kernel, recurrent_kernel), gates=3)
@@ -247,7 +248,7 @@ def _bind_gru(binding: Binding) -> GRUCell:
         bias[0] if bias is not None and reset_after else bias,
         bias[1] if bias is not None and reset_after else None,
         settings.activation("activation", "tanh"),
-        settings.activation("recurrent_activation", binding.semantics.recurrent_activation),
+        settings.activation("recurrent_activation", lambda: binding.semantics.recurrent_activation),
         reset_after,
         binding.precision,
         stacked=None,

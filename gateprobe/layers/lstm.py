@@ -21,6 +21,7 @@ from gateprobe.kernels.choice import Kernel
 from gateprobe.kernels.compiled import CompiledLSTM
 from gateprobe.kernels.stacked import StackedWeights, begin_gates
 from gateprobe.layers.base import Precision
+from gateprobe.layers.call_arguments import CELL
 from gateprobe.layers.cells import (
     Steps,
     finish_cell,
@@ -290,7 +291,7 @@ def _lstm_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     return gate_slots(record, settings, "ifco", order="icfo", bias=(None,))
 
 
-@replays("LSTMCell", slots=_lstm_slots, recurrent=True)
+@replays("LSTMCell", slots=_lstm_slots, recurrent=True, takes=CELL)
 def _bind_lstm(binding: Binding) -> LSTMCell:
     settings = binding.settings
     kernel, recurrent_kernel, bias = fused(binding, "ifco")
@@ -305,7 +306,7 @@ def _bind_lstm(binding: Binding) -> LSTMCell:
         recurrent_kernel,
         bias,
         settings.activation("activation", "tanh"),
-        settings.activation("recurrent_activation", binding.semantics.recurrent_activation),
+        settings.activation("recurrent_activation", lambda: binding.semantics.recurrent_activation),
         binding.precision,
         stacked=None,
     )

@@ -67,7 +67,7 @@ def operation(*class_names: str) -> Callable[[Maker], Maker]:
     """Register what makes the computation of an operation from its settings."""
 
     def register(maker: Maker) -> Maker:
-        replays(*class_names, namespace=Namespace.OPERATION)(_binder(maker))
+        replays(*class_names, namespace=Namespace.OPERATION, takes=None)(_binder(maker))
         return maker
 
     return register

@@ -64,6 +64,7 @@ def _batch_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     "BatchNormalizationV2",
     "SyncBatchNormalization",
     slots=_batch_slots,
+    takes=("inputs", "training", "mask"),
 )
 def _bind_batch(binding: Binding) -> Layer:
     settings, weights = binding.settings, binding.weights
@@ -210,7 +211,7 @@ def _group_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     return _scale_and_center(settings, (None,), autocast=not settings.semantics.normalizes_in_input_dtype)
 
 
-@replays("GroupNormalization", slots=_group_slots)
+@replays("GroupNormalization", slots=_group_slots, takes=("inputs", "mask"))
 def _bind_group(binding: Binding) -> Layer:
     settings = binding.settings
     axes = _axes(settings)

@@ -14,6 +14,7 @@ from gateprobe.activations import Activation
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.kernels.blas import multiply
 from gateprobe.layers.base import Precision
+from gateprobe.layers.call_arguments import CELL
 from gateprobe.layers.cells import CELL_KEYS, RNN_KEYS, Steps, project, replay_cell
 from gateprobe.layers.registry import Binding, Slot, replays
 from gateprobe.layers.settings import Settings
@@ -97,7 +98,7 @@ def _slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     return (*slots, *(Slot(f"{gate}_gate_peephole_weights", (units,)) for gate in ("input", "forget", "output")))
 
 
-@replays("PeepholeLSTMCell", slots=_slots, recurrent=True)
+@replays("PeepholeLSTMCell", slots=_slots, recurrent=True, takes=CELL)
 def _bind(binding: Binding) -> PeepholeLSTMCell:
     weights, settings = binding.weights, binding.settings
     i, f, o = (weights[f"{gate}_gate_peephole_weights"] for gate in ("input", "forget", "output"))
@@ -107,7 +108,7 @@ def _bind(binding: Binding) -> PeepholeLSTMCell:
         weights.get("bias"),
         (i, f, o),
         settings.activation("activation", "tanh"),
-        settings.activation("recurrent_activation", binding.semantics.recurrent_activation),
+        settings.activation("recurrent_activation", lambda: binding.semantics.recurrent_activation),
         binding.precision,
     )
     settings.ignore(*CELL_KEYS, *RNN_KEYS)

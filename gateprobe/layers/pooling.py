@@ -90,7 +90,8 @@ class GlobalPooling:
         return mean
 
 
-@replays(*(f"Global{kind}Pooling{rank}D" for kind in ("Max", "Average") for rank in (1, 2, 3)))
+@replays("GlobalAveragePooling1D", takes=("inputs", "mask"))
+@replays(*(f"GlobalMaxPooling{rank}D" for rank in (1, 2, 3)), "GlobalAveragePooling2D", "GlobalAveragePooling3D")
 def _bind_global(binding: Binding) -> Layer:
     first, keepdims = channels_first(binding.settings), binding.settings.flag("keepdims", False)
     binding.settings.finish()

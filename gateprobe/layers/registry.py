@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gateprobe.graph import Array, LayerRecord, Namespace
 from gateprobe.layers.base import Layer, Precision
+from gateprobe.layers.call_arguments import INPUTS
 from gateprobe.layers.settings import Settings
 from gateprobe.semantics import Semantics
 
@@ -74,6 +75,8 @@ class Kind:
     """The layers inside it: attribute path as in Keras 3 files (``cell``, ``forward_layer``) → record."""
     recurrent: bool = False
     """Whether the layer itself steps through time and hands over signals."""
+    takes: tuple[str, ...] | None = INPUTS
+    """See `gateprobe.layers.call_arguments`."""
 
 
 _KINDS: dict[tuple[Namespace, str], Kind] = {}
@@ -85,6 +88,7 @@ def replays(
     parts: Parts = no_parts,
     recurrent: bool = False,
     namespace: Namespace = Namespace.LAYER,
+    takes: tuple[str, ...] | None = INPUTS,
 ) -> Callable[[Bind], Bind]:
     """Register a ``bind`` function for Keras classes.
 
@@ -94,13 +98,15 @@ def replays(
         parts: The layers inside it.
         recurrent: Whether the layer steps through time and hands over signals.
         namespace: Layers, or operations of a Keras 3 graph.
+        takes: The parameters of Keras's ``call`` that the layer understands, in their order; ``None`` for a function
+            that checks its own arguments.
     """
 
     def register(bind: Bind) -> Bind:
         for name in class_names:
             if (namespace, name) in _KINDS:
                 raise ImportError(f"two layers claim {name}")
-            _KINDS[namespace, name] = Kind(name, namespace, bind, slots, parts, recurrent)
+            _KINDS[namespace, name] = Kind(name, namespace, bind, slots, parts, recurrent, takes)
         return bind
 
     return register

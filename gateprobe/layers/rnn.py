@@ -17,6 +17,7 @@ from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, tensors_in
+from gateprobe.layers.call_arguments import CELL, RECURRENT
 from gateprobe.layers.cells import CELL_KEYS, Cell, Steps, Sweeping
 from gateprobe.layers.registry import Binding, Parts, replays
 from gateprobe.layers.settings import Unsupported
@@ -247,7 +248,7 @@ def bind_recurrent(binding: Binding) -> Recurrent:
         precision=binding.precision,
         unrolled=unroll,
         states_hide_mask=binding.semantics.states_hide_mask,
-        kept_states_win=binding.semantics.kept_states_win,
+        kept_states_win=switches["stateful"] and binding.semantics.kept_states_win,
         **switches,
     )
 
@@ -274,10 +275,10 @@ def _cudnn_cell(record: LayerRecord) -> Mapping[str, LayerRecord]:
     return {"cell": replace(record, class_name=cell, config=config, children={}, calls=())}
 
 
-@replays("LSTM", parts=_own_cell("LSTMCell"), recurrent=True)
-@replays("GRU", parts=_own_cell("GRUCell"), recurrent=True)
-@replays("SimpleRNN", parts=_own_cell("SimpleRNNCell"), recurrent=True)
-@replays("CuDNNLSTM", "CuDNNGRU", parts=_cudnn_cell, recurrent=True)
+@replays("LSTM", parts=_own_cell("LSTMCell"), recurrent=True, takes=RECURRENT)
+@replays("GRU", parts=_own_cell("GRUCell"), recurrent=True, takes=RECURRENT)
+@replays("SimpleRNN", parts=_own_cell("SimpleRNNCell"), recurrent=True, takes=RECURRENT)
+@replays("CuDNNLSTM", "CuDNNGRU", parts=_cudnn_cell, recurrent=True, takes=RECURRENT)
 def _bind_layer(binding: Binding) -> Recurrent:
     layer = bind_recurrent(binding)
     binding.settings.ignore(*CELL_KEYS)
@@ -292,7 +293,7 @@ def _given_cell(record: LayerRecord) -> Mapping[str, LayerRecord]:
     return {"cell": cells[0]}
 
 
-@replays("RNN", parts=_given_cell, recurrent=True)
+@replays("RNN", parts=_given_cell, recurrent=True, takes=RECURRENT)
 def _bind_rnn(binding: Binding) -> Recurrent:
     layer = bind_recurrent(binding)
     binding.settings.finish()
@@ -354,11 +355,11 @@ def snake_case(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-@replays("StackedRNNCells", parts=_stacked_parts, recurrent=True)
+@replays("StackedRNNCells", parts=_stacked_parts, recurrent=True, takes=CELL)
 def _bind_stacked(binding: Binding) -> StackedCells:
     settings = binding.settings
     settings.ignore("cells")
-    reversed_states = settings.flag("reverse_state_order", binding.semantics.stacked_states_reversed)
+    reversed_states = settings.flag("reverse_state_order", lambda: binding.semantics.stacked_states_reversed)
     settings.finish()
     inner = [part for part in binding.parts.values() if isinstance(part, StackedCells)]
     if inner and any((reversed_states, *(part.reversed_states for part in inner))):

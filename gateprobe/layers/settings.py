@@ -7,8 +7,8 @@ influence on inference or is switched off.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 from gateprobe.activations import Activation, UnknownActivation, resolve
 from gateprobe.graph import Config
@@ -38,13 +38,32 @@ class BadSize(Unsupported):
     """A size, a count or an axis that no Keras accepts, such as ``units: -4``: the file was not saved by Keras so."""
 
 
+def refuse(reason: str) -> NoReturn:
+    """Raise `Unsupported`."""
+    raise Unsupported(reason)
+
+
+_POLICIES = frozenset({"DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1"})
+"""Classes of policies that are nothing but a name: Keras 3.3 and later, Keras 3.0 to 3.2, tf.keras."""
+
+
 def policy_name(config: Config) -> str:
-    """Return the name of a layer's dtype policy, such as ``mixed_float16``."""
+    """Return the name of a layer's dtype policy, such as ``mixed_float16``.
+
+    Raises:
+        Unsupported: The policy is more than a name, such as a ``DTypePolicyMap`` or a ``QuantizedDTypePolicy``.
+    """
     dtype = config.get("dtype")
-    if isinstance(dtype, Mapping):
+    if dtype is None:
+        return "float32"
+    name = dtype
+    if isinstance(dtype, Mapping) and dtype.get("class_name") in _POLICIES:
         inner = dtype.get("config")
-        dtype = inner.get("name") if isinstance(inner, Mapping) else None
-    return str(dtype or "float32")
+        name = inner.get("name") if isinstance(inner, Mapping) else None
+    if isinstance(name, str) and name:
+        return name
+    shown = dtype.get("class_name") if isinstance(dtype, Mapping) else dtype
+    raise Unsupported(f"config.dtype: a policy {shown!r:.60} is not replayed; save the model with one named policy")
 
 
 class Settings:
@@ -70,10 +89,28 @@ class Settings:
         """Whether nothing was saved but the name (cells of Keras 2.0.9 have no ``get_config``)."""
         return self._config.keys() <= {"name", "trainable", "dtype"}
 
+    def has(self, key: str) -> bool:
+        """Whether the file says anything about ``key``."""
+        return key in self._config
+
+    def require(self, key: str) -> None:
+        """Refuse a configuration without a key for which Keras has no default.
+
+        Raises:
+            Unsupported: It is missing.
+        """
+        if key not in self._config:
+            raise Unsupported(f"config.{key}: is missing, and Keras has no default for it")
+
     def raw(self, key: str, default: Any = None) -> Any:
-        """Return the value of ``key`` as it is."""
+        """Return the value of ``key`` as it is; a default that depends on the era may be a function without arguments.
+
+        Such a function is called only when the key is missing, so that `gateprobe.contested` knows what was asked for.
+        """
         self._taken.add(key)
-        return self._config.get(key, default)
+        if key in self._config:
+            return self._config[key]
+        return default() if callable(default) else default
 
     def _typed(self, key: str, expected: str, value: Any, kind: type[Unsupported] = Unsupported) -> Unsupported:
         shown = repr(value)
@@ -100,7 +137,7 @@ class Settings:
             raise self._typed(key, "a finite number", value)
         return float(value)
 
-    def flag(self, key: str, default: bool = False) -> bool:
+    def flag(self, key: str, default: bool | Callable[[], bool] = False) -> bool:
         """Return a bool. Texts such as ``"no"`` are refused, not taken for true."""
         value = self.raw(key, default)
         if not isinstance(value, bool):

@@ -14,6 +14,7 @@ from gateprobe.activations import Activation
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.kernels.blas import multiply
 from gateprobe.layers.base import Precision
+from gateprobe.layers.call_arguments import CELL
 from gateprobe.layers.cells import (
     Steps,
     finish_cell,
@@ -82,7 +83,7 @@ def _simple_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     return (*slots, Slot("bias", (units,))) if settings.flag("use_bias", True) else slots
 
 
-@replays("SimpleRNNCell", slots=_simple_slots, recurrent=True)
+@replays("SimpleRNNCell", slots=_simple_slots, recurrent=True, takes=CELL)
 def _bind_simple(binding: Binding) -> SimpleRNNCell:
     weights, settings = binding.weights, binding.settings
     cell = SimpleRNNCell(

@@ -16,7 +16,7 @@ from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.kernels.blas import multiply
 from gateprobe.layers.base import Precision, Tensor, Value
-from gateprobe.layers.unary import axis_in
+from gateprobe.layers.unary import axis_in, whole
 
 _VIEW = 200
 """Bytes that an array takes beside its numbers."""
@@ -260,9 +260,7 @@ def cast(x: Value, dtype: Any, precision: Precision) -> Tensor:
         return Tensor(Precision(name).cast(array), None, name)
     if name not in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"):
         raise InputError(f"casting to {name!r:.40} in {precision.name} is not replayed")
-    if array.dtype.kind == "f" and not (np.abs(array) < float(np.iinfo(name).max)).all():
-        raise InputError(f"a value is too large to become {name}")
-    return Tensor(array.astype(name))
+    return Tensor(whole(array, name))
 
 
 def codes(x: Value, classes: Any, precision: Precision) -> Array:

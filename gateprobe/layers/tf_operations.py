@@ -71,7 +71,7 @@ def _without_samples(result: Any) -> Sizes:
 _INERT = frozenset({"name", "validate_indices", "conjugate", "out_type", "output_type"})
 
 
-@replays("TFOpLambda")
+@replays("TFOpLambda", takes=None)
 def _bind_function(binding: Binding) -> Layer:
     name = binding.settings.raw("function")
     binding.settings.finish()
@@ -126,7 +126,7 @@ def _bound(value: Value) -> int | None:
     return value
 
 
-@replays("SlicingOpLambda")
+@replays("SlicingOpLambda", takes=None)
 def _bind_slicing(binding: Binding) -> Layer:
     binding.settings.choice("function", ("__operators__.getitem",), "__operators__.getitem")
     binding.settings.finish()

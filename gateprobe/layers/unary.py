@@ -66,6 +66,24 @@ def autocast(x: Array, precision: Precision) -> Array:
     return precision.cast(x) if np.issubdtype(x.dtype, np.floating) else x
 
 
+def whole(values: Array, dtype: str) -> Array:
+    """Cast to an integer dtype, towards zero as in Keras.
+
+    Raises:
+        InputError: A value does not fit into the dtype: it would wrap around (TensorFlow, NumPy) or be clipped (JAX).
+    """
+    limits = np.iinfo(dtype)
+    cut = np.trunc(values) if values.dtype.kind == "f" else values
+    if not values.size or values.dtype.kind == "b" or np.can_cast(values.dtype, dtype):
+        return values.astype(dtype)
+    fits = (cut >= limits.min) & (cut <= limits.max)
+    if cut.dtype.kind == "f":  # the largest integer rounds up to a float that does not fit
+        fits &= cut < float(limits.max) + 1
+    if not fits.all():
+        raise InputError(f"{cut[~fits].flat[0]} does not fit into {dtype}, where Keras makes another number of it")
+    return cut.astype(dtype)
+
+
 def settled(x: Array, precision: Precision) -> Array:
     """Round floats to what the precision can hold."""
     return precision.round(x) if np.issubdtype(x.dtype, np.floating) else x

@@ -59,21 +59,17 @@ def read_window(settings: Settings, rank: int, size_key: str, *, causal: bool = 
         causal: Whether the layer knows causal padding.
     """
     size = settings.integers(size_key, rank, default=2 if size_key == "pool_size" else None)
-    strides = settings.raw("strides")
-    default = size if size_key == "pool_size" else 1
+    pooling = size_key == "pool_size"
+    strides = settings.raw("strides", None if pooling else 1)
     window = Window(
         size=size,
-        strides=settings.integers("strides", rank) if strides is not None else _repeated(default, rank),
+        strides=size if strides is None and pooling else settings.integers("strides", rank, 1),
         dilation=settings.integers("dilation_rate", rank, 1),
         padding=settings.choice("padding", ("valid", "same", "causal") if causal else ("valid", "same"), "valid"),
     )
     if window.padding == "same" and settings.semantics.theano:
         raise Unsupported("config.padding: 'same' of the Theano backend is not replayed")
     return window
-
-
-def _repeated(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
-    return value if isinstance(value, tuple) else (value,) * rank
 
 
 def check_rank(x: Array, rank: int) -> None:

@@ -106,7 +106,7 @@ def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
     return {"layer": wrapped[0]}
 
 
-@replays("TimeDistributed", parts=_parts)
+@replays("TimeDistributed", parts=_parts, takes=("inputs", "training", "mask"))
 def _bind(binding: Binding) -> TimeDistributed:
     binding.settings.ignore("layer")
     binding.settings.finish()

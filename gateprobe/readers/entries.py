@@ -59,7 +59,9 @@ def entry_of(value: Any, era: Era, place: str) -> Entry:
     class_name = value.get("class_name")
     if not isinstance(class_name, str) or not class_name:
         raise ReadError(f"a layer has no class_name but {_shown(class_name)}", place=place)
-    config = value.get("config", {})
+    if "config" not in value:
+        raise ReadError(f"a {class_name:.60} has no config, without which Keras does not load it either", place=place)
+    config = value["config"]
     if not isinstance(config, (dict, list)) or (isinstance(config, list) and class_name != "Sequential"):
         raise ReadError(f"the config of a {class_name} is {_shown(config)}", place=place)
     nodes = value.get("inbound_nodes")

@@ -20,6 +20,7 @@ import numpy as np
 from gateprobe import expansion
 from gateprobe.errors import GateprobeError, ReadError, UnsafeFile
 from gateprobe.graph import WeightArray, freeze
+from gateprobe.readers.contradictions import Addresses
 from gateprobe.readers.heaps import check_heaps
 from gateprobe.readers.raw_text import declared_text_bytes
 
@@ -64,6 +65,8 @@ class Budget:
     stored: int | None = None
     """Bytes of the files, see `gateprobe.expansion`; ``None`` where it is unknown."""
     used: int = field(default=0)
+    addresses: dict[int, Addresses] = field(default_factory=dict)
+    """Of the arrays that were read, by HDF5's file number."""
 
     def spend(self, size: int, place: str) -> None:
         """Take ``size`` bytes out of the budget before they are allocated."""
@@ -281,6 +284,9 @@ def array(dataset: h5py.Dataset, budget: Budget) -> WeightArray:
     size = math.prod(found.shape) * dtype.itemsize
     _check_size(found, size)
     budget.spend(size * 2 if half else size, found.place)
+    taken = budget.addresses.setdefault(_object(dataset).fileno, Addresses())
+    for start, length in _blocks(found):
+        taken.take(start, length, found.place)
     value = np.empty(found.shape, dtype)
     if half and found.dtype.kind == "V":
         value = np.frombuffer(dataset[()].tobytes(), np.uint16).reshape(found.shape)
@@ -322,6 +328,17 @@ def _check_storage(found: _Declared) -> None:
         raise ReadError("has no shape", place=found.place)
     if len(found.shape) > MAX_DIMENSIONS:
         raise ReadError(f"has {len(found.shape)} dimensions", place=found.place)
+
+
+def _blocks(found: _Declared) -> Iterator[tuple[int, int]]:
+    """Yield where the numbers of an array stand in the file, and how many bytes they take there."""
+    offset = found.id.get_offset()
+    if offset is not None:
+        yield offset, found.id.get_storage_size()
+    elif found.layout == library().h5d.CHUNKED:
+        chunks: list[tuple[int, int]] = []
+        found.id.chunk_iter(lambda chunk: chunks.append((chunk.byte_offset, chunk.size)))
+        yield from chunks
 
 
 def _bfloat16(found: _Declared) -> bool:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gateprobe.errors import ReadError, UnsafeFile
 from gateprobe.graph import Era, ModelGraph, ModelRecord, Origin, WeightStore
-from gateprobe.readers import archive, hdf5, safe_json, version, weights, wiring
+from gateprobe.readers import archive, contradictions, hdf5, safe_json, version, weights, wiring
 from gateprobe.readers.architecture import read_architecture
+from gateprobe.readers.contradictions import Verdict
 from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.wiring import Wiring
 
@@ -71,19 +72,25 @@ class Found:
     """Of further files."""
     notes: tuple[str, ...] = ()
     """What the user should know of this container."""
+    versions: tuple[tuple[str, str], ...] = ()
+    """Further places in the file that give a version, and the versions."""
 
     def graph(self, file: str, sha256: str) -> ModelGraph:
         """Put together what was found."""
-        era, evidence, notes = self._era()
+        verdict = self._verdict()
+        era, evidence, notes, rivals = verdict.era, verdict.evidence, verdict.notes, verdict.rivals
         model: ModelRecord | None = None
         store = self.weights
         if self.architecture is not None and self.architecture.wiring is not None:
             model, store, more = self._wired(self.architecture.wiring)
             notes = (*notes, *more)
         elif self.architecture is not None:
-            dialect, sentence = _dialect(self.architecture)
-            model, more = read_architecture(self.architecture.value, dialect or era)
-            evidence, notes = (*evidence, *sentence), (*notes, *more, *_disagreement(dialect, era))
+            said = _dialect(self.architecture)
+            dialect = era if said is None else said.era
+            model, more = read_architecture(self.architecture.value, dialect)
+            notes = (*notes, *more, *_disagreement(dialect, era))
+            if said is not None and self.architecture.keras_version != self._version:
+                evidence, notes = (*evidence, *said.evidence), (*notes, *said.notes)
         elif self.value is not None:
             model, more = read_architecture(self.value, era)
             if model is not None and self.container == "savedmodel":
@@ -92,10 +99,14 @@ class Found:
         else:
             advice = "give the model's JSON, or a wiring file, with --architecture to replay it"
             notes = (*notes, f"the file holds weights alone; {advice}")
-        version_text = self.keras_version or (self.architecture.keras_version if self.architecture else None)
         backend = self.backend or (self.architecture.backend if self.architecture else None)
-        origin = Origin(self.container, era, evidence, version_text, backend, sha256)
-        return ModelGraph(file, origin, model, store, (*notes, *self.notes))
+        origin = Origin(self.container, era, evidence, self._version, backend, rivals, sha256)
+        left = () if model is None else tuple(contradictions.unreached(model))
+        return ModelGraph(file, origin, model, store, (*notes, *left, *self.notes))
+
+    @property
+    def _version(self) -> str | None:
+        return self.keras_version or (self.architecture.keras_version if self.architecture else None)
 
     def _wired(self, given: Wiring) -> tuple[ModelRecord, WeightStore, tuple[str, ...]]:
         """Connect the layers as a wiring file says."""
@@ -104,33 +115,34 @@ class Found:
         own = () if self.value is None else ("the graph is that of the wiring file, not what this file says of itself",)
         return model, store, (*own, *notes, *more)
 
-    def _era(self) -> tuple[Era, tuple[str, ...], tuple[str, ...]]:
+    def _verdict(self) -> Verdict:
         """Return the era of the numbers: of the Keras that saved the weights."""
-        if self.keras_version is not None:
-            era = version.era_of_version(self.keras_version, self.where)
-            return era, (f"{self.where} says {self.keras_version}",), ()
         given = self.architecture
+        if self.keras_version is not None:
+            return contradictions.weigh(self.keras_version, self.where, self.versions, self.value)
         if given is not None and given.keras_version is not None:
-            era = version.era_of_version(given.keras_version, given.file)
-            return era, (f"the architecture says Keras {given.keras_version}",), ()
+            config = None if given.wiring is not None else given.value
+            place = f"the architecture {given.file}"
+            return contradictions.weigh(given.keras_version, place, self.versions, config)
         value = self.value if given is None or given.wiring is not None else given.value
         inferred = (value and version.era_of_config(value)) or version.era_of_weights(self.weights)
         if inferred is None:
             raise ReadError("nothing in the file tells which Keras wrote it")
         era, sentence = inferred
-        return era, ("no version is recorded", sentence), ()
+        rivals = version.rivals_of(era, self.weights, value)
+        return Verdict(era, ("no version is recorded", sentence), rivals=rivals)
 
 
-def _dialect(given: Architecture) -> tuple[Era | None, tuple[str, ...]]:
+def _dialect(given: Architecture) -> Verdict | None:
     """Return the era whose words an architecture uses."""
     if given.keras_version is not None:
-        return version.era_of_version(given.keras_version, given.file), ()
+        return contradictions.weigh(given.keras_version, f"the architecture {given.file}", (), given.value)
     inferred = version.era_of_config(given.value)
-    return (None, ()) if inferred is None else (inferred[0], (f"architecture: {inferred[1]}",))
+    return None if inferred is None else Verdict(inferred[0], (f"architecture: {inferred[1]}",))
 
 
-def _disagreement(dialect: Era | None, era: Era) -> tuple[str, ...]:
-    if dialect is None or dialect is era:
+def _disagreement(dialect: Era, era: Era) -> tuple[str, ...]:
+    if dialect is era:
         return ()
     note = (
         f"the weights are from {era.value} and the architecture from {dialect.value}: activations are computed as in "
@@ -152,6 +164,7 @@ def read_hdf5(stream: BinaryIO, given: Architecture | None, budget: Budget) -> F
             raise ReadError("has an architecture and no weights (no group model_weights)")
         store = _store(root, budget)
         owner = file if "keras_version" in file.attrs else root
+        inner = hdf5.text_attribute(root, "keras_version")
         return Found(
             container="hdf5" if config is not None else "weights-hdf5",
             value=None if config is None else safe_json.loads(config, "model_config"),
@@ -160,6 +173,7 @@ def read_hdf5(stream: BinaryIO, given: Architecture | None, budget: Budget) -> F
             backend=hdf5.text_attribute(owner, "backend"),
             where="attribute keras_version",
             architecture=given,
+            versions=() if inner is None else (("attribute keras_version of model_weights", inner),),
         )
 
 
@@ -191,6 +205,7 @@ def read_zip(stream: BinaryIO, size: int, given: Architecture | None, budget: Bu
         if archive.has(members, archive.METADATA):
             metadata = safe_json.loads(archive.read(members, archive.METADATA, MAX_METADATA), archive.METADATA)
         said = metadata.get("keras_version") if isinstance(metadata, dict) else None
+        inner = value.get("keras_version") if isinstance(value, dict) else None
         return Found(
             container="keras",
             value=value,
@@ -199,6 +214,7 @@ def read_zip(stream: BinaryIO, size: int, given: Architecture | None, budget: Bu
             backend=None,
             where=archive.METADATA,
             architecture=given,
+            versions=((archive.CONFIG, inner),) if isinstance(inner, str) else (),
         )
 
 

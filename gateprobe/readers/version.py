@@ -33,14 +33,14 @@ def era_of_config(config: Any) -> tuple[Era, str] | None:
         Era.KERAS1: "configurations use words of Keras 1 (output_dim, inner_activation, nb_filter, ...)",
         Era.KERAS2: "configurations use words of Keras 2 (units, recurrent_activation, batch_input_shape, ...)",
     }
-    found = {era for entry in _objects(config) for era in _marks(entry)}
+    found = {era for entry in objects(config) for era in _marks(entry)}
     for era, sentence in marks.items():
         if era in found:
             return era, sentence
     return None
 
 
-def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
+def objects(value: Any) -> Iterator[Mapping[str, Any]]:
     """Yield every mapping inside a JSON value."""
     stack = [value]
     while stack:
@@ -90,7 +90,27 @@ def _era_of_tree(root: WeightGroup) -> tuple[Era, str]:
         return Era.KERAS3, "objects carry their names (Keras 3.7 or later)"
     if any("_layer_checkpoint_dependencies" in array.name for group in groups for array in group.arrays):
         return Era.KERAS2, "layers are called _layer_checkpoint_dependencies (Keras 2.12 and 2.13)"
-    return Era.KERAS3, "a tree of objects without names (taken for Keras 3.0 to 3.6; Keras 2.14 and 2.15 look the same)"
+    return Era.KERAS3, "a tree of objects without names (Keras 3.0 to 3.6; Keras 2.14 and later look the same)"
+
+
+def rivals_of(era: Era, store: WeightStore, config: Any) -> tuple[tuple[Era, str | None], ...]:
+    """Return the other Kerases of which a file may be that names no version.
+
+    Args:
+        era: What its words or names come to.
+        store: Its weights.
+        config: Its architecture, ``None`` without one.
+    """
+    if era is Era.KERAS2:
+        return ((Era.KERAS2, "2.0.0"), (Era.KERAS2, "2.2.4"), (Era.KERAS2, "2.3.0"))
+    if era is Era.KERAS1:
+        return ()
+    if store.scheme is not WeightScheme.OBJECT_PATHS:
+        return ((Era.KERAS3, "3.0.0"),)
+    if any(group.name is not None for group in _groups(store.root)):
+        return ((Era.KERAS3, "3.7.0"),)
+    other = ((Era.KERAS2, "2.15.0"),) if not config or era_of_config(config) is None else ()
+    return (*other, (Era.KERAS3, "3.0.0"), (Era.KERAS3, "3.6.0"))
 
 
 def _groups(root: WeightGroup) -> Iterator[WeightGroup]:

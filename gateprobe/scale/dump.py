@@ -133,7 +133,7 @@ def _manifest(tracing: Tracing, options: Mapping[str, Any], destination: Destina
     """Return what makes a run the one that it is; JSON-ready."""
     return {
         "format": FORMAT,
-        "metadata": tracing.model.metadata(tracing.samples, options),
+        "metadata": tracing.metadata(options),
         "samples": len(tracing.numbers),
         "batch": tracing.batches.rows,
         "block": size,

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import (
     Argument,
@@ -183,6 +185,10 @@ class _Draft:
 def _argument(argument: Argument) -> Any:
     if isinstance(argument, TensorRef):
         return {"@ref": [argument.layer, argument.call, argument.tensor]}
+    if isinstance(argument, np.ndarray):
+        return {"@constant": argument.tolist(), "dtype": argument.dtype.name}
+    if isinstance(argument, slice):
+        return {"@slice": [argument.start, argument.stop, argument.step]}
     if isinstance(argument, Mapping):
         return {key: _argument(value) for key, value in argument.items()}
     return [_argument(item) for item in argument] if isinstance(argument, (tuple, list)) else argument

@@ -147,6 +147,10 @@ class _Builder:
         if isinstance(argument, Mapping) and "@ref" in argument:
             layer, call, tensor = argument["@ref"]
             return values[layer, call][tensor]
+        if isinstance(argument, Mapping) and "@constant" in argument:
+            return np.array(argument["@constant"], argument["dtype"])
+        if isinstance(argument, Mapping) and "@slice" in argument:
+            return slice(*argument["@slice"])
         if isinstance(argument, Mapping):
             return {key: self._value(item, values) for key, item in argument.items()}
         return [self._value(item, values) for item in argument] if isinstance(argument, list) else argument

@@ -66,6 +66,8 @@ def step(library: Library, call: SeenCall) -> list[Stepped]:
     inputs = call.inputs if not time_major else library.tensorflow.swapaxes(call.inputs, 0, 1)
     mask = None if call.mask is None else np.asarray(call.mask, bool)
     mask = mask.T if mask is not None and time_major else mask
+    if mask is not None and len(mask) == 1:  # a constant in the graph, which stands for every sample
+        mask = np.broadcast_to(mask, (inputs.shape[0], *mask.shape[1:]))
     timesteps = int(inputs.shape[1])
     order = range(timesteps - 1, -1, -1) if layer.go_backwards else range(timesteps)
     results, final = _loop(library, call, [(t, inputs[:, t], None if mask is None else mask[:, t]) for t in order])

@@ -186,7 +186,7 @@ def _judged(case: _Case, tell: Tell) -> Verification:
         problems=tuple(problems),
         first=first,
         explanations=(),
-        notes=(*case.prepared.notes, *_notes(case)),
+        notes=(*case.model.notes, *case.prepared.notes, *_notes(case)),
         random=_random(answer, model.outputs),
         rule=case.tolerance.rule,
     )
