@@ -21,6 +21,7 @@ MAX_DIRECTORY_BYTES = 32 << 20
 CONFIG, METADATA, WEIGHTS, SHARDS = "config.json", "metadata.json", "model.weights.h5", "model.weights.json"
 
 _END = b"PK\x05\x06"
+_BLOCK = 1 << 20
 _ENCRYPTED = 0x1
 _FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, LookupError, struct.error)
 
@@ -72,17 +73,47 @@ def read(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
         ReadError: It is missing.
         UnsafeFile: It occurs twice, is a link, encrypted, in an unknown compression, or too large.
     """
+    with archive.open(_member(archive, name, limit)) as member:
+        data = member.read(limit + 1)
+    if len(data) > limit:
+        raise UnsafeFile(f"unpacks into more than {limit:,} bytes", place=name)
+    return data
+
+
+def head(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
+    """Return the first bytes of a member.
+
+    Raises:
+        ReadError: It is missing.
+        UnsafeFile: As for `read`.
+    """
+    with archive.open(_member(archive, name, 1 << 62)) as member:
+        return member.read(size)
+
+
+def unpack(archive: zipfile.ZipFile, name: str, limit: int, target: BinaryIO) -> None:
+    """Write one member to a file of our own, block by block.
+
+    Raises:
+        ReadError: It is missing.
+        UnsafeFile: As for `read`.
+    """
+    written = 0
+    with archive.open(_member(archive, name, limit)) as member:
+        while block := member.read(_BLOCK):
+            written += target.write(block)
+            if written > limit:
+                raise UnsafeFile(f"unpacks into more than {limit:,} bytes", place=name)
+
+
+def _member(archive: zipfile.ZipFile, name: str, limit: int) -> zipfile.ZipInfo:
     found = [info for info in archive.infolist() if info.filename == name]
     if not found:
         raise ReadError(f"the zip holds no {name}", remedy=_elsewhere(archive, name))
     if len(found) > 1:
         raise UnsafeFile(f"occurs {len(found)} times in the zip", place=name)
     _check(found[0], limit)
-    with archive.open(found[0]) as member:
-        data = member.read(limit + 1)
-    if len(data) > limit:
-        raise UnsafeFile(f"unpacks into more than {limit:,} bytes", place=name)
-    return data
+    return found[0]
 
 
 def _elsewhere(archive: zipfile.ZipFile, name: str) -> str | None:

@@ -114,13 +114,18 @@ def _object(owner: h5py.Group) -> Any:
 
 def find_magic(stream: BinaryIO, size: int) -> bool:
     """Tell whether HDF5 starts at 0 or behind a user block, which ends at 512, 1024, 2048, ... bytes."""
+    return superblock(stream, size) is not None
+
+
+def superblock(stream: BinaryIO, size: int) -> int | None:
+    """Return where HDF5 starts: at 0 or behind a user block; ``None`` when it does nowhere."""
     offset = 0
-    while offset + len(MAGIC) <= size and offset <= 1 << 30:
+    while offset + len(MAGIC) <= size:
         stream.seek(offset)
         if stream.read(len(MAGIC)) == MAGIC:
-            return True
+            return offset
         offset = offset * 2 or 512
-    return False
+    return None
 
 
 def child_names(group: h5py.Group) -> list[str]:
@@ -176,7 +181,7 @@ def text_attribute(owner: h5py.Group, name: str) -> str | None:
     if name not in owner.attrs:
         return None
     place = f"attribute {name}"
-    _check_text(owner, name, place)
+    check_text(owner, name, place)
     value = owner.attrs[name]
     if isinstance(value, h5py.Empty):
         return ""
@@ -210,7 +215,7 @@ def _names(owner: h5py.Group, name: str) -> list[str]:
     attribute = _attribute(owner, name)
     if math.prod(attribute.shape) == 0:  # an empty list is stored as an empty array of floats
         return []
-    _check_text(owner, name, place)
+    check_text(owner, name, place)
     value = np.atleast_1d(owner.attrs[name])
     if value.ndim != 1:
         raise ReadError("is not a list of names", place=place)
@@ -221,7 +226,7 @@ def _attribute(owner: h5py.Group, name: str) -> Any:
     return library().h5a.open(owner.id, name.encode("utf-8"))
 
 
-def _check_text(owner: h5py.Group, name: str, place: str) -> None:
+def check_text(owner: h5py.Group, name: str, place: str) -> None:
     """Refuse an attribute that is not text, or too much of it, before reading it."""
     h5py = library()
     attribute = _attribute(owner, name)
@@ -269,11 +274,11 @@ def array(dataset: h5py.Dataset, budget: Budget) -> WeightArray:
         ReadError: It does not hold floats.
     """
     place = dataset.name
-    _check_storage(dataset, place)
+    check_storage(dataset, place)
     half = _bfloat16(dataset)
     dtype = np.dtype(np.uint16) if half else _dtype(dataset, place)
     size = math.prod(dataset.shape) * dtype.itemsize
-    _check_size(dataset, size, place)
+    check_size(dataset, size, place)
     budget.spend(size * 2 if half else size, place)
     value = np.empty(dataset.shape, dtype)
     if half and dataset.dtype.kind == "V":
@@ -285,7 +290,7 @@ def array(dataset: h5py.Dataset, budget: Budget) -> WeightArray:
     return WeightArray(place.lstrip("/"), freeze(value))
 
 
-def _check_storage(dataset: h5py.Dataset, place: str) -> None:
+def check_storage(dataset: h5py.Dataset, place: str) -> None:
     """Refuse arrays whose bytes are not plainly in this file."""
     plist = dataset.id.get_create_plist()
     if plist.get_external_count():
@@ -329,7 +334,7 @@ def _dtype(dataset: h5py.Dataset, place: str) -> np.dtype[Any]:
     raise ReadError(f"holds {kind.get(dtype.kind, str(dtype))} ({dtype}) where weights belong", place=place)
 
 
-def _check_size(dataset: h5py.Dataset, size: int, place: str) -> None:
+def check_size(dataset: h5py.Dataset, size: int, place: str) -> None:
     """Refuse arrays that declare another size than is stored: the library fills what is missing with zeros."""
     layout, stored = dataset.id.get_create_plist().get_layout(), dataset.id.get_storage_size()
     chunked = library().h5d.CHUNKED
