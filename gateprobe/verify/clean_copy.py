@@ -250,9 +250,10 @@ def _attribute(source: h5py.Group | h5py.Dataset, target: h5py.Group | h5py.Data
         hdf5.check_text(source, name, place)
         target.attrs.create(name, source.attrs[name], dtype=attribute.dtype)
         return
-    if not _is_number(kind) or math.prod(attribute.shape) * kind.get_size() > hdf5.MAX_ATTRIBUTE_BYTES:
+    shape = (0,) if attribute.shape is None else attribute.shape
+    if not _is_number(kind) or math.prod(shape) * kind.get_size() > hdf5.MAX_ATTRIBUTE_BYTES:
         raise Unfit(f"{place} is neither text nor numbers")
-    raw = np.empty(attribute.shape, np.dtype((np.void, kind.get_size())))
+    raw = np.empty(shape, np.dtype((np.void, kind.get_size())))
     made = low.h5a.create(target.id, name.encode("utf-8"), kind, attribute.get_space())
     if raw.size:
         attribute.read(raw, mtype=kind)
