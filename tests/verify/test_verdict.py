@@ -174,6 +174,25 @@ def test_another_mask(tokens, monkeypatch):
     assert all("is kept in Keras and masked in the replay" in text for text in result.problems)
 
 
+def test_an_output_is_told_with_its_set_of_inputs(brackets, monkeypatch):
+    def change(n, run):
+        return replace(run, outputs=tuple(output + 0.5 for output in run.outputs)) if n == 2 else run
+
+    answering(monkeypatch, brackets, change=change)
+    first = verify(brackets).first
+    assert (first.run, first.signal, first.timestep) == (2, "output", None)
+
+
+@pytest.mark.parametrize(("signal", "agrees"), [("hidden_state", False), ("cell_state", False), ("input_gate", True)])
+def test_states_are_compared_at_masked_timesteps_and_gates_are_not(tokens, monkeypatch, signal, agrees):
+    def change(n, run):
+        sample, timestep = np.argwhere(~run.calls[0].mask)[0] if n == 0 else (0, 0)
+        return planted(run, "forward", signal, (sample, timestep, 0), 0.5) if n == 0 else run
+
+    answering(monkeypatch, tokens, change=change)
+    assert bool(verify(tokens)) == agrees
+
+
 def test_a_cause_upstream(brackets, monkeypatch):
     """Keras gave the layer something else than the replay did, and says so."""
 
