@@ -253,12 +253,30 @@ def bad(file, what):
         weights.create_dataset("other", shape=(2,), dtype="f4", external=[("/etc/passwd", 0, 8)])
     elif what == "large":
         weights.create_dataset("other", shape=(1 << 40,), chunks=(1 << 20,), dtype="f4")
+    elif what == "missing":
+        weights.create_dataset("other", shape=(1 << 20,), chunks=(1 << 10,), dtype="f4")
+    elif what == "twice":
+        weights["other"] = weights["lstm/lstm/kernel:0"]
     elif what == "compound":
         weights.create_dataset("other", data=np.zeros(2, "f4,f4"))
 
 
 @pytest.mark.parametrize(
-    "what", ["soft", "external", "hard", "texts", "reference", "type", "virtual", "storage", "large", "compound"]
+    "what",
+    [
+        "soft",
+        "external",
+        "hard",
+        "texts",
+        "reference",
+        "type",
+        "virtual",
+        "storage",
+        "large",
+        "compound",
+        "missing",
+        "twice",
+    ],
 )
 def test_what_is_not_plain_is_never_copied(tmp_path, what):
     path = build.h5(tmp_path / "model.h5")
@@ -323,3 +341,9 @@ def test_a_savedmodel_is_never_given_to_keras(in_process, monkeypatch):
     result = verify(folder)
     assert result
     assert "savedmodel" in result.built_because
+
+
+def test_the_copy_has_the_limit_of_the_reading(tmp_path):
+    path = build.h5(tmp_path / "model.h5")
+    with pytest.raises(clean_copy.Unfit, match="the limit is 100"):
+        copied(path, tmp_path / "copy", limit=100)
