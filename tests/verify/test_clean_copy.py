@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner
 from readers import build
 from verify import attacks
-from verify.corpus import SHARED
 
 import gateprobe
 from gateprobe.cli import main
@@ -332,10 +331,11 @@ def test_keras_gets_the_copy_and_never_the_file(in_process, tmp_path, monkeypatc
 
 @pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.skipif(not SHARED.exists(), reason="needs the recorded models beside the project")
-def test_a_savedmodel_is_never_given_to_keras(in_process, monkeypatch):
-    folder = next(path.parent for path in sorted(SHARED.rglob("saved_model.pb")) if "tfa" not in str(path))
+def test_a_savedmodel_is_never_given_to_keras(in_process, monkeypatch, tmp_path):
     from gateprobe.verify import oracle
+
+    keras, folder = in_process["tf_keras"], tmp_path / "saved"
+    keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(2)]).save(folder, save_format="tf")
 
     monkeypatch.setattr(oracle, "load_native", lambda *_: pytest.fail("Keras was given something"))
     result = verify(folder)
