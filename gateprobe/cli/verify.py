@@ -106,8 +106,9 @@ def verify(
     """Step the real Keras beside the replay and compare every gate.
 
     Without INPUT, inputs are made from the graph. Exit status: 0 agrees, 1 disagrees, 2 could not verify. Needs
-    TensorFlow: pip install 'gateprobe[keras]'. Keras itself opens the file, in a process of its own, if everything in
-    it is known; else the model is built from the graph that was read.
+    TensorFlow: pip install 'gateprobe[keras]'. Keras itself opens a copy of the file, made of checked parts, in a
+    process of its own; where it cannot, the model is built from the graph that was read. What depends on a custom
+    layer is left out.
     """
     result = _result(file, inputs, files, talk, against=against, tolerance=tolerance, made=made)
     _write(result, files)

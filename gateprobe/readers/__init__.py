@@ -11,13 +11,14 @@ import hashlib
 import os
 import stat
 from contextlib import ExitStack
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import BinaryIO
 
 from gateprobe.errors import GateprobeError, ReadError
-from gateprobe.graph import ModelGraph
-from gateprobe.readers import archive, hdf5
+from gateprobe.graph import Era, ModelGraph
+from gateprobe.readers import archive, containers, hdf5
 from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES, Budget
 from gateprobe.readers.rehearsal import rehearse
 from gateprobe.readers.sources import Architecture, Found, read_hdf5, read_shards, read_zip
@@ -66,7 +67,9 @@ def read(
             if _stamp(stream) != stamp:
                 raise ReadError("was changed while it was read", remedy="wait until it is written, and try again")
             digests = [digest, *found.digests, *([given.sha256] if given else [])]
-            return found.graph(shown(name), _combined(digests))
+            graph = found.graph(shown(name), _combined(digests))
+            notes = containers.contradictions(shown(name), stream, size, keras2=graph.origin.era is not Era.KERAS3)
+            return replace(graph, notes=(*graph.notes, *notes))
         except GateprobeError as error:
             raise _located(error, name) from None
 

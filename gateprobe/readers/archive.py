@@ -6,6 +6,7 @@ Source: ``keras/src/saving/saving_lib.py`` 3.15.1 and ``tf_keras/src/saving/savi
 from __future__ import annotations
 
 import io
+import shutil
 import stat
 import struct
 import zipfile
@@ -28,6 +29,7 @@ MAX_DIRECTORY_BYTES = 32 << 20
 CONFIG, METADATA, WEIGHTS, SHARDS = "config.json", "metadata.json", "model.weights.h5", "model.weights.json"
 
 _END = b"PK\x05\x06"
+_BLOCK = 1 << 20
 _ENCRYPTED = 0x1
 _FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, LookupError, struct.error)
 
@@ -85,11 +87,54 @@ def read(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
         return stream.read()
 
 
+def head(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
+    """Return the first bytes of a member.
+
+    Raises:
+        ReadError: It is missing.
+        UnsafeFile: As for `read`.
+    """
+    with archive.open(_member(archive, name, 1 << 62)) as member:
+        return member.read(size)
+
+
+def unpack(archive: zipfile.ZipFile, name: str, limit: int, target: BinaryIO) -> None:
+    """Write one member to a file of our own; takes and raises what `read` does."""
+    with unpacked(archive, name, limit) as stream:
+        shutil.copyfileobj(stream, target, _BLOCK)
+
+
 @contextmanager
 def unpacked(archive: zipfile.ZipFile, name: str, limit: int) -> Iterator[BinaryIO]:
     """Give one member as a file; takes and raises what `read` does.
 
     What is stored uncompressed, as Keras does it, is checked and then read where it lies; anything else is held once.
+    """
+    info = _member(archive, name, limit)
+    held = io.BytesIO()
+    stored = info.compress_type == zipfile.ZIP_STORED and archive.fp is not None
+    with archive.open(info) as member:  # read to its end, where the sum is compared
+        size = 0
+        while block := member.read(_BLOCK):
+            size += len(block)
+            if size > min(limit, info.file_size):
+                raise UnsafeFile("unpacks into more than the zip says", place=name)
+            if not stored:
+                held.write(block)
+    if stored:
+        window = _Window(cast("BinaryIO", archive.fp), start_of(archive, info), size)
+        yield cast("BinaryIO", io.BufferedReader(window))
+    else:
+        held.seek(0)
+        yield held
+
+
+def _member(archive: zipfile.ZipFile, name: str, limit: int) -> zipfile.ZipInfo:
+    """Return the one member of a name.
+
+    Raises:
+        ReadError: It is missing.
+        UnsafeFile: It occurs twice, is a link, encrypted, in an unknown compression, or too large.
     """
     found = [info for info in archive.infolist() if info.filename == name]
     if not found:
@@ -97,26 +142,10 @@ def unpacked(archive: zipfile.ZipFile, name: str, limit: int) -> Iterator[Binary
     if len(found) > 1:
         raise UnsafeFile(f"occurs {len(found)} times in the zip", place=name)
     _check(found[0], limit)
-    held = io.BytesIO()
-    stored = found[0].compress_type == zipfile.ZIP_STORED and archive.fp is not None
-    with archive.open(found[0]) as member:  # read to its end, where the sum is compared
-        size = 0
-        while block := member.read(_BLOCK):
-            size += len(block)
-            if size > min(limit, found[0].file_size):
-                raise UnsafeFile("unpacks into more than the zip says", place=name)
-            if not stored:
-                held.write(block)
-    if stored:
-        yield cast(
-            "BinaryIO", io.BufferedReader(_Window(cast("BinaryIO", archive.fp), _start(archive, found[0]), size))
-        )
-    else:
-        held.seek(0)
-        yield held
+    return found[0]
 
 
-def _start(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
+def start_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
     """Return where a member's bytes begin, behind a header whose two texts have lengths of their own."""
     stream = cast("BinaryIO", archive.fp)
     stream.seek(info.header_offset)

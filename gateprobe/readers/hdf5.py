@@ -119,13 +119,18 @@ def _object(owner: h5py.Group) -> Any:
 
 def find_magic(stream: BinaryIO, size: int) -> bool:
     """Tell whether HDF5 starts at 0 or behind a user block, which ends at 512, 1024, 2048, ... bytes."""
+    return superblock(stream, size) is not None
+
+
+def superblock(stream: BinaryIO, size: int) -> int | None:
+    """Return where HDF5 starts: at 0 or behind a user block; ``None`` when it does nowhere."""
     offset = 0
-    while offset + len(MAGIC) <= size and offset <= 1 << 30:
+    while offset + len(MAGIC) <= size:
         stream.seek(offset)
         if stream.read(len(MAGIC)) == MAGIC:
-            return True
+            return offset
         offset = offset * 2 or 512
-    return False
+    return None
 
 
 def child_names(group: h5py.Group) -> list[str]:
@@ -185,7 +190,7 @@ def text_attribute(owner: h5py.Group, name: str) -> str | None:
     if name not in owner.attrs:
         return None
     place = f"attribute {name}"
-    _check_text(owner, name, place)
+    check_text(owner, name, place)
     value = owner.attrs[name]
     if isinstance(value, h5py.Empty):
         return ""
@@ -219,7 +224,7 @@ def _names(owner: h5py.Group, name: str) -> list[str]:
     attribute = _attribute(owner, name)
     if math.prod(attribute.shape) == 0:  # an empty list is stored as an empty array of floats
         return []
-    _check_text(owner, name, place)
+    check_text(owner, name, place)
     value = np.atleast_1d(owner.attrs[name])
     if value.ndim != 1:
         raise ReadError("is not a list of names", place=place)
@@ -230,7 +235,7 @@ def _attribute(owner: h5py.Group, name: str) -> Any:
     return library().h5a.open(owner.id, name.encode("utf-8"))
 
 
-def _check_text(owner: h5py.Group, name: str, place: str) -> None:
+def check_text(owner: h5py.Group, name: str, place: str) -> None:
     """Refuse an attribute that is not text, or too much of it, before reading it."""
     h5py = library()
     attribute = _attribute(owner, name)
@@ -277,12 +282,12 @@ def array(dataset: h5py.Dataset, budget: Budget) -> WeightArray:
         UnsafeFile: The array lives outside the file, needs a plugin or is larger than what is stored.
         ReadError: It does not hold floats.
     """
-    found = _Declared(dataset)
-    _check_storage(found)
+    found = Declared(dataset)
+    check_storage(found)
     half = _bfloat16(found)
     dtype = np.dtype(np.uint16) if half else _dtype(found)
     size = math.prod(found.shape) * dtype.itemsize
-    _check_size(found, size)
+    check_size(found, size)
     budget.spend(size * 2 if half else size, found.place)
     taken = budget.addresses.setdefault(_object(dataset).fileno, Addresses())
     for start, length in _blocks(found):
@@ -298,7 +303,7 @@ def array(dataset: h5py.Dataset, budget: Budget) -> WeightArray:
     return WeightArray(found.place.lstrip("/"), freeze(value))
 
 
-class _Declared:
+class Declared:
     """What HDF5 says of an array, asked once: each question takes as long as reading a small array."""
 
     __slots__ = ("dataset", "dtype", "id", "layout", "place", "plist", "shape", "type")
@@ -311,7 +316,7 @@ class _Declared:
         self.shape, self.dtype = dataset.shape, self.type.dtype
 
 
-def _check_storage(found: _Declared) -> None:
+def check_storage(found: Declared) -> None:
     """Refuse arrays whose bytes are not plainly in this file."""
     plist = found.plist
     if plist.get_external_count():
@@ -330,7 +335,7 @@ def _check_storage(found: _Declared) -> None:
         raise ReadError(f"has {len(found.shape)} dimensions", place=found.place)
 
 
-def _blocks(found: _Declared) -> Iterator[tuple[int, int]]:
+def _blocks(found: Declared) -> Iterator[tuple[int, int]]:
     """Yield where the numbers of an array stand in the file, and how many bytes they take there."""
     offset = found.id.get_offset()
     if offset is not None:
@@ -341,7 +346,7 @@ def _blocks(found: _Declared) -> Iterator[tuple[int, int]]:
         yield from chunks
 
 
-def _bfloat16(found: _Declared) -> bool:
+def _bfloat16(found: Declared) -> bool:
     """Tell whether two-byte values are bfloat16.
 
     Keras 3 writes them through ml_dtypes, which HDF5 sees as opaque, and marks them in the object tree only
@@ -353,7 +358,7 @@ def _bfloat16(found: _Declared) -> bool:
     return dtype.kind == "V" or text_attribute(found.dataset, "dtype") == "bfloat16"
 
 
-def _dtype(found: _Declared) -> np.dtype[Any]:
+def _dtype(found: Declared) -> np.dtype[Any]:
     """Return the native dtype to read into, or refuse what is no number."""
     dtype: np.dtype[Any] = found.dtype
     if dtype.kind == "f" and dtype.itemsize in (2, 4, 8):
@@ -366,7 +371,7 @@ def _dtype(found: _Declared) -> np.dtype[Any]:
     raise ReadError(f"holds {kind.get(dtype.kind, str(dtype))} ({dtype}) where weights belong", place=found.place)
 
 
-def _check_size(found: _Declared, size: int) -> None:
+def check_size(found: Declared, size: int) -> None:
     """Refuse arrays that declare another size than is stored: the library fills what is missing with zeros."""
     layout, stored = found.layout, found.id.get_storage_size()
     chunked = library().h5d.CHUNKED

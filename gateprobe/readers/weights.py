@@ -27,7 +27,7 @@ _CONTAINERS = ("layers", "_layer_checkpoint_dependencies", "_self_tracked_tracka
 _DOUBLED = "_layer_checkpoint_dependencies"
 _NO_WEIGHTS = frozenset({"seed_generator", "_random_generator"})
 """States of random generators: integers that mean nothing at inference."""
-_TRAINING = frozenset(
+TRAINING = frozenset(
     "optimizer optimizer_weights metrics _metrics compiled_metrics compiled_loss _compile_metrics _compile_loss "
     "_loss_tracker loss_tracker".split()
 )
@@ -114,7 +114,7 @@ def _identity(group: h5py.Group) -> Any:
 
 def _groups(group: h5py.Group, *, at_root: bool) -> Iterator[tuple[str, h5py.Group]]:
     for name in hdf5.child_names(group):
-        if name in _NO_WEIGHTS or (at_root and name in _TRAINING):
+        if name in _NO_WEIGHTS or (at_root and name in TRAINING):
             continue
         child = hdf5.group(group, name)
         if child is not None:

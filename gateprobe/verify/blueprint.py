@@ -6,7 +6,7 @@ behind, so that nothing of the file can select code in Keras but the layer and a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from gateprobe.graph import (
 from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
 from gateprobe.layers.registry import kind_of
 from gateprobe.layers.settings import INERT, Unsupported
+from gateprobe.plan import model_of
 from gateprobe.semantics import Semantics
 
 ObjectPath = tuple[str, ...]
@@ -50,19 +51,26 @@ class ObjectWeights:
     """The number of leading axes along which a kernel of the Theano backend is reversed."""
 
 
-def object_weights(graph: ModelGraph, model: ModelRecord, semantics: Semantics) -> list[ObjectWeights]:
-    """Return the weights of every object of a model.
+def object_weights(graph: ModelGraph, part: ModelRecord, semantics: Semantics) -> list[ObjectWeights]:
+    """Return the weights of every object of a model, or of a part of it.
+
+    Args:
+        graph: With the whole model, since the place of an object's weights depends on all layers.
+        part: The model, or what Keras runs of it.
+        semantics: The meaning of the file's words.
 
     Raises:
         UnsupportedModel: Some weights cannot be told apart; carries every reason.
     """
     found: list[ObjectWeights] = []
     refusals: list[Refusal] = []
+    model = model_of(graph)
     weights = find_weights(model, graph.weights, semantics)
+    kept = set(_paths(part, ()))
     for record in model.layers:
         try:
-            if record.calls:
-                found += _weights_in(record, weights(record), (record.name,), semantics)
+            if record.calls and (record.name,) in kept:
+                found += _weights_in(record, weights(record), (record.name,), semantics, kept)
         except Unsupported as reason:
             refusals.append(Refusal(record.name, record.class_name, str(reason)))
     if refusals:
@@ -70,23 +78,33 @@ def object_weights(graph: ModelGraph, model: ModelRecord, semantics: Semantics) 
     return found
 
 
+def _paths(model: ModelRecord, path: ObjectPath) -> Iterator[ObjectPath]:
+    """Yield the paths of all layers, nested ones too."""
+    for record in model.layers:
+        yield (*path, record.name)
+        if record.model is not None:
+            yield from _paths(record.model, (*path, record.name))
+
+
 def _weights_in(
-    record: LayerRecord, weights: Weights, path: ObjectPath, semantics: Semantics
+    record: LayerRecord, weights: Weights, path: ObjectPath, semantics: Semantics, kept: Collection[ObjectPath]
 ) -> Iterator[ObjectWeights]:
     if record.class_name == "InputLayer":
         return
     if record.model is not None:
         paths = layer_paths(record.model)
+        within = kept if path in kept else {(*path, inner.name) for inner in record.model.layers}
         for inner in record.model.layers:
-            part = weights.part(f"{paths[inner.name]}#{inner.name}", inner)
-            yield from _weights_in(inner, part, (*path, inner.name), semantics)
+            if (*path, inner.name) in within:
+                part = weights.part(f"{paths[inner.name]}#{inner.name}", inner)
+                yield from _weights_in(inner, part, (*path, inner.name), semantics, kept)
         return
     own = weights.own(slots_of(record, semantics))
     if own:
         yield ObjectWeights(path, own, _layout(record, own, semantics), _flip(record, semantics))
     for number, (name, part_record) in enumerate(parts_of(record).items()):
         inside = (".cells", str(number)) if name.startswith("cells/") else (f".{name}",)
-        yield from _weights_in(part_record, weights.part(name, part_record), (*path, *inside), semantics)
+        yield from _weights_in(part_record, weights.part(name, part_record), (*path, *inside), semantics, kept)
 
 
 def _layout(record: LayerRecord, own: Mapping[str, Array], semantics: Semantics) -> str | None:

@@ -22,6 +22,7 @@ import numpy as np
 from gateprobe.errors import GateprobeError, MissingExtra
 from gateprobe.graph import Array
 from gateprobe.verify.blueprint import ObjectWeights
+from gateprobe.verify.clean_copy import Handed, Unfit, clean_copy
 
 Tell = Callable[[str], None]
 
@@ -53,7 +54,9 @@ class Job:
     file: str
     architecture: str | None
     build_because: str | None
-    """Why Keras must not open the file itself; ``None`` to let it try."""
+    """Why Keras must not open a copy of the file; ``None`` to let it try."""
+    max_bytes: int
+    """How many bytes of arrays the copy may hold."""
     blueprint: Mapping[str, Any]
     objects: Sequence[ObjectWeights]
     inputs: tuple[str, ...]
@@ -100,7 +103,7 @@ class Answer:
     """Version."""
     tensorflow: str
     built_because: str | None
-    """Why the model was built from the graph; ``None`` when Keras opened the file itself."""
+    """Why the model was built from the graph; ``None`` when Keras opened a copy of the file."""
     runs: tuple[KerasRun, ...]
     weights: Mapping[int, Mapping[str, Array]]
     """Number of the object → role → the array that Keras holds."""
@@ -121,8 +124,11 @@ def ask(job: Job, tell: Tell | None = None) -> Answer:
         if importlib.util.find_spec(package) is None:
             raise MissingExtra(f"{package}, which verify compares with,", "keras")
     with tempfile.TemporaryDirectory(prefix="gateprobe-") as name:
-        folder = Path(name)
-        _write(job, folder)
+        folder = Path(name).resolve()
+        try:
+            _write(job, folder)
+        except OSError as error:
+            raise OracleError(f"cannot write what Keras needs to {folder.parent}: {error.strerror}") from None
         _run(folder, tell or (lambda line: None))
         return _read(folder, job)
 
@@ -139,11 +145,12 @@ def _write(job: Job, folder: Path) -> None:
         keys = [f"x{n}_{k}" for k in range(len(run.inputs))]
         arrays.update(zip(keys, run.inputs, strict=True))
         runs.append({"inputs": keys, "rows": run.rows, "stateful": run.stateful})
+    handed, because = _handed(job, folder / "copy")
     described = {
         "keras": job.keras,
-        "file": str(Path(job.file).resolve()),
-        "architecture": None if job.architecture is None else str(Path(job.architecture).resolve()),
-        "build_because": job.build_because,
+        "file": handed and str(handed.file),
+        "architecture": handed and handed.architecture and str(handed.architecture),
+        "build_because": because,
         "blueprint": job.blueprint,
         "objects": objects,
         "inputs": list(job.inputs),
@@ -151,6 +158,17 @@ def _write(job: Job, folder: Path) -> None:
     }
     np.savez(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]  # keyword arrays
     (folder / "job.json").write_text(json.dumps(described), encoding="utf-8")
+
+
+def _handed(job: Job, folder: Path) -> tuple[Handed | None, str | None]:
+    """Return what Keras gets of the file, or why it gets nothing."""
+    if job.build_because is not None:
+        return None, job.build_because
+    folder.mkdir()
+    try:
+        return clean_copy(job.file, job.architecture, folder, job.max_bytes), None
+    except Unfit as error:
+        return None, str(error)
 
 
 def _run(folder: Path, tell: Tell) -> None:

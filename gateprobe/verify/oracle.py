@@ -74,12 +74,13 @@ def _answer(job: Mapping[str, Any], arrays: Mapping[str, Any]) -> tuple[dict[str
     if reason is None:
         opened, reason = None, None
         try:
-            _tell(f"{library.name} {library.keras.__version__} opens the file")
+            _tell(f"{library.name} {library.keras.__version__} opens a clean copy of the file")
             opened = _as_built(load_native(library, job["file"], job["architecture"]), job)
             return _asked(library, opened, None, job, arrays)
         except Refused as error:
             cannot = "does not open it" if opened is None else "opens it and cannot run it"
-            reason = f"{library.name} {library.keras.__version__} {cannot}: {error}"
+            told = str(error).replace(f"{Path(job['file']).parent}{os.sep}", "")
+            reason = f"{library.name} {library.keras.__version__} {cannot}: {told}"
     _tell("building the model from the graph that was read")
     built = build(library, job["blueprint"])
     set_weights(built, job["objects"], arrays)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gateprobe.batch_size import DEFAULT_ROWS
-from gateprobe.errors import InputError, UnsupportedModel
+from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import Array
 from gateprobe.layers.base import FLOAT64
 from gateprobe.model import Model
 from gateprobe.plan import Wanted, make_plan
+from gateprobe.run import plain_path
 from gateprobe.samples import InputSpec, Samples, from_arrays
+from gateprobe.verify.blueprint import unknown_layers
 from gateprobe.verify.inputs import KNOWN_DTYPES, generate
+from gateprobe.verify.part import part_without
 from gateprobe.verify.replay import Options, Replayed, Subject, replay
 
 _RANDOM = "is called with training=True"
@@ -30,14 +33,18 @@ class Prepared:
     options: Options
     batch: int | None
     """The number of samples in a batch of a stateful model."""
-    refusal: UnsupportedModel | None = None
-    """Why the rest is not replayed: it should be random at inference."""
+    asked: Model
+    """What Keras runs: the model, or the part of it that does not depend on ``left_out``."""
+    random: tuple[Refusal, ...] = ()
+    """Why some of what Keras runs is not replayed: it should be random at inference."""
+    left_out: tuple[Refusal, ...] = ()
+    """Why Keras does not run the rest."""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is not compared."""
-        refusals = self.refusal.refusals if self.refusal is not None else ()
-        return tuple(f"{refusal}; what depends on it is not compared" for refusal in refusals)
+        found = [f"{refusal}; what depends on it is not compared" for refusal in (*self.left_out, *self.random)]
+        return (*found, *(["the outputs of the model are not compared"] if self.left_out else []))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,31 +62,55 @@ class Replays:
 def replayable(model: Model, subject: Subject) -> Prepared:
     """Bind everything once, so that refusals come before Keras is started.
 
-    A layer that is random at inference is no refusal here: what does not depend on it is replayed.
+    A layer that cannot be replayed, or that Keras must not get, is no refusal here as long as some recurrent layer does
+    not depend on it: that part is verified. What is random at inference is run by Keras and not replayed.
 
     Raises:
-        UnsupportedModel: Something else cannot be replayed exactly.
+        UnsupportedModel: Nothing recurrent is left.
     """
     options = Options(model.inputs, DEFAULT_ROWS)
+    unknown = unknown_layers(model.record)
     try:
         plan = make_plan(subject.graph, subject.semantics, Wanted(options.traced, outputs=True))
     except UnsupportedModel as error:
-        if not all(refusal.reason.startswith(_RANDOM) for refusal in error.refusals):
-            raise
-        return _partly(model, subject, options, error)
-    return Prepared(model, subject, options, plan.batch_size)
+        return _partly(model, subject, options, _merged(error.refusals, unknown))
+    if unknown:
+        return _partly(model, subject, options, unknown)
+    return Prepared(model, subject, options, plan.batch_size, model)
 
 
-def _partly(model: Model, subject: Subject, options: Options, error: UnsupportedModel) -> Prepared:
-    """Replay what does not depend on randomness."""
-    sound = [path for call in model.recurrent if _binds(subject, path := call.path)]
+def _merged(refusals: Sequence[Refusal], unknown: Sequence[Refusal]) -> list[Refusal]:
+    places = {refusal.layer for refusal in refusals}
+    return [*refusals, *(refusal for refusal in unknown if refusal.layer not in places)]
+
+
+def _partly(model: Model, subject: Subject, options: Options, refusals: Sequence[Refusal]) -> Prepared:
+    """Replay what does not depend on what is refused."""
+    random = tuple(refusal for refusal in refusals if refusal.reason.startswith(_RANDOM))
+    left_out = tuple(refusal for refusal in refusals if refusal not in random)
+    bound = [call.path for call in model.recurrent if _binds(subject, call.path)]
+    asked = _asked(model, {refusal.layer for refusal in left_out}, bound) if left_out else model
+    known = {call.path for call in asked.recurrent}.intersection(bound)
+    if not known:
+        raise UnsupportedModel(refusals, file=model.graph.file, remedy="verify compares what comes before such layers")
 
     def traced(path: str) -> bool:
-        return any(path == known or path.startswith(f"{known}/") for known in sound)
+        return any(path == one or path.startswith(f"{one}/") for one in known)
 
     options = replace(options, traced=traced, outputs=False)
     batch = make_plan(subject.graph, subject.semantics, Wanted(traced)).batch_size
-    return Prepared(model, subject, options, batch, error)
+    return Prepared(model, subject, options, batch, asked, random, left_out)
+
+
+def _asked(model: Model, refused: Collection[str], bound: Collection[str]) -> Model:
+    """Return the part of a model without some layers, and without recurrent ones that cannot be bound."""
+    while True:
+        part = part_without(model.record, refused)
+        asked = replace(model, graph=replace(model.graph, model=part))
+        unbound = {plain_path(call.path) for call in asked.recurrent if call.path not in bound}
+        if unbound <= set(refused):
+            return asked
+        refused = {*refused, *unbound}
 
 
 def _binds(subject: Subject, path: str) -> bool:

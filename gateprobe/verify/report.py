@@ -34,6 +34,7 @@ def as_json(result: Verification) -> dict[str, Any]:
         "explanations": [asdict(one) for one in result.explanations],
         "notes": list(result.notes),
         "random": list(result.random),
+        "left_out": list(result.left_out),
     }
 
 

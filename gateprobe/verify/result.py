@@ -55,7 +55,7 @@ class Verification:
     """``keras 3.15.1`` or ``tf_keras 2.21.0``."""
     tensorflow: str
     built_because: str | None
-    """Why the Keras model was built from the graph that was read; ``None`` when Keras opened the file itself."""
+    """Why the Keras model was built from the graph that was read; ``None`` when Keras opened a copy of the file."""
     inputs: tuple[InputSet, ...]
     semantics: str
     """Of the replay."""
@@ -70,6 +70,8 @@ class Verification:
     """What a reader of the result must know: what could not be checked, and why."""
     random: tuple[str, ...]
     """Calls and outputs that Keras does not compute twice alike."""
+    left_out: tuple[str, ...]
+    """Layers that Keras did not get or that cannot be replayed, and why: what depends on them was not compared."""
     rule: str
     """What counts as agreement, in words."""
 

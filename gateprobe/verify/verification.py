@@ -7,12 +7,16 @@ it is stepped over what Keras itself gave the layer.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from gateprobe.errors import InputError, UnsupportedModel
+from gateprobe.errors import InputError, ReadError, UnsupportedModel
+from gateprobe.graph import Era, WeightArray, WeightGroup
 from gateprobe.model import Model, read
-from gateprobe.verify.blueprint import ObjectWeights, blueprint_of, object_weights, unknown_layers
+from gateprobe.readers.containers import contradictions
+from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES
+from gateprobe.verify.blueprint import ObjectWeights, blueprint_of, object_weights
 from gateprobe.verify.collate import Collated, Precisions, collate, self_contradictions
 from gateprobe.verify.compare import SignalReport, Tolerance, compare, first_of, merged
 from gateprobe.verify.diagnose import Scene, diagnose, weight_differences
@@ -28,7 +32,9 @@ from gateprobe.verify.job import Answer, Job, OracleError, Run, Tell, ask
 from gateprobe.verify.prepare import Prepared, Replays, given_inputs, made_inputs, replayable
 from gateprobe.verify.replay import Subject
 from gateprobe.verify.result import Explanation, InputSet, Verification
-from gateprobe.verify.trust import objections
+
+_FILES = ("hdf5", "keras", "weights-hdf5")
+"""Containers of which Keras may get a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +73,19 @@ def verify(
     Raises:
         MissingExtra: TensorFlow or the Keras is not installed.
         OracleError: Keras cannot build or run the model.
-        UnsupportedModel: The replay refuses the model, or it holds layers that Keras is never given.
+        UnsupportedModel: Every recurrent layer depends on one that the replay refuses or Keras is never given.
+        ReadError: Which model the file holds depends on the program that reads it.
         InputError: The inputs do not fit.
     """
     opened = model if isinstance(model, Model) else read(model, architecture=architecture)
     tell = tell or (lambda line: None)
     library = _library(opened, against)
-    _refuse_unknown(opened)
+    _refuse_contradictions(opened)
     prepared = replayable(opened, _subject(opened, library))
     made = made or Made()
     tell("replaying in float32 and float64")
     replays = made_inputs(prepared, seed=made.seed, samples=made.samples) if x is None else [given_inputs(prepared, x)]
-    objects = object_weights(opened.graph, opened.record, opened.semantics)
+    objects = object_weights(opened.graph, prepared.asked.record, opened.semantics)
     path = None if architecture is None else os.fspath(architecture)
     answer = ask(_job(opened, library, path, prepared, replays, objects), tell)
     return _judged(_Case(opened, library, prepared, replays, objects, tolerance or Tolerance(), answer), tell)
@@ -92,11 +99,17 @@ def _library(model: Model, against: str | None) -> str:
     return library
 
 
-def _refuse_unknown(model: Model) -> None:
-    unknown = unknown_layers(model.record)
-    if unknown:
-        remedy = "verify gives Keras only layers that gateprobe knows"
-        raise UnsupportedModel(unknown, file=model.graph.file, remedy=remedy)
+def _refuse_contradictions(model: Model) -> None:
+    """Refuse a file in which Keras might see another model than was read."""
+    if model.graph.origin.container not in _FILES:
+        return
+    path = Path(model.graph.file)
+    if path.is_file():
+        with path.open("rb") as stream:
+            size, keras2 = path.stat().st_size, model.graph.origin.era is not Era.KERAS3
+            for found in contradictions(path.name, stream, size, keras2=keras2):
+                remedy = "save the model again with Keras, under a name that fits"
+                raise ReadError(found, file=model.graph.file, remedy=remedy)
 
 
 def _subject(model: Model, library: str) -> Subject:
@@ -121,8 +134,9 @@ def _job(
         keras=library,
         file=model.graph.file,
         architecture=architecture,
-        build_because=_build_because(model, library, architecture),
-        blueprint=blueprint_of(model.record, model.semantics, library, objects),
+        build_because=_build_because(model, library, prepared),
+        blueprint=blueprint_of(prepared.asked.record, model.semantics, library, objects),
+        max_bytes=max(DEFAULT_MAX_BYTES, 2 * sum(array.value.nbytes for array in _arrays(model.graph.weights.root))),
         objects=objects,
         inputs=names,
         runs=[
@@ -131,14 +145,19 @@ def _job(
     )
 
 
-def _build_because(model: Model, library: str, architecture: str | None) -> str | None:
-    """Return why Keras must not open the file itself, ``None`` when it may."""
+def _arrays(group: WeightGroup) -> Iterator[WeightArray]:
+    yield from group.arrays
+    for child in group.children.values():
+        yield from _arrays(child)
+
+
+def _build_because(model: Model, library: str, prepared: Prepared) -> str | None:
+    """Return why Keras must not open a copy of the file, ``None`` when it may if one can be made."""
     container = model.graph.origin.container
-    if container not in ("hdf5", "keras") and architecture is None:
+    if container not in _FILES:
         return f"the model comes from {container}, which is not given to Keras"
-    found = next(objections(model.graph.file, architecture), None)
-    if found is not None:
-        return found
+    if prepared.left_out:
+        return f"Keras runs only what does not depend on {prepared.left_out[0].layer}"
     if library != default_library(model.graph.origin):
         return None
     return silent_defaults(model.record, model.semantics, library)
@@ -156,15 +175,20 @@ class _Case:
     tolerance: Tolerance
     answer: Answer
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the outputs that Keras returns."""
+        return self.prepared.asked.outputs
+
 
 def _judged(case: _Case, tell: Tell) -> Verification:
     """Compare, and where there is a disagreement, look for its cause."""
     model, answer = case.model, case.answer
-    if case.prepared.refusal is not None and not any(run.random for run in answer.runs):
-        raise case.prepared.refusal
+    if case.prepared.random and not case.prepared.left_out and not any(run.random for run in answer.runs):
+        raise UnsupportedModel(case.prepared.random, file=model.graph.file)
     precisions = Precisions.of(model)
     collated = [
-        collate(run, one.ours, one.exact, precisions, model.outputs, number)
+        collate(run, one.ours, one.exact, precisions, case.names, number)
         for number, (run, one) in enumerate(zip(answer.runs, case.replays, strict=True))
     ]
     for run, one in zip(answer.runs, case.replays, strict=True):
@@ -173,6 +197,9 @@ def _judged(case: _Case, tell: Tell) -> Verification:
     signals = _reports(collated, case.tolerance)
     weights = list(weight_differences(case.objects, answer))
     problems = [text for one in collated for text in one.problems] + [text for _, text in weights]
+    random = _random(answer, case.names)
+    if not problems and not any(report.values for report in signals):
+        raise OracleError(f"nothing was compared: {_nothing(random)}", file=model.graph.file)
     first = first_of(signals)
     result = Verification(
         file=model.graph.file,
@@ -187,7 +214,8 @@ def _judged(case: _Case, tell: Tell) -> Verification:
         first=first,
         explanations=(),
         notes=(*case.model.notes, *case.prepared.notes, *_notes(case)),
-        random=_random(answer, model.outputs),
+        random=random,
+        left_out=tuple(map(str, case.prepared.left_out)),
         rule=case.tolerance.rule,
     )
     return replace(result, explanations=tuple(_explained(case, result, weights, precisions, tell)))
@@ -213,6 +241,10 @@ def _random(answer: Answer, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(f"{names[item]} output" if isinstance(item, int) else " ".join(item) for item in found))
 
 
+def _nothing(random: Sequence[str]) -> str:
+    return f"random at inference: {', '.join(random)}" if random else "there are no samples, or no timesteps"
+
+
 def _explained(
     case: _Case, result: Verification, weights: Sequence[tuple[str, str]], precisions: Precisions, tell: Tell
 ) -> list[Explanation]:
@@ -227,7 +259,7 @@ def _explained(
         case.replays[first.run].inputs,
         case.prepared.options,
         precisions,
-        case.model.outputs,
+        case.names,
         case.tolerance,
         case.prepared.batch is not None,
         case.objects,

@@ -9,11 +9,12 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from readers import build
 
 import gateprobe
 from gateprobe.cli import main
 from gateprobe.errors import MissingExtra
-from gateprobe.verify import gaps, job, trust, verify
+from gateprobe.verify import clean_copy, gaps, job, verify
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 QUIET = pytest.mark.filterwarnings("ignore")  # of Keras and TensorFlow
@@ -39,23 +40,12 @@ def test_without_the_keras_of_the_era_it_says_what_to_install(monkeypatch):
         verify(SAMPLES / "keras2.h5")
 
 
-def test_a_layer_that_gateprobe_does_not_know_never_reaches_keras(monkeypatch, tmp_path):
-    import zipfile
-
-    with zipfile.ZipFile(SAMPLES / "brackets.keras") as good, zipfile.ZipFile(tmp_path / "bad.keras", "w") as bad:
-        for name in good.namelist():
-            data = good.read(name)
-            if name == "config.json":
-                config = json.loads(data)
-                evil = {"class_name": "Lambda", "module": "keras.layers", "config": {"name": "evil"}}
-                config["config"]["layers"].append({**evil, "registered_name": None})
-                data = json.dumps(config).encode()
-            bad.writestr(name, data)
+def test_nothing_reaches_keras_when_all_depends_on_a_layer_that_gateprobe_does_not_know(monkeypatch, tmp_path):
     monkeypatch.setattr(job, "_run", lambda *_: pytest.fail("Keras was started"))
-    done = command(tmp_path / "bad.keras")
+    evil = {"class_name": "Lambda", "config": {"name": "evil", "batch_input_shape": [None, 5, 3]}}
+    done = command(build.h5(tmp_path / "bad.h5", build.sequential(evil, build.lstm())))
     assert done.exit_code == 2
     assert "evil (Lambda)" in done.stderr
-    assert list(trust.objections(str(tmp_path / "bad.keras"), None))
 
 
 def test_bad_options_are_usage_errors():
@@ -101,6 +91,7 @@ def test_a_disagreement_on_the_command_line(in_process, tmp_path):
     assert "would explain it: hard_sigmoid slope" in done.stdout
     assert "first disagreement: " in done.stdout
     assert "built from the graph that was read" in done.stdout
+    assert "a fault in reading the file would not show" in done.stdout
     suite = ET.parse(tmp_path / "r.xml").getroot()
     assert int(suite.get("failures")) > 0
     assert "hard_sigmoid slope" in suite.find(".//system-out").text
@@ -137,6 +128,27 @@ def test_a_model_that_is_random_at_inference(in_process, library, tmp_path):
 
 @QUIET
 @pytest.mark.oracle
+def test_what_compares_nothing_is_no_success(in_process, tmp_path, monkeypatch):
+    """Neither when everything should be random, nor when Keras computes nothing twice alike."""
+    from gateprobe.verify import oracle
+
+    keras = in_process["keras3"]
+    x = keras.Input((6, 3))
+    random = keras.layers.LSTM(4)(keras.layers.Dropout(0.5)(x, training=True))
+    keras.Model(x, random).save(tmp_path / "model.keras")
+    done = command(tmp_path / "model.keras")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "training=True" in done.stderr
+    path = tmp_path / "plain.keras"
+    keras.Sequential([keras.Input((6, 3)), keras.layers.LSTM(4, name="lstm")]).save(path)
+    monkeypatch.setattr(oracle._Runner, "_random", lambda *_: [["lstm", "forward"], 0])
+    done = command(path)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "nothing was compared" in done.stderr
+
+
+@QUIET
+@pytest.mark.oracle
 def test_keras_must_agree_with_itself(in_process, monkeypatch):
     from gateprobe.verify import oracle_step
 
@@ -156,7 +168,7 @@ def test_keras_must_agree_with_itself(in_process, monkeypatch):
 @pytest.mark.parametrize("name", ["brackets.keras", "tokens.keras", "translate.keras", "keras2.h5"])
 def test_every_sample_model_agrees_however_it_gets_into_keras(in_process, name, monkeypatch):
     assert verify(SAMPLES / name).built_because is None
-    monkeypatch.setattr("gateprobe.verify.verification.objections", lambda *_: iter(["this test"]))
+    monkeypatch.setattr(clean_copy, "objections", lambda *_: iter(["this test"]))
     result = verify(SAMPLES / name)
     assert result
     assert "this test" in result.built_because

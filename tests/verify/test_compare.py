@@ -1,5 +1,7 @@
 """The three-way comparison, on numbers made by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -127,3 +129,54 @@ def test_the_earliest_of_several_signals(exact):
     together = merged([reports[0], reports[2]])
     assert (together.values, together.mismatches) == (120, 4)
     assert together.first == reports[2].first
+
+
+@pytest.mark.parametrize("value", [0.5, -4.0])
+@pytest.mark.parametrize(("smaller", "larger"), [(0.0, 0.0), (0.0, 1.0), (1e-6, 1e-6), (1e-6, 1.0)])
+@pytest.mark.parametrize("side", [1, -1])
+def test_what_is_allowed_is_exactly_the_rule(value, smaller, larger, side):
+    """16 times the smaller of both errors so far, and 32 ulp of the larger of 1 and the value."""
+    allowed = 16 * smaller + 32 * 2.0**-23 * max(1.0, abs(value))
+    for factor, agrees in ((0.999, True), (1.001, False)):
+        error = np.array([[[smaller], [0.0]], [[0.0], [0.0]]])  # the first timestep's error counts in the second
+        exact = np.full(error.shape, value)
+        keras, replay = exact + error * side, exact + error * larger / (smaller or 1.0)
+        replay[0, 0] = keras[0, 0]
+        replay[1, 1] = exact[1, 1]
+        keras[1, 1] = exact[1, 1] + side * allowed * factor
+        report = compare(trio(keras, replay, exact), Tolerance())
+        assert report.agrees == agrees
+        assert report.required == pytest.approx(factor, rel=1e-6)
+        assert report.worst.allowed == pytest.approx(allowed)
+
+
+def test_the_rounding_of_a_backward_layer_grows_towards_the_first_timestep(exact):
+    growth = 1e-7 * 10.0 ** np.arange(5)[None, ::-1, None] * np.ones_like(exact)
+    ours, theirs = exact + growth, exact - growth
+    assert compare(trio(theirs, ours, exact, backwards=True), Tolerance()).agrees
+    late = theirs.copy()
+    late[0, 4, 0] -= 1e-3  # computed first; would pass among the rounding of timestep 0
+    report = compare(trio(late, ours, exact, backwards=True), Tolerance())
+    assert (report.first.timestep, report.first.step, report.mismatches) == (4, 0, 1)
+    assert compare(trio(late, ours, exact, backwards=False), Tolerance()).agrees
+
+
+def test_an_earlier_error_is_rounding_of_every_later_timestep(exact):
+    """And of no earlier one, in either direction."""
+    for backwards in (False, True):
+        for where in range(5):
+            ours, theirs = exact.copy(), exact.copy()
+            ours[:, 2], theirs[:, 2] = exact[:, 2] + 1e-3, exact[:, 2] + 1e-3
+            theirs[1, where] += 5e-3
+            late = where <= 2 if backwards else where >= 2
+            assert compare(trio(theirs, ours, exact, backwards=backwards), Tolerance()).agrees == late
+
+
+def test_the_number_of_the_inputs_goes_into_every_place(exact):
+    moved = exact.copy()
+    moved[1, 2, 3] += 1
+    report = compare(replace(trio(exact, moved, exact), run=2), Tolerance())
+    assert (report.first.run, report.worst.run) == (2, 2)
+    earlier = compare(replace(trio(exact, moved, exact, signal="cell_state"), run=1), Tolerance())
+    assert first_of([report, earlier]) == earlier.first
+    assert first_of([earlier, report]) == earlier.first

@@ -1,0 +1,45 @@
+"""A stand-in for Keras: another replay gives the answers, with faults planted in them."""
+
+from dataclasses import replace
+
+from gateprobe.batch_size import DEFAULT_ROWS
+from gateprobe.verify import gaps, verification
+from gateprobe.verify.job import Answer, KerasCall, KerasRun
+from gateprobe.verify.replay import Options, Subject, replay
+
+VERSION = "2.21.0"
+
+
+def answering(monkeypatch, *models, change=lambda number, run: run, weights=None):
+    """Let the n-th set of inputs be answered by the n-th model, the last one for all further sets.
+
+    Args:
+        monkeypatch: Of the test.
+        models: Read by gateprobe.
+        change: Called with the number of each set and the answer to it; returns the answer to give.
+        weights: What Keras says that it holds.
+    """
+
+    def ask(job, tell=None):
+        runs = []
+        for number, run in enumerate(job.runs):
+            model = models[min(number, len(models) - 1)]
+            inputs = dict(zip(job.inputs, run.inputs, strict=True))
+            subject = Subject(model.graph, model.semantics)
+            runs.append(change(number, _as_keras(replay(subject, inputs, Options(model.inputs, DEFAULT_ROWS)), run)))
+        return Answer(VERSION, "2", None, tuple(runs), weights or {})
+
+    monkeypatch.setattr(verification, "ask", ask)
+    for module in (verification, gaps):
+        monkeypatch.setattr(module, "installed_version", lambda library: VERSION)
+    monkeypatch.setattr(verification, "spoken", lambda semantics, origin, version: semantics)
+
+
+def _as_keras(answer, run):
+    calls = [
+        KerasCall(one.layer, one.layer, one.direction, one.backwards, "LSTM", dict(one.signals), one.mask)
+        for one in answer.traces.values()
+    ]
+    if len(run.inputs) == 1:
+        calls[0] = replace(calls[0], given={"input": run.inputs[0]})
+    return KerasRun(tuple(calls), answer.outputs, frozenset())

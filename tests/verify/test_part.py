@@ -1,0 +1,132 @@
+"""A layer that Keras must not get: what does not depend on it is verified, the rest is named."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from gateprobe.cli import main
+from gateprobe.graph import Call, LayerRecord, ModelRecord, TensorRef
+from gateprobe.verify import verify
+from gateprobe.verify.part import part_without
+
+
+def record(name, *calls, **more):
+    made = tuple(
+        Call(tuple(TensorRef(*ref) if isinstance(ref, tuple) else TensorRef(ref) for ref in call)) for call in calls
+    )
+    return LayerRecord(name, "Dense" if calls else "InputLayer", {}, calls=made, **more)
+
+
+def model(*layers, outputs):
+    made = tuple(TensorRef(*ref) if isinstance(ref, tuple) else TensorRef(ref) for ref in outputs)
+    return ModelRecord("m", "Functional", layers, (TensorRef(layers[0].name),), made)
+
+
+def shape_of(part):
+    return {one.name: len(one.calls) for one in part.layers}, [(ref.layer, ref.call) for ref in part.outputs]
+
+
+def test_what_depends_on_a_refused_layer_is_cut_off():
+    whole = model(
+        record("x"),
+        record("a", ["x"]),
+        record("custom", ["a"]),
+        record("b", ["a"]),
+        record("c", ["custom"]),
+        record("d", ["b", "c"]),
+        outputs=["d", "b"],
+    )
+    assert shape_of(part_without(whole, {"custom"})) == ({"x": 0, "a": 1, "b": 1}, [("b", 0)])
+    assert shape_of(part_without(whole, {"d"})) == (
+        {"x": 0, "a": 1, "custom": 1, "b": 1, "c": 1},
+        [("b", 0), ("c", 0)],
+    )
+    assert shape_of(part_without(whole, set())) == shape_of(whole)
+
+
+def test_only_the_calls_before_it_are_kept():
+    shared = record("shared", ["x"], ["custom"], ["x"])
+    whole = model(record("x"), shared, record("custom", [("shared", 0)]), record("e", [("shared", 2)]), outputs=["e"])
+    assert shape_of(part_without(whole, {"custom"})) == ({"x": 0, "shared": 1}, [("shared", 0)])
+
+
+def test_an_order_against_the_file_is_followed():
+    whole = model(record("x"), record("c", ["b"]), record("b", ["custom"]), record("custom", ["x"]), outputs=["c"])
+    assert shape_of(part_without(whole, {"custom"})) == ({"x": 0}, [])
+
+
+def test_of_a_nested_model_the_part_before_it_is_kept():
+    inner = model(record("i"), record("lstm", ["i"]), record("custom", ["lstm"]), outputs=["custom"])
+    whole = model(record("x"), record("held", ["x"], model=inner), record("after", ["held"]), outputs=["after"])
+    part = part_without(whole, {"held/custom"})
+    assert shape_of(part) == ({"x": 0, "held": 1}, [("held", 0)])
+    assert shape_of(part.layers[1].model) == ({"i": 0, "lstm": 1}, [("lstm", 0)])
+    assert shape_of(part_without(whole, {"held/lstm"})) == ({"x": 0}, [])
+
+
+def with_lambda(path, name):
+    """Turn an Activation into a Lambda, as if it had been saved so."""
+    with zipfile.ZipFile(path) as file:
+        content = {member: file.read(member) for member in file.namelist()}
+    config = json.loads(content["config.json"])
+
+    def turned(layers):
+        for layer in layers:
+            turned(layer["config"].get("layers", []))
+            if layer["config"]["name"] == name:
+                layer |= {"class_name": "Lambda", "config": {"name": name}}
+
+    turned(config["config"]["layers"])
+    with zipfile.ZipFile(path, "w") as file:
+        for member, data in (content | {"config.json": json.dumps(config)}).items():
+            file.writestr(member, data)
+    return path
+
+
+def saved(keras, folder, *, nested):
+    """Save two LSTMs, a layer behind them, and one more LSTM behind that."""
+    keras.utils.set_random_seed(1)
+    x = keras.Input((6, 3))
+    first = keras.layers.LSTM(4, return_sequences=True, name="first")
+    second = keras.layers.Bidirectional(keras.layers.LSTM(4, return_sequences=True), name="second")
+    custom = keras.layers.Activation("linear", name="custom")
+    if nested:
+        y = keras.Sequential([keras.Input((6, 3)), first, second, custom], name="held")(x)
+    else:
+        y = custom(second(first(x)))
+    z = keras.layers.LSTM(5, name="third")(y)
+    path = folder / "model.keras"
+    keras.Model(x, keras.layers.Dense(2)(z)).save(path)
+    return path
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("library", ["tf_keras", "keras3"])
+def test_the_lstms_before_a_custom_layer_are_verified(in_process, tmp_path, library, nested):
+    path = with_lambda(saved(in_process[library], tmp_path, nested=nested), "custom")
+    result = verify(path, np.random.default_rng(0).normal(size=(3, 6, 3)).astype("f4"))
+    prefix, place = ("held/", "held/custom") if nested else ("", "custom")
+    assert (result.status.value, result.problems) == ("agrees", ())
+    assert {(one.layer, one.direction) for one in result.signals} == {
+        (f"{prefix}first", "forward"), (f"{prefix}second", "forward"), (f"{prefix}second", "backward"),
+    }  # fmt: skip
+    assert [text.split(":")[0] for text in result.left_out] == [f"{place} (Lambda)"]
+    assert place in result.built_because
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore")
+def test_the_report_names_what_was_left_out(in_process, tmp_path):
+    path = with_lambda(saved(in_process["keras3"], tmp_path, nested=False), "custom")
+    done = CliRunner().invoke(main, ["verify", str(path)])
+    assert done.exit_code == 0
+    assert "AGREES IN PART" in done.stdout
+    assert "not compared, nor what depends on it: custom (Lambda)" in done.stdout
+    assert "the outputs of the model are not compared" in done.stderr
+    result = json.loads(CliRunner().invoke(main, ["verify", str(path), "--json"]).stdout)
+    assert result["left_out"][0].startswith("custom (Lambda)")
