@@ -87,10 +87,11 @@ def taken(config, case):
 
 @pytest.mark.parametrize("case", EVERY)
 def test_a_layer_asks_before_it_takes_memory(case):
-    taken(recorded.answer(case, case.eras[-1]).config, case)  # the BLAS is tried with each shape of weights once
     for config, outgrown_case in outgrown(case):
         try:
             peak, allowed = taken(config, outgrown_case)
+            if peak >= allowed:  # compiling, and trying what the BLAS rounds alike, take memory once
+                peak, allowed = taken(config, outgrown_case)
         except (Unsupported, AssertionError, *MISFITS):  # the settings do not fit the weights, or each other
             continue
         assert peak < allowed, f"{peak:,} bytes for {config} {outgrown_case.shapes} {outgrown_case.kwargs}"
