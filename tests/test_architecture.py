@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "errors": set(),
     "graph": {"errors"},
     "remote": BASE,
+    "places": BASE | {"remote"},
     "readers": BASE | {"readers", "remote", "expansion"},
     "room": BASE,
     "expansion": set(),
@@ -33,13 +34,14 @@ MAY_IMPORT = {
     "selection": BASE | {"chunk"},
     "batch_size": BASE | {"kernels", "layers"},
     "run": BASE | {"kernels", "room", "layers", "plan", "chunk", "batch_size", "threads"},
-    "writers": BASE | {"remote", "chunk", "writers"},
+    "writers": BASE | {"remote", "places", "chunk", "writers"},
     "trace": BASE | {"chunk", "writers"},
     "model": ROLES
     | {"layers", "readers", "groups", "calls", "plan", "samples", "selection", "chunk", "trace", "run", "batch_size"},
     "scale": BASE
     | {
         "remote",
+        "places",
         "kernels",
         "groups",
         "input_files",
