@@ -105,7 +105,8 @@ def write(chunks: Iterable[TraceChunk], outputs: Sequence[Output], metadata: Met
         from gateprobe.writers.table import TableMaker  # noqa: PLC0415 - a format like the others
 
         tables = TableMaker(output.layout, _text_of(kind))
-        return cast("Sink[TraceChunk]", _opener(_TABLES[kind])(target, tables, metadata))
+        sealed = {} if output.seal is None else {"seal": output.seal}
+        return cast("Sink[TraceChunk]", _opener(_TABLES[kind])(target, tables, metadata, **sealed))
 
     _write(_signals(chunks, formats), outputs, formats, open_one)
 

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from gateprobe.chunk import Layout
+from gateprobe.writers.seal import Seal
 
 if TYPE_CHECKING:
     import polars as pl
@@ -65,6 +66,8 @@ class Output:
     compress: bool = False
     force: bool = False
     """Whether an existing file may be replaced."""
+    seal: Seal | None = None
+    """Of a Parquet file that is a part of a folder."""
 
 
 class Sink(Protocol[T_contra]):

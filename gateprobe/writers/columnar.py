@@ -20,6 +20,7 @@ from gateprobe.errors import OutputError
 from gateprobe.writers.arrow_footer import add_metadata
 from gateprobe.writers.base import Metadata, Sink, T, Tables
 from gateprobe.writers.parquet_footer import JoinedFile
+from gateprobe.writers.seal import SEAL_KEY, Seal, Sealer
 from gateprobe.writers.target import Target, blamed
 
 if TYPE_CHECKING:
@@ -129,12 +130,12 @@ class _ColumnarSink(Generic[T]):
             yield item
 
 
-def open_parquet(target: Target, tables: Tables[T], metadata: Metadata) -> Sink[T]:
+def open_parquet(target: Target, tables: Tables[T], metadata: Metadata, seal: Seal | None = None) -> Sink[T]:
     """Write Parquet, compressed with zstd."""
-    texts = {METADATA_KEY: json.dumps(metadata)}
+    texts = {METADATA_KEY: json.dumps(metadata), **({} if seal is None else {SEAL_KEY: seal.text})}
 
     def consume(frames: Iterator[pl.DataFrame], schema: _Schema, file: IO[bytes]) -> None:
-        joined, buffer = JoinedFile(file), io.BytesIO()
+        joined, buffer = JoinedFile(file, seal=None if seal is None else Sealer()), io.BytesIO()
         for group in _groups(frames):
             buffer.seek(0)
             group.write_parquet(buffer, row_group_size=GROUP_ROWS, metadata=texts)

@@ -1,8 +1,8 @@
 """A model's outputs as tables.
 
 A row for each number, in the order sample, output, axes. The columns are ``sample``, ``output``, one for each axis of
-the outputs, and ``value``. The last axis is ``unit``; the one between it and the samples is ``timestep``; where there are
-several between them, they are ``axis_1``, ``axis_2``, ... An output that does not have an axis has no value there.
+the outputs, and ``value``. The last axis is ``unit``; the one between it and the samples is ``timestep``; where there
+are several between them, they are ``axis_1``, ``axis_2``, ... An output without an axis has no value in its column.
 """
 
 from __future__ import annotations
