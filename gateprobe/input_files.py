@@ -194,7 +194,7 @@ def _from_special(path: Path, file: str, shape: Shape | None, limit: int) -> Sou
 
 def _from_stdin(shape: Shape | None, limit: int) -> Source:
     if sys.stdin is None:
-        raise InputError("standard input is closed", remedy="name a file")
+        raise InputError("is closed", file="standard input", remedy="name a file")
     return _from_stream(sys.stdin.buffer, "standard input", shape, limit)
 
 

@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "graph": {"errors"},
     "remote": BASE,
     "places": BASE | {"remote"},
+    "memory": BASE,
     "readers": BASE | {"readers", "remote", "expansion"},
     "room": BASE,
     "expansion": set(),
@@ -26,7 +27,7 @@ MAY_IMPORT = {
     "calls": BASE | {"layers"},
     "plan": ROLES | {"layers", "calls"},
     "array_files": BASE | {"expansion"},
-    "tables": BASE | {"array_files"},
+    "tables": BASE | {"memory", "array_files"},
     "input_files": BASE | {"array_files", "tables", "remote"},
     "samples": BASE | {"array_files", "input_files", "remote"},
     "chunk": BASE,
@@ -34,14 +35,13 @@ MAY_IMPORT = {
     "selection": BASE | {"chunk"},
     "batch_size": BASE | {"kernels", "layers"},
     "run": BASE | {"kernels", "room", "layers", "plan", "chunk", "batch_size", "threads"},
-    "writers": BASE | {"remote", "places", "chunk", "writers"},
+    "writers": BASE | {"remote", "places", "memory", "chunk", "writers"},
     "trace": BASE | {"chunk", "writers"},
     "model": ROLES
     | {"layers", "readers", "groups", "calls", "plan", "samples", "selection", "chunk", "trace", "run", "batch_size"},
     "scale": BASE
     | {
         "remote",
-        "places",
         "kernels",
         "groups",
         "input_files",

@@ -15,6 +15,7 @@ from typing import TypeVar, cast
 
 from gateprobe.chunk import TraceChunk
 from gateprobe.errors import GateprobeWarning, InputError, OutputError
+from gateprobe.memory import require_room_for_tables
 from gateprobe.places import STREAM, place_of, refuse_twice
 from gateprobe.remote import shown
 from gateprobe.writers.base import Format, Metadata, Output, Sink
@@ -158,6 +159,8 @@ def _write(
 ) -> None:
     """Open all outputs, write everything to each, and publish them together."""
     refuse_twice([place_of(output.name) for output in outputs])
+    if any(kind.tabular for kind in formats):
+        require_room_for_tables()
     with ExitStack() as stack:
         targets = [stack.enter_context(_target(output, kind)) for output, kind in zip(outputs, formats, strict=True)]
         sinks = [

@@ -279,7 +279,7 @@ class _PredictionSink:
                     compression="gzip" if self.output.compress else None,
                     shuffle=self.output.compress,
                 )
-            except ValueError:
+            except (TypeError, ValueError):
                 reason = f"the output {key} cannot stand beside {', '.join(self.keys)} in one HDF5 file"
                 raise OutputError(reason, file=self.output.name, remedy="write npz") from None
 
