@@ -236,7 +236,9 @@ def test_closed_standard_streams(command, tmp_path):
 
 @bash_only
 @pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
-def test_standard_output_by_any_name(name, many, tmp_path):
+def test_standard_output_by_any_name(name, tmp_path):
+    many = tmp_path / "many.npy"
+    np.save(many, np.zeros((5_000, 6, 2), np.float32))
     dump = f"gateprobe dump '{MODEL}'"
     assert shell(f"{dump} '{many}' -o {name} --format csv | head -1")[0::2] == (0, "")
     expected = shell(f"{dump} '{INPUT}'")[1]
@@ -272,8 +274,8 @@ def test_an_input_from_standard_input_is_not_written_over(tmp_path):
 
 @bash_only
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of address space")
-@pytest.mark.parametrize("kilobytes", [100_000, 200_000, 300_000, 500_000, 1_000_000])
-@pytest.mark.parametrize("target", ["", "-o x.csv", "-o x.parquet", "-o x.npz"])
+@pytest.mark.parametrize("kilobytes", [150_000, 300_000, 1_000_000])
+@pytest.mark.parametrize("target", ["-o x.parquet", "-o x.npz"])
 def test_little_memory_is_one_line(kilobytes, target, tmp_path):
     status, _, err = shell(f"ulimit -v {kilobytes}; gateprobe dump '{MODEL}' '{INPUT}' {target}", cwd=tmp_path)
     lines = [line for line in err.splitlines() if not line.startswith("OpenBLAS")]

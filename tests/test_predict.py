@@ -53,7 +53,7 @@ def rows_of(arrays):
 
 
 READ = {
-    "csv": lambda path: pl.read_csv(path),
+    "csv": pl.read_csv,
     "tsv": lambda path: pl.read_csv(path, separator="\t"),
     "jsonl": lambda path: pl.read_ndjson(path, infer_schema_length=None),
     "parquet": pl.read_parquet,

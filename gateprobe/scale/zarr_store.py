@@ -23,7 +23,7 @@ import numpy as np
 from gateprobe.chunk import TraceChunk
 from gateprobe.errors import GateprobeError, InputError, MissingExtra, OutputError
 from gateprobe.graph import Array
-from gateprobe.remote import is_url, joined, local_path, redacted, shown
+from gateprobe.remote import is_url, joined, local_path, redacted, remote, shown
 from gateprobe.run import SLAB
 from gateprobe.scale.dataset import (
     Block,
@@ -76,8 +76,8 @@ class ZarrStore:
         names = self._names()
         if not names:
             return
-        self._refuse_strangers(_keys_of(self._attributes().get(METADATA_KEY)))
         with self._faults():
+            self._refuse_strangers(_keys_of(self._attributes().get(METADATA_KEY)))
             for name in sorted(names, key=_NODE.__eq__):
                 self._folder.remove(name)
 
@@ -175,7 +175,8 @@ class ZarrStore:
         self._fill(expected, manifest, first, numbers)
         described = {name: node.metadata.to_dict() for name, node in expected.members(max_depth=None)}
         keys = {name: node for name, node in expected.members(max_depth=None) if hasattr(node, "shape")}
-        self._refuse_strangers(keys.keys(), {key: _grid(node) for key, node in keys.items()})
+        if not is_url(self._name):  # to list a storage takes long; what is too much there, no reader of the arrays sees
+            self._refuse_strangers(keys.keys(), {key: _grid(node) for key, node in keys.items()})
         if _attributes(manifest, first, numbers)[METADATA_KEY] != self._attributes().get(METADATA_KEY):
             raise stranger(self._name, _NODE, "which does not describe this run")
         for name, node in self._open("r").members(max_depth=None):
@@ -183,7 +184,7 @@ class ZarrStore:
                 raise stranger(self._name, f"{name}/{_NODE}", "which does not describe an array of this run")
 
     def _refuse_strangers(self, keys: Collection[str], grids: Mapping[str, tuple[int, ...]] | None = None) -> None:
-        """Refuse what is not a file of the store's arrays; in a storage, nobody looks.
+        """Refuse what is not a file of the store's arrays.
 
         Args:
             keys: Of the arrays.
@@ -192,11 +193,8 @@ class ZarrStore:
         Raises:
             OutputError: There is such a file, or a link, a pipe or a device.
         """
-        if is_url(self._name):
-            return
         groups = {"", *(key[:end] for key in keys for end, letter in enumerate(key) if letter == "/")}
-        for path in _files(self._name):
-            relative = path.relative_to(self._name).as_posix()
+        for relative in remote(self._name).files() if is_url(self._name) else _files(self._name):
             node, chunk = _node_and_chunk(relative)
             known = node in keys or (chunk is None and node in groups)
             if known and chunk and grids is not None:
@@ -205,8 +203,8 @@ class ZarrStore:
                 )
             if not known:
                 raise stranger(self._name, relative, "which is no part of this trace")
-            if not stat.S_ISREG(path.lstat().st_mode):
-                raise irregular(str(path))
+            if not is_url(self._name) and not stat.S_ISREG(Path(self._name, relative).lstat().st_mode):
+                raise irregular(joined(self._name, relative))
 
     def _is_whole(self, root: Any, block: Block, run: str, mark: bytes) -> bool:
         if not any(mark):
@@ -285,11 +283,11 @@ def _keys_of(metadata: Any) -> set[str]:
     return keys
 
 
-def _files(folder: str) -> Iterator[Path]:
-    """Yield everything in a folder that is no folder, without following links."""
+def _files(folder: str) -> Iterator[str]:
+    """Yield everything in a folder that is no folder, without following links, as paths relative to it."""
     for place, folders, names in os.walk(folder):
-        yield from (Path(place, name) for name in names)
-        yield from (path for name in folders if (path := Path(place, name)).is_symlink())
+        for name in [*names, *(name for name in folders if Path(place, name).is_symlink())]:
+            yield Path(place, name).relative_to(folder).as_posix()
 
 
 def _node_and_chunk(path: str) -> tuple[str, tuple[int, ...] | None]:
