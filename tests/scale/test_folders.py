@@ -3,9 +3,12 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -386,4 +389,33 @@ def test_what_does_not_fit_is_said_before_anything_is_written(work, arguments, m
     status, err = run(work / "x.npy", *arguments)
     assert (status, message in err) == (2, True), err
     assert err.count("\n") == 1
+    assert not names(tmp_path)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n" * 20, bytes(range(255, 0, -1)) * 20, b""])
+def test_a_scheduler_that_is_none(work, tmp_path, monkeypatch, answer):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("gateprobe.scale.crew.CONNECT", 1)
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+        over = threading.Event()
+
+        def serve():
+            while not over.is_set():
+                with suppress(OSError):
+                    connection, _ = server.accept()
+                    connection.sendall(answer)
+                    connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+            status, err = run(work / "x.npy", "-o", "t/", "--scheduler", address)
+        finally:
+            over.set()
+            thread.join()
+    assert (status, err.count("\n"), f"cannot work with {address}: " in err) == (2, 1, True), err
+    assert "memory" not in err
     assert not names(tmp_path)
