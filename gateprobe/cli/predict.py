@@ -17,11 +17,11 @@ from gateprobe.cli.progress import progress_bar
 @predicting
 @talking
 def predict(file: ModelFile, run: Run, predicting: Predicting, talk: Talk) -> None:
-    """Write the model's outputs, replayed, as CSV to stdout or to files.
+    """Write the model's outputs, replayed.
 
-    Tables have a row for each number, with the columns sample, output, one for each axis, and value. npz and h5 hold
-    one array for each output, keyed by the name of its layer in the model's order; NAME:1 is the second tensor of one
-    layer. npy holds the array of a model's only output.
+    As CSV to stdout, or to files. Tables have a row for each number, with the columns sample, output, one for each axis,
+    and value. npz and h5 hold one array for each output, keyed by the name of its layer in the model's order; NAME:1 is
+    the second tensor of one layer. npy holds the array of a model's only output.
     """
     from gateprobe.writers import write_predictions
 
