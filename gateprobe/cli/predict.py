@@ -19,9 +19,9 @@ from gateprobe.cli.progress import progress_bar
 def predict(file: ModelFile, run: Run, predicting: Predicting, talk: Talk) -> None:
     """Write the model's outputs, replayed.
 
-    As CSV to stdout, or to files. Tables have a row for each number, with the columns sample, output, one for each axis,
-    and value. npz and h5 hold one array for each output, keyed by the name of its layer in the model's order; NAME:1 is
-    the second tensor of one layer. npy holds the array of a model's only output.
+    As CSV to stdout, or to files. Tables have a row for each number, with the columns sample, output, one for each
+    axis, and value. npz and h5 hold one array for each output, keyed by the name of its layer in the model's order;
+    NAME:1 is the second tensor of one layer. npy holds the array of a model's only output.
     """
     from gateprobe.writers import write_predictions
 
