@@ -11,14 +11,14 @@ import stat
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeAlias
 
 from gateprobe.chunk import Layout, TraceChunk
 from gateprobe.errors import GateprobeWarning, OutputError
 from gateprobe.graph import Array
-from gateprobe.kernels.choice import KERNELS
+from gateprobe.kernels.choice import KERNELS, Kernel
 from gateprobe.remote import is_url, joined, local_path, remote, shown
 
 MANIFEST = "_gateprobe.json"
@@ -247,10 +247,10 @@ def checked_manifest(found: Any, name: str) -> Manifest:
 
 def _is_kernel(found: Any) -> bool:
     """Whether the fields of a `Kernel` are there, and no others, with values that it takes."""
-    if not isinstance(found, dict) or found.keys() != {"name", "batches", "timesteps", "required"}:
+    if not isinstance(found, dict) or found.keys() != {field.name for field in fields(Kernel)}:
         return False
-    counts = [found["batches"], *([] if found["timesteps"] is None else [found["timesteps"]])]
-    return found["name"] in KERNELS and isinstance(found["required"], bool) and all(type(n) is int for n in counts)
+    known = isinstance(found["name"], str) and found["name"] in KERNELS and isinstance(found["required"], bool)
+    return known and (found["timesteps"] is None or type(found["timesteps"]) is int)
 
 
 def _depth(value: Any) -> int:

@@ -214,8 +214,8 @@ NESTED = "[" * 100_000 + "]" * 100_000
 DEEP = "[" * 300 + "]" * 300
 MANIFESTS = {
     "nested": lambda text: NESTED,
-    "deep": lambda text: text.replace('"samples"', f'"x": {DEEP}, "samples"', 1),
-    "unknown key of the kernel": lambda text: text.replace('"batches"', '"more": 1, "batches"', 1),
+    "deep": lambda text: text.replace('"block": 64', f'"block": 64, "x": {DEEP}'),
+    "unknown key of the kernel": lambda text: text.replace('"required"', '"more": 1, "required"', 1),
     "no kernel": lambda text: text.replace('"kernel"', '"kernels"', 1),
     "kernel of another name": lambda text: text.replace('"name": "numpy"', '"name": "x"').replace('"auto"', '"x"'),
     "block": lambda text: text.replace('"block": 64', '"block": "64"'),
@@ -238,7 +238,7 @@ def test_a_damaged_manifest_is_one_line(work, change, name):
     for force in ([], ["--force"]):
         status, err = run("-o", f"{file.parent.name}/", *force)
         assert (status, err.count("\n")) == (2, 1), err
-        assert any(word in err for word in ("damaged", "not a trace", "does not describe this run")), err
+        assert any(word in err for word in ("damaged", "not a trace")), err
     assert contents(file.parent) == before
 
 
