@@ -95,7 +95,7 @@ def read_input(file: str, shape: Shape | None, limit: int, names: Collection[str
     """
     try:
         if file == STDIN:
-            return {"": _from_stream(sys.stdin.buffer, "standard input", shape, limit)}
+            return {"": _from_stdin(shape, limit)}
         if is_url(file):
             return _from_url(file, shape, limit, names)
         path, key = _path_and_key(local_path(file))
@@ -164,6 +164,16 @@ def _remote_rows(found: Remote) -> Source:
     return Source(found.name, RemoteRows(read, found.size(), found.name), lambda: f"version:{version}")
 
 
+def file_of(file: str) -> str:
+    """Return the file behind ``FILE``, ``FILE.npz[key]`` or ``-``; FILE may be a URL."""
+    if file == STDIN:
+        return file
+    if is_url(file):
+        match = _KEYED.fullmatch(file)
+        return file if match is None else match[1]
+    return str(_path_and_key(local_path(file))[0])
+
+
 def _path_and_key(file: str) -> tuple[Path, str | None]:
     """Split ``FILE[key]``, unless there is a file of that very name."""
     match = _KEYED.fullmatch(file)
@@ -180,6 +190,12 @@ def _from_special(path: Path, file: str, shape: Shape | None, limit: int) -> Sou
         raise InputError("there is no such file", file=file)
     with path.open("rb") as opened:
         return _from_stream(opened, file, shape, limit)
+
+
+def _from_stdin(shape: Shape | None, limit: int) -> Source:
+    if sys.stdin is None:
+        raise InputError("is closed", file="standard input", remedy="name a file")
+    return _from_stream(sys.stdin.buffer, "standard input", shape, limit)
 
 
 def _from_archive(archive: NpzFile, key: str | None, names: Collection[str]) -> dict[str, Source]:

@@ -128,6 +128,12 @@ class Remote:
             found = self.storage.ls(self.path, detail=False)
         return sorted(str(path).rstrip("/").rpartition("/")[2] for path in found)
 
+    def files(self) -> list[str]:
+        """Return every file below this folder, as paths relative to it."""
+        with self._faults():
+            root = str(self.storage._strip_protocol(self.path)).rstrip("/") + "/"  # noqa: SLF001 - fsspec's own spelling
+            return sorted(str(path).removeprefix(root) for path in self.storage.find(self.path))
+
     def remove(self) -> None:
         """Remove the file, or the folder with all that is in it."""
         with self._faults():

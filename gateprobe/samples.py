@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from gateprobe.array_files import UNPACKED_LIMIT, RemoteRows, Rows, release_pages
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
-from gateprobe.input_files import STDIN, Shape, Source, from_memory, read_input
+from gateprobe.input_files import STDIN, Shape, Source, file_of, from_memory, read_input
 from gateprobe.remote import is_url
 
 _PIECE = 1 << 20
@@ -155,12 +155,23 @@ def load(
         InputError: A file cannot be read, or it does not fit the model.
     """
     limit = UNPACKED_LIMIT if max_bytes is None else max_bytes
-    pairs = [_split_spec(spec, inputs) for spec in specs]
-    fed = [_split_feed(feed) for feed in feeds]
+    pairs = [split_spec(spec) for spec in specs]
+    for name, _ in pairs:
+        if name is not None:
+            _spec_of(name, inputs)
+    fed = [split_feed(feed) for feed in feeds]
     if [file for _, file in (*pairs, *fed)].count(STDIN) > 1:
         raise InputError("standard input can be read only once")
     given = _assigned(pairs, inputs, limit)
     return _samples(given, inputs, {key: read_input(file, _table_shape(key), limit)[""] for key, file in fed})
+
+
+def files_of(specs: Iterable[str], feeds: Iterable[str] = ()) -> Iterator[str]:
+    """Yield the files that `load` would read."""
+    for spec in specs:
+        yield file_of(split_spec(spec)[1])
+    for feed in feeds:
+        yield file_of(split_feed(feed)[1])
 
 
 def from_arrays(x: object, inputs: Sequence[InputSpec], feeds: Mapping[str, object] | None = None) -> Samples:
@@ -198,12 +209,12 @@ def _named(x: object, inputs: Sequence[InputSpec]) -> dict[str, object]:
     raise InputError(f"the model takes {len(inputs)} inputs", remedy=f"give {_listed(inputs)} as a list or a dict")
 
 
-def _split_spec(spec: str, inputs: Sequence[InputSpec]) -> tuple[str | None, str]:
-    """Return the input's name, if it is given, and the file."""
+def split_spec(spec: str) -> tuple[str | None, str]:
+    """Return the input's name, if ``NAME=FILE`` gives one, and the file."""
     name, equals, file = spec.partition("=")
-    if not equals or is_url(spec) or Path(spec).exists():
+    if not equals or is_url(spec) or os.path.exists(spec):  # noqa: PTH110 - takes any text
         return None, spec
-    return _spec_of(name, inputs).name, file
+    return name, file
 
 
 def _spec_of(name: str, inputs: Sequence[InputSpec]) -> InputSpec:
@@ -213,7 +224,8 @@ def _spec_of(name: str, inputs: Sequence[InputSpec]) -> InputSpec:
     raise InputError(f"the model has no input {name!r}", remedy=f"there are {_listed(inputs)}" if inputs else None)
 
 
-def _split_feed(feed: str) -> tuple[str, str]:
+def split_feed(feed: str) -> tuple[str, str]:
+    """Return the layer, or its mask or state, and the file of ``LAYER=FILE``."""
     layer, equals, file = feed.partition("=")
     if not equals or not layer or not file:
         raise InputError(f"--feed {feed}: expected LAYER=FILE")

@@ -14,6 +14,7 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
+from gateprobe.memory import require_room_for_tables
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,6 +41,7 @@ def read_table(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> 
     Raises:
         InputError: It is no table of numbers, or not one for this shape.
     """
+    require_room_for_tables()
     header, cells = _split(data, name, shape)
     columns = [_numbers(cells.get_column(column), n, 1 + bool(header), name) for n, column in enumerate(cells.columns)]
     if not header or not set(header) & set(_INDEX):

@@ -14,6 +14,8 @@ MAY_IMPORT = {
     "errors": set(),
     "graph": {"errors"},
     "remote": BASE,
+    "places": BASE | {"remote"},
+    "memory": BASE,
     "readers": BASE | {"readers", "remote", "expansion"},
     "room": BASE,
     "expansion": set(),
@@ -27,7 +29,7 @@ MAY_IMPORT = {
     "unclaimed": BASE | {"layers"},
     "plan": ROLES | {"layers", "calls", "contested"},
     "array_files": BASE | {"expansion"},
-    "tables": BASE | {"array_files"},
+    "tables": BASE | {"memory", "array_files"},
     "input_files": BASE | {"array_files", "tables", "remote"},
     "samples": BASE | {"array_files", "input_files", "remote"},
     "chunk": BASE,
@@ -35,7 +37,7 @@ MAY_IMPORT = {
     "selection": BASE | {"chunk"},
     "batch_size": BASE | {"kernels", "layers"},
     "run": BASE | {"kernels", "room", "layers", "plan", "chunk", "batch_size", "threads"},
-    "writers": BASE | {"remote", "chunk", "writers"},
+    "writers": BASE | {"remote", "places", "memory", "chunk", "writers"},
     "trace": BASE | {"chunk", "writers"},
     "model": ROLES
     | {

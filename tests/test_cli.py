@@ -274,8 +274,13 @@ def test_weights_alone_are_traced_under_assumptions(tmp_path):
         (["dump", MODEL, INPUT, "-o", "x.csv", "--compress"], "--compress: only npz and h5 can be compressed"),
         (["dump", MODEL, INPUT, "-o", "a", "-o", "b", "--format", "csv"], "--format goes with one output"),
         (["dump", MODEL, INPUT, "-o", INPUT, "--format", "csv", "--force"], "keras2.npy: is also an input"),
-        (["predict", MODEL, INPUT], "Missing option '-o' / '--output'."),
-        (["predict", MODEL, INPUT, "-o", "-"], "npz cannot go to standard output"),
+        (["predict", MODEL, INPUT, "-o", "-", "--format", "npz"], "npz cannot go to standard output"),
+        (["predict", MODEL, INPUT, "-o", "y"], "y: has no suffix that names a format; use --format or one of .csv"),
+        (["predict", MODEL, INPUT, "-o", "y.txt"], "y.txt: unknown format '.txt'"),
+        (["predict", MODEL, INPUT, "-o", "y/"], "y/: has no suffix that names a format"),
+        (["predict", MODEL, INPUT, "-o", "y.zarr"], "y.zarr: unknown format '.zarr'"),
+        (["predict", MODEL, INPUT, "-o", "y.npy", "--compress"], "--compress: only npz and h5 can be compressed"),
+        (["dump", MODEL, INPUT, "-o", "y.npy"], "y.npy: unknown format '.npy'"),
     ],
 )
 def test_refusals_are_one_line_and_status_2(arguments, message):

@@ -200,3 +200,87 @@ def test_the_script_of_a_shell_is_ours(shell, changed):
     assert done.exit_code == 0
     assert changed in done.stdout
     assert shell != "fish" or "__fish_complete_path (string replace" in done.stdout
+
+
+def test_shell_completion_knows_commands_and_options():
+    words = {"_GATEPROBE_COMPLETE": "bash_complete", "COMP_WORDS": "gateprobe dump --la", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, env={**ENVIRONMENT, **words}, check=False
+    )
+    assert {"plain,--layer", "plain,--layout"} <= set(done.stdout.split())
+
+
+def shell(command, **how):
+    """Run a command of a shell in which ``gateprobe`` is the program."""
+    program = f'gateprobe() {{ "{sys.executable}" -c "{PROGRAM}" "$@"; }}\n'
+    done = subprocess.run(["bash", "-c", program + command], capture_output=True, env=ENVIRONMENT, check=False, **how)
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+bash_only = pytest.mark.skipif(not Path("/bin/bash").exists(), reason="needs bash")
+
+
+@bash_only
+@pytest.mark.parametrize("command", ["dump", "predict"])
+def test_closed_standard_streams(command, tmp_path):
+    status, _, err = shell(f"gateprobe {command} '{MODEL}' - <&-")
+    assert (status, err) == (2, "gateprobe: standard input: is closed; name a file\n")
+    status, _, err = shell(f"gateprobe {command} '{MODEL}' '{INPUT}' >&-")
+    assert (status, err.count("\n"), "standard output is closed" in err) == (2, 1, True)
+    expected = shell(f"gateprobe {command} '{MODEL}' '{INPUT}'")[1]
+    assert shell(f"gateprobe {command} '{MODEL}' '{INPUT}' 2>&-")[:2] == (0, expected)
+    whole = tmp_path / "x.csv"
+    assert shell(f"gateprobe {command} '{MODEL}' '{INPUT}' -o '{whole}' <&- >&- 2>&-") == (0, b"", "")
+    assert whole.read_bytes() == expected
+
+
+@bash_only
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_standard_output_by_any_name(name, tmp_path):
+    many = tmp_path / "many.npy"
+    np.save(many, np.zeros((5_000, 6, 2), np.float32))
+    dump = f"gateprobe dump '{MODEL}'"
+    assert shell(f"{dump} '{many}' -o {name} --format csv | head -1")[0::2] == (0, "")
+    expected = shell(f"{dump} '{INPUT}'")[1]
+    assert shell(f"{dump} '{INPUT}' -o {name} --format csv | cat") == (0, expected, "")
+    there = tmp_path / "there"
+    there.write_text("before\n")
+    assert shell(f"{dump} '{INPUT}' -o {name} --format csv >> '{there}'") == (0, b"", "")
+    assert there.read_bytes() == b"before\n" + expected
+
+
+@bash_only
+@pytest.mark.parametrize("command", ["dump {m} {x}", "predict {m} {x}", "inspect {m}", "dump {m} {x} -o /dev/stdout"])
+def test_a_source_is_not_appended_to(command, tmp_path):
+    for name in ("m.h5", "x.npy"):
+        if name == "x.npy" and "{x}" not in command:
+            continue
+        (tmp_path / "m.h5").write_bytes(Path(MODEL).read_bytes())
+        (tmp_path / "x.npy").write_bytes(Path(INPUT).read_bytes())
+        before = (tmp_path / name).read_bytes()
+        words = command.format(m="m.h5", x="x.npy")
+        status, _, err = shell(f"gateprobe {words} >> {name}", cwd=tmp_path)
+        assert (status, err.count("\n"), "is also an input" in err) == (2, 1, True), err
+        assert (tmp_path / name).read_bytes() == before
+
+
+@bash_only
+def test_an_input_from_standard_input_is_not_written_over(tmp_path):
+    (tmp_path / "x.npy").write_bytes(Path(INPUT).read_bytes())
+    status, _, err = shell(f"gateprobe predict '{MODEL}' - -o x.npy --force < x.npy", cwd=tmp_path)
+    assert (status, "x.npy: is also an input" in err) == (2, True), err
+    assert (tmp_path / "x.npy").read_bytes() == Path(INPUT).read_bytes()
+
+
+@bash_only
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of address space")
+@pytest.mark.parametrize("kilobytes", [150_000, 300_000, 1_000_000])
+@pytest.mark.parametrize("target", ["-o x.parquet", "-o x.npz"])
+def test_little_memory_is_one_line(kilobytes, target, tmp_path):
+    status, _, err = shell(f"ulimit -v {kilobytes}; gateprobe dump '{MODEL}' '{INPUT}' {target}", cwd=tmp_path)
+    lines = [line for line in err.splitlines() if not line.startswith("OpenBLAS")]
+    assert (status, len(lines)) in ((2, 1), (0, 0)), err
+    assert "Traceback" not in err
+    if status:
+        assert "not enough memory" in err, err
+        assert not list(tmp_path.iterdir())

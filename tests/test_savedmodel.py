@@ -287,3 +287,28 @@ def test_a_model_that_is_a_class_of_its_own_takes_its_graph_from_a_wiring(tmp_pa
     file.write_text(json.dumps(written))
     ours = gateprobe.read(tmp_path / "model", architecture=file).predict(x)["last"]
     np.testing.assert_allclose(ours, np.asarray(model(x)), rtol=0, atol=2e-6)
+
+
+FILES = ["saved_model.pb", "keras_metadata.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"]
+
+
+@pytest.mark.parametrize("file", [*FILES, "variables"])
+@pytest.mark.parametrize("outside", [True, False])
+def test_a_link_leads_to_what_is_in_the_folder_or_nowhere(file, outside, copied, tmp_path):
+    folder = copied("default")
+    expected = gateprobe.read(folder).graph.origin.sha256
+    (tmp_path / "elsewhere").mkdir()
+    moved = (tmp_path / "elsewhere" if outside else folder) / "moved"
+    (folder / file).rename(moved)
+    (folder / file).symlink_to(moved)
+    if outside:
+        with pytest.raises(UnsafeFile, match="is a link that leads out of the SavedModel"):
+            gateprobe.read(folder)
+    else:
+        assert gateprobe.read(folder).graph.origin.sha256 == expected
+
+
+def test_a_folder_may_itself_be_reached_by_a_link(copied, tmp_path):
+    folder = copied("default")
+    (tmp_path / "link").symlink_to(folder)
+    assert gateprobe.read(tmp_path / "link").graph.origin.sha256 == gateprobe.read(folder).graph.origin.sha256

@@ -20,7 +20,7 @@ from traces import GRU, chunks, direction_of, lstm_chunk, rows_of, same_bits
 from gateprobe.chunk import TraceChunk
 from gateprobe.errors import GateprobeWarning, InputError, MissingExtra, OutputError
 from gateprobe.trace import Trace
-from gateprobe.writers import Format, Output, columnar, predictions, write
+from gateprobe.writers import Format, Output, columnar, write, write_predictions
 from gateprobe.writers.chunks import cut_rows, cut_samples
 from gateprobe.writers.names import archive_key, cell_text
 from gateprobe.writers.table import table
@@ -174,7 +174,7 @@ def test_float32_text_is_short_and_float64_keeps_its_digits(tmp_path):
 
 def test_predictions_are_keyed_in_the_order_of_the_model(tmp_path):
     blocks = [(np.full((2, 3), k, np.float32), np.full((2,), k, np.int64)) for k in range(3)]
-    predictions(blocks, ("z", "../a"), str(tmp_path / "y.npz"))
+    write_predictions(blocks, ("z", "../a"), [Output(str(tmp_path / "y.npz"))], {})
     with np.load(tmp_path / "y.npz") as arrays:
         assert list(arrays) == ["z", "\\x2e\\x2e/a"]
         assert arrays["z"].shape == (6, 3)

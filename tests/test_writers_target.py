@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from gateprobe.errors import InputError, OutputError
 from gateprobe.writers import Output, write
 
 SUFFIXES = ["csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5"]
+
+PATH = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
 
 linux_only = pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="needs files without a name")
 
@@ -173,3 +176,87 @@ def test_even_a_killed_process_leaves_nothing(tmp_path, suffix):
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o755])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_replaces_a_file_has_its_permissions(tmp_path, suffix, mode):
+    path = tmp_path / f"x.{suffix}"
+    path.write_text("old")
+    path.chmod(mode)
+
+    def watched():
+        yield lstm_chunk()
+        for other in tmp_path.iterdir():  # nor are they wider before, under a temporary name
+            assert other.stat().st_mode & 0o777 & ~mode & 0o077 == 0
+
+    write(watched(), [Output(str(path), force=True)], {})
+    assert path.read_bytes() != b"old"
+    assert path.stat().st_mode & 0o7777 == mode
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+def test_what_replaces_a_file_has_its_owner(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("old")
+    os.chown(path, 1234, 2345)
+    path.chmod(0o640)
+    write([lstm_chunk()], [Output(str(path), force=True)], {})
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (1234, 2345, 0o640)
+
+
+def test_a_group_that_cannot_be_kept_gets_nothing(tmp_path, monkeypatch):
+    def denied(*arguments):
+        raise PermissionError(1, "denied")
+
+    path = tmp_path / "x.csv"
+    path.write_text("old")
+    path.chmod(0o664)
+    if os.geteuid() == 0:
+        os.chown(path, 0, 2345)
+        monkeypatch.setattr(os, "fchown", denied)
+        write([lstm_chunk()], [Output(str(path), force=True)], {})
+        assert path.stat().st_mode & 0o777 == 0o604
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="needs extended attributes")
+def test_what_replaces_a_file_has_its_access_list(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("old")
+    entries = [(1, 6, 0xFFFFFFFF), (2, 4, 1234), (4, 0, 0xFFFFFFFF), (16, 4, 0xFFFFFFFF), (32, 0, 0xFFFFFFFF)]
+    access = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(path, "system.posix_acl_access", access)
+    except OSError:
+        pytest.skip("the file system has no access lists")
+    write([lstm_chunk()], [Output(str(path), force=True)], {})
+    assert os.getxattr(path, "system.posix_acl_access") == access
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs /dev/fd")
+@pytest.mark.parametrize("place", ["/dev/fd/{}", "/proc/self/fd/{}"])
+def test_a_descriptor_is_written_to_and_its_file_stays(tmp_path, place):
+    csv = next(kind for kind in kinds() if kind.value == "csv")
+    with (tmp_path / "x").open("w+b") as file:
+        file.write(b"before\n")
+        file.flush()
+        write([lstm_chunk()], [Output(place.format(file.fileno()), csv)], {})
+        assert os.fstat(file.fileno()).st_ino == (tmp_path / "x").stat().st_ino
+    assert (tmp_path / "x").read_bytes().startswith(b"before\nsample,")
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_hdf5_lets_go_of_its_file(tmp_path):
+    """Python 3.13 reports what fails while an object is deleted."""
+    code = (
+        "import sys\nfrom gateprobe.writers import Output, write, write_predictions\nfrom traces import lstm_chunk\n"
+        "import numpy as np\nwrite([lstm_chunk()], [Output(sys.argv[1])], {})\n"
+        "write_predictions([(np.zeros((2, 2)),)], ('a',), [Output(sys.argv[2])], {})\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": PATH}
+    names = [str(tmp_path / name) for name in ("a.h5", "b.h5")]
+    command = [sys.executable, "-X", "dev", "-c", code, *names]
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateprobe.cli.options import Assumed, ModelFile, Run, Talk, assuming, command, reading, running, selecting, talking
-from gateprobe.cli.outputs import Writing, refuse_overwriting, writing
+from gateprobe.cli.outputs import Writing, writing
 from gateprobe.cli.progress import progress_bar
 from gateprobe.cli.scaling import Scaling, scaling
 
@@ -48,7 +48,6 @@ def dump(
     folder = writing.destination()
     outputs = [] if folder else writing.outputs()
     crew = scaling.crew(folder, file, run, assumed, selection)
-    refuse_overwriting(writing.output, [file.model, *run.inputs])
     model = assumed.complete(file.read(), selection)
     samples = run.load(model, file)
     options = {**run.how, "pre_activations": pre, "selection": selection}

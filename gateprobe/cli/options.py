@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from gateprobe.errors import GateprobeWarning, printable
 if TYPE_CHECKING:
     from gateprobe.groups import Assumptions
     from gateprobe.model import Model
+    from gateprobe.places import Guard
     from gateprobe.samples import Samples
     from gateprobe.selection import Selection
 
@@ -44,6 +45,7 @@ class _BatchSize(click.IntRange):
 
 MODEL_KEY = "gateprobe.model"
 """Where the context of click keeps the name of the model file."""
+_GUARD_KEY = "gateprobe.guard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,14 @@ class ModelFile:
     architecture: str | None
     semantics: str
     max_bytes: int | None
+
+    def reads(self) -> Iterator[str]:
+        """Yield the files that are read."""
+        from gateprobe.readers.files import model_files
+
+        yield from model_files(self.model)
+        if self.architecture is not None:
+            yield self.architecture
 
     def read(self) -> Model:
         """Read the file; from now on errors that name no file are about it."""
@@ -73,6 +83,12 @@ class Run:
     dtype: str | None
     batch_size: int | str | None
     threads: int | None
+
+    def reads(self) -> Iterator[str]:
+        """Yield the files that are read."""
+        from gateprobe.samples import files_of
+
+        return files_of(self.inputs, self.feed)
 
     def load(self, model: Model, file: ModelFile) -> Samples:
         """Open the inputs and check them against the model."""
@@ -138,6 +154,19 @@ class Talk:
             click.echo(f"gateprobe: {printable(text)}", err=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is printed."""
+
+    as_json: bool
+
+    def writes(self) -> tuple[str, ...]:
+        """Return the files that are written: it goes to standard output."""
+        from gateprobe.places import STREAM
+
+        return (STREAM,)
+
+
 class _Command(click.Command):
     """A command whose help ends with examples."""
 
@@ -162,15 +191,20 @@ def command(*examples: str) -> _Decorator:
 
 
 def bundle(name: str, make: Callable[..., Any], *options: _Decorator) -> _Decorator:
-    """Make a decorator that adds options to a command and passes ``make(**values)`` as its argument ``name``."""
+    """Make a decorator that adds options to a command and passes ``make(**values)`` as its argument ``name``.
+
+    A value with a method ``reads`` or ``writes`` says which files the command reads or writes. All of them together are
+    compared before the command begins, so that none can forget to; whatever names a file goes through a bundle.
+    """
 
     def decorate(command: Any) -> Any:
         keys: list[str] = []
 
         @functools.wraps(command)
         def wrapped(**values: Any) -> Any:
-            own = {key: values.pop(key) for key in keys}
-            return command(**{name: make(**own)}, **values)
+            made = make(**{key: values.pop(key) for key in keys})
+            _guard(made)
+            return command(**{name: made}, **values)
 
         parameters: Any = wrapped
         before = len(getattr(parameters, "__click_params__", []))
@@ -180,6 +214,22 @@ def bundle(name: str, make: Callable[..., Any], *options: _Decorator) -> _Decora
         return wrapped
 
     return decorate
+
+
+def guard() -> Guard:
+    """Return what knows the files of the running command."""
+    from gateprobe.places import Guard
+
+    found: Guard = click.get_current_context().meta.setdefault(_GUARD_KEY, Guard())
+    return found
+
+
+def _guard(made: object) -> None:
+    """Tell the guard which files the value of a bundle names."""
+    if hasattr(made, "reads"):
+        guard().reads(made.reads())
+    if hasattr(made, "writes"):
+        guard().writes(made.writes())
 
 
 def _selection(
@@ -271,4 +321,5 @@ talking = bundle(
 
 force = click.option("--force", is_flag=True, help="Replace files that are there.")
 
-as_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+reporting = bundle("report", Report, click.option("--json", "as_json", is_flag=True, help="JSON instead of text."))
+"""Adds --json; the command takes ``report``."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from gateprobe.cli.options import bundle, force
-from gateprobe.errors import InputError, OutputError
+from gateprobe.errors import InputError
+from gateprobe.places import STREAM
 
 if TYPE_CHECKING:
     from gateprobe.chunk import Layout
     from gateprobe.scale.dataset import Destination
-    from gateprobe.writers import Output
+    from gateprobe.writers import Format, Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,10 @@ class Writing:
     compress: bool
     force: bool
 
+    def writes(self) -> tuple[str, ...]:
+        """Return the files that are written."""
+        return self.output or (STREAM,)
+
     def outputs(self) -> list[Output]:
         """Return the outputs; each takes the options that fit it, and each option must fit one.
 
@@ -35,22 +39,12 @@ class Writing:
             OutputError: A format is unknown.
             InputError: An option fits no output.
         """
-        from gateprobe.writers import STDOUT, Format, Output, format_of
+        from gateprobe.writers import SUFFIXES
 
-        names = self.output or (STDOUT,)
-        if self.format is not None and len(names) > 1:
-            raise InputError("--format goes with one output; the suffixes choose the formats of several")
-        given = None if self.format is None else Format(self.format)
-        plain = [Output(name, given, force=self.force) for name in names]
-        tabular = [format_of(output).tabular for output in plain]
-        if self.layout != "tidy" and not any(tabular):
+        found = _outputs(self.writes(), self.format, SUFFIXES, compress=self.compress, force=self.force)
+        if self.layout != "tidy" and not any(kind.tabular for _, kind in found):
             raise InputError(f"--layout {self.layout}: npz and h5 hold arrays and have no layout")
-        if self.compress and all(tabular):
-            raise InputError("--compress: only npz and h5 can be compressed")
-        return [
-            replace(output, layout=self.layout) if table else replace(output, compress=self.compress)
-            for output, table in zip(plain, tabular, strict=True)
-        ]
+        return [replace(output, layout=self.layout) if kind.tabular else output for output, kind in found]
 
     def destination(self) -> Destination | None:
         """Return the folder to fill, if it is not files that were asked for.
@@ -80,7 +74,7 @@ class Writing:
     @property
     def to_stdout(self) -> bool:
         """Whether something goes to standard output."""
-        return not self.output or "-" in self.output
+        return STREAM in self.writes()
 
     @property
     def described(self) -> bool:
@@ -89,6 +83,81 @@ class Writing:
 
         return any(format_of(output).described for output in self.outputs())
 
+
+@dataclass(frozen=True, slots=True)
+class Predicting:
+    """Where a model's outputs go, and in which form."""
+
+    output: tuple[str, ...]
+    format: str | None
+    compress: bool
+    force: bool
+
+    def writes(self) -> tuple[str, ...]:
+        """Return the files that are written."""
+        return self.output or (STREAM,)
+
+    def outputs(self) -> list[Output]:
+        """Return the outputs.
+
+        Raises:
+            OutputError: A format is unknown.
+            InputError: An option fits no output.
+        """
+        return [output for output, _ in self._found()]
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether something goes to standard output."""
+        return STREAM in self.writes()
+
+    @property
+    def described(self) -> bool:
+        """Whether a format has a place for metadata."""
+        return any(kind.described for _, kind in self._found())
+
+    def _found(self) -> list[tuple[Output, Format]]:
+        from gateprobe.writers import PREDICTION_SUFFIXES
+
+        return _outputs(self.writes(), self.format, PREDICTION_SUFFIXES, compress=self.compress, force=self.force)
+
+
+def _outputs(
+    names: Sequence[str], form: str | None, suffixes: Mapping[str, Format], *, compress: bool, force: bool
+) -> list[tuple[Output, Format]]:
+    """Return each output with its format; ``--compress`` goes to those that it fits."""
+    from gateprobe.writers import Format, Output, format_of
+
+    if form is not None and len(names) > 1:
+        raise InputError("--format goes with one output; the suffixes choose the formats of several")
+    plain = [Output(name, None if form is None else Format(form), force=force) for name in names]
+    kinds = [format_of(output, suffixes) for output in plain]
+    if compress and not any(kind.compressible for kind in kinds):
+        raise InputError("--compress: only npz and h5 can be compressed")
+    return [
+        (replace(output, compress=compress and kind.compressible), kind)
+        for output, kind in zip(plain, kinds, strict=True)
+    ]
+
+
+_FORMATS = ("csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5")
+_FORMAT_HELP = "Instead of the suffix's."
+
+predicting = bundle(
+    "predicting",
+    Predicting,
+    click.option(
+        "-o",
+        "--output",
+        multiple=True,
+        metavar="FILE",
+        help="csv, tsv, jsonl, parquet, arrow, npz, h5 or npy by its suffix; - is stdout; may be repeated.",
+    ),
+    click.option("--format", type=click.Choice([*_FORMATS, "npy"]), help=_FORMAT_HELP),
+    click.option("--compress", is_flag=True, help="Compress npz and h5."),
+    force,
+)
+"""Adds -o and its companions for a model's outputs; the command takes ``predicting``."""
 
 writing = bundle(
     "writing",
@@ -101,11 +170,7 @@ writing = bundle(
         help="csv, tsv, jsonl, parquet, arrow, npz or h5 by its suffix; - is stdout; may be repeated. DIR/ takes "
         "Parquet files and DIR.zarr arrays, part by part.",
     ),
-    click.option(
-        "--format",
-        type=click.Choice(["csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5"]),
-        help="Instead of the suffix's.",
-    ),
+    click.option("--format", type=click.Choice(_FORMATS), help=_FORMAT_HELP),
     click.option(
         "--layout",
         type=click.Choice(["tidy", "long", "wide"]),
@@ -116,19 +181,3 @@ writing = bundle(
     force,
 )
 """Adds -o and its companions; the command takes ``writing``."""
-
-
-def refuse_overwriting(outputs: Iterable[str], sources: Iterable[str]) -> None:
-    """Refuse to write a result over the model or an input, even with --force.
-
-    Raises:
-        OutputError: Names the file.
-    """
-    from gateprobe.remote import is_url, local_path, shown
-
-    names = [local_path(source) for source in sources]
-    there = [path for name in names if (path := Path(name)).exists()]
-    for output in map(local_path, outputs):
-        same = output in names if is_url(output) else Path(output).exists() and any(map(Path(output).samefile, there))
-        if same:
-            raise OutputError("is also an input", file=shown(output), remedy="write to another file")

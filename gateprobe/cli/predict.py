@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import click
-
-from gateprobe.cli.options import ModelFile, Run, Talk, command, force, reading, running, talking
-from gateprobe.cli.outputs import refuse_overwriting
+from gateprobe.cli.options import ModelFile, Run, Talk, command, reading, running, talking
+from gateprobe.cli.outputs import Predicting, predicting
 from gateprobe.cli.progress import progress_bar
 
 
-@command("gateprobe predict model.keras x.npy -o y.npz")
+@command(
+    "gateprobe predict model.keras x.npy | head",
+    "gateprobe predict model.keras x.npy -o y.npy",
+    "gateprobe predict model.keras x.npy -o y.npz -o y.csv",
+)
 @reading
 @running
-@click.option("-o", "--output", required=True, metavar="FILE", help="The .npz file to write.")
-@click.option("--compress", is_flag=True, help="Compress it.")
-@force
+@predicting
 @talking
-def predict(file: ModelFile, run: Run, output: str, compress: bool, force: bool, talk: Talk) -> None:
+def predict(file: ModelFile, run: Run, predicting: Predicting, talk: Talk) -> None:
     """Write the model's outputs, replayed.
 
-    One array for each output, keyed by the name of its layer in the model's order; NAME:1 is the second tensor of one
-    layer.
+    As CSV to stdout, or to files. Tables have a row for each number, with the columns sample, output, one for each
+    axis, and value. npz and h5 hold one array for each output, keyed by the name of its layer in the model's order;
+    NAME:1 is the second tensor of one layer. npy holds the array of a model's only output.
     """
-    from gateprobe.writers import predictions
+    from gateprobe.writers import write_predictions
 
-    refuse_overwriting([output], [file.model, *run.inputs])
+    outputs = predicting.outputs()
     model = file.read()
     samples = run.load(model, file)
-    with progress_bar(talk) as tell:
+    metadata = model.metadata(samples, run.how) if predicting.described else {}
+    with progress_bar(talk, data_on_stdout=predicting.to_stdout) as tell:
         blocks = model.iter_predict(samples, threads=run.threads, progress=tell, **run.how)
-        predictions(blocks, model.outputs, output, compress=compress, force=force)
+        write_predictions(blocks, model.outputs, outputs, metadata)
     talk.notes(model, samples)

@@ -30,6 +30,8 @@ _COMPLETING = "_GATEPROBE_COMPLETE"
 """Set while a shell asks for completions or for the script that asks for them."""
 
 _REASONS_ON_A_LINE = 3
+_STARVED = 64 << 20
+"""Bytes of address space: less is no room for a library."""
 
 
 class _Terminated(BaseException):
@@ -101,6 +103,7 @@ class Program(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run the program and leave with an exit status."""
+        _fill_descriptors()
         if _COMPLETING in os.environ:
             importlib.import_module("gateprobe.cli.completion")  # click finds our scripts for the shells
         run: Callable[[], Any] = functools.partial(super().main, args, *rest, standalone_mode=False, **extra)
@@ -112,6 +115,15 @@ class Program(click.Group):
             _report(fault)
             status = REFUSED
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fill_descriptors() -> None:
+    """Open what is closed of the standard streams, lest a file gets their number and so what libraries print."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
 def _report(fault: Exception) -> None:
@@ -135,12 +147,20 @@ def _message(fault: Exception) -> str:
         return f"{printable(fault.format_message())} Try {help_of} -h."
     if isinstance(fault, click.ClickException):
         return printable(fault.format_message())
-    if isinstance(fault, MemoryError):
-        return f"not enough memory for {_command_line()}; choose a smaller --batch-size, or fewer layers with --layer"
     if isinstance(fault, OSError):
         return printable(f"{fault.filename or 'standard output'}: {fault.strerror or fault}")
+    if isinstance(fault, MemoryError) or _is_starved():
+        return f"not enough memory for {_command_line()}; choose a smaller --batch-size, or fewer layers with --layer"
     reason = printable(f"{type(fault).__name__}: {fault}")
     return f"internal error, please report it (GATEPROBE_DEBUG=1 shows more): {reason:.300}, in {_command_line()}"
+
+
+def _is_starved() -> bool:
+    """Whether so little address space is left that libraries fail in ways of their own."""
+    from gateprobe.memory import free_address_space
+
+    free = free_address_space()
+    return free is not None and free < _STARVED
 
 
 def _command_line() -> str:

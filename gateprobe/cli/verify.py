@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateprobe.cli.options import ModelFile, Talk, as_json, bundle, command, force, reading, talking
+from gateprobe.cli.options import (
+    ModelFile,
+    Report,
+    Talk,
+    bundle,
+    command,
+    force,
+    guard,
+    reading,
+    reporting,
+    talking,
+)
 
 if TYPE_CHECKING:
     from gateprobe.verify.compare import Tolerance
     from gateprobe.verify.result import Verification
     from gateprobe.verify.verification import Made
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is verified on, if not on made inputs."""
+
+    inputs: tuple[str, ...]
+
+    def reads(self) -> Iterator[str]:
+        """Yield the files that are read."""
+        from gateprobe.samples import files_of
+
+        return files_of(self.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What is written beside the report."""
+
+    save_input: str | None
+    junit: str | None
+    force: bool
+
+    def writes(self) -> list[str]:
+        """Return the files that are written, as far as they are known before the inputs are made."""
+        return [name for name in (self.save_input, self.junit) if name is not None]
 
 
 def _tolerance(atol: tuple[str, ...], rtol: tuple[str, ...]) -> Tolerance:
@@ -67,9 +107,10 @@ making = bundle(
         "--samples", type=click.IntRange(1), metavar="N", help="Number of samples in each set of made inputs."
     ),
 )
+giving = bundle("given", Given, click.argument("inputs", metavar="[INPUT...]", nargs=-1))
 writing = bundle(
     "files",
-    dict,
+    Files,
     click.option("--save-input", metavar="FILE", help="Keep the inputs: an .npz; further lengths in FILE-2.npz, ..."),
     click.option("--junit", metavar="FILE", help="Write a JUnit XML report too."),
     force,
@@ -82,7 +123,7 @@ writing = bundle(
     "gateprobe verify model.h5 --against keras3",
 )
 @reading
-@click.argument("inputs", metavar="[INPUT...]", nargs=-1)
+@giving
 @click.option(
     "--against",
     type=click.Choice(["keras3", "tf_keras"]),
@@ -91,16 +132,16 @@ writing = bundle(
 @tolerating
 @making
 @writing
-@as_json
+@reporting
 @talking
 def verify(
     file: ModelFile,
-    inputs: tuple[str, ...],
+    given: Given,
     against: str | None,
     tolerance: Tolerance,
     made: Made,
-    files: dict[str, Any],
-    as_json: bool,
+    files: Files,
+    report: Report,
     talk: Talk,
 ) -> int:
     """Step the real Keras beside the replay and compare every gate.
@@ -110,11 +151,11 @@ def verify(
     process of its own; where it cannot, the model is built from the graph that was read. What depends on a custom
     layer is left out.
     """
-    result = _result(file, inputs, files, talk, against=against, tolerance=tolerance, made=made)
+    result = _result(file, given, files, talk, against=against, tolerance=tolerance, made=made)
     _write(result, files)
     for note in result.notes:
         talk.note(note)
-    if as_json:
+    if report.as_json:
         from gateprobe.cli.json_text import json_text
         from gateprobe.verify.report import as_json as json_of
 
@@ -126,9 +167,7 @@ def verify(
     return 0 if result else 1
 
 
-def _result(
-    file: ModelFile, inputs: tuple[str, ...], files: dict[str, Any], talk: Talk, **options: Any
-) -> Verification:
+def _result(file: ModelFile, given: Given, files: Files, talk: Talk, **options: Any) -> Verification:
     """Verify; what prevents it goes into the JUnit report too."""
     from gateprobe.cli.steps import step_line
     from gateprobe.errors import GateprobeError
@@ -138,38 +177,44 @@ def _result(
 
     try:
         model = file.read()
-        x = load(inputs, model.inputs, max_bytes=file.max_bytes) if inputs else None
+        x = load(given.inputs, model.inputs, max_bytes=file.max_bytes) if given.inputs else None
         with step_line(talk) as tell:
             return compare(model, x, architecture=file.architecture, tell=tell, **options)
     except GateprobeError as error:
-        if files["junit"] is not None:
-            _put(files["junit"], error_as_junit(file.model, str(error)), force=files["force"])
+        if files.junit is not None:
+            _put({files.junit: error_as_junit(file.model, str(error))}, force=files.force)
         raise
 
 
-def _write(result: Verification, files: dict[str, Any]) -> None:
-    """Write the files that were asked for."""
+def _write(result: Verification, files: Files) -> None:
+    """Write the files that were asked for: all of them, or none."""
     from gateprobe.verify.report import as_junit
 
-    if files["junit"] is not None:
-        _put(files["junit"], as_junit(result), force=files["force"])
-    if files["save_input"] is not None:
-        import io
-        from pathlib import Path
-
-        import numpy as np
-
-        target = Path(files["save_input"])
-        for number, one in enumerate(result.inputs):
-            name = target if number == 0 else target.with_name(f"{target.stem}-{number + 1}{target.suffix}")
-            data = io.BytesIO()
-            np.savez(data, **one.arrays)  # type: ignore[arg-type]  # keyword arrays
-            _put(str(name), data.getvalue(), force=files["force"])
+    saved = {} if files.save_input is None else dict(_saved(result, files.save_input))
+    guard().writes(list(saved)[1:])  # how many there are is known only now
+    reports = {} if files.junit is None else {files.junit: as_junit(result)}
+    _put({**reports, **saved}, force=files.force)
 
 
-def _put(name: str, data: bytes, *, force: bool) -> None:
+def _saved(result: Verification, name: str) -> Iterator[tuple[str, bytes]]:
+    """Yield file and content for each set of inputs."""
+    import io
+
+    import numpy as np
+
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - the name may be a URL
+    for number, one in enumerate(result.inputs):
+        data = io.BytesIO()
+        np.savez(data, **one.arrays)  # type: ignore[arg-type]  # keyword arrays
+        yield name if number == 0 else f"{stem}-{number + 1}{suffix}", data.getvalue()
+
+
+def _put(contents: Mapping[str, bytes], *, force: bool) -> None:
     from gateprobe.writers.target import open_target
 
-    with open_target(name, force=force) as target:
-        target.file.write(data)
-        target.publish()
+    with ExitStack() as stack:
+        targets = [stack.enter_context(open_target(name, force=force)) for name in contents]
+        for target, data in zip(targets, contents.values(), strict=True):
+            target.write(data)
+        for target in targets:
+            target.publish()

@@ -8,7 +8,6 @@ TensorFlow 2.5 the metadata stood in ``saved_model.pb`` (``load.py::_read_legacy
 from __future__ import annotations
 
 import hashlib
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +20,7 @@ from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.savedmodel_decoder import decoder_settings
 from gateprobe.readers.savedmodel_graph import Library, Unproven
 from gateprobe.readers.savedmodel_objects import Described, TrackedObject
-from gateprobe.readers.savedmodel_variables import read_checkpoint
+from gateprobe.readers.savedmodel_variables import inside, read_checkpoint
 from gateprobe.readers.savedmodel_weights import Objects
 from gateprobe.readers.savedmodel_wire import parse
 from gateprobe.readers.sources import Architecture, Found
@@ -112,14 +111,12 @@ class _Folder:
         variables = sorted((self._path / "variables").iterdir())
         for file in [*(self._path / name for name in names), *variables]:
             if file.is_file():
-                yield _sha256(file)
+                yield _sha256(inside(self._path, str(file.relative_to(self._path))))
 
 
 def _bytes(file: Path, limit: int) -> bytes:
     try:
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ReadError("is not a regular file", place=file.name)
+        status = inside(file.parent, file.name).stat()
         if status.st_size > limit:
             raise UnsafeFile(f"has {status.st_size:,} bytes; the limit is {limit:,}", place=file.name)
         return file.read_bytes()

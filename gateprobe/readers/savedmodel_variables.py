@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.errors import MissingExtra, ReadError
+from gateprobe.errors import MissingExtra, ReadError, UnsafeFile
 from gateprobe.graph import Array, freeze
 from gateprobe.readers.hdf5 import Budget
 
@@ -43,11 +44,9 @@ def read_checkpoint(folder: Path, budget: Budget) -> Checkpoint:
     if importlib.util.find_spec("tensorflow") is None:
         raise MissingExtra("TensorFlow, whose checkpoint reader reads the variables of a SavedModel,", "keras")
     prefix = folder.resolve() / "variables" / "variables"
-    if not prefix.with_name("variables.index").is_file():
-        raise ReadError("there is no such file in the SavedModel", place="variables/variables.index")
+    inside(folder, "variables/variables.index")
     for part in prefix.parent.glob("variables.data-*"):
-        if not part.is_file():  # a pipe would never end
-            raise ReadError("is not a regular file", place=f"variables/{part.name}")
+        inside(folder, f"variables/{part.name}")
     with tempfile.TemporaryDirectory(prefix="gateprobe-") as name:
         out = Path(name)
         complaint = ""
@@ -56,6 +55,24 @@ def read_checkpoint(folder: Path, budget: Budget) -> Checkpoint:
             if (out / "answer.json").exists():
                 return _answered(out, budget)
         raise ReadError(f"TensorFlow cannot read the variables: {complaint}", place="variables")
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return a file of a SavedModel, behind any links, which may not lead out of the folder.
+
+    Raises:
+        ReadError: There is no such file, or it is a pipe, which would never end, or the like.
+        UnsafeFile: A link leads to a file outside.
+    """
+    try:
+        real, status = (folder / name).resolve(strict=True), (folder / name).stat()
+    except (OSError, RuntimeError):  # RuntimeError: links in a circle, before Python 3.13
+        raise ReadError("there is no such file in the SavedModel", place=name) from None
+    if not real.is_relative_to(folder.resolve()):
+        raise UnsafeFile("is a link that leads out of the SavedModel", place=name)
+    if not stat.S_ISREG(status.st_mode):
+        raise ReadError("is not a regular file", place=name)
+    return real
 
 
 def _asked(arguments: list[str], out: Path) -> str:

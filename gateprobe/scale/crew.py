@@ -91,11 +91,17 @@ class Crew:
                 client.wait_for_workers(1, timeout=PATIENCE)
             except ImportError:
                 raise MissingExtra("cryptography, which keeps strangers from local workers,", "dask") from None
-            except (OSError, ValueError, RuntimeError) as fault:
-                where = self.scheduler or "workers on this machine"
-                remedy = "look whether the scheduler runs and has workers" if self.scheduler else None
-                raise InputError(f"cannot work with {where}: {fault}", remedy=remedy) from None
+            except Exception as fault:  # noqa: BLE001 - who answers may be no scheduler and say anything
+                raise self._unreachable(fault) from None
             yield client
+
+    def _unreachable(self, fault: Exception) -> InputError:
+        expected = isinstance(fault, (OSError, ValueError, RuntimeError)) and str(fault)
+        if self.scheduler is None:
+            return InputError(f"cannot work with workers on this machine: {fault or type(fault).__name__}")
+        reason = str(fault) if expected else f"it does not answer as a Dask scheduler does ({type(fault).__name__})"
+        remedy = "look whether the scheduler runs and has workers"
+        return InputError(f"cannot work with {self.scheduler}: {reason}", remedy=remedy)
 
 
 @contextmanager

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import os
 import shutil
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+import stat
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import IO, Any, Protocol, TypeAlias
 
 from gateprobe.chunk import Layout, TraceChunk
-from gateprobe.errors import OutputError
+from gateprobe.errors import GateprobeWarning, OutputError
 from gateprobe.graph import Array
+from gateprobe.kernels.choice import KERNELS, Kernel
 from gateprobe.remote import is_url, joined, local_path, remote, shown
 
 MANIFEST = "_gateprobe.json"
 """Says which run a folder of Parquet files belongs to. Readers of folders leave out what begins with ``_``."""
+
+MAX_MANIFEST = 64 << 20
+"""Bytes of a file that says what a folder is."""
+_MAX_DEPTH = 20
+_TAIL = 4 << 20
+"""More than the footer of a Parquet file takes."""
 
 Manifest: TypeAlias = Mapping[str, Any]
 """Which run a folder belongs to; JSON-ready."""
@@ -51,14 +64,18 @@ class Dataset(Protocol):
     """A folder of traces."""
 
     def manifest(self) -> Manifest | None:
-        """Return the manifest, if somebody has begun.
+        """Return the manifest, if there is one.
 
         Raises:
-            OutputError: Something else is there.
+            OutputError: Something else is there, or the manifest is damaged.
         """
 
     def clear(self) -> None:
-        """Remove all that gateprobe wrote."""
+        """Remove all that gateprobe wrote.
+
+        Raises:
+            OutputError: Something else is there that would be lost or be taken for a part; nothing is removed.
+        """
 
     def begin(self, manifest: Manifest, first: TraceChunk, numbers: Array) -> None:
         """Write the manifest and create what all blocks share, as far as it is not there.
@@ -69,11 +86,26 @@ class Dataset(Protocol):
             numbers: Of all its samples, ``(samples,)``.
         """
 
-    def finished(self, blocks: Iterable[Block]) -> Collection[Block]:
-        """Return the blocks that are there, whole."""
+    def finished(
+        self, blocks: Sequence[Block], manifest: Manifest, first: TraceChunk, numbers: Array
+    ) -> Collection[Block]:
+        """Return the blocks that are there, whole and unchanged; a note names those that are damaged.
+
+        Args:
+            blocks: All of the run.
+            manifest: Of the run.
+            first: Its first samples.
+            numbers: Of all its samples, ``(samples,)``.
+
+        Raises:
+            OutputError: Something is there that does not belong to this run.
+        """
 
     def write(self, block: Block, chunks: Iterable[TraceChunk], manifest: Manifest) -> None:
         """Write a block, which appears whole or not at all; does nothing where it is there already."""
+
+    def reopen(self) -> None:
+        """Remove the mark of `complete`."""
 
     def complete(self) -> None:
         """Mark the whole as complete."""
@@ -101,7 +133,14 @@ class Folder(Protocol):
         """Make it, if it is not there."""
 
     def read(self, name: str) -> bytes:
-        """Return what a file holds."""
+        """Return what a small file holds."""
+
+    def opened(self, name: str) -> IO[bytes]:
+        """Open a file for reading; of one in a storage, only the end is fetched.
+
+        Raises:
+            OutputError: It is a link, a folder, a pipe or a device.
+        """
 
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with all that is in it."""
@@ -118,7 +157,11 @@ class _LocalFolder:
         Path(self.name).mkdir(exist_ok=True)
 
     def read(self, name: str) -> bytes:
-        return Path(self.name, name).read_bytes()
+        with self.opened(name) as file:
+            return file.read(MAX_MANIFEST + 1)
+
+    def opened(self, name: str) -> IO[bytes]:
+        return open_regular(Path(self.name, name))
 
     def remove(self, name: str) -> None:
         path = Path(self.name, name)
@@ -141,6 +184,11 @@ class _RemoteFolder:
     def read(self, name: str) -> bytes:
         return remote(joined(self.name, name)).read()
 
+    def opened(self, name: str) -> IO[bytes]:
+        found = remote(joined(self.name, name))
+        size = found.size()
+        return io.BytesIO(found.read(max(0, size - _TAIL), size))
+
     def remove(self, name: str) -> None:
         remote(joined(self.name, name)).remove()
 
@@ -149,6 +197,84 @@ def folder_of(destination: Destination) -> Folder:
     """Return the folder of a destination."""
     name = local_path(destination.name)
     return _RemoteFolder(name) if is_url(name) else _LocalFolder(name)
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file for reading, if it is one and no link.
+
+    Raises:
+        OutputError: It is a link, a folder, a pipe or a device; to open some of these is to wait for ever.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise irregular(str(path))
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
+    return os.fdopen(number, "rb")
+
+
+def irregular(name: str) -> OutputError:
+    """Return the error for a link, a folder, a pipe or a device in place of a file."""
+    return OutputError("is not a regular file", file=shown(name), remedy="move it away")
+
+
+def parsed_manifest(data: bytes, name: str) -> Any:
+    """Return the JSON in a file that says what a folder is.
+
+    Raises:
+        OutputError: It is damaged.
+    """
+    with suppress(ValueError, RecursionError):
+        if len(data) <= MAX_MANIFEST:
+            return json.loads(data)
+    raise _damaged_manifest(name)
+
+
+def _damaged_manifest(name: str) -> OutputError:
+    return OutputError("is damaged: no manifest of a trace", file=shown(name), remedy="name another folder")
+
+
+def checked_manifest(found: Any, name: str) -> Manifest:
+    """Return a manifest in which everything that is used before it is compared can be used.
+
+    Raises:
+        OutputError: It is damaged.
+    """
+    if not isinstance(found, dict) or _depth(found) > _MAX_DEPTH or not isinstance(found.get("metadata"), dict):
+        raise _damaged_manifest(name)
+    if type(found.get("block")) is not int or found["block"] < 1 or not _is_kernel(found.get("kernel")):
+        raise _damaged_manifest(name)
+    return found
+
+
+def _is_kernel(found: Any) -> bool:
+    """Whether the fields of a `Kernel` are there, and no others, with values that it takes."""
+    if not isinstance(found, dict) or found.keys() != {field.name for field in fields(Kernel)}:
+        return False
+    known = isinstance(found["name"], str) and found["name"] in KERNELS and isinstance(found["required"], bool)
+    return known and (found["timesteps"] is None or type(found["timesteps"]) is int)
+
+
+def _depth(value: Any) -> int:
+    """Return how deep lists and objects are nested, up to a little more than may be."""
+    level, depth = [value], 0
+    while level and depth <= _MAX_DEPTH:
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, (dict, list))]
+        level, depth = [item for items in inner for item in items], depth + 1
+    return depth
+
+
+def run_id(manifest: Manifest) -> str:
+    """Return the sha256 of what makes a run the one that it is: model, inputs, options, batches, kernel."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def damaged(name: str) -> None:
+    """Say that a part will be computed again."""
+    warnings.warn(f"{shown(name)} is damaged: it is computed again", GateprobeWarning, stacklevel=2)
+
+
+def stranger(folder: str, name: str, what: str) -> OutputError:
+    """Return the error for a file that does not belong to the run."""
+    return OutputError(f"holds {name}, {what}", file=shown(folder), remedy="move it away, or name another folder")
 
 
 def foreign(name: str) -> OutputError:

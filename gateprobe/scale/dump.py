@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from gateprobe.scale.opening import open_dataset
 from gateprobe.scale.task import Job, compute
 from gateprobe.selection import Selection
 
-FORMAT = 1
+FORMAT = 2
 """Version of the manifest."""
 BLOCK_BYTES = 64 << 20
 """Wanted size of the arrays of a block: a second or so of work, beside which the overhead of a task is nothing."""
@@ -68,14 +69,20 @@ def dump_folder(
     manifest = _manifest(tracing, options, destination, size)
     blocks, there = list(_blocks(tracing, size)), set[Block]()
     if found is not None and _goes_on(found, manifest, destination, force=force):
-        manifest = found  # with the kernel that was chosen then, perhaps on another machine
-        there.update(dataset.finished(blocks))
+        try:
+            there.update(dataset.finished(blocks, found, first, tracing.numbers))
+            manifest = found  # with the kernel that was chosen then, perhaps on another machine
+        except OutputError:
+            if not force:
+                raise
     tracing = replace(tracing, batches=replace(tracing.batches, kernel=Kernel(**manifest["kernel"])))
     job = Job(options, tracing.batches, destination, manifest, threads if crew is None else threads or 1)
     missing = [block for block in blocks if block not in there]
     with _at_work(crew if missing else None) as perform:
         if found is not manifest:
             dataset.clear()
+        elif missing:
+            dataset.reopen()
         dataset.begin(manifest, first, tracing.numbers)
         _follow(perform(missing, tracing, job), there, len(tracing.numbers), progress)
     samples.check()
@@ -131,7 +138,7 @@ def _blocks(tracing: Tracing, size: int) -> Iterator[Block]:
 
 def _manifest(tracing: Tracing, options: Mapping[str, Any], destination: Destination, size: int) -> Manifest:
     """Return what makes a run the one that it is; JSON-ready."""
-    return {
+    manifest = {
         "format": FORMAT,
         "metadata": tracing.metadata(options),
         "samples": len(tracing.numbers),
@@ -141,6 +148,7 @@ def _manifest(tracing: Tracing, options: Mapping[str, Any], destination: Destina
         "compress": destination.compress,
         "kernel": asdict(tracing.batches.kernel),
     }
+    return cast("Manifest", json.loads(json.dumps(manifest)))  # as it will be read
 
 
 def _goes_on(found: Manifest, wanted: Manifest, destination: Destination, *, force: bool) -> bool:

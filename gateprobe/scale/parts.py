@@ -1,26 +1,41 @@
 """A folder with a Parquet file for each block.
 
-A block is finished when its file is there, since files appear whole. ``_SUCCESS`` says that none is missing.
+A block is finished when its file is there, since files appear whole. Each file carries a seal: the run and the samples
+that it belongs to, and a checksum, which a run that goes on compares. ``_SUCCESS`` says that no file is missing.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable
-from pathlib import Path
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from gateprobe.chunk import TraceChunk
-from gateprobe.errors import OutputError
 from gateprobe.graph import Array
 from gateprobe.remote import is_url, joined
-from gateprobe.scale.dataset import MANIFEST, Block, Destination, Manifest, folder_of, foreign
+from gateprobe.scale.dataset import (
+    MANIFEST,
+    Block,
+    Destination,
+    Manifest,
+    checked_manifest,
+    damaged,
+    folder_of,
+    foreign,
+    parsed_manifest,
+    run_id,
+    stranger,
+)
 from gateprobe.writers import Format, Output, write
+from gateprobe.writers.seal import Seal, examine
 from gateprobe.writers.target import blamed, open_target
 
 SUCCESS = "_SUCCESS"
-_OURS = re.compile(rf"part-\d+\.parquet|{MANIFEST}|{SUCCESS}|\.gateprobe-[0-9a-f]+")
-_MAGIC = b"PAR1"
+_PART = re.compile(r"part-\d{12,}\.parquet")
+_READERS = 4
+"""Files that are checked at a time."""
+_UNFINISHED = re.compile(r"\.gateprobe-[0-9a-f]{16}")
 
 
 class PartsFolder:
@@ -32,26 +47,27 @@ class PartsFolder:
         self._name = self._folder.name
 
     def manifest(self) -> Manifest | None:
-        """Return the manifest, if somebody has begun."""
+        """Return the manifest, if there is one."""
         with blamed(self._name):
             names = self._folder.names()
             if MANIFEST not in names:
                 if names:
                     raise foreign(self._name)
                 return None
-            try:
-                found = json.loads(self._folder.read(MANIFEST))
-            except ValueError:
-                raise OutputError(
-                    "is not JSON", file=joined(self._name, MANIFEST), remedy="name another folder"
-                ) from None
-        return found if isinstance(found, dict) else {}
+            file = joined(self._name, MANIFEST)
+            return checked_manifest(parsed_manifest(self._folder.read(MANIFEST), file), file)
 
     def clear(self) -> None:
         """Remove all that gateprobe wrote; the manifest goes last."""
         with blamed(self._name):
-            for name in sorted(self._folder.names(), key=MANIFEST.__eq__):
-                if _OURS.fullmatch(name):
+            names = self._folder.names()
+            parts = [name for name in names if _PART.fullmatch(name)]
+            for name in names:
+                if name.endswith(".parquet") and (name not in parts or self._is_foreign(name)):
+                    raise stranger(self._name, name, "which gateprobe did not write")
+            rest = [name for name in names if _UNFINISHED.fullmatch(name) or name == SUCCESS]
+            for name in [*rest, *parts, MANIFEST]:
+                if name in names:
                     self._folder.remove(name)
 
     def begin(self, manifest: Manifest, first: TraceChunk, numbers: Array) -> None:
@@ -62,40 +78,76 @@ class PartsFolder:
                 return
         self._put(MANIFEST, json.dumps(manifest, indent=1).encode())
 
-    def finished(self, blocks: Iterable[Block]) -> Collection[Block]:
-        """Return the blocks whose files are there."""
-        with blamed(self._name):
+    def finished(
+        self, blocks: Sequence[Block], manifest: Manifest, first: TraceChunk, numbers: Array
+    ) -> Collection[Block]:
+        """Return the blocks whose files are there and carry an unbroken seal of this run and this block.
+
+        By path every byte is read; by URL the seal alone, at the end of each file.
+        """
+        run = run_id(manifest)
+        with blamed(self._name), ThreadPoolExecutor(_READERS) as readers:
             names = set(self._folder.names())
-            return {block for block in blocks if _part(block) in names and self._is_whole(_part(block))}
+            wanted = {_part(block): block for block in blocks}
+            for name in sorted(names - wanted.keys()):
+                if name.endswith(".parquet"):
+                    raise stranger(self._name, name, "which is no part of this run")
+            there = [block for name, block in wanted.items() if name in names]
+            whole = list(readers.map(lambda block: self._is_whole(block, run), there))
+        for block, good in zip(there, whole, strict=True):
+            if not good:
+                damaged(joined(self._name, _part(block)))
+        return {block for block, good in zip(there, whole, strict=True) if good}
 
     def write(self, block: Block, chunks: Iterable[TraceChunk], manifest: Manifest) -> None:
-        """Write a block's file; another one may have done the same meanwhile, which is as good."""
-        output = Output(joined(self._name, _part(block)), Format.PARQUET, self._layout, force=True)
+        """Write a block's file; another process may have done the same meanwhile, which is as good."""
+        seal = Seal(run_id(manifest), block.start, block.stop)
+        output = Output(joined(self._name, _part(block)), Format.PARQUET, self._layout, force=True, seal=seal)
         write(chunks, [output], manifest["metadata"])
+
+    def reopen(self) -> None:
+        """Remove the mark."""
+        with blamed(self._name):
+            if SUCCESS in self._folder.names():
+                self._folder.remove(SUCCESS)
 
     def complete(self) -> None:
         """Mark the folder; remove what killed processes left where files cannot be without a name."""
         with blamed(self._name):
             names = self._folder.names()
             for name in names:
-                if name.startswith(".gateprobe-"):
+                if _UNFINISHED.fullmatch(name):
                     self._folder.remove(name)
         if SUCCESS not in names:
             self._put(SUCCESS, b"")
 
     def _put(self, name: str, data: bytes) -> None:
         with open_target(joined(self._name, name), force=True) as target:
-            target.file.write(data)
+            target.write(data)
             target.publish()
 
-    def _is_whole(self, name: str) -> bool:
-        """Look at the end of a file: a machine that lost its power may have left it empty."""
-        if is_url(self._name):
-            return True
-        data = Path(self._name, name)
-        with data.open("rb") as file:
-            file.seek(max(0, data.stat().st_size - len(_MAGIC)))
-            return file.read() == _MAGIC
+    def _is_whole(self, block: Block, run: str) -> bool:
+        """Look whether the file of a block is what was written for it; a cut or changed one is not.
+
+        Raises:
+            OutputError: It is another file, which nobody said may go.
+        """
+        name = _part(block)
+        with self._folder.opened(name) as file:
+            found = examine(file, all_of_it=not is_url(self._name))
+        if found.whole and found.seal is None:
+            raise stranger(self._name, name, "which gateprobe did not write")
+        if found.seal is None or not (found.intact or is_url(self._name)):
+            return False
+        if found.seal != Seal(run, block.start, block.stop):
+            raise stranger(self._name, name, "which is of another run or of other samples")
+        return True
+
+    def _is_foreign(self, name: str) -> bool:
+        """Look whether a file is a Parquet file of others, whatever its name says."""
+        with self._folder.opened(name) as file:
+            found = examine(file, all_of_it=False)
+        return found.whole and found.seal is None
 
 
 def _part(block: Block) -> str:

@@ -19,7 +19,7 @@ from gateprobe.input_files import STDIN
 from gateprobe.model import Model, Tracing, read
 from gateprobe.remote import is_url, local_path
 from gateprobe.run import Batches
-from gateprobe.samples import Samples, load
+from gateprobe.samples import Samples, load, split_feed, split_spec
 from gateprobe.scale.dataset import Block, Destination, Manifest
 from gateprobe.scale.opening import open_dataset
 
@@ -60,7 +60,7 @@ class Sources:
             model=anywhere(self.model),
             architecture=None if self.architecture is None else anywhere(self.architecture),
             inputs=tuple(map(_spec_anywhere, self.inputs)),
-            feeds=tuple(map(_spec_anywhere, self.feeds)),
+            feeds=tuple(f"{layer}={anywhere(file)}" for layer, file in map(split_feed, self.feeds)),
         )
 
 
@@ -165,7 +165,5 @@ def anywhere(name: str) -> str:
 
 def _spec_anywhere(spec: str) -> str:
     """Do the same for ``NAME=FILE``."""
-    name, equals, file = spec.partition("=")
-    if not equals or is_url(spec) or os.path.exists(spec):  # noqa: PTH110 - as above
-        return anywhere(spec)
-    return f"{name}={anywhere(file)}"
+    name, file = split_spec(spec)
+    return anywhere(file) if name is None else f"{name}={anywhere(file)}"

@@ -1,13 +1,18 @@
 """A Zarr store (format 3): the arrays of the NPZ file, each block a region of whole chunks.
 
 The attributes of the root hold the metadata, the manifest, and whether the store is ``complete``. The array
-``__finished__`` has a chunk for each block, so that a task marks its block in a file that no other task writes.
+``__finished__`` has a chunk for each block, so that a task marks its block in a file that no other task writes. A mark
+is two checksums: of the run and the block that it belongs to, and of the block's numbers; zeros are no mark.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Collection, Iterable, Iterator
+import os
+import re
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,13 +23,32 @@ import numpy as np
 from gateprobe.chunk import TraceChunk
 from gateprobe.errors import GateprobeError, InputError, MissingExtra, OutputError
 from gateprobe.graph import Array
-from gateprobe.remote import is_url, local_path, redacted, shown
+from gateprobe.remote import is_url, joined, local_path, redacted, remote, shown
 from gateprobe.run import SLAB
-from gateprobe.scale.dataset import Block, Destination, Manifest, folder_of, foreign
+from gateprobe.scale.dataset import (
+    Block,
+    Destination,
+    Manifest,
+    checked_manifest,
+    damaged,
+    folder_of,
+    foreign,
+    irregular,
+    parsed_manifest,
+    run_id,
+    stranger,
+)
 from gateprobe.writers.arrays import METADATA_KEY, Index, arrays_of
 from gateprobe.writers.chunks import Regrouper
 
 FINISHED = "__finished__"
+_NODE = "zarr.json"
+_SUM = 32
+"""Bytes of a checksum."""
+_FILE = re.compile(
+    r"(?:(?P<node>.+)/)?(?:(?:zarr\.json|zarr\.[0-9a-f]{32}\.partial)|(?P<chunk>c(?:/\d{1,18})*)(?:\.[0-9a-f]{32}\.partial)?)"
+)
+"""The files of a Zarr store, also those that a process leaves that is killed while it writes them."""
 CHUNK_BYTES = 8 << 20
 """Largest size of the chunks of an array, unless a sample is larger."""
 
@@ -43,20 +67,18 @@ class ZarrStore:
         self._compress = destination.compress
 
     def manifest(self) -> Manifest | None:
-        """Return the manifest, if somebody has begun."""
-        with self._faults():
-            if not self._folder.names():
-                return None
-            root = self._open("r")
-            found = root.attrs.get("manifest") if root is not None else None
-        if not isinstance(found, dict):
-            raise foreign(self._name)
-        return found
+        """Return the manifest, if there is one."""
+        found = self._attributes().get("manifest") if self._names() else None
+        return None if found is None else checked_manifest(found, joined(self._name, _NODE))
 
     def clear(self) -> None:
         """Remove the store; what says whose it is goes last."""
+        names = self._names()
+        if not names:
+            return
         with self._faults():
-            for name in sorted(self._folder.names(), key="zarr.json".__eq__):
+            self._refuse_strangers(_keys_of(self._attributes().get(METADATA_KEY)))
+            for name in sorted(names, key=_NODE.__eq__):
                 self._folder.remove(name)
 
     def begin(self, manifest: Manifest, first: TraceChunk, numbers: Array) -> None:
@@ -64,31 +86,31 @@ class ZarrStore:
         with self._faults():
             root = self._open("r+")
             if root is None:
-                index = Index()
-                index.add(replace(first, samples=numbers))
-                described = {**manifest["metadata"], "trace": index.described()}
-                attributes = {METADATA_KEY: described, "manifest": manifest, "complete": False}
-                root = self._zarr.create_group(self._where, attributes=attributes)
-            together = _together(first, manifest["block"])
-            slab = SLAB if first.is_slab else None
-            for key, value, kept in arrays_of(first):
-                self._create(root, key, (len(numbers), kept, *value.shape[2:]), value.dtype, (together, slab))
-            self._create(root, FINISHED, (-(-len(numbers) // manifest["block"]),), np.dtype(np.bool_), (1, None))
+                root = self._zarr.create_group(self._where, attributes=_attributes(manifest, first, numbers))
+            self._fill(root, manifest, first, numbers)
 
-    def finished(self, blocks: Iterable[Block]) -> Collection[Block]:
-        """Return the blocks that are marked."""
+    def finished(
+        self, blocks: Sequence[Block], manifest: Manifest, first: TraceChunk, numbers: Array
+    ) -> Collection[Block]:
+        """Return the blocks whose marks are those of this run and of the numbers that are there.
+
+        By path every number is read; by URL the marks alone.
+        """
         with self._faults():
+            self._check(manifest, first, numbers)
             root = self._open("r")
-            if FINISHED not in root:  # somebody was interrupted at once
+            if FINISHED not in root:  # the run before was interrupted at once
                 return ()
-            marks = root[FINISHED][:]
-        return {block for block, mark in zip(blocks, marks, strict=True) if mark}
+            marks = [bytes(mark) for mark in root[FINISHED][:]]
+            run = run_id(manifest)
+            return {block for block, mark in zip(blocks, marks, strict=True) if self._is_whole(root, block, run, mark)}
 
     def write(self, block: Block, chunks: Iterable[TraceChunk], manifest: Manifest) -> None:
         """Fill a block's region, then mark it."""
         with self._faults():
             root = self._open("r+")
         place, arrays = _Place(block.start), dict[str, Any]()
+        sums = _Sums()
         for chunk in _regrouped(chunks, manifest["block"]):
             place.turn_to(chunk)
             for key, value, kept in arrays_of(chunk):
@@ -97,13 +119,100 @@ class ZarrStore:
                     if array.shape[1:] != (kept, *value.shape[2:]):
                         raise _uneven(key, array.shape[1:], (kept, *value.shape[2:]))
                     array[place.of(key, value)] = value
+                sums.add(key, value)
         with self._faults():
-            root[FINISHED][block.start // manifest["block"]] = True
+            root[FINISHED][block.start // manifest["block"]] = np.frombuffer(
+                _mark(block, run_id(manifest)) + sums.digest(), np.uint8
+            )
+
+    def reopen(self) -> None:
+        """Remove the mark."""
+        with self._faults():
+            self._open("r+").attrs["complete"] = False
 
     def complete(self) -> None:
         """Mark the whole as complete."""
         with self._faults():
             self._open("r+").attrs["complete"] = True
+
+    def _names(self) -> list[str]:
+        with self._faults():
+            names = self._folder.names()
+        if names and _NODE not in names:
+            raise foreign(self._name)
+        return names
+
+    def _attributes(self) -> Mapping[str, Any]:
+        """Return what the root says of the store.
+
+        Raises:
+            OutputError: It is damaged, or of another store.
+        """
+        with self._faults():
+            data = self._folder.read(_NODE)
+        root = parsed_manifest(data, joined(self._name, _NODE))
+        found = root.get("attributes") if isinstance(root, dict) else None
+        if not isinstance(found, dict) or not isinstance(found.get("manifest"), dict):
+            raise foreign(self._name)
+        return found
+
+    def _fill(self, root: Any, manifest: Manifest, first: TraceChunk, numbers: Array) -> None:
+        """Create the arrays, as far as they are not there."""
+        together = _together(first, manifest["block"])
+        slab = SLAB if first.is_slab else None
+        for key, value, kept in arrays_of(first):
+            self._create(root, key, (len(numbers), kept, *value.shape[2:]), value.dtype, (together, slab))
+        blocks = -(-len(numbers) // manifest["block"])
+        self._create(root, FINISHED, (blocks, 2 * _SUM), np.dtype(np.uint8), (1, None))
+
+    def _check(self, manifest: Manifest, first: TraceChunk, numbers: Array) -> None:
+        """Compare what there is with what this run would create.
+
+        Raises:
+            OutputError: It differs.
+        """
+        expected = self._zarr.create_group(self._zarr.storage.MemoryStore())
+        self._fill(expected, manifest, first, numbers)
+        described = {name: node.metadata.to_dict() for name, node in expected.members(max_depth=None)}
+        keys = {name: node for name, node in expected.members(max_depth=None) if hasattr(node, "shape")}
+        if not is_url(self._name):  # to list a storage takes long; what is too much there, no reader of the arrays sees
+            self._refuse_strangers(keys.keys(), {key: _grid(node) for key, node in keys.items()})
+        if _attributes(manifest, first, numbers)[METADATA_KEY] != self._attributes().get(METADATA_KEY):
+            raise stranger(self._name, _NODE, "which does not describe this run")
+        for name, node in self._open("r").members(max_depth=None):
+            if described.get(name) != node.metadata.to_dict():
+                raise stranger(self._name, f"{name}/{_NODE}", "which does not describe an array of this run")
+
+    def _refuse_strangers(self, keys: Collection[str], grids: Mapping[str, tuple[int, ...]] | None = None) -> None:
+        """Refuse what is not a file of the store's arrays.
+
+        Args:
+            keys: Of the arrays.
+            grids: How many chunks each has along its axes, if they are known.
+
+        Raises:
+            OutputError: There is such a file, or a link, a pipe or a device.
+        """
+        groups = {"", *(key[:end] for key in keys for end, letter in enumerate(key) if letter == "/")}
+        for relative in remote(self._name).files() if is_url(self._name) else _files(self._name):
+            node, chunk = _node_and_chunk(relative)
+            known = node in keys or (chunk is None and node in groups)
+            if known and chunk and grids is not None:
+                known = len(chunk) == len(grids[node]) and all(
+                    n < size for n, size in zip(chunk, grids[node], strict=True)
+                )
+            if not known:
+                raise stranger(self._name, relative, "which is no part of this trace")
+            if not is_url(self._name) and not stat.S_ISREG(Path(self._name, relative).lstat().st_mode):
+                raise irregular(joined(self._name, relative))
+
+    def _is_whole(self, root: Any, block: Block, run: str, mark: bytes) -> bool:
+        if not any(mark):
+            return False
+        if mark[:_SUM] == _mark(block, run) and (is_url(self._name) or mark[_SUM:] == _sum_of(root, block)):
+            return True
+        damaged(f"{self._name}, samples from position {block.start} to {block.stop - 1},")
+        return False
 
     @property
     def _where(self) -> str | Path:
@@ -151,6 +260,91 @@ class ZarrStore:
         except Exception as fault:  # noqa: BLE001 - every storage has errors of its own
             reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
             raise OutputError(redacted(f"cannot write: {reason}", self._name), file=shown(self._name)) from None
+
+
+def _attributes(manifest: Manifest, first: TraceChunk, numbers: Array) -> dict[str, Any]:
+    """Return what the root of the store of a run says."""
+    index = Index()
+    index.add(replace(first, samples=numbers))
+    described = {**manifest["metadata"], "trace": index.described()}
+    return {METADATA_KEY: described, "manifest": manifest, "complete": False}
+
+
+def _keys_of(metadata: Any) -> set[str]:
+    """Return the arrays of a store of another run, as far as its metadata tell."""
+    keys = {FINISHED}
+    trace = metadata.get("trace") if isinstance(metadata, dict) else None
+    directions = trace.get("directions") if isinstance(trace, dict) else None
+    for direction in directions if isinstance(directions, list) else ():
+        if isinstance(direction, dict) and isinstance(direction.get("signals"), list):
+            group = str(direction.get("key"))
+            keys |= {f"{group}/{signal}" for signal in direction["signals"]}
+            keys.add(f"{group.rpartition('/')[0]}/mask")
+    return keys
+
+
+def _files(folder: str) -> Iterator[str]:
+    """Yield everything in a folder that is no folder, without following links, as paths relative to it."""
+    for place, folders, names in os.walk(folder):
+        for name in [*names, *(name for name in folders if Path(place, name).is_symlink())]:
+            yield Path(place, name).relative_to(folder).as_posix()
+
+
+def _node_and_chunk(path: str) -> tuple[str, tuple[int, ...] | None]:
+    """Return the array or group that a file of a store belongs to, and which chunk it is, if it is one.
+
+    A file that is none of these belongs to itself.
+    """
+    match = _FILE.fullmatch(path)
+    if match is None:
+        return path, None
+    chunk = match["chunk"]
+    return match["node"] or "", None if chunk is None else tuple(map(int, chunk.split("/")[1:]))
+
+
+def _grid(array: Any) -> tuple[int, ...]:
+    return tuple(-(-size // chunk) for size, chunk in zip(array.shape, array.chunks, strict=True))
+
+
+def _mark(block: Block, run: str) -> bytes:
+    """Return the first half of a block's mark: which run and which samples."""
+    return hashlib.sha256(f"{run} {block.start} {block.stop}".encode()).digest()
+
+
+class _Sums:
+    """The second half of a block's mark: a checksum of its numbers."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Any] = {}
+
+    def add(self, key: str, numbers: Array) -> None:
+        """Take the next numbers of an array, sample by sample."""
+        data = np.ascontiguousarray(numbers, numbers.dtype.newbyteorder("<"))
+        self._sums.setdefault(key, hashlib.sha256()).update(data.view(np.uint8).data if data.size else b"")
+
+    def digest(self) -> bytes:
+        """Return the checksum of all arrays."""
+        sums = "".join(f"{key} {self._sums[key].hexdigest()}\n" for key in sorted(self._sums))
+        return hashlib.sha256(sums.encode()).digest()
+
+
+def _sum_of(root: Any, block: Block) -> bytes | None:
+    """Return the checksum of the numbers that are there; ``None`` where they cannot be read."""
+    sums = _Sums()
+    try:
+        for key, array in root.members(max_depth=None):
+            if not hasattr(array, "shape") or key == FINISHED:
+                continue
+            samples, timesteps = array.chunks[:2]
+            whole = array.shape[1] if samples > 1 else timesteps
+            for start in range(block.start, block.stop, samples):
+                for first in range(0, array.shape[1], max(1, whole)):
+                    sums.add(key, array[start : min(start + samples, block.stop), first : first + whole])
+    except OutputError:
+        raise
+    except Exception:  # noqa: BLE001 - what a codec raises for damaged chunks
+        return None
+    return sums.digest()
 
 
 @dataclass(slots=True)

@@ -1,35 +1,48 @@
-"""Chunks → files: csv, tsv, jsonl, parquet, arrow, npz, h5.
+"""Chunks → files: csv, tsv, jsonl, parquet, arrow, npz, h5; a model's outputs → the same, and npy.
 
-A new format is one module with an ``open_...`` function, one member of `Format` and one row in each table here.
-Nothing heavy is imported before a format is used.
+A new table is one module with an ``open_...`` function, one member of `Format` and one row in each table here; a new
+file of arrays has one function for traces and one for outputs. Nothing heavy is imported before a format is used.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from importlib import import_module
 from pathlib import PurePath
-from typing import cast
+from typing import TypeVar, cast
 
 from gateprobe.chunk import TraceChunk
 from gateprobe.errors import GateprobeWarning, InputError, OutputError
-from gateprobe.graph import Array
+from gateprobe.memory import require_room_for_tables
+from gateprobe.places import STREAM, place_of, refuse_twice
 from gateprobe.remote import shown
-from gateprobe.writers.base import Format, Metadata, OpenSink, Output, Sink
-from gateprobe.writers.target import STDOUT, Target, open_target
+from gateprobe.writers.base import Format, Metadata, Output, Sink
+from gateprobe.writers.names import cell_text, column_text
+from gateprobe.writers.rows import Outputs
+from gateprobe.writers.target import Target, open_target
 
-_OPENERS: Mapping[Format, tuple[str, str]] = {
+T = TypeVar("T")
+
+_TABLES: Mapping[Format, tuple[str, str]] = {
     Format.CSV: ("text", "open_csv"),
     Format.TSV: ("text", "open_tsv"),
     Format.JSONL: ("text", "open_jsonl"),
     Format.PARQUET: ("columnar", "open_parquet"),
     Format.ARROW: ("columnar", "open_arrow"),
-    Format.NPZ: ("npz", "open_npz"),
-    Format.HDF5: ("hdf5", "open_hdf5"),
 }
-"""Module and function, imported when the format is used."""
+"""Module and function, imported when the format is used; takes target, tables and metadata."""
+
+_TRACES: Mapping[Format, tuple[str, str]] = {Format.NPZ: ("npz", "open_npz"), Format.HDF5: ("hdf5", "open_hdf5")}
+"""Likewise, of the arrays of a trace; takes target, output and metadata."""
+
+_PREDICTIONS: Mapping[Format, tuple[str, str]] = {
+    Format.NPZ: ("npz", "open_predictions"),
+    Format.HDF5: ("hdf5", "open_predictions"),
+    Format.NPY: ("npy", "open_predictions"),
+}
+"""Likewise, of a model's outputs; takes target, output, the names of the outputs and metadata."""
 
 SUFFIXES: Mapping[str, Format] = {
     ".csv": Format.CSV,
@@ -43,26 +56,32 @@ SUFFIXES: Mapping[str, Format] = {
     ".h5": Format.HDF5,
     ".hdf5": Format.HDF5,
 }
+"""Of traces."""
+
+PREDICTION_SUFFIXES: Mapping[str, Format] = {**SUFFIXES, ".npy": Format.NPY}
+"""Of a model's outputs."""
 
 
-def format_of(output: Output) -> Format:
+def format_of(output: Output, suffixes: Mapping[str, Format] = SUFFIXES) -> Format:
     """Return the format that was asked for, or that the suffix names; CSV for standard output.
+
+    Args:
+        output: What the user wants.
+        suffixes: The formats that there are.
 
     Raises:
         OutputError: The suffix is unknown, the format cannot go to standard output, or an option does not fit it.
     """
     suffix = PurePath(shown(output.name)).suffix.lower()
-    found = output.format or (Format.CSV if output.name == STDOUT else SUFFIXES.get(suffix))
+    found = output.format or (Format.CSV if output.name == STREAM else suffixes.get(suffix))
     if found is None:
-        known = ", ".join(SUFFIXES)
-        raise OutputError(
-            f"unknown format {suffix!r}", file=shown(output.name), remedy=f"use --format or one of {known}"
-        )
-    if output.name == STDOUT and not found.streams:
+        reason = f"unknown format {suffix!r}" if suffix else "has no suffix that names a format"
+        raise OutputError(reason, file=shown(output.name), remedy=f"use --format or one of {', '.join(suffixes)}")
+    if output.name == STREAM and not found.streams:
         raise OutputError(f"{found.value} cannot go to standard output", remedy="use -o FILE")
     if output.layout != "tidy" and not found.tabular:
         raise OutputError(f"{found.value} holds arrays and has no layout", file=shown(output.name))
-    if output.compress and found.tabular:
+    if output.compress and not found.compressible:
         raise OutputError(f"{found.value} cannot be compressed", file=shown(output.name), remedy="compress npz or h5")
     return found
 
@@ -80,44 +99,77 @@ def write(chunks: Iterable[TraceChunk], outputs: Sequence[Output], metadata: Met
         InputError: There are no chunks, or no recurrent layers for a table.
     """
     formats = [format_of(output) for output in outputs]
-    _refuse_twice(outputs)
+
+    def open_one(target: Target, output: Output, kind: Format) -> Sink[TraceChunk]:
+        if not kind.tabular:
+            return cast("Sink[TraceChunk]", _opener(_TRACES[kind])(target, output, metadata))
+        from gateprobe.writers.table import TableMaker  # noqa: PLC0415 - a format like the others
+
+        tables = TableMaker(output.layout, _text_of(kind))
+        sealed = {} if output.seal is None else {"seal": output.seal}
+        return cast("Sink[TraceChunk]", _opener(_TABLES[kind])(target, tables, metadata, **sealed))
+
+    _write(_signals(chunks, formats), outputs, formats, open_one)
+
+
+def write_predictions(
+    blocks: Iterable[Outputs], names: Sequence[str], outputs: Sequence[Output], metadata: Metadata
+) -> None:
+    """Write a model's outputs to one or several files at once; all of them appear, or none.
+
+    Args:
+        blocks: For each batch one array for each output, ``(samples, ...)``, in the order of the samples.
+        names: Of the model's outputs.
+        outputs: At least one.
+        metadata: JSON-ready; goes into Parquet, Arrow and HDF5.
+
+    Raises:
+        OutputError: A result cannot be written.
+        InputError: There are no blocks, or no numbers in them.
+    """
+    formats = [format_of(output, PREDICTION_SUFFIXES) for output in outputs]
+    keys = tuple(names)
+    _check_names(keys, outputs, formats)
+
+    def open_one(target: Target, output: Output, kind: Format) -> Sink[Outputs]:
+        if not kind.tabular:
+            return cast("Sink[Outputs]", _opener(_PREDICTIONS[kind])(target, output, keys, metadata))
+        from gateprobe.writers.predictions import PredictionTables  # noqa: PLC0415 - a format like the others
+
+        tables = PredictionTables(tuple(map(_text_of(kind), keys)))
+        return cast("Sink[Outputs]", _opener(_TABLES[kind])(target, tables, metadata))
+
+    _write(blocks, outputs, formats, open_one)
+
+
+def _check_names(keys: tuple[str, ...], outputs: Iterable[Output], formats: Iterable[Format]) -> None:
+    if len(set(keys)) < len(keys):
+        raise InputError(f"two outputs of the model have one name: {', '.join(keys)}")
+    for output, kind in zip(outputs, formats, strict=True):
+        if kind is Format.NPY and len(keys) > 1:
+            reason = f"an .npy file holds one array, and the model has the outputs {', '.join(keys)}"
+            raise OutputError(reason, file=shown(output.name), remedy="write .npz")
+
+
+def _write(
+    items: Iterable[T],
+    outputs: Sequence[Output],
+    formats: Sequence[Format],
+    open_one: Callable[[Target, Output, Format], Sink[T]],
+) -> None:
+    """Open all outputs, write everything to each, and publish them together."""
+    refuse_twice([place_of(output.name) for output in outputs])
+    if any(kind.tabular for kind in formats):
+        require_room_for_tables()
     with ExitStack() as stack:
         targets = [stack.enter_context(_target(output, kind)) for output, kind in zip(outputs, formats, strict=True)]
         sinks = [
-            stack.enter_context(closing(_opener(kind)(target, output, metadata)))
-            for kind, target, output in zip(formats, targets, outputs, strict=True)
+            stack.enter_context(closing(open_one(target, output, kind)))
+            for target, output, kind in zip(targets, outputs, formats, strict=True)
         ]
-        _pass_on(chunks, sinks, formats)
+        _pass_on(items, sinks)
         for target in targets:
             target.publish()
-
-
-def predictions(
-    blocks: Iterable[tuple[Array, ...]],
-    keys: tuple[str, ...],
-    name: str,
-    *,
-    compress: bool = False,
-    force: bool = False,
-) -> None:
-    """Write a model's outputs as NPZ, one array for each.
-
-    Args:
-        blocks: For each batch one array for each output, ``(samples, ...)``.
-        keys: The names of the outputs.
-        name: The file.
-        compress: Whether to deflate the arrays.
-        force: Whether an existing file may be replaced.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
-    from gateprobe.writers.npz import write_predictions  # noqa: PLC0415 - a format like the others
-
-    output = Output(name, Format.NPZ, force=force)
-    with _target(output, format_of(output)) as target:
-        write_predictions(keys, blocks, target, compress=compress)
-        target.publish()
 
 
 @contextmanager
@@ -128,39 +180,49 @@ def _target(output: Output, kind: Format) -> Iterator[Target]:
         yield target
 
 
-def _pass_on(chunks: Iterable[TraceChunk], sinks: Sequence[Sink], kinds: Sequence[Format]) -> None:
+def _pass_on(items: Iterable[T], sinks: Sequence[Sink[T]]) -> None:
     empty = True
-    for chunk in chunks:
-        if not chunk.directions and empty:
-            _without_signals(kinds)
+    for item in items:
         empty = False
         for sink in sinks:
-            sink.add(chunk)
+            sink.add(item)
     if empty:
         raise InputError("the run gave no samples")
     for sink in sinks:
         sink.finish()
 
 
-def _without_signals(kinds: Iterable[Format]) -> None:
-    """Refuse a table without columns; a file of arrays then holds its metadata alone."""
-    reason = "the model has no recurrent layer"
-    if any(kind.tabular for kind in kinds):
-        raise InputError(f"there is nothing to write: {reason}")
-    warnings.warn(f"{reason}: the trace holds its metadata alone", GateprobeWarning, stacklevel=2)
+def _signals(chunks: Iterable[TraceChunk], kinds: Sequence[Format]) -> Iterator[TraceChunk]:
+    """Yield chunks; the first one shows whether there is anything to trace.
+
+    A table without columns is refused; a file of arrays then holds its metadata alone.
+    """
+    for number, chunk in enumerate(chunks):
+        if number == 0 and not chunk.directions:
+            reason = "the model has no recurrent layer"
+            if any(kind.tabular for kind in kinds):
+                raise InputError(f"there is nothing to write: {reason}")
+            warnings.warn(f"{reason}: the trace holds its metadata alone", GateprobeWarning, stacklevel=2)
+        yield chunk
 
 
-def _opener(kind: Format) -> OpenSink:
-    module, function = _OPENERS[kind]
-    return cast("OpenSink", getattr(import_module(f"gateprobe.writers.{module}"), function))
+def _opener(place: tuple[str, str]) -> Callable[..., object]:
+    module, function = place
+    return cast("Callable[..., object]", getattr(import_module(f"gateprobe.writers.{module}"), function))
 
 
-def _refuse_twice(outputs: Sequence[Output]) -> None:
-    seen: set[str] = set()
-    for output in outputs:
-        if output.name in seen:
-            raise OutputError("named twice as an output", file=shown(output.name))
-        seen.add(output.name)
+def _text_of(kind: Format) -> Callable[[str], str]:
+    """Return how a table writes a name."""
+    return cell_text if kind in (Format.CSV, Format.TSV) else column_text
 
 
-__all__ = ["STDOUT", "SUFFIXES", "Format", "Metadata", "Output", "format_of", "predictions", "write"]
+__all__ = [
+    "PREDICTION_SUFFIXES",
+    "SUFFIXES",
+    "Format",
+    "Metadata",
+    "Output",
+    "format_of",
+    "write",
+    "write_predictions",
+]

@@ -11,17 +11,16 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Generic, cast
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from gateprobe.chunk import TraceChunk
 from gateprobe.errors import OutputError
 from gateprobe.writers.arrow_footer import add_metadata
-from gateprobe.writers.base import Metadata, Output, Sink
+from gateprobe.writers.base import Metadata, Sink, T, Tables
 from gateprobe.writers.parquet_footer import JoinedFile
-from gateprobe.writers.table import TableMaker
+from gateprobe.writers.seal import SEAL_KEY, Seal, Sealer
 from gateprobe.writers.target import Target, blamed
 
 if TYPE_CHECKING:
@@ -65,9 +64,9 @@ class _Abandoned(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class _ColumnarSink:
+class _ColumnarSink(Generic[T]):
     target: Target
-    tables: TableMaker
+    tables: Tables[T]
     consume: _Consume
     _frames: queue.Queue[pl.DataFrame | _Abandoned | None] = field(default_factory=lambda: queue.Queue(maxsize=1))
     _thread: threading.Thread | None = None
@@ -77,8 +76,8 @@ class _ColumnarSink:
     def __post_init__(self) -> None:
         self._file = _Bytes(self.target)
 
-    def add(self, chunk: TraceChunk) -> None:
-        for frame in self.tables.push(chunk):
+    def add(self, item: T) -> None:
+        for frame in self.tables.push(item):
             self._put(frame)
 
     def finish(self) -> None:
@@ -131,12 +130,12 @@ class _ColumnarSink:
             yield item
 
 
-def open_parquet(target: Target, output: Output, metadata: Metadata) -> Sink:
+def open_parquet(target: Target, tables: Tables[T], metadata: Metadata, seal: Seal | None = None) -> Sink[T]:
     """Write Parquet, compressed with zstd."""
-    texts = {METADATA_KEY: json.dumps(metadata)}
+    texts = {METADATA_KEY: json.dumps(metadata), **({} if seal is None else {SEAL_KEY: seal.text})}
 
     def consume(frames: Iterator[pl.DataFrame], schema: _Schema, file: IO[bytes]) -> None:
-        joined, buffer = JoinedFile(file), io.BytesIO()
+        joined, buffer = JoinedFile(file, seal=None if seal is None else Sealer()), io.BytesIO()
         for group in _groups(frames):
             buffer.seek(0)
             group.write_parquet(buffer, row_group_size=GROUP_ROWS, metadata=texts)
@@ -144,7 +143,7 @@ def open_parquet(target: Target, output: Output, metadata: Metadata) -> Sink:
                 joined.add(written[: buffer.tell()])
         joined.finish()
 
-    return _ColumnarSink(target, TableMaker(output.layout), consume)
+    return _ColumnarSink(target, tables, consume)
 
 
 def _groups(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -161,7 +160,7 @@ def _groups(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         yield rest
 
 
-def open_arrow(target: Target, output: Output, metadata: Metadata) -> Sink:
+def open_arrow(target: Target, tables: Tables[T], metadata: Metadata) -> Sink[T]:
     """Write an Arrow IPC file, uncompressed; only a regular file gets the metadata."""
 
     def consume(frames: Iterator[pl.DataFrame], schema: _Schema, file: IO[bytes]) -> None:
@@ -170,4 +169,4 @@ def open_arrow(target: Target, output: Output, metadata: Metadata) -> Sink:
         if target.is_file:
             add_metadata(target.file, METADATA_KEY, json.dumps(metadata))
 
-    return _ColumnarSink(target, TableMaker(output.layout), consume)
+    return _ColumnarSink(target, tables, consume)

@@ -16,10 +16,13 @@ import h5py
 import numpy as np
 
 from gateprobe.chunk import TraceChunk
+from gateprobe.errors import OutputError
 from gateprobe.graph import Array
 from gateprobe.writers.arrays import METADATA_KEY, Index, arrays_of, axis_names, group_key
 from gateprobe.writers.base import Metadata, Output, Sink
 from gateprobe.writers.chunks import Regrouper
+from gateprobe.writers.names import archive_key
+from gateprobe.writers.rows import Outputs, Rows
 from gateprobe.writers.target import Target, blamed
 
 if TYPE_CHECKING:
@@ -75,6 +78,11 @@ class _Disk(io.RawIOBase):
         view[: len(data)] = data
         return len(data)
 
+    def close(self) -> None:
+        """Close the disk and leave the target open, to be published; without this, closing comes too late."""
+        if not self.closed and not self._target.file.closed:
+            super().close()
+
     def _attempt(self, act: Callable[[], int | None]) -> int:
         if self._fault is None:
             try:
@@ -115,6 +123,7 @@ class _Hdf5Sink:
     def close(self) -> None:
         if self.file:
             self.file.close()
+        self.disk.close()
 
     def _write(self, block: TraceChunk) -> None:
         if not self.filled:
@@ -220,7 +229,67 @@ def _samples_together(chunk: TraceChunk) -> int:
     return max(1, min(1024, CHUNK_BYTES // max(1, *sizes), WAITING_BYTES // max(1, sum(sizes))))
 
 
-def open_hdf5(target: Target, output: Output, metadata: Metadata) -> Sink:
+def open_hdf5(target: Target, output: Output, metadata: Metadata) -> Sink[TraceChunk]:
     """Write HDF5, each signal a dataset."""
     disk = _Disk(target)
     return _Hdf5Sink(disk, output.compress, metadata, h5py.File(disk, "w"))
+
+
+@dataclass(slots=True, eq=False)
+class _PredictionSink:
+    """Datasets that grow by whole chunks, one for each output."""
+
+    disk: _Disk
+    output: Output
+    keys: tuple[str, ...]
+    metadata: Metadata
+    file: h5py.File
+    rows: Rows | None = None
+
+    def add(self, item: Outputs) -> None:
+        if self.rows is None:
+            largest = max(value[:1].nbytes for value in item)
+            self.rows = Rows(max(1, min(1024, CHUNK_BYTES // max(1, largest))))
+            self._create(item, self.rows.size)
+        for block in self.rows.push(item):
+            self._write(block)
+
+    def finish(self) -> None:
+        for block in self.rows.rest() if self.rows is not None else ():
+            self._write(block)
+        self.file.attrs[METADATA_KEY] = json.dumps(self.metadata)
+        self.file.close()
+        self.disk.check()
+
+    def close(self) -> None:
+        if self.file:
+            self.file.close()
+        self.disk.close()
+
+    def _create(self, first: Outputs, together: int) -> None:
+        for key, value in zip(self.keys, first, strict=True):
+            shape = value.shape[1:]
+            try:
+                self.file.create_dataset(
+                    archive_key(key),
+                    (0, *shape),
+                    value.dtype.newbyteorder("<"),
+                    maxshape=(None, *shape),
+                    chunks=(together, *(max(1, size) for size in shape)),
+                    compression="gzip" if self.output.compress else None,
+                    shuffle=self.output.compress,
+                )
+            except (TypeError, ValueError):
+                reason = f"the output {key} cannot stand beside {', '.join(self.keys)} in one HDF5 file"
+                raise OutputError(reason, file=self.output.name, remedy="write npz") from None
+
+    def _write(self, block: Outputs) -> None:
+        for key, value in zip(self.keys, block, strict=True):
+            _lengthen(self.file[archive_key(key)], len(value))[-len(value) :] = value
+        self.disk.check()
+
+
+def open_predictions(target: Target, output: Output, keys: tuple[str, ...], metadata: Metadata) -> Sink[Outputs]:
+    """Write HDF5, each output a dataset."""
+    disk = _Disk(target)
+    return _PredictionSink(disk, output, keys, metadata, h5py.File(disk, "w"))

@@ -10,7 +10,7 @@ import io
 import json
 import zipfile
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -22,6 +22,7 @@ from gateprobe.graph import Array
 from gateprobe.writers.arrays import METADATA_KEY, Index, arrays_of
 from gateprobe.writers.base import Metadata, Output, Sink
 from gateprobe.writers.names import archive_key
+from gateprobe.writers.rows import Outputs
 from gateprobe.writers.target import Target, blamed, scratch
 
 _COPY = 1 << 20
@@ -139,27 +140,27 @@ class _NpzSink:
         self.archive.close()
 
 
-def open_npz(target: Target, output: Output, metadata: Metadata) -> Sink:
+def open_npz(target: Target, output: Output, metadata: Metadata) -> Sink[TraceChunk]:
     """Write one array for each signal, and the masks and the metadata."""
     return _NpzSink(Archive(target, output.compress), metadata)
 
 
-def write_predictions(
-    keys: tuple[str, ...], blocks: Iterable[tuple[Array, ...]], target: Target, *, compress: bool = False
-) -> None:
-    """Write a model's outputs, one array for each.
+@dataclass(slots=True, eq=False)
+class _PredictionSink:
+    archive: Archive
+    keys: tuple[str, ...]
 
-    Args:
-        keys: The names of the outputs.
-        blocks: For each batch one array for each output, ``(samples, ...)``.
-        target: Where to; not yet published.
-        compress: Whether to deflate the arrays.
-    """
-    archive = Archive(target, compress)
-    try:
-        for block in blocks:
-            for key, value in zip(keys, block, strict=True):
-                archive.append(archive_key(key), value)
-        archive.assemble({})
-    finally:
-        archive.close()
+    def add(self, item: Outputs) -> None:
+        for key, value in zip(self.keys, item, strict=True):
+            self.archive.append(archive_key(key), value)
+
+    def finish(self) -> None:
+        self.archive.assemble({})
+
+    def close(self) -> None:
+        self.archive.close()
+
+
+def open_predictions(target: Target, output: Output, keys: tuple[str, ...], metadata: Metadata) -> Sink[Outputs]:
+    """Write one array for each output of a model, and nothing else."""
+    return _PredictionSink(Archive(target, output.compress), keys)

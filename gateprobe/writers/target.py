@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from gateprobe.errors import OutputError
+from gateprobe.places import STREAM, descriptor_of
 from gateprobe.remote import Remote, is_url, local_path, remote, shown
 
-STDOUT = "-"
-"""The name of standard output."""
+_ACL = "system.posix_acl_access"
 
 
 @dataclass(slots=True, eq=False)
@@ -44,14 +44,25 @@ class Target:
         """Whether it is a regular file, in which one can seek, and becomes one."""
         return self.final is not None or self.upload is not None
 
+    def write(self, data: bytes) -> None:
+        """Write all of a small result.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        with blamed(self.name):
+            self.file.write(data)
+
     def publish(self) -> None:
         """Give the file its name, when everything has been written.
 
         Raises:
-            OutputError: It cannot be written to the end, or somebody else has taken the name.
+            OutputError: It cannot be written to the end, or the name has been taken meanwhile.
         """
         with blamed(self.name):
             self.file.flush()
+            if self.final is not None:
+                _take_over(self.final, self.file)
             if self.upload is not None:
                 self._refuse_to_replace(self.upload)
                 self.upload.store(self.file)
@@ -74,7 +85,7 @@ class Target:
 
     def close(self) -> None:
         """Close the file and remove what has not been published."""
-        if self.name != STDOUT:
+        if self.file is not getattr(sys.stdout, "buffer", None):
             with suppress(OSError):
                 self.file.close()
         if self.temporary is not None:
@@ -92,7 +103,7 @@ def blamed(name: str) -> Iterator[None]:
     except FileExistsError:
         raise _exists(name) from None
     except OSError as error:
-        shown = "standard output" if name == STDOUT else name
+        shown = "standard output" if name == STREAM else name
         raise OutputError(f"cannot write: {error.strerror or error}", file=shown) from None
 
 
@@ -108,7 +119,7 @@ def open_target(name: str, *, force: bool) -> Iterator[Target]:
         OutputError: It exists already, or it cannot be written.
     """
     with blamed(name):
-        target = _stdout() if name == STDOUT else _open(name, force=force)
+        target = _stdout() if name == STREAM else _open(name, force=force)
     try:
         yield target
     finally:
@@ -125,12 +136,15 @@ def _stdout() -> Target:
     if sys.stdout is None:
         raise OutputError("standard output is closed", remedy="use -o FILE")
     sys.stdout.flush()
-    return Target(STDOUT, cast("BinaryIO", sys.stdout.buffer))
+    return Target(STREAM, cast("BinaryIO", sys.stdout.buffer))
 
 
 def _open(name: str, *, force: bool) -> Target:
     if is_url(name):
         return _open_remote(name, force=force)
+    number = descriptor_of(local_path(name))
+    if number is not None:
+        return _stdout() if number == 1 else Target(name, cast("BinaryIO", os.fdopen(os.dup(number), "wb")))
     # behind a symbolic link, the file it points to is replaced, not the link
     final = Path(os.path.realpath(local_path(name)))
     if final.is_dir():
@@ -145,6 +159,8 @@ def _open(name: str, *, force: bool) -> Target:
 
 
 def _open_remote(name: str, *, force: bool) -> Target:
+    if "::" in name:
+        raise OutputError("a URL within a URL cannot be written to", file=shown(name), remedy="name a plain URL")
     there = remote(name)
     if not force and there.exists():
         raise _exists(shown(name))
@@ -156,15 +172,41 @@ def _open_nameless(name: str, final: Path, *, force: bool) -> Target | None:
     if not hasattr(os, "O_TMPFILE") or not Path("/proc/self/fd").is_dir():
         return None
     try:
-        number = os.open(final.parent, os.O_TMPFILE | os.O_RDWR, 0o666)
+        number = os.open(final.parent, os.O_TMPFILE | os.O_RDWR, _first_mode(final))
     except OSError:
         return None
     return Target(name, cast("BinaryIO", os.fdopen(number, "w+b")), final, force)
 
 
+def _first_mode(final: Path) -> int:
+    """Return the permissions to begin with: of what replaces a file, nobody else sees anything until `_take_over`."""
+    return 0o600 if final.exists() else 0o666
+
+
+def _take_over(old: Path, new: BinaryIO) -> None:
+    """Give a new file the owner, the permissions and the access list of the file that it will replace."""
+    try:
+        status = old.stat()
+    except OSError:
+        return
+    number, own = new.fileno(), os.fstat(new.fileno())
+    if not hasattr(os, "fchown"):
+        return
+    kept = status.st_mode & 0o777
+    for owner, group in ((status.st_uid, -1), (-1, status.st_gid)):
+        if owner not in (-1, own.st_uid) or group not in (-1, own.st_gid):
+            try:
+                os.fchown(number, owner, group)
+            except OSError:
+                kept &= 0o707 if group != -1 else 0o777  # what one group may do is not for another
+    os.fchmod(number, kept)
+    with suppress(OSError, AttributeError):  # AttributeError: there are no access lists on this system
+        os.setxattr(number, _ACL, os.getxattr(old, _ACL))
+
+
 def _open_temporary(name: str, final: Path, *, force: bool) -> Target:
     temporary = _free_name(final.parent)
-    number = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    number = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, _first_mode(final))
     return Target(name, cast("BinaryIO", os.fdopen(number, "w+b")), final, force, temporary)
 
 

@@ -12,14 +12,12 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Generic
 
 import polars as pl
 import polars.selectors as cs
 
-from gateprobe.chunk import TraceChunk
-from gateprobe.writers.base import Metadata, Output, Sink
-from gateprobe.writers.names import cell_text
-from gateprobe.writers.table import TableMaker
+from gateprobe.writers.base import Metadata, Sink, T, Tables
 from gateprobe.writers.target import Target, blamed
 
 _Write = Callable[[pl.DataFrame, io.BytesIO, bool], None]
@@ -27,16 +25,16 @@ _Write = Callable[[pl.DataFrame, io.BytesIO, bool], None]
 
 
 @dataclass(slots=True, eq=False)
-class _TextSink:
+class _TextSink(Generic[T]):
     target: Target
-    tables: TableMaker
+    tables: Tables[T]
     write: _Write
     first: bool = True
     buffer: io.BytesIO = field(default_factory=io.BytesIO)
     """Used again and again: fresh memory costs a fifth of the time."""
 
-    def add(self, chunk: TraceChunk) -> None:
-        for frame in self.tables.push(chunk):
+    def add(self, item: T) -> None:
+        for frame in self.tables.push(item):
             self._put(frame)
 
     def finish(self) -> None:
@@ -55,19 +53,19 @@ class _TextSink:
             self.target.file.flush()
 
 
-def open_csv(target: Target, output: Output, metadata: Metadata) -> Sink:
+def open_csv(target: Target, tables: Tables[T], metadata: Metadata) -> Sink[T]:
     """Write comma-separated values."""
-    return _TextSink(target, TableMaker(output.layout, cell_text), _separated(","))
+    return _TextSink(target, tables, _separated(","))
 
 
-def open_tsv(target: Target, output: Output, metadata: Metadata) -> Sink:
+def open_tsv(target: Target, tables: Tables[T], metadata: Metadata) -> Sink[T]:
     """Write tab-separated values, otherwise like CSV."""
-    return _TextSink(target, TableMaker(output.layout, cell_text), _separated("\t"))
+    return _TextSink(target, tables, _separated("\t"))
 
 
-def open_jsonl(target: Target, output: Output, metadata: Metadata) -> Sink:
+def open_jsonl(target: Target, tables: Tables[T], metadata: Metadata) -> Sink[T]:
     """Write one JSON object for each row."""
-    return _TextSink(target, TableMaker(output.layout), _json_lines)
+    return _TextSink(target, tables, _json_lines)
 
 
 def _separated(separator: str) -> _Write:

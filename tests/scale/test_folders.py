@@ -3,9 +3,12 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -143,7 +146,8 @@ def test_only_what_is_missing_or_broken_is_computed(work):
     parts[2].write_bytes(b"")  # as a machine may leave it that loses its power
     (folder / "_SUCCESS").unlink()
     (folder / ".gateprobe-0123456789abcdef").write_bytes(b"half a part of a process that was killed")
-    assert dump("-o", "holes/", folder=work) == (0, "")
+    status, err = dump("-o", "holes/", folder=work)
+    assert (status, err) == (0, f"gateprobe: note: holes/{parts[2].name} is damaged: it is computed again\n")
     assert_complete(folder)
     after = [path.stat().st_mtime_ns for path in parts]
     assert [number for number, (one, other) in enumerate(zip(before, after, strict=True)) if one != other] == [1, 2]
@@ -180,9 +184,15 @@ def test_another_input_is_refused_and_force_starts_anew(tmp_path, monkeypatch, n
         np.save("x.npy", x)
         status, err = run("x.npy", "-o", name, "--block-size", 320)
         assert (status, expected[1] in err) == (expected[0], True)
-    (tmp_path / name / "precious").write_text("x")
+    precious = tmp_path / name / "precious.parquet"
+    precious.write_text("x")
+    before = sorted(Path(name).rglob("*"))
+    status, err = run("x.npy", "-o", name, "--block-size", 640, "--force")
+    assert (status, "holds precious.parquet, which" in err, err.count("\n")) == (2, True, 1)
+    assert sorted(Path(name).rglob("*")) == before
+    precious.unlink()
     assert run("x.npy", "-o", name, "--block-size", 640, "--force") == (0, "")
-    kept = {"t/": ["_SUCCESS", "_gateprobe.json", "part-000000000000.parquet", "precious"]}
+    kept = {"t/": ["_SUCCESS", "_gateprobe.json", "part-000000000000.parquet"]}
     assert names(tmp_path / name) == kept.get(name, ["__finished__", "bidirectional", "zarr.json"])
 
 
@@ -249,18 +259,19 @@ def test_long_sequences_go_into_folders_in_slabs(tmp_path, monkeypatch, selectio
             np.testing.assert_array_equal(root[key][:], arrays[key])
 
 
-def test_blocks_of_a_zarr_store_that_are_not_marked_are_computed(work):
+def test_blocks_of_a_zarr_store_that_are_not_marked_or_changed_are_computed(work):
     zarr = pytest.importorskip("zarr")
     key = "bidirectional/backward/cell_state"
     assert dump("-o", "y.zarr", "--block-size", BLOCK, "--compress", folder=work) == (0, "")
     root = zarr.open_group(work / "y.zarr", mode="r+")
     expected = root[key][:]
     root.attrs["complete"] = False
-    root["__finished__"][2] = False
-    root[key][2 * BLOCK : 3 * BLOCK] = -1
-    root[key][3 * BLOCK : 4 * BLOCK] = -1  # is marked as finished, so that nobody looks
-    assert dump("-o", "y.zarr", "--compress", folder=work) == (0, "")
-    expected[3 * BLOCK : 4 * BLOCK] = -1
+    root["__finished__"][2] = 0
+    root[key][2 * BLOCK : 4 * BLOCK] = -1
+    root["__finished__"][5] = root["__finished__"][6]
+    status, err = dump("-o", "y.zarr", "--compress", folder=work)
+    words = [f"from position {n * BLOCK} to {(n + 1) * BLOCK - 1}, is damaged: it is computed again" for n in (3, 5)]
+    assert (status, [word in line for word, line in zip(words, err.splitlines(), strict=True)]) == (0, [True, True])
     np.testing.assert_array_equal(root[key][:], expected)
     assert zarr.open_group(work / "y.zarr", mode="r").attrs["complete"] is True
 
@@ -272,7 +283,8 @@ def test_batches_of_several_lengths_do_not_fit_an_array(tmp_path):
     store.begin(manifest, lstm_chunk(2, timesteps=4), np.arange(4))
     with pytest.raises(InputError, match=r"lstm/forward/input_gate has shape \(4, 2\) in one batch and \(3, 2\)"):
         store.write(Block(2, 4, 2), [lstm_chunk(2, timesteps=3)], manifest)
-    assert not store.finished([Block(0, 2, 0), Block(2, 4, 2)])
+    blocks = [Block(0, 2, 0), Block(2, 4, 2)]
+    assert not store.finished(blocks, manifest, lstm_chunk(2, timesteps=4), np.arange(4))
 
 
 @pytest.fixture(scope="module")
@@ -377,4 +389,33 @@ def test_what_does_not_fit_is_said_before_anything_is_written(work, arguments, m
     status, err = run(work / "x.npy", *arguments)
     assert (status, message in err) == (2, True), err
     assert err.count("\n") == 1
+    assert not names(tmp_path)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n" * 20, bytes(range(255, 0, -1)) * 20, b""])
+def test_a_scheduler_that_is_none(work, tmp_path, monkeypatch, answer):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("gateprobe.scale.crew.CONNECT", 1)
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+        over = threading.Event()
+
+        def serve():
+            while not over.is_set():
+                with suppress(OSError):
+                    connection, _ = server.accept()
+                    connection.sendall(answer)
+                    connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+            status, err = run(work / "x.npy", "-o", "t/", "--scheduler", address)
+        finally:
+            over.set()
+            thread.join()
+    assert (status, err.count("\n"), f"cannot work with {address}: " in err) == (2, 1, True), err
+    assert "memory" not in err
     assert not names(tmp_path)

@@ -158,3 +158,27 @@ def test_names_for_messages():
     assert shown("ftp://me:pw@host/a@b") == "ftp://host/a@b"
     assert shown("Forbidden: https://h/x?sig=1 'gs://u:p@b/k?q'") == "Forbidden: https://h/x 'gs://b/k'"
     assert shown(r"C:\x?y") == r"C:\x?y"
+
+
+@pytest.mark.parametrize("name", ["t", "t.zarr"])
+def test_a_folder_by_url_that_was_changed(memory, tmp_path, name):
+    pytest.importorskip("zarr")
+    same = ["dump", "memory://models/tokens.keras", "memory://models/tokens.npy", "-o", f"memory://out/{name}/"]
+    same += ["--batch-size", "2", "--block-size", "2"]
+    assert run(*same).exit_code == 0
+    expected = {path: memory.cat_file(path) for path in memory.find("/out")}
+    part = "part-000000000002.parquet" if name == "t" else "__finished__/c/1/0"
+    other = "part-000000000000.parquet" if name == "t" else "__finished__/c/0/0"
+    memory.pipe_file(f"/out/{name}/{part}", memory.cat_file(f"/out/{name}/{part}")[:-10] if name == "t" else bytes(64))
+    assert run(*same).exit_code == 0
+    assert {path: memory.cat_file(path) for path in memory.find("/out")} == expected
+    memory.pipe_file(f"/out/{name}/{part}", memory.cat_file(f"/out/{name}/{other}"))
+    done = run(*same)
+    if name == "t":
+        assert (done.exit_code, f"{part}, which is of another run" in done.stderr) == (2, True), done.output
+    else:
+        assert (done.exit_code, "is damaged: it is computed again" in done.stderr) == (0, True), done.output
+    memory.pipe_file(f"/out/{name}/precious.parquet", b"x")
+    done = run(*same, "--pre", "--force")
+    assert (done.exit_code, "holds precious.parquet, which" in done.stderr) == (2, True), done.output
+    assert memory.cat_file(f"/out/{name}/precious.parquet") == b"x"

@@ -1,0 +1,40 @@
+"""Limits of memory that the operating system sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateprobe.errors import InputError
+
+_POLARS = 3 << 29
+"""Bytes of address space that Polars takes for its threads and its allocator; with less it ends the program."""
+
+
+def free_address_space() -> int | None:
+    """Return how many bytes of address space may still be taken; ``None`` without a limit."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except OSError:  # not Linux
+        pages = 0
+    return limit - pages * resource.getpagesize()
+
+
+def require_room_for_tables() -> None:
+    """Look whether Polars can be loaded, which in too little address space aborts and says nothing useful.
+
+    Raises:
+        InputError: The limit (``ulimit -v``) is too low.
+    """
+    free = free_address_space()
+    if free is not None and free < _POLARS:
+        reason = (
+            f"not enough memory for tables: {free >> 20} MiB of address space are left, and {_POLARS >> 20} are needed"
+        )
+        raise InputError(reason, remedy="raise the limit (ulimit -v), or use .npy, .npz and .h5 files")
