@@ -29,9 +29,7 @@ def run(class_name, config, value, version="3.15.1", arrays=(), namespace=Namesp
 BOTH = [Tensor(X, LEFT), Tensor(Y, RIGHT)]
 
 
-@pytest.mark.parametrize(
-    ("version", "mask"), [("2.15.0", LEFT & RIGHT), ("3.3.3", None), ("3.4.0", LEFT | RIGHT)]
-)
+@pytest.mark.parametrize(("version", "mask"), [("2.15.0", LEFT & RIGHT), ("3.3.3", None), ("3.4.0", LEFT | RIGHT)])
 @pytest.mark.parametrize("class_name", ["Add", "Concatenate", "Maximum", "Multiply"])
 def test_masks_of_merged_inputs(class_name, version, mask):
     (out,) = run(class_name, {}, BOTH, version)

@@ -29,7 +29,9 @@ def masked(features=3, timesteps=4):
 
 def hard_sigmoid_slope():
     x, y = masked()
-    return keras.models.Model(x, layers.LSTM(2, recurrent_activation="hard_sigmoid", return_sequences=True)(y)), [series()]
+    return keras.models.Model(x, layers.LSTM(2, recurrent_activation="hard_sigmoid", return_sequences=True)(y)), [
+        series()
+    ]
 
 
 def recurrent_activation():
@@ -73,7 +75,9 @@ def stacked_states_reversed():
     """The last step is masked, so that Keras 2.1, which needs cells of one size then, emits its first state."""
     x, states = layers.Input((4, 3)), [layers.Input((2,)) for _ in range(4)]
     layer = layers.RNN([layers.LSTMCell(2), layers.LSTMCell(2)], return_state=True)
-    return keras.models.Model([x] + states, layer(x, initial_state=states)), [normal(2, 4, 3)] + [normal(2, 2) for _ in states]
+    return keras.models.Model([x] + states, layer(x, initial_state=states)), [normal(2, 4, 3)] + [
+        normal(2, 2) for _ in states
+    ]
 
 
 def merged_mask():
@@ -112,7 +116,6 @@ def identity_keeps_mask():
 def distributed_mask():
     """Words of sentences: a mask for each word, and, where Keras computes it, one for each sentence."""
     tokens = layers.Input((2, 3), dtype="int32")
-    y = layers.TimeDistributed(layers.Embedding(5, 2, mask_zero=True))(tokens)
     z = layers.Embedding(5, 2, mask_zero=True)(tokens)
     outputs = [layers.TimeDistributed(layers.LSTM(2))(z)]
     if K.__name__.startswith("tensorflow"):
@@ -173,7 +176,9 @@ def calls_share_states():
     x, y = layers.Input(batch_shape=(2, 4, 3)), layers.Input(batch_shape=(2, 4, 3))
     layer = layers.LSTM(2, stateful=True)
     first = layer(x)
-    return keras.models.Model([x, y], layers.Add()([first, layer(layers.Add()([y, layers.RepeatVector(4)(layers.Dense(3)(first))]))])), [normal(4, 4, 3), normal(4, 4, 3)]
+    return keras.models.Model(
+        [x, y], layers.Add()([first, layer(layers.Add()([y, layers.RepeatVector(4)(layers.Dense(3)(first))]))])
+    ), [normal(4, 4, 3), normal(4, 4, 3)]
 
 
 def kept_states_win():

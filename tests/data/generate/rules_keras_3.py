@@ -84,7 +84,10 @@ def distributed_mask():
     embedded = layers.Embedding(5, 2, mask_zero=True)(tokens)
     outer = layers.LSTM(2)(layers.TimeDistributed(layers.Dense(2))(y))
     inner = layers.TimeDistributed(layers.LSTM(2))(embedded)
-    return keras.Model([x, tokens], [outer, inner]), [series(), np.array([[[1, 2, 0], [3, 0, 0]], [[4, 1, 2], [2, 2, 0]]], "int32")]
+    return keras.Model([x, tokens], [outer, inner]), [
+        series(),
+        np.array([[[1, 2, 0], [3, 0, 0]], [[4, 1, 2], [2, 2, 0]]], "int32"),
+    ]
 
 
 def bias_goes_astray():
@@ -171,8 +174,16 @@ def trainable_is_inherited():
 def predict(model, inputs):
     rows = 2 if any(layer.__class__.__name__ == "LSTM" and layer.stateful for layer in model.layers) else len(inputs[0])
     starts = range(0, len(inputs[0]), rows)
-    answers = [model([tf.constant(x[n : n + rows]) for x in inputs] if len(inputs) > 1 else tf.constant(inputs[0][n : n + rows])) for n in starts]
-    answers = [[np.asarray(tf.cast(y, "float32") if y.dtype == tf.bfloat16 else y) for y in tf.nest.flatten(one)] for one in answers]
+    answers = [
+        model(
+            [tf.constant(x[n : n + rows]) for x in inputs] if len(inputs) > 1 else tf.constant(inputs[0][n : n + rows])
+        )
+        for n in starts
+    ]
+    answers = [
+        [np.asarray(tf.cast(y, "float32") if y.dtype == tf.bfloat16 else y) for y in tf.nest.flatten(one)]
+        for one in answers
+    ]
     return [np.concatenate(parts) for parts in zip(*answers)]
 
 
