@@ -117,7 +117,7 @@ class Semantics:
     """Gate activation of a recurrent layer whose configuration names none."""
     masked_output: MaskedOutput = _rule(MaskedOutput.CARRIED_STATE, (KERAS_2_3, MaskedOutput.PREVIOUS_OUTPUT))
     """At a masked timestep, when the layer does not zero its outputs there."""
-    bidirectional_zeroes_masked: bool = _rule(False, (TF_KERAS, True))
+    bidirectional_zeroes_masked: bool = _rule(False, (_tf_keras(3), True))
     """Whether a Bidirectional forces ``zero_output_for_mask`` on layers that return sequences (tf.keras, Keras 3)."""
     conv_recurrent_activation: str = _rule("hard_sigmoid", (KERAS_3, "sigmoid"))
     """Gate activation of a ConvLSTM whose configuration names none."""
@@ -174,8 +174,9 @@ class Semantics:
     calls_share_states: bool = _rule(False, (_tf_keras(4), True))
     """Whether a stateful layer starts each call from the states that its last call left (tf.keras from 2.4 on, Keras 3;
     without eager execution all calls read the old states, and which one is kept is not determined)."""
-    kept_states_win: bool = _rule(False, (TF_KERAS, True), (KERAS_3, False))
-    """Whether a stateful layer prefers the states of its last call, unless all are zero, to those given (tf.keras)."""
+    kept_states_win: bool | None = _rule(False, (TF_KERAS, None), (_tf_keras(3), True), (KERAS_3, False))
+    """Whether a stateful layer prefers the states of its last call, unless all are zero, to those given (tf.keras).
+    ``None`` where that is not certain: TensorFlow 2.0 does not, 2.1 does, and the files of both say 2.2.4-tf."""
     config_in_float32: bool = _rule(False, (KERAS_3, True))
     """Whether Normalization turns the numbers of its configuration into float32 first (Keras 3)."""
     layer_norm_in_input_dtype: bool = _rule(False, (_keras_3(6), True))
@@ -184,8 +185,11 @@ class Semantics:
     """Whether LayerNormalization subtracts the mean first, as TensorFlow's fused operation does (tf.keras)."""
     group_norm_in_input_dtype: bool = _rule(False, (_keras_3(7), True))
     """Whether GroupNormalization computes in its input's dtype, not its own (Keras 3.7 on)."""
+    group_norm_rounds_weights: bool = _rule(False, (_keras_3(7), True), (_keras_3(15), False))
+    """Whether GroupNormalization in half precision rounds the weights that it keeps in float32 (Keras 3.7 to 3.14)."""
     halves_round_weights: bool = _rule(False, (KERAS_3, True), (_keras_3(2), False))
-    """Whether normalizations in half precision round the weights that others keep in float32 (Keras 3.0 and 3.1)."""
+    """Whether LayerNormalization and BatchNormalization in half precision round what others keep in float32 (Keras 3.0,
+    3.1)."""
     trainable_is_inherited: bool = _rule(True, (KERAS_3, False), of_file=True)
     """Whether nothing inside a layer that is not trainable counts as trainable in lists of weights (not in Keras 3,
     where each weight goes by the very layer that owns it)."""

@@ -123,11 +123,7 @@ def test_softmax_gates_of_half_precision_are_shares_of_each_gate():
 @pytest.mark.parametrize("gate", ["sigmoid", "hard_sigmoid"])
 def test_an_activation_other_than_tanh_is_computed(gate, kernel):
     weights = lstm_weights(RNG, FEATURES, UNITS, scale=0.3)
-    layer = (
-        "LSTM",
-        "lstm",
-        {"units": UNITS, "activation": "relu", "recurrent_activation": gate, "return_sequences": True},
-    )
+    config = {"units": UNITS, "activation": "relu", "recurrent_activation": gate, "return_sequences": True}
     x = np.repeat(X, 20, axis=1)
     options = {} if gate == "sigmoid" else {"gate": lambda z: min(1.0, max(0.0, z / 6 + 0.5))}
     expected, _ = scalar(x, weights, np.zeros((2, 2, UNITS)), squash=lambda z: max(0.0, z), **options)

@@ -68,7 +68,7 @@ def _batch_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
 def _bind_batch(binding: Binding) -> Layer:
     settings, weights = binding.settings, binding.weights
     refuse_training(binding)
-    _refuse_rounded_weights(binding)
+    _refuse_rounded_weights(binding, rounded=binding.semantics.halves_round_weights)
     axes = _axes(settings)
     if len(axes) > 1:
         raise Unsupported(f"config.axis: several axes {list(axes)} are not replayed")
@@ -117,14 +117,14 @@ class InInputDtype:
         return ranks if self.along is not None and beyond_time(self.along, ranks[0]) else None
 
 
-def _refuse_rounded_weights(binding: Binding) -> None:
+def _refuse_rounded_weights(binding: Binding, *, rounded: bool) -> None:
     """Refuse half precision where Keras rounds weights that are kept in float32 before and after it.
 
     Raises:
-        Unsupported: Keras 3.0 or 3.1 wrote the file.
+        Unsupported: Such a Keras wrote the file.
     """
-    if binding.semantics.halves_round_weights and binding.precision.name in ("float16", "bfloat16"):
-        raise Unsupported(f"config.dtype: {binding.precision.name} of Keras 3.0 and 3.1 is not replayed")
+    if rounded and binding.precision.name in ("float16", "bfloat16"):
+        raise Unsupported(f"config.dtype: {binding.precision.name} is not replayed as the Keras of this file has it")
 
 
 def _of_each_sample(
@@ -155,7 +155,7 @@ def _bind_layer(binding: Binding) -> Layer:
     )
     settings.ignore("scale", "center")
     settings.finish()
-    _refuse_rounded_weights(binding)
+    _refuse_rounded_weights(binding, rounded=binding.semantics.halves_round_weights)
     in_input_dtype = binding.semantics.layer_norm_in_input_dtype
     if policy_name(binding.record.config) in ("float16", "bfloat16") and not in_input_dtype:
         function = partial(function, fused=False, precision=binding.precision)
@@ -236,6 +236,7 @@ def _bind_group(binding: Binding) -> Layer:
     epsilon = settings.number("epsilon", 1e-3)
     settings.ignore("scale", "center")
     settings.finish()
+    _refuse_rounded_weights(binding, rounded=binding.semantics.group_norm_rounds_weights)
     in_input_dtype = binding.semantics.group_norm_in_input_dtype
     precision = FLOAT32 if in_input_dtype else binding.precision
     function = partial(_group_normalized, axis=axes[0], groups=groups, epsilon=epsilon, precision=precision)

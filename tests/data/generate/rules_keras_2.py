@@ -230,7 +230,7 @@ def answer(model, values):
 
 def gates(model, inputs):
     found = [layer for layer in model.layers if layer.__class__.__name__ == "LSTM"]
-    if len(found) != 1 or len(model.layers) != 3:
+    if len(found) != 1 or len(model.layers) != 3 or model.layers[1].__class__.__name__ != "Masking":
         return {}
     cell = found[0].cell
     activations = cell.activation, cell.recurrent_activation

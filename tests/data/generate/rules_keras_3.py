@@ -157,6 +157,10 @@ def group_norm_in_input_dtype():
     return keras.Model(x, layers.GroupNormalization(2, dtype="mixed_bfloat16")(x)), [normal(2, 5, 4)]
 
 
+def group_norm_rounds_weights():
+    return group_norm_in_input_dtype()
+
+
 def halves_round_weights():
     x = layers.Input((5,))
     return keras.Model(x, layers.BatchNormalization(dtype="mixed_bfloat16")(x)), [normal(2, 5)]
@@ -191,7 +195,7 @@ def gates(model, inputs):
     if not any(isinstance(layer, layers.Masking) for layer in model.layers):
         return {}
     found = [layer for layer in model.layers if isinstance(layer, layers.LSTM)]
-    if len(found) != 1 or len(model.layers) != 3:
+    if len(found) != 1 or len(model.layers) != 3 or model.layers[1].__class__.__name__ != "Masking":
         return {}
     cell = found[0].cell
     activations = cell.activation, cell.recurrent_activation
@@ -209,7 +213,7 @@ RULES = [
     attention_fused, attention_scale_in_float32, attention_takes_masks, states_hide_mask, identity_keeps_mask,
     distributed_mask, bias_goes_astray, explicit_mask_goes_on, group_norm_sees_mask, cast_keeps_mask, dot_norm_floor,
     unit_norm_floor, resizes_with_tensorflow, kept_states_win, config_in_float32, layer_norm_in_input_dtype,
-    layer_norm_fused,    group_norm_in_input_dtype, halves_round_weights,
+    layer_norm_fused,    group_norm_in_input_dtype, group_norm_rounds_weights, halves_round_weights,
 ]  # fmt: skip
 
 if __name__ == "__main__":
