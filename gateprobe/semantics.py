@@ -117,8 +117,9 @@ class Semantics:
     """Gate activation of a recurrent layer whose configuration names none."""
     masked_output: MaskedOutput = _rule(MaskedOutput.CARRIED_STATE, (KERAS_2_3, MaskedOutput.PREVIOUS_OUTPUT))
     """At a masked timestep, when the layer does not zero its outputs there."""
-    bidirectional_zeroes_masked: bool = _rule(False, (_tf_keras(3), True))
-    """Whether a Bidirectional forces ``zero_output_for_mask`` on layers that return sequences (tf.keras, Keras 3)."""
+    bidirectional_zeroes_masked: bool | None = _rule(False, (_tf_keras(3), None), (_tf_keras(4), True))
+    """Whether a Bidirectional forces ``zero_output_for_mask`` on layers that return sequences (tf.keras, Keras 3).
+    ``None`` where that is not certain: TensorFlow 2.1 does not, 2.2 does, and the files of both say 2.3.0-tf."""
     conv_recurrent_activation: str = _rule("hard_sigmoid", (KERAS_3, "sigmoid"))
     """Gate activation of a ConvLSTM whose configuration names none."""
     conv_lstm_zeroes_masked: bool = _rule(False, (KERAS_3, True))
@@ -174,9 +175,9 @@ class Semantics:
     calls_share_states: bool = _rule(False, (_tf_keras(4), True))
     """Whether a stateful layer starts each call from the states that its last call left (tf.keras from 2.4 on, Keras 3;
     without eager execution all calls read the old states, and which one is kept is not determined)."""
-    kept_states_win: bool | None = _rule(False, (TF_KERAS, None), (_tf_keras(3), True), (KERAS_3, False))
-    """Whether a stateful layer prefers the states of its last call, unless all are zero, to those given (tf.keras).
-    ``None`` where that is not certain: TensorFlow 2.0 does not, 2.1 does, and the files of both say 2.2.4-tf."""
+    kept_states_win: bool = _rule(False, (_tf_keras(3), True), (KERAS_3, False))
+    """Whether a stateful layer prefers the states of its last call, unless all are zero, to those given (tf.keras
+    from TensorFlow 2.1 on)."""
     config_in_float32: bool = _rule(False, (KERAS_3, True))
     """Whether Normalization turns the numbers of its configuration into float32 first (Keras 3)."""
     layer_norm_in_input_dtype: bool = _rule(False, (_keras_3(6), True))

@@ -25,7 +25,7 @@ RELEASES = sorted(
     + [Release(Line.TF_KERAS, minor) for minor in range(2, 16) if minor != 7]
     + [Release(Line.KERAS_3, minor) for minor in range(16)]
 )
-"""Those that are told apart: tf.keras 2.2 and 2.3 are TensorFlow 2.0 to 2.2, both 2.3 and 2.4 say 2.4."""
+"""Those that are told apart: tf.keras 2.2 is TensorFlow 2.0, 2.3 is 2.1 and 2.2, and both 2.3 and 2.4 say 2.4."""
 
 
 @cache

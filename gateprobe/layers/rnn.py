@@ -44,7 +44,7 @@ class Recurrent:
     unrolled: bool = False
     states_hide_mask: bool = False
     """Whether the layer does not see its input's mask when it is called with initial states (it passes it on)."""
-    kept_states_win: bool | None = False
+    kept_states_win: bool = False
     """Whether a stateful layer uses the states of its last call, unless all are zero, instead of those it is given."""
 
     def replay(self, call: Arguments, scope: Scope, direction: str | None = None) -> tuple[Tensor, ...]:
@@ -70,10 +70,8 @@ class Recurrent:
         direction = direction or ("backward" if self.go_backwards else "forward")
         key = (*((scope.path,) if scope.slab else scope.owner), direction)
         carried = scope.states.get(key)
-        if self.stateful and given and any(state.any() for state in carried or ()):
-            if self.kept_states_win is None:
-                raise InputError("is stateful and given states; TensorFlow 2.0 and 2.1 differ in which it takes")
-            given = () if self.kept_states_win else given
+        if self.kept_states_win and self.stateful and any(state.any() for state in carried or ()):
+            given = ()
         states = self._initial_states(given, carried, x)
         order = slice(None, None, -1) if self.go_backwards else slice(None)
         steps_mask = None if mask is None else np.swapaxes(mask, 0, 1)[order]
