@@ -180,7 +180,7 @@ class Concatenate:
             return None
         parts = [self._expanded(value, mask) for value, mask in zip(values, masks, strict=True)]
         joined = room.concatenate(parts, self.axis)
-        kept: Array = np.any(joined, axis=-1) if self.any_mask else np.all(joined, axis=-1)
+        kept: Array = np.any(joined, axis=-1) if self.masking is MergedMask.ANY else np.all(joined, axis=-1)
         return kept
 
     def _expanded(self, value: Array, mask: Array | None) -> Array:
