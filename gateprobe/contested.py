@@ -18,7 +18,7 @@ _NO_WORDS = frozenset({"era", "rivals", "trainable_is_inherited", "keras1_kernel
 """What says where the file comes from, or how it stores its weights, which it shows by itself."""
 _OF_MASKS = frozenset(
     """
-    masked_output bidirectional_zeroes_masked conv_lstm_zeroes_masked merge_keeps_any_mask softmax_sees_mask
+    masked_output bidirectional_zeroes_masked conv_lstm_zeroes_masked merged_mask softmax_sees_mask
     softmax_zeroes_masked attention_sees_masks attention_fused attention_takes_masks states_hide_mask
     identity_keeps_mask distributed_mask explicit_mask_goes_on group_norm_sees_mask cast_keeps_mask
     """.split()

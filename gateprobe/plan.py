@@ -19,7 +19,7 @@ from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, TensorRef
 from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
-from gateprobe.layers.call_arguments import INPUTS, constant_rows, understood
+from gateprobe.layers.call_arguments import INPUTS, MODEL, constant_rows, understood
 from gateprobe.layers.functional import MISFITS, Graph, Inlet, Step, call_name, misfit
 from gateprobe.layers.mask_loss import MaskLoss, mask_loss
 from gateprobe.layers.order import Node, execution_order, references
@@ -232,7 +232,8 @@ class _Binder:
         if kind is None and record.model is None:
             return record
         try:
-            calls = understood(record, INPUTS if kind is None else kind.takes)
+            nested = MODEL if self._semantics.cast_keeps_mask else INPUTS
+            calls = understood(record, nested if kind is None else kind.takes)
             constants = [found for call in calls for found in constant_rows(call)]
             if constants and self._inside:
                 refuse(f"is called with a constant in {constants[0][0]}, inside a layer that calls it by timesteps")

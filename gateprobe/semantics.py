@@ -5,14 +5,74 @@ This is the last place that knows of eras: everything below binding asks a `Sema
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import Enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum, IntEnum
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Era, Origin
 
 _LATEST = 99
 """Minor version of a file that does not say."""
+
+
+class Line(IntEnum):
+    """The lines of releases, in the order in which their meanings changed."""
+
+    KERAS_1 = 0
+    KERAS_2 = 1
+    """Standalone Keras 2.0 to 2.3."""
+    TF_KERAS = 2
+    """``tf.keras``, which called itself 2.1.x-tf to 2.3.x-tf first, and Keras 2.4 and later."""
+    KERAS_3 = 3
+
+
+class Release(NamedTuple):
+    """A minor version of Keras. A line's releases come after those of the lines before it."""
+
+    line: Line
+    minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule, and the releases that changed it."""
+
+    first: Any
+    """Its value in the first Keras."""
+    changes: tuple[tuple[Release, Any], ...]
+    """Its value from each of these releases on, in their order."""
+    of_file: bool
+    """Whether it is about how the file is written, which no choice of another era changes."""
+    unsaid: Any = None
+    """Its value for a file of Keras 2 that does not say its version, where that is not the latest one's."""
+
+    def at(self, release: Release) -> Any:
+        """Return the value that holds in a release."""
+        if self.unsaid is not None and release == (Line.TF_KERAS, _LATEST):
+            return self.unsaid
+        return [self.first, *(value for since, value in self.changes if since <= release)][-1]
+
+
+def _rule(first: Any, *changes: tuple[Release, Any], of_file: bool = False, unsaid: Any = None) -> Any:
+    return field(metadata={"rule": Rule(first, changes, of_file, unsaid)})
+
+
+def _keras_2(minor: int) -> Release:
+    return Release(Line.KERAS_2, minor)
+
+
+def _tf_keras(minor: int) -> Release:
+    return Release(Line.TF_KERAS, minor)
+
+
+def _keras_3(minor: int) -> Release:
+    return Release(Line.KERAS_3, minor)
+
+
+KERAS_2_3, TF_KERAS, KERAS_3 = _keras_2(3), _tf_keras(0), _keras_3(0)
 
 
 class MaskedOutput(Enum):
@@ -22,6 +82,17 @@ class MaskedOutput(Enum):
     """The carried hidden state (``K.rnn`` of Keras 1 and of standalone Keras before 2.3, when not unrolled)."""
     PREVIOUS_OUTPUT = "previous_output"
     """The previous output, zeros before the first one (``K.rnn`` of tf.keras, Keras 2.3 and Keras 3)."""
+
+
+class MergedMask(Enum):
+    """What becomes of the masks of several tensors that a layer reads in a list."""
+
+    ALL = "all"
+    """A timestep stays where all of them keep it."""
+    NONE = "none"
+    """They get lost (``Layer.__call__`` of Keras 3.0 to 3.3 looks for a mask on the list)."""
+    ANY = "any"
+    """A timestep stays where any of them keeps it (Keras 3.4 on)."""
 
 
 class DistributedMask(Enum):
@@ -44,75 +115,88 @@ class Semantics:
     """
 
     era: Era
-    hard_sigmoid_slope: float
+    hard_sigmoid_slope: float = _rule(0.2, (KERAS_3, 1 / 6))
     """``hard_sigmoid(x) = clip(slope * x + 0.5, 0, 1)``: 0.2 before Keras 3, 1/6 from Keras 3 on."""
-    recurrent_activation: str
+    recurrent_activation: str = _rule("hard_sigmoid", (KERAS_2_3, "sigmoid"))
     """Gate activation of a recurrent layer whose configuration names none."""
-    masked_output: MaskedOutput
+    masked_output: MaskedOutput = _rule(MaskedOutput.CARRIED_STATE, (KERAS_2_3, MaskedOutput.PREVIOUS_OUTPUT))
     """At a masked timestep, when the layer does not zero its outputs there."""
-    bidirectional_zeroes_masked: bool
-    """Whether a Bidirectional forces ``zero_output_for_mask`` on layers that return sequences (tf.keras, Keras 3)."""
-    conv_recurrent_activation: str = "sigmoid"
+    bidirectional_zeroes_masked: bool | None = _rule(False, (_tf_keras(3), None), (_tf_keras(4), True))
+    """Whether a Bidirectional forces ``zero_output_for_mask`` on layers that return sequences (tf.keras, Keras 3).
+    ``None`` where that is not certain: TensorFlow 2.1 does not, 2.2 does, and the files of both say 2.3.0-tf."""
+    conv_recurrent_activation: str = _rule("hard_sigmoid", (KERAS_3, "sigmoid"))
     """Gate activation of a ConvLSTM whose configuration names none."""
-    conv_lstm_zeroes_masked: bool = True
+    conv_lstm_zeroes_masked: bool = _rule(False, (KERAS_3, True))
     """Whether a ConvLSTM heeds ``zero_output_for_mask`` (only that of Keras 3 does)."""
-    stacked_states_reversed: bool = False
+    stacked_states_reversed: bool = _rule(True, (_keras_2(2), False))
     """Whether ``StackedRNNCells`` lists the states of its last cell first (Keras 2.0 and 2.1)."""
-    gru_reset_after: bool = False
+    gru_reset_after: bool = _rule(False, (_tf_keras(4), True), unsaid=False)
     """For a GRU whose configuration lacks the key: Keras 1, standalone Keras 2 and the first versions of tf.keras reset
     before the product unless told otherwise."""
-    merge_keeps_any_mask: bool = False
-    """Whether Add, Concatenate, ... keep a timestep that any input keeps (Keras 3.4 on), or only where all keep it."""
-    softmax_sees_mask: bool = False
+    merged_mask: MergedMask = _rule(MergedMask.ALL, (KERAS_3, MergedMask.NONE), (_keras_3(4), MergedMask.ANY))
+    """What becomes of the masks of tensors that Add, Concatenate, ... merge."""
+    softmax_sees_mask: bool = _rule(False, (_tf_keras(4), True))
     """Whether a Softmax layer leaves out what is masked (tf.keras from 2.4 on, Keras 3), or only passes the mask on."""
-    softmax_zeroes_masked: bool = False
+    softmax_zeroes_masked: bool = _rule(False, (_keras_3(10), True))
     """Whether a Softmax layer gives zeros where everything is masked (Keras 3.10 on)."""
-    attention_sees_masks: bool = False
+    attention_sees_masks: bool = _rule(False, (_tf_keras(10), True))
     """Whether MultiHeadAttention leaves out masked timesteps by itself (tf.keras from 2.10 on, Keras 3)."""
-    attention_fused: bool = False
+    attention_fused: bool = _rule(False, (_keras_3(7), True))
     """Whether a query that sees no key gets exactly the mean of all values (Keras 3.7 on, without dropout)."""
-    states_hide_mask: bool = False
+    states_hide_mask: bool = _rule(False, (KERAS_3, True))
     """Whether a recurrent layer that is called with initial states does not see its input's mask (Keras 3)."""
-    identity_keeps_mask: bool = False
+    identity_keeps_mask: bool = _rule(False, (KERAS_3, True))
     """Whether Identity, Rescaling and Normalization pass a mask on (Keras 3)."""
-    distributed_mask: DistributedMask = DistributedMask.UNSEEN
+    distributed_mask: DistributedMask = _rule(
+        DistributedMask.UNSEEN, (_keras_2(2), DistributedMask.COMPUTED), (KERAS_3, DistributedMask.SEEN)
+    )
     """What a TimeDistributed does with masks."""
-    bias_goes_astray: bool = False
+    bias_goes_astray: bool = _rule(False, (_keras_3(7), True))
     """Whether the TensorFlow backend adds a bias along another axis that happens to have its size (Keras 3.7 on)."""
-    attention_scale_in_float32: bool = False
+    attention_scale_in_float32: bool = _rule(False, (KERAS_3, True))
     """Whether headed attention rounds its scale to float32, also in float64 (Keras 3)."""
-    attention_takes_masks: bool = False
+    attention_takes_masks: bool = _rule(False, (_keras_3(8), True))
     """Whether MultiHeadAttention removes the masks from the tensors that it reads (Keras 3.8 on)."""
-    explicit_mask_goes_on: bool = True
+    explicit_mask_goes_on: bool = _rule(True, (KERAS_3, False), (_keras_3(11), True))
     """Whether a mask given by keyword goes on with the output, not that of the input (not in Keras 3.0 to 3.10)."""
-    group_norm_sees_mask: bool = False
+    group_norm_sees_mask: bool = _rule(True, (KERAS_3, False))
     """Whether GroupNormalization leaves out what is masked from its statistics (tf.keras)."""
-    models_cast_inputs: bool = False
+    models_cast_inputs: bool = _rule(False, (TF_KERAS, True))
     """Whether a model casts what it is given to the dtypes of its input layers (tf.keras, Keras 3)."""
-    cast_keeps_mask: bool = False
+    cast_keeps_mask: bool = _rule(False, (KERAS_3, True))
     """Whether a tensor keeps its mask when a model casts it (Keras 3)."""
-    dot_norm_floor: float = 1e-6
+    dot_norm_floor: float = _rule(1e-6, (KERAS_3, 1e-7))
     """The smallest norm by which a normalising Dot divides: ``sqrt(1e-12)``, in Keras 3 ``keras.config.epsilon()``."""
-    unit_norm_floor: float = 1e-6
+    unit_norm_floor: float = _rule(1e-6, (_keras_3(6), 1e-12))
     """The smallest norm by which UnitNormalization divides: ``sqrt(1e-12)``, from Keras 3.6 on ``1e-12``."""
-    dot_any_rank: bool = True
+    dot_any_rank: bool = _rule(False, (KERAS_2_3, True))
     """Whether Dot contracts tensors of more than three axes like others (not in Keras 1 and standalone 2.0 to 2.2)."""
-    resize_half_pixels: bool = True
+    resize_half_pixels: bool = _rule(False, (TF_KERAS, True))
     """Whether bilinear upsampling looks at the centres of pixels (tf.keras, Keras 3)."""
-    resizes_with_tensorflow: bool = False
+    resizes_with_tensorflow: bool = _rule(True, (KERAS_3, False))
     """Whether only TensorFlow can have written the file, whose bicubic interpolation is like no other (tf.keras)."""
-    keras1_kernels: bool = False
+    keras1_kernels: bool = _rule(True, (_keras_2(0), False), of_file=True)
     """Whether convolution kernels are stored in the shapes of Keras 1, which depend on the order of dimensions."""
-    calls_share_states: bool = False
+    calls_share_states: bool = _rule(False, (_tf_keras(4), True))
     """Whether a stateful layer starts each call from the states that its last call left (tf.keras from 2.4 on, Keras 3;
     without eager execution all calls read the old states, and which one is kept is not determined)."""
-    kept_states_win: bool = False
-    """Whether a stateful layer prefers the states of its last call, unless all are zero, to those given (tf.keras)."""
-    config_in_float32: bool = False
+    kept_states_win: bool = _rule(False, (_tf_keras(3), True), (KERAS_3, False))
+    """Whether a stateful layer prefers the states of its last call, unless all are zero, to those given (tf.keras
+    from TensorFlow 2.1 on)."""
+    config_in_float32: bool = _rule(False, (KERAS_3, True))
     """Whether Normalization turns the numbers of its configuration into float32 first (Keras 3)."""
-    normalizes_in_input_dtype: bool = False
-    """Whether LayerNormalization and GroupNormalization compute in their input's dtype, not their own (Keras 3)."""
-    trainable_is_inherited: bool = True
+    layer_norm_in_input_dtype: bool = _rule(False, (_keras_3(6), True))
+    """Whether LayerNormalization computes in its input's dtype, not its own (Keras 3.6 on)."""
+    layer_norm_fused: bool = _rule(True, (KERAS_3, False))
+    """Whether LayerNormalization subtracts the mean first, as TensorFlow's fused operation does (tf.keras)."""
+    group_norm_in_input_dtype: bool = _rule(False, (_keras_3(7), True))
+    """Whether GroupNormalization computes in its input's dtype, not its own (Keras 3.7 on)."""
+    group_norm_rounds_weights: bool = _rule(False, (_keras_3(7), True), (_keras_3(15), False))
+    """Whether GroupNormalization in half precision rounds the weights that it keeps in float32 (Keras 3.7 to 3.14)."""
+    halves_round_weights: bool = _rule(False, (KERAS_3, True), (_keras_3(2), False))
+    """Whether LayerNormalization and BatchNormalization in half precision round what others keep in float32 (Keras 3.0,
+    3.1)."""
+    trainable_is_inherited: bool = _rule(True, (KERAS_3, False), of_file=True)
     """Whether nothing inside a layer that is not trainable counts as trainable in lists of weights (not in Keras 3,
     where each weight goes by the very layer that owns it)."""
     theano: bool = False
@@ -132,6 +216,12 @@ class Semantics:
         )
 
 
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {one.name: one.metadata["rule"] for one in fields(Semantics) if "rule" in one.metadata}
+)
+"""Every rule that changed from release to release, by its name in `Semantics`."""
+
+
 def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
     """Choose the meaning of words for a file.
 
@@ -146,50 +236,12 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
     eras = {era.value: era for era in Era}
     if override != "auto" and override not in eras:
         raise InputError(f"unknown semantics {override!r}", remedy=f"choose auto, {', '.join(eras)}")
+    written = release_of(origin)
     era = origin.era if override == "auto" else eras[override]
-    minor = _standalone_keras_2_minor(origin) if era is origin.era is Era.KERAS2 else None
-    standalone_before_2_3 = era is Era.KERAS1 or (minor is not None and minor < 3)
-    standalone = era is Era.KERAS1 or minor is not None
-    keras_3_minor = -1 if era is not Era.KERAS3 else _minor(origin, "3")
-    return Semantics(
-        era=era,
-        hard_sigmoid_slope=1 / 6 if era is Era.KERAS3 else 0.2,
-        recurrent_activation="hard_sigmoid" if standalone_before_2_3 else "sigmoid",
-        masked_output=MaskedOutput.CARRIED_STATE if standalone_before_2_3 else MaskedOutput.PREVIOUS_OUTPUT,
-        bidirectional_zeroes_masked=era is not Era.KERAS1 and minor is None,
-        conv_recurrent_activation="sigmoid" if era is Era.KERAS3 else "hard_sigmoid",
-        conv_lstm_zeroes_masked=era is Era.KERAS3,
-        stacked_states_reversed=minor is not None and minor < 2,
-        gru_reset_after=era is Era.KERAS3 or (era is Era.KERAS2 and minor is None and _is_tf_keras_2(origin)),
-        merge_keeps_any_mask=keras_3_minor >= 4,
-        softmax_sees_mask=not standalone and "-tf" not in (origin.keras_version or ""),
-        softmax_zeroes_masked=keras_3_minor >= 10,
-        attention_sees_masks=era is Era.KERAS3 or (era is Era.KERAS2 and _minor(origin, "2") >= 10),
-        attention_fused=keras_3_minor >= 7,
-        states_hide_mask=era is Era.KERAS3,
-        identity_keeps_mask=era is Era.KERAS3,
-        distributed_mask=_distributed_mask(era, minor),
-        bias_goes_astray=keras_3_minor >= 7,
-        attention_scale_in_float32=era is Era.KERAS3,
-        attention_takes_masks=keras_3_minor >= 8,
-        explicit_mask_goes_on=era is not Era.KERAS3 or keras_3_minor >= 11,
-        group_norm_sees_mask=era is Era.KERAS2,
-        models_cast_inputs=era is not Era.KERAS1 and minor is None,
-        cast_keeps_mask=era is Era.KERAS3,
-        dot_norm_floor=1e-7 if era is Era.KERAS3 else 1e-6,
-        unit_norm_floor=1e-12 if keras_3_minor >= 6 else 1e-6,
-        dot_any_rank=not standalone_before_2_3,
-        resize_half_pixels=not standalone,
-        resizes_with_tensorflow=era is Era.KERAS2 and minor is None,
-        keras1_kernels=origin.era is Era.KERAS1,
-        calls_share_states=not standalone and "-tf" not in (origin.keras_version or ""),
-        kept_states_win=era is Era.KERAS2 and minor is None,
-        config_in_float32=era is Era.KERAS3,
-        normalizes_in_input_dtype=era is Era.KERAS3,
-        trainable_is_inherited=origin.era is not Era.KERAS3,
-        theano=origin.backend == "theano",
-        rivals=_rivals(origin) if override == "auto" else (),
-    )
+    meant = written if era is origin.era else Release(_LATEST_LINES[era], _LATEST)
+    rules = {name: rule.at(written if rule.of_file else meant) for name, rule in RULES.items()}
+    rivals = _rivals(origin) if override == "auto" else ()
+    return Semantics(era=era, theano=origin.backend == "theano", rivals=rivals, **rules)
 
 
 def _rivals(origin: Origin) -> tuple[Semantics, ...]:
@@ -197,32 +249,19 @@ def _rivals(origin: Origin) -> tuple[Semantics, ...]:
     return tuple(semantics_of(claim) for claim in claims)
 
 
-def _distributed_mask(era: Era, standalone_minor: int | None) -> DistributedMask:
-    if era is Era.KERAS3:
-        return DistributedMask.SEEN
-    if era is Era.KERAS1 or (standalone_minor is not None and standalone_minor < 2):
-        return DistributedMask.UNSEEN
-    return DistributedMask.COMPUTED
+_LATEST_LINES = {Era.KERAS1: Line.KERAS_1, Era.KERAS2: Line.TF_KERAS, Era.KERAS3: Line.KERAS_3}
 
 
-def _standalone_keras_2_minor(origin: Origin) -> int | None:
-    """Return the minor version when standalone Keras 2.0 to 2.3 wrote the file.
+def release_of(origin: Origin) -> Release:
+    """Return the release that wrote a file; its era's latest where the file does not say.
 
-    tf.keras called itself ``2.1.x-tf`` and ``2.2.4-tf`` first and has the version numbers from 2.4 on to itself.
+    tf.keras called itself ``2.1.x-tf`` to ``2.3.x-tf`` first and has the version numbers from 2.4 on to itself.
     """
     version = origin.keras_version or ""
-    parts = version.split(".")
-    if version.endswith("-tf") or len(parts) < 2 or parts[0] != "2" or not parts[1].isdigit():
-        return None
-    return int(parts[1]) if int(parts[1]) <= 3 else None
-
-
-def _is_tf_keras_2(origin: Origin) -> bool:
-    """Whether the file says that it is from a tf.keras whose own versions begin with 2.4."""
-    return (origin.keras_version or "").startswith("2.") and "-tf" not in (origin.keras_version or "")
-
-
-def _minor(origin: Origin, major: str) -> int:
-    """Return the minor version that wrote the file; the latest rules hold when the file does not say."""
-    parts = (origin.keras_version or "").split(".")
-    return int(parts[1]) if len(parts) > 1 and parts[0] == major and parts[1].isdigit() else _LATEST
+    major, _, rest = version.partition(".")
+    minor = rest.partition(".")[0]
+    line = _LATEST_LINES[origin.era]
+    if f"keras{major}" != origin.era.value or not minor.isdigit():
+        return Release(line, _LATEST)
+    standalone = line is Line.TF_KERAS and int(minor) <= 3 and not version.endswith("-tf")
+    return Release(Line.KERAS_2 if standalone else line, int(minor))

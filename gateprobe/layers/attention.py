@@ -21,7 +21,7 @@ from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, Va
 from gateprobe.layers.registry import Binding, Slot, replays
 from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.layers.unary import as_mask, fitting, masks_of, trains
-from gateprobe.semantics import Semantics
+from gateprobe.semantics import MergedMask, Semantics
 
 Score = Callable[[Array, Array], Array]
 """``(samples, queries, features)``, ``(samples, keys, features)`` → ``(samples, queries, keys)``."""
@@ -35,6 +35,8 @@ class Attention:
     causal: bool
     """Whether a query never sees later keys."""
     precision: Precision
+    keeps_mask: bool
+    """Whether the query's mask goes on."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Replay ``layer([query, value, key])``; the key defaults to the value."""
@@ -56,7 +58,7 @@ class Attention:
             output = self.precision.round(room.matmul(shares, value))
             if masks[0] is not None:
                 output = np.where(masks[0][..., np.newaxis], output, np.zeros((), output.dtype))
-        first = Tensor(output, masks[0])
+        first = Tensor(output, masks[0] if self.keeps_mask else None)
         return (first, Tensor(shares)) if call.kwargs.get("return_attention_scores") else (first,)
 
     def _across_samples(self, tensors: tuple[Tensor, ...], call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
@@ -126,7 +128,7 @@ def _attention(binding: Binding, score: Score) -> Attention:
     causal = binding.settings.flag("causal", False)
     refuse_dropout(binding)
     binding.settings.finish()
-    return Attention(score, causal, binding.precision)
+    return Attention(score, causal, binding.precision, binding.semantics.merged_mask is not MergedMask.NONE)
 
 
 def refuse_dropout(binding: Binding) -> None:

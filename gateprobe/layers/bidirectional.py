@@ -40,6 +40,8 @@ class Bidirectional:
     forward: Sequence
     backward: Sequence
     merge_mode: str | None
+    masking_known: bool = True
+    """Whether it is certain what the layers emit at masked timesteps."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Replay one call; initial states are split in halves, the first for the forward layer."""
@@ -54,6 +56,10 @@ class Bidirectional:
         y, *after = self.forward.replay(ahead, scope, "forward")
         y_back, *after_back = self.backward.replay(behind, scope, "backward")
         if self.forward.return_sequences:
+            if y.mask is not None and not self.masking_known:
+                raise InputError(
+                    "TensorFlow 2.1 and 2.2 differ in what they emit at masked timesteps, the file fits both"
+                )
             y_back = Tensor(np.flip(y_back.value, 1), y_back.mask)
         return (*self._merge(y, y_back), *after, *after_back)
 
@@ -96,7 +102,7 @@ def _bind(binding: Binding) -> Bidirectional:
         raise Unsupported("both layers run in the same direction")
     if (forward.return_sequences, forward.return_state) != (backward.return_sequences, backward.return_state):
         raise Unsupported("the two layers return different things")
-    return Bidirectional(forward, backward, merge_mode)
+    return Bidirectional(forward, backward, merge_mode, binding.semantics.bidirectional_zeroes_masked is not None)
 
 
 def _inner(binding: Binding, name: str) -> Any:

@@ -18,6 +18,9 @@ from gateprobe.layers.settings import Unsupported
 
 INPUTS = ("inputs", "training")
 """Of a layer that takes nothing but its input, in training mode or not."""
+MODEL = ("inputs", "training", "mask")
+"""Of a nested model of Keras 3, whose inputs take the masks that they are given; Keras 3.0 to 3.3 write them all into
+the graph (``Functional.call`` in ``keras/src/models/functional.py``)."""
 RECURRENT = ("inputs", "initial_state", "mask", "training")
 """In the order of Keras 3; older Kerases store all but the first by name."""
 CELL = ("inputs", "states", "training")

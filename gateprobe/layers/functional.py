@@ -6,7 +6,7 @@ Keras's own execution: ``keras/src/models/functional.py`` and ``keras/src/ops/fu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from gateprobe.graph import Argument, Array, Call, TensorRef
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, Timewise, Value, tensors_in
 from gateprobe.layers.call_arguments import spread
 from gateprobe.layers.order import Node, references
-from gateprobe.layers.unary import whole
+from gateprobe.layers.unary import as_mask, whole
 
 
 def call_name(layer: str, call: int) -> str:
@@ -121,9 +121,9 @@ class Graph:
         given = self._ordered(call)
         if len(given) != len(self.inputs):
             raise InputError(f"expected {len(self.inputs)} inputs, got {len(given)}")
+        taken = _masked([inlet.take(tensor) for inlet, tensor in zip(self.inlets, given, strict=True)], call)
         values: dict[Node, tuple[Tensor, ...]] = {
-            (ref.layer, ref.call): (inlet.take(tensor),)
-            for ref, inlet, tensor in zip(self.inputs, self.inlets, given, strict=True)
+            (ref.layer, ref.call): (tensor,) for ref, tensor in zip(self.inputs, taken, strict=True)
         }
         for made in values.values():
             room.hold(tensor.value for tensor in made)
@@ -210,6 +210,19 @@ def _sequences(call: Call, made: Mapping[Node, Ranks]) -> tuple[int, ...] | None
 def _rank(ref: TensorRef, made: Mapping[Node, Ranks]) -> int | None:
     ranks = made.get((ref.layer, ref.call), ())
     return ranks[ref.tensor] if ref.tensor < len(ranks) else None
+
+
+def _masked(tensors: list[Tensor], call: Arguments) -> list[Tensor]:
+    """Put the masks that a call gives in the place of the tensors' own; where it gives none, they keep theirs."""
+    given = call.kwargs.get("mask")
+    masks = list(given) if isinstance(given, (tuple, list)) else [given]
+    if len(masks) > len(tensors):
+        raise InputError(f"expected at most {len(tensors)} masks, got {len(masks)}")
+    masks += [None] * (len(tensors) - len(masks))
+    return [
+        tensor if mask is None else replace(tensor, mask=as_mask(mask))
+        for tensor, mask in zip(tensors, masks, strict=True)
+    ]
 
 
 def _without_mask(tensor: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Ten
 from gateprobe.layers.registry import Binding, replays
 from gateprobe.layers.settings import Unsupported
 from gateprobe.layers.unary import axis_in, fitting, settled
+from gateprobe.semantics import MergedMask
 
 Masks = Sequence[Array | None]
 Combine = Callable[[Sequence[Array], Masks], Array]
@@ -29,8 +30,8 @@ class Merge:
     """Combines tensors element by element."""
 
     combine: Combine
-    any_mask: bool
-    """Whether a timestep stays when any input keeps it (Keras 3.4 and later), not only when all do."""
+    masking: MergedMask
+    """What becomes of the masks of its inputs."""
     precision: Precision
     inputs: int | None = None
     """How many inputs it takes, if that is fixed."""
@@ -47,7 +48,7 @@ class Merge:
             values = [_with_rank(value, rank) for value in values]
             room.combining(*values)
             result = settled(self.combine(values, masks), self.precision)
-            return (Tensor(result, _merged_mask([tensor.mask for tensor in tensors], any_mask=self.any_mask)),)
+            return (Tensor(result, _merged_mask([tensor.mask for tensor in tensors], self.masking)),)
 
     def over_time(self, ranks: tuple[int, ...]) -> Ranks | None:
         """See `gateprobe.layers.base.Timewise`."""
@@ -65,11 +66,11 @@ def _with_rank(x: Array, rank: int) -> Array:
     return x.reshape(x.shape[:1] + (1,) * (rank - x.ndim) + x.shape[1:])
 
 
-def _merged_mask(masks: Masks, *, any_mask: bool) -> Array | None:
+def _merged_mask(masks: Masks, masking: MergedMask) -> Array | None:
     given = [mask for mask in masks if mask is not None]
-    if not given or (any_mask and len(given) < len(masks)):
+    if not given or masking is MergedMask.NONE or (masking is MergedMask.ANY and len(given) < len(masks)):
         return None
-    if any_mask:
+    if masking is MergedMask.ANY:
         return reduce(np.logical_or, given)
     if any(mask.shape != given[0].shape for mask in given):
         raise InputError("masks of different shapes cannot be merged")
@@ -120,7 +121,7 @@ def _sum(values: Sequence[Array], precision: Precision) -> Array:
 
 def _bind_merge(binding: Binding, combine: Combine, inputs: int | None = None) -> Merge:
     binding.settings.finish()
-    return Merge(combine, binding.semantics.merge_keeps_any_mask, binding.precision, inputs)
+    return Merge(combine, binding.semantics.merged_mask, binding.precision, inputs)
 
 
 @replays("Add")
@@ -140,14 +141,14 @@ def _bind_subtract(binding: Binding) -> Layer:
 
 @replays("Multiply")
 def _bind_multiply(binding: Binding) -> Layer:
-    masked = binding.semantics.merge_keeps_any_mask
+    masked = binding.semantics.merged_mask is MergedMask.ANY
     return _bind_merge(binding, _product if masked else partial(_fold, function=np.multiply))
 
 
 @replays("Maximum", "Minimum")
 def _bind_extremum(binding: Binding) -> Layer:
     function = np.maximum if binding.record.class_name == "Maximum" else np.minimum
-    masked = binding.semantics.merge_keeps_any_mask
+    masked = binding.semantics.merged_mask is MergedMask.ANY
     return _bind_merge(binding, partial(_extremum if masked else _fold, function=function))
 
 
@@ -156,7 +157,7 @@ class Concatenate:
     """Joins tensors along an axis."""
 
     axis: int
-    any_mask: bool
+    masking: MergedMask
     """As in `Merge`."""
     precision: Precision
 
@@ -175,11 +176,11 @@ class Concatenate:
 
     def _mask(self, values: Sequence[Array], masks: Masks) -> Array | None:
         """Join the masks as if they were tensors, then ask whether all (or any) of a timestep's features are kept."""
-        if all(mask is None for mask in masks):
+        if self.masking is MergedMask.NONE or all(mask is None for mask in masks):
             return None
         parts = [self._expanded(value, mask) for value, mask in zip(values, masks, strict=True)]
         joined = room.concatenate(parts, self.axis)
-        kept: Array = np.any(joined, axis=-1) if self.any_mask else np.all(joined, axis=-1)
+        kept: Array = np.any(joined, axis=-1) if self.masking is MergedMask.ANY else np.all(joined, axis=-1)
         return kept
 
     def _expanded(self, value: Array, mask: Array | None) -> Array:
@@ -187,7 +188,8 @@ class Concatenate:
             return room.full(value.shape, 1, bool)
         if mask.ndim >= value.ndim:
             return mask
-        return np.broadcast_to(mask[..., np.newaxis], value.shape) if self.any_mask else mask[..., np.newaxis]
+        own = mask[..., np.newaxis]
+        return np.broadcast_to(own, value.shape) if self.masking is MergedMask.ANY else own
 
 
 @replays("Concatenate")
@@ -196,7 +198,7 @@ def _bind_concatenate(binding: Binding) -> Layer:
     binding.settings.finish()
     if axis == 0:
         raise Unsupported("config.axis: 0 joins samples, which gateprobe keeps apart")
-    return Concatenate(axis, binding.semantics.merge_keeps_any_mask, binding.precision)
+    return Concatenate(axis, binding.semantics.merged_mask, binding.precision)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

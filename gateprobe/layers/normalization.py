@@ -69,6 +69,7 @@ def _batch_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
 def _bind_batch(binding: Binding) -> Layer:
     settings, weights = binding.settings, binding.weights
     refuse_training(binding)
+    _refuse_rounded_weights(binding, rounded=binding.semantics.halves_round_weights)
     axes = _axes(settings)
     if len(axes) > 1:
         raise Unsupported(f"config.axis: several axes {list(axes)} are not replayed")
@@ -117,9 +118,21 @@ class InInputDtype:
         return ranks if self.along is not None and beyond_time(self.along, ranks[0]) else None
 
 
-def _of_each_sample(function: Callable[..., Array], binding: Binding, along: tuple[int, ...] | None = None) -> Layer:
-    """Return a layer that normalizes each sample by its own statistics, in the dtype that its era takes."""
-    if binding.semantics.normalizes_in_input_dtype:
+def _refuse_rounded_weights(binding: Binding, *, rounded: bool) -> None:
+    """Refuse half precision where Keras rounds weights that are kept in float32 before and after it.
+
+    Raises:
+        Unsupported: Such a Keras wrote the file.
+    """
+    if rounded and binding.precision.name in ("float16", "bfloat16"):
+        raise Unsupported(f"config.dtype: {binding.precision.name} is not replayed as the Keras of this file has it")
+
+
+def _of_each_sample(
+    function: Callable[..., Array], binding: Binding, along: tuple[int, ...] | None = None, *, in_input_dtype: bool
+) -> Layer:
+    """Return a layer that normalizes each sample by its own statistics, in its input's dtype or in its own."""
+    if in_input_dtype:
         return InInputDtype(function, binding.weights, binding.precision, along)
     return Unary(partial(function, weights=binding.weights), binding.precision, along=along)
 
@@ -143,13 +156,14 @@ def _bind_layer(binding: Binding) -> Layer:
     )
     settings.ignore("scale", "center")
     settings.finish()
-    if binding.semantics.normalizes_in_input_dtype:
-        function = partial(function, fused=False)
-    elif policy_name(binding.record.config) in ("float16", "bfloat16"):
+    _refuse_rounded_weights(binding, rounded=binding.semantics.halves_round_weights)
+    in_input_dtype = binding.semantics.layer_norm_in_input_dtype
+    if policy_name(binding.record.config) in ("float16", "bfloat16") and not in_input_dtype:
         function = partial(function, fused=False, precision=binding.precision)
     else:
-        function = partial(function, fused=binding.precision.name != "float64")
-    return _of_each_sample(function, binding, along=axes)
+        fused = binding.semantics.layer_norm_fused and binding.precision.name != "float64"
+        function = partial(function, fused=fused)
+    return _of_each_sample(function, binding, axes, in_input_dtype=in_input_dtype)
 
 
 def _layer_normalized(
@@ -208,7 +222,7 @@ def _weighted(x: Array, weights: Mapping[str, Array], axes: tuple[int, ...]) -> 
 
 
 def _group_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
-    return _scale_and_center(settings, (None,), autocast=not settings.semantics.normalizes_in_input_dtype)
+    return _scale_and_center(settings, (None,), autocast=not settings.semantics.group_norm_in_input_dtype)
 
 
 @replays("GroupNormalization", slots=_group_slots, takes=("inputs", "mask"))
@@ -223,9 +237,11 @@ def _bind_group(binding: Binding) -> Layer:
     epsilon = settings.number("epsilon", 1e-3)
     settings.ignore("scale", "center")
     settings.finish()
-    precision = FLOAT32 if binding.semantics.normalizes_in_input_dtype else binding.precision
+    _refuse_rounded_weights(binding, rounded=binding.semantics.group_norm_rounds_weights)
+    in_input_dtype = binding.semantics.group_norm_in_input_dtype
+    precision = FLOAT32 if in_input_dtype else binding.precision
     function = partial(_group_normalized, axis=axes[0], groups=groups, epsilon=epsilon, precision=precision)
-    layer = _of_each_sample(function, binding)
+    layer = _of_each_sample(function, binding, in_input_dtype=in_input_dtype)
     return Unmasked(layer) if binding.semantics.group_norm_sees_mask else layer
 
 

@@ -38,6 +38,12 @@ def test_constants_in_a_graph_are_replayed(suffix):
         np.testing.assert_allclose(found, np.concatenate([golden[f"output_{number}"]] * 2), atol=1e-6)
 
 
+def test_a_mask_given_to_a_nested_model_is_that_of_its_input():
+    golden = np.load(DATA / "nested_mask.npz")
+    (found,) = gateprobe.read(DATA / "nested_mask.keras").predict(golden["x0"]).values()
+    np.testing.assert_allclose(found, golden["output"], atol=1e-6)
+
+
 def test_a_constant_mask_of_one_row_is_that_of_every_sample():
     chunk = next(gateprobe.read(DATA / "constants.keras").iter_trace(np.zeros((2, 4, 3), np.float32)))
     masks = {part.layer: part.mask for part in chunk.directions}
@@ -57,7 +63,6 @@ def test_constants_for_a_batch_fix_its_size():
     ("name", "reason"),
     [
         ("count_weights", "category_encoding .* count_weights=a tensor, which is not replayed"),
-        ("nested_mask", r"sequential \(Sequential\): is called with mask=a tensor"),
         ("mask_by_position", "a mask by position"),
     ],
 )

@@ -29,16 +29,14 @@ def run(class_name, config, value, version="3.15.1", arrays=(), namespace=Namesp
 BOTH = [Tensor(X, LEFT), Tensor(Y, RIGHT)]
 
 
-@pytest.mark.parametrize(
-    ("version", "mask"), [("2.15.0", LEFT & RIGHT), ("3.3.3", LEFT & RIGHT), ("3.4.0", LEFT | RIGHT)]
-)
+@pytest.mark.parametrize(("version", "mask"), [("2.15.0", LEFT & RIGHT), ("3.3.3", None), ("3.4.0", LEFT | RIGHT)])
 @pytest.mark.parametrize("class_name", ["Add", "Concatenate", "Maximum", "Multiply"])
 def test_masks_of_merged_inputs(class_name, version, mask):
     (out,) = run(class_name, {}, BOTH, version)
-    np.testing.assert_array_equal(out.mask, mask)
+    np.testing.assert_equal(out.mask, mask)
 
 
-@pytest.mark.parametrize(("version", "mask"), [("2.15.0", LEFT), ("3.3.3", LEFT), ("3.4.0", None)])
+@pytest.mark.parametrize(("version", "mask"), [("2.15.0", LEFT), ("3.3.3", None), ("3.4.0", None)])
 def test_one_input_without_a_mask(version, mask):
     (out,) = run("Add", {}, [Tensor(X, LEFT), Tensor(Y)], version)
     assert mask is None if out.mask is None else (out.mask == mask).all()

@@ -41,16 +41,22 @@ def with_constants():
     return keras.Model(x, [gru, both, heads, last])
 
 
+def nested_mask():
+    """A nested model that is given a mask."""
+    layers = keras.layers
+    inner = keras.Sequential([layers.Input((TIMESTEPS, FEATURES)), layers.LSTM(UNITS)])
+    x = keras.Input((TIMESTEPS, FEATURES))
+    return keras.Model(x, inner(x, mask=np.array([[True, True, False, True]])))
+
+
 def refused():
     """Arguments of calls that change the numbers and are not replayed, one model for each."""
     layers = keras.layers
     ids, x = keras.Input((3,), dtype="int32"), keras.Input((TIMESTEPS, FEATURES))
     mask = np.array([[True, True, False, True]])
-    inner = keras.Sequential([layers.Input((TIMESTEPS, FEATURES)), layers.LSTM(UNITS)])
     counted = layers.CategoryEncoding(5, output_mode="count")
     return {
         "count_weights": keras.Model(ids, counted(ids, count_weights=np.array([[1.0, 2.0, 0.5]], np.float32))),
-        "nested_mask": keras.Model(x, inner(x, mask=mask)),
         "mask_by_position": keras.Model(x, layers.LSTM(UNITS)(layers.BatchNormalization()(x), None, tf.constant(mask))),
     }
 
@@ -64,6 +70,10 @@ if __name__ == "__main__":
         model.save(out / f"constants.{suffix}")
     answers = {f"output_{n}": np.asarray(one) for n, one in enumerate(model.predict(value, verbose=0))}
     np.savez_compressed(out / "constants.npz", x=value, **answers)
+    model, value = nested_mask(), drawn(3, TIMESTEPS, FEATURES)
+    model.save(out / "nested_mask.keras")
+    np.savez_compressed(out / "nested_mask.npz", x0=value, output=model.predict(value, verbose=0))
+    value = drawn(SAMPLES, TIMESTEPS, FEATURES)
     for name, one in refused().items():
         one.save(out / f"refused_{name}.keras")
 

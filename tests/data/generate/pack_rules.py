@@ -1,0 +1,38 @@
+"""Pack what the tests need of the recorded models into ``data/rules.tar.xz``: ``python pack_rules.py FOLDER``.
+
+Each rule is kept on both sides of its changes, ``hard_sigmoid_slope``, whose models have gates, of every release.
+"""
+
+import bisect
+import sys
+import tarfile
+from pathlib import Path
+
+import gateprobe
+from gateprobe.semantics import RULES, release_of
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+import rules
+
+
+def wanted(path):
+    """Whether the tests need a model."""
+    if path.stem == "hard_sigmoid_slope" or path.stem not in RULES:
+        return True
+    release = release_of(gateprobe.read(path).graph.origin)
+    places = [bisect.bisect_left(rules.RELEASES, since) for since, _ in RULES[path.stem].changes]
+    return any(release in rules.RELEASES[place - 1 : place + 1] for place in places)
+
+
+def plain(info):
+    """Forget who packed it, and when."""
+    info.mtime = info.uid = info.gid = 0
+    info.uname = info.gname = ""
+    return info
+
+
+with tarfile.open(rules.ARCHIVE, "w:xz") as archive:
+    for path in sorted(Path(sys.argv[1]).glob("*/*")):
+        if path.suffix != ".npz" and wanted(path):
+            for part in (path, path.with_suffix(".npz")):
+                archive.add(part, f"{part.parent.name}/{part.name}", filter=plain)

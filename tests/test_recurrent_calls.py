@@ -1,0 +1,195 @@
+"""How recurrent layers are called (states, masks, directions), and how a run cuts samples: against a scalar loop."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scalar_lstm
+from graphs import chain, lstm_weights
+from layers import bound
+
+import gateprobe.run
+from gateprobe.graph import (
+    Era,
+    LayerRecord,
+    ModelGraph,
+    Origin,
+    WeightArray,
+    WeightGroup,
+    WeightScheme,
+    WeightStore,
+    freeze,
+)
+from gateprobe.groups import Assumptions, assume, find_groups
+from gateprobe.kernels import compiled
+from gateprobe.layers.base import Arguments, Tensor
+from gateprobe.model import Model
+from gateprobe.samples import from_arrays
+from gateprobe.selection import Ranges
+from gateprobe.semantics import semantics_of
+
+RNG = np.random.default_rng(12)
+needs_compiler = pytest.mark.skipif(not compiled.is_installed(), reason="needs the extra fast")
+UNITS, FEATURES, TIMESTEPS = 2, 3, 4
+X = RNG.normal(0, 1, (2, TIMESTEPS, FEATURES)).astype(np.float32)
+STATES = RNG.normal(0, 1, (4, 2, UNITS)).astype(np.float32)
+MASK = np.array([[True, True, False, True], [False, True, True, False]])
+
+
+def scalar(x, weights, states, mask=None, **options):
+    """Return hidden states and final states of one LSTM, which skips what is masked and holds its output there."""
+    kernel, recurrent, bias = (np.float64(np.float32(weight)).tolist() for weight in weights)
+    outputs, finals = [], []
+    for n in range(len(x)):
+        hidden, cell, emitted, shown = states[0][n].tolist(), states[1][n].tolist(), [], [0.0] * UNITS
+        for t in range(x.shape[1]):
+            if mask is None or mask[n, t]:
+                (step,) = scalar_lstm.lstm(
+                    np.float64(x[n, t : t + 1]).tolist(), kernel, recurrent, bias, hidden, cell, **options
+                )
+                hidden, cell = step["hidden_state"], step["cell_state"]
+                shown = hidden
+            emitted.append(shown)
+        outputs.append(emitted)
+        finals.append((hidden, cell))
+    return np.array(outputs), np.array(finals).swapaxes(0, 1)
+
+
+def lstm(arrays, version="3.15.1", **config):
+    return LayerRecord("lstm", "LSTM", {"units": UNITS, **config}), arrays, version
+
+
+def bidirectional(ahead, behind, version="3.15.1", **config):
+    inner = LayerRecord("lstm", "LSTM", {"units": UNITS, **config})
+    return LayerRecord("bi", "Bidirectional", {}, children={"layer": (inner,)}), [*ahead, *behind], version
+
+
+def called(what, *args, **kwargs):
+    record, arrays, version = what
+    era = Era(f"keras{version[0]}")
+    layer = bound.bind(record, [np.float32(array) for array in arrays], bound.meaning(era, version))
+    return [tensor.value for tensor in layer.replay(Arguments(args, kwargs), bound.scope())]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_bidirectional_splits_its_states_and_hands_on_its_mask(backwards):
+    ahead, behind = (lstm_weights(RNG, FEATURES, UNITS) for _ in range(2))
+    layer = bidirectional(ahead, behind, return_state=True, go_backwards=backwards)
+    output, *states = called(layer, Tensor(X), initial_state=tuple(map(Tensor, STATES)), mask=Tensor(MASK))
+    runs = [(X, MASK), (X[:, ::-1], MASK[:, ::-1])]
+    (x, mask), (x_back, mask_back) = runs[::-1] if backwards else runs
+    forward, after = scalar(x, ahead, STATES[:2], mask)
+    backward, after_back = scalar(x_back, behind, STATES[2:], mask_back)
+    np.testing.assert_allclose(output, np.concatenate([after[0], after_back[0]], -1), atol=3e-6)
+    np.testing.assert_allclose(states, [*after, *after_back], atol=3e-6)
+    assert not np.allclose(forward[:, -1], backward[:, -1])
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_sequences_of_both_directions_are_aligned(backwards):
+    ahead, behind = (lstm_weights(RNG, FEATURES, UNITS) for _ in range(2))
+    (output,) = called(bidirectional(ahead, behind, return_sequences=True, go_backwards=backwards), Tensor(X))
+    zeros = np.zeros((2, 2, UNITS))
+    forward, _ = scalar(X[:, ::-1] if backwards else X, ahead, zeros)
+    backward, _ = scalar(X if backwards else X[:, ::-1], behind, zeros)
+    np.testing.assert_allclose(output, np.concatenate([forward, backward[:, ::-1]], -1), atol=3e-6)
+
+
+def test_of_a_list_of_masks_the_first_is_that_of_the_sequence():
+    weights = lstm_weights(RNG, FEATURES, UNITS)
+    sequence = (Tensor(X), *map(Tensor, STATES[:2]))
+    (output,) = called(lstm(weights), sequence, mask=(Tensor(MASK), None, None))
+    np.testing.assert_allclose(output, scalar(X, weights, STATES[:2], MASK)[1][0], atol=3e-6)
+
+
+def test_softmax_gates_of_half_precision_are_shares_of_each_gate():
+    kernel, recurrent, bias = (np.float16(weight) for weight in lstm_weights(RNG, FEATURES, UNITS))
+    layer = ("LSTM", "lstm", {"units": UNITS, "recurrent_activation": "softmax", "dtype": "float16"})
+    traced = chain([layer], {"lstm": [kernel, recurrent, bias]}, dtype="float16").trace(np.float16(X))["lstm"]
+    columns = {"input_gate": 0, "forget_gate": 1, "output_gate": 3}
+    for n in range(2):
+        for t in range(TIMESTEPS):
+            before = traced.hidden_state[n, t - 1] if t else np.zeros(UNITS)
+            for gate, place in columns.items():
+                at = range(place * UNITS, (place + 1) * UNITS)
+                sums = [float(X[n, t] @ kernel[:, k] + before @ recurrent[:, k] + bias[k]) for k in at]
+                shares = [math.exp(value) / sum(map(math.exp, sums)) for value in sums]
+                np.testing.assert_allclose(getattr(traced, gate)[n, t], shares, atol=4e-3)
+
+
+@pytest.mark.parametrize("kernel", ["numpy", pytest.param("compiled", marks=needs_compiler)])
+@pytest.mark.parametrize("gate", ["sigmoid", "hard_sigmoid"])
+def test_an_activation_other_than_tanh_is_computed(gate, kernel):
+    weights = lstm_weights(RNG, FEATURES, UNITS, scale=0.3)
+    config = {"units": UNITS, "activation": "relu", "recurrent_activation": gate, "return_sequences": True}
+    x = np.repeat(X, 20, axis=1)
+    options = {} if gate == "sigmoid" else {"gate": lambda z: min(1.0, max(0.0, z / 6 + 0.5))}
+    expected, _ = scalar(x, weights, np.zeros((2, 2, UNITS)), squash=lambda z: max(0.0, z), **options)
+    model = chain([("LSTM", "lstm", config)], {"lstm": weights})
+    np.testing.assert_allclose(model.predict(x, kernel=kernel)["lstm"], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("version", ["1.2.2", "2.2.4", "2.2.4-tf", "2.3.0-tf", "2.15.0", "3.15.1"])
+@pytest.mark.parametrize("samples", [1, 31, 32, 33, 40])
+def test_as_many_rows_come_out_as_samples_go_in(samples, version):
+    weights = lstm_weights(RNG, FEATURES, UNITS)
+    x = RNG.normal(0, 1, (samples, TIMESTEPS, FEATURES)).astype(np.float32)
+    model = chain(
+        [("LSTM", "lstm", {"units": UNITS, "recurrent_activation": "sigmoid"})],
+        {"lstm": weights},
+        keras_version=version,
+    )
+    expected = scalar(x, weights, np.zeros((2, samples, UNITS)))[1]
+    np.testing.assert_allclose(model.predict(x)["lstm"], expected[0], atol=3e-6)
+    np.testing.assert_allclose(model.trace(x)["lstm"].cell_state[:, -1], expected[1], atol=3e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "picked"),
+    [
+        ("-5", [0]),
+        ("-1", [4]),
+        ("4", [4]),
+        ("0", [0]),
+        ("-6", []),
+        ("5", []),
+        ("-5:", [0, 1, 2, 3, 4]),
+        ("1:-1", [1, 2, 3]),
+    ],
+)
+def test_numbers_are_picked_as_python_picks_them(text, picked):
+    assert [number for span in Ranges(text).spans(5, "unit") for number in span] == picked
+
+
+def test_what_is_fed_never_runs_in_slabs(monkeypatch):
+    """A feed holds whole sequences."""
+    monkeypatch.setattr(gateprobe.run, "LONG", TIMESTEPS - 1)
+    monkeypatch.setattr(gateprobe.run, "SLAB", 2)
+    weights = lstm_weights(RNG, FEATURES, UNITS)
+    model = chain([("LSTM", "lstm", {"units": UNITS, "return_sequences": True})], {"lstm": weights})
+    feeds = {f"lstm.initial_state[{n}]": state for n, state in enumerate(STATES[:2])}
+    traced = model.trace(replace(from_arrays(X, model.inputs), feeds=feeds))["lstm"]
+    np.testing.assert_allclose(traced.hidden_state, scalar(X, weights, STATES[:2])[0], atol=3e-6)
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_group_goes_backwards_only_where_it_has_one_direction(directions, backwards):
+    cells = [lstm_weights(RNG, FEATURES, UNITS) for _ in range(directions)]
+    arrays = [WeightArray(f"a/{n}", freeze(np.float32(array))) for n, array in enumerate(itertools.chain(*cells))]
+    root = WeightGroup(children={"a": WeightGroup(tuple(arrays))})
+    origin = Origin("hdf5", Era.KERAS2, (), "2.15.0")
+    graph = ModelGraph("made", origin, None, WeightStore(WeightScheme.LAYER_LISTS, root))
+    groups = find_groups(graph.weights)
+    assumed = assume(graph, groups, Assumptions("tanh", "sigmoid", go_backwards=backwards))
+    traced = Model(assumed, semantics_of(origin)).trace([X])["a"]
+    turned = {"forward": backwards and directions == 1, "backward": True}
+    zeros = np.zeros((2, 2, UNITS))
+    for name, weights in zip(
+        ("forward", "backward") if directions == 2 else ("backward" if backwards else "forward",), cells, strict=True
+    ):
+        turn = slice(None, None, -1) if turned[name] else slice(None)
+        expected, _ = scalar(X[:, turn], weights, zeros)
+        np.testing.assert_allclose(getattr(traced, name).hidden_state, expected[:, turn], atol=3e-6)

@@ -1,0 +1,95 @@
+"""Each rule of an era against models that Keras saved just before and just after the rule changed."""
+
+import bisect
+
+import numpy as np
+import pytest
+import rules
+
+from gateprobe.errors import GateprobeError
+from gateprobe.semantics import KERAS_2_3, KERAS_3, RULES, TF_KERAS, Line, Release
+
+pytestmark = pytest.mark.filterwarnings("ignore::gateprobe.errors.GateprobeWarning")
+
+CHANGES = [(rule, since) for rule, how in RULES.items() for since, _ in how.changes]
+REFUSED = {
+    "bias_goes_astray": "TensorFlow alone adds it there, and the file does not name the backend",
+    "halves_round_weights": "not replayed",
+    "resizes_with_tensorflow": "the backends differ, and the file does not name its own",
+    "resize_half_pixels": "not replayed",
+    "calls_share_states": "their order is not certain",
+    "group_norm_in_input_dtype": "half precision of Keras 3.7 to 3.14 is not replayed",
+    "group_norm_rounds_weights": "not replayed",
+    "bidirectional_zeroes_masked": "TensorFlow 2.1 and 2.2 differ, and both say 2.3.0-tf",
+    "models_cast_inputs": "fractions are no token ids",
+    "softmax_sees_mask_of_its_input": "TensorFlow 2.3 and 2.4 differ, and both say 2.4",
+}
+"""Rules by which some models are refused on one side of a change."""
+UNSEEN = {
+    (
+        "gru_reset_after",
+        Release(Line.TF_KERAS, 4),
+        "before",
+    ): "tf.keras names the key in every file: this is for edited ones",
+    (
+        "gru_reset_after",
+        Release(Line.TF_KERAS, 4),
+        "after",
+    ): "tf.keras names the key in every file: this is for edited ones",
+    ("distributed_mask", KERAS_3, "after"): "a mask of three axes, which no layer after it takes",
+    ("bias_goes_astray", Release(Line.KERAS_3, 7), "after"): "convolutions alone do in 3.7; an EinsumDense is refused",
+    ("explicit_mask_goes_on", KERAS_3, "after"): "the graph of Keras 3.0 to 3.3 names every mask that a layer reads",
+    ("resizes_with_tensorflow", KERAS_3, "after"): "refused, since the file does not name the backend",
+    ("calls_share_states", Release(Line.TF_KERAS, 4), "before"): "refused, since the order is not certain",
+    ("models_cast_inputs", TF_KERAS, "before"): "Keras cuts off fractions of token ids, which are refused",
+    ("group_norm_sees_mask", KERAS_3, "before"): "TensorFlow fails in most shapes",
+    ("conv_recurrent_activation", KERAS_3, "after"): "no file lacks it, and this one cannot be taken out",
+    ("softmax_sees_mask", Release(Line.TF_KERAS, 4), "before"): "its Softmax takes no mask",
+    ("dot_any_rank", KERAS_2_3, "before"): "Keras fails to save it",
+    ("halves_round_weights", KERAS_3, "before"): "Keras 2 is covered by test_conformance",
+    ("trainable_is_inherited", KERAS_3, "before"): "not recorded",
+    ("trainable_is_inherited", KERAS_3, "after"): "not recorded",
+}
+"""Sides of changes of which no model shows the rule: (rule, release since which it holds, side) → why."""
+
+
+def sides(rule, since):
+    """Return the names of the models recorded by the last release before a change, and by the first one after it."""
+    place = bisect.bisect_left(rules.RELEASES, since)
+    wanted = {"before": rules.RELEASES[place - 1], "after": rules.RELEASES[place]}
+    recorded = [name for name in rules.names() if name.endswith(f"/{rule}")]
+    return {side: [name for name in recorded if rules.release(name) == release] for side, release in wanted.items()}
+
+
+@pytest.mark.parametrize("name", rules.names())
+def test_a_model_gives_what_its_keras_computed(name):
+    rule = name.rpartition("/")[2]
+    try:
+        ours, theirs = rules.replayed(name)
+    except GateprobeError:
+        assert rule in REFUSED
+        return
+    for one, other in zip(ours, theirs, strict=True):
+        limit = 1e-10 if other.dtype == np.float64 else 1e-5
+        np.testing.assert_allclose(one, other, rtol=0, atol=limit * max(1, np.nanmax(np.abs(other))))
+
+
+@pytest.mark.parametrize(("rule", "since"), CHANGES, ids=lambda value: value if isinstance(value, str) else str(value))
+def test_a_model_on_each_side_of_a_change_shows_the_rule(rule, since):
+    values = {"before": RULES[rule].at(before(since)), "after": RULES[rule].at(since)}
+    for side, recorded in sides(rule, since).items():
+        if (rule, since, side) in UNSEEN:
+            continue
+        assert recorded, f"record a model for {rule} {side} {since} with tests/data/generate/rules.py"
+        other = values["after" if side == "before" else "before"]
+        agreeing = [name for name in recorded if rules.agrees(name, **{rule: other})]
+        assert agreeing != recorded, f"{recorded} do not notice {rule}={other}"
+
+
+def before(release):
+    return rules.RELEASES[bisect.bisect_left(rules.RELEASES, release) - 1]
+
+
+def test_there_are_gates_of_every_line_of_releases():
+    lines = {rules.release(name).line for name in rules.names() if "forget_gate" in rules.arrays(name)}
+    assert lines == set(Line)
