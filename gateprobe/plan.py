@@ -16,7 +16,7 @@ import numpy as np
 from gateprobe.calls import join_path, refuse_random, refuse_shared_states, signal_paths, stateful_batch
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, TensorRef
-from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
+from gateprobe.layers.allocation import Weights, find_weights
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
 from gateprobe.layers.functional import MISFITS, Graph, Inlet, Step, call_name, misfit
 from gateprobe.layers.mask_loss import MaskLoss, mask_loss
@@ -24,6 +24,7 @@ from gateprobe.layers.order import Node, execution_order, references
 from gateprobe.layers.registry import Binding, kind_of
 from gateprobe.layers.rnn import is_stateful
 from gateprobe.layers.settings import BadSize, Settings, Unsupported, policy_name
+from gateprobe.layers.weight_order import layer_paths, parts_of, slots_of
 from gateprobe.semantics import Semantics
 
 

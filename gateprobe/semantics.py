@@ -35,6 +35,17 @@ class DistributedMask(Enum):
     """The layer inside sees its part, and the mask goes on as it is (Keras 3)."""
 
 
+class WeightOrder(Enum):
+    """How a layer's list of weights is ordered when parts of it are frozen."""
+
+    STANDALONE = "standalone"
+    """A layer is frozen as a whole; wrappers freeze what they wrap (Keras 1, standalone Keras 2)."""
+    TF_KERAS = "tf_keras"
+    """A layer is frozen as a whole; a frozen layer lists a model inside it in the order of creation (tf.keras)."""
+    BY_OWNER = "by_owner"
+    """Each weight goes by the very layer that owns it (Keras 3)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Semantics:
     """The meaning of an era's words.
@@ -111,9 +122,8 @@ class Semantics:
     """Whether Normalization turns the numbers of its configuration into float32 first (Keras 3)."""
     normalizes_in_input_dtype: bool = False
     """Whether LayerNormalization and GroupNormalization compute in their input's dtype, not their own (Keras 3)."""
-    trainable_is_inherited: bool = True
-    """Whether nothing inside a layer that is not trainable counts as trainable in lists of weights (not in Keras 3,
-    where each weight goes by the very layer that owns it)."""
+    weight_order: WeightOrder = WeightOrder.TF_KERAS
+    """How lists of weights are ordered."""
     theano: bool = False
     """Whether the Theano backend of Keras 2 wrote the file, whose convolutions flip their kernels."""
 
@@ -182,9 +192,17 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
         kept_states_win=era is Era.KERAS2 and minor is None,
         config_in_float32=era is Era.KERAS3,
         normalizes_in_input_dtype=era is Era.KERAS3,
-        trainable_is_inherited=origin.era is not Era.KERAS3,
+        weight_order=_weight_order(origin),
         theano=origin.backend == "theano",
     )
+
+
+def _weight_order(origin: Origin) -> WeightOrder:
+    """Return how the Keras that wrote the file ordered its weights, whatever era the user asks for."""
+    if origin.era is Era.KERAS3:
+        return WeightOrder.BY_OWNER
+    standalone = origin.era is Era.KERAS1 or _standalone_keras_2_minor(origin) is not None
+    return WeightOrder.STANDALONE if standalone else WeightOrder.TF_KERAS
 
 
 def _distributed_mask(era: Era, standalone_minor: int | None) -> DistributedMask:

@@ -260,7 +260,6 @@ def _einsum(record: LayerRecord, equation: str, bias_axes: str, activation: str 
         "bias_axes": bias_axes if record.config.get("use_bias", True) else None,
         "activation": activation,
         "dtype": record.config.get("dtype"),
-        "trainable": record.config.get("trainable", True),
     }
     return replace(record, class_name="EinsumDense", config=config, children={}, calls=())
 
