@@ -19,6 +19,7 @@ from gateprobe.chunk import TraceChunk
 from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
 from gateprobe.groups import Assumptions, RecurrentGroup, assume, find_groups
+from gateprobe.layers.allocation import contradictions
 from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
 from gateprobe.plan import Plan, Wanted, fed_layer, make_plan, model_of
 from gateprobe.readers import read as read_graph
@@ -79,6 +80,13 @@ class Model:
             UnsupportedModel: The file holds none.
         """
         return model_of(self.graph)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user must know about the file to trust the numbers."""
+        if self.graph.model is None:
+            return self.graph.notes
+        return (*self.graph.notes, *contradictions(self.graph.model, self.graph.weights, self.semantics))
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
@@ -269,6 +277,7 @@ class Model:
             "era": origin.era.value,
             "keras_version": origin.keras_version,
             "evidence": list(origin.evidence),
+            "notes": list(self.notes),
             "semantics": self.semantics.label,
             "layers": [{"path": call.path, "class": call.record.class_name} for call in self.recurrent]
             if self.graph.model is not None

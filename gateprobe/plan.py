@@ -16,7 +16,7 @@ import numpy as np
 from gateprobe.calls import join_path, refuse_random, refuse_shared_states, signal_paths, stateful_batch
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, TensorRef
-from gateprobe.layers.allocation import Weights, find_weights
+from gateprobe.layers.allocation import Weights, contradictions, find_weights
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
 from gateprobe.layers.functional import MISFITS, Graph, Inlet, Step, call_name, misfit
 from gateprobe.layers.mask_loss import MaskLoss, mask_loss
@@ -81,7 +81,8 @@ def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision
     assert bound is not None
     _refuse_useless(wanted.fed, binder.needed)
     needed = tuple(ref for ref in model.inputs if (ref.layer, ref.call) in binder.outermost)
-    return Plan(bound, needed, stateful_batch(model), notes=tuple(binder.notes))
+    notes = (*contradictions(model, graph.weights, semantics), *binder.notes)
+    return Plan(bound, needed, stateful_batch(model), notes=notes)
 
 
 def _refuse_useless(feeds: frozenset[str], needed: set[str]) -> None:

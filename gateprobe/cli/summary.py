@@ -32,7 +32,7 @@ def summarise(model: Model) -> Report:
         "backend": origin.backend,
         "evidence": list(origin.evidence),
         "semantics": model.semantics.label,
-        "notes": list(graph.notes),
+        "notes": list(model.notes),
         "model": None,
         "inputs": [],
         "outputs": [],

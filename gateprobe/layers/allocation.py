@@ -30,6 +30,7 @@ from gateprobe.graph import (
 from gateprobe.layers.lora import adapted_role, merged
 from gateprobe.layers.registry import Slot
 from gateprobe.layers.settings import Unsupported
+from gateprobe.layers.weight_names import exchanged
 from gateprobe.layers.weight_order import layer_paths, order_of
 from gateprobe.semantics import Semantics
 
@@ -63,6 +64,17 @@ def find_weights(model: ModelRecord, store: WeightStore, semantics: Semantics) -
         return ListedWeights.of(record, () if group is None else group.arrays, semantics)
 
     return listed
+
+
+def contradictions(model: ModelRecord, store: WeightStore, semantics: Semantics) -> tuple[str, ...]:
+    """Return a note for each place where the file's own names contradict what Keras reads there."""
+    if store.scheme is WeightScheme.OBJECT_PATHS:
+        return ()
+    try:
+        groups = _listed_groups(model, store.root, semantics)()
+    except Unsupported:  # told when the layers are bound
+        return ()
+    return exchanged(model.layers, groups, semantics)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
