@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -89,16 +89,26 @@ class TreeWeights:
         return _matched(ordered, self.group.arrays)
 
     def part(self, path: str, record: LayerRecord) -> Weights:
-        """See `Weights`. Where the file records names, the name decides between objects of one class."""
+        """See `Weights`. Where the file records names, the name decides between objects that no shape mistakes.
+
+        Raises:
+            Unsupported: Path and name lead to different objects with equally shaped weights. Keras goes by the path.
+        """
         *parents, last = path.partition("#")[0].split("/")
         group = self.group
         for name in parents:
             group = group.children.get(name, WeightGroup())
-        named = [child for child in group.children.values() if child.name == record.name]
-        if len(named) == 1 and parents:
-            return TreeWeights(named[0])
         private = group.children.get(f"_{last}", WeightGroup())  # an attribute without a public name
-        return TreeWeights(group.children.get(last, private))
+        at_path = group.children.get(last, private)
+        named = [child for child in group.children.values() if child.name == record.name]
+        if len(named) != 1 or not parents or named[0] is at_path:
+            return TreeWeights(at_path)
+        if at_path.name is not None and _shapes(at_path) == _shapes(named[0]):
+            raise Unsupported(
+                f"its weights should be at {'/'.join((*parents, last))}, where the file holds those of "
+                f"{at_path.name!r}; those named {record.name!r} are elsewhere, and of the same shapes"
+            )
+        return TreeWeights(named[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,10 +153,26 @@ def _with_adapters_merged(owner: LayerRecord, arrays: dict[str, WeightArray]) ->
 def _listed_groups(
     model: ModelRecord, root: WeightGroup, semantics: Semantics
 ) -> Callable[[], Mapping[str, WeightGroup]]:
-    """Return each layer's list: by its name when the file and the model name the same layers, else by position."""
+    """Return each layer's list: by its name when the file and the model name the same layers, else by position.
+
+    Keras goes by position alone. Where that gives another layer's list of the same shapes, what is returned raises
+    `Unsupported`.
+    """
     filled = {name: group for name, group in root.children.items() if group.arrays}
-    if filled.keys() <= {layer.name for layer in model.layers}:
-        return lambda: filled
+    in_model = [layer.name for layer in model.layers if layer.name in filled]
+    if len(in_model) == len(filled):
+        moved = [(name, there) for name, there in zip(in_model, filled, strict=True) if name != there]
+        if not moved or any(_shapes(filled[name]) != _shapes(filled[there]) for name, there in moved):
+            return lambda: filled
+
+        def refuse() -> Mapping[str, WeightGroup]:
+            names, listed = (", ".join(column) for column in zip(*moved, strict=True))
+            raise Unsupported(
+                f"the file lists the weights of {listed} in the place of {names}, of the same shapes; "
+                "Keras goes by the place, and the names say otherwise"
+            )
+
+        return refuse
 
     @cache
     def by_position() -> Mapping[str, WeightGroup]:
@@ -158,6 +184,12 @@ def _listed_groups(
         return dict(zip(needing, filled.values(), strict=True))
 
     return by_position
+
+
+def _shapes(group: WeightGroup) -> Any:
+    """Return the shapes of all weights of an object and of the objects inside it."""
+    inside = {name: _shapes(child) for name, child in group.children.items()}
+    return [array.value.shape for array in group.arrays], inside
 
 
 def _matched(slots: Sequence[Slot], arrays: Sequence[WeightArray]) -> dict[str, Array]:
