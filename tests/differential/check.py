@@ -40,12 +40,12 @@ class Outcome:
 
     verdict: str
     """``agrees``, ``skipped`` (Keras refuses it), ``unwatched`` (Keras runs it, but its cells cannot be stepped),
-    ``declined`` or ``refused`` (by the replay, on purpose or not), ``crash``, ``differs``, or ``silent`` (Keras exchanges
-    weights when it opens the file, and no note says so)."""
+    ``declined`` or ``refused`` (by the replay, on purpose or not), ``crash``, ``differs``, ``silent`` (Keras exchanges
+    weights when it opens the file, and no note says so) or ``false alarm`` (a note says so, and it does not)."""
     reason: str = ""
     formats: dict[str, str] = field(default_factory=dict)
-    """Verdict or reason for each file format; ``unfaithful`` when Keras, too, computes something else from the file, and
-    ``unreadable`` when Keras, too, refuses it."""
+    """Verdict or reason for each file format; ``unfaithful`` when Keras, too, computes something else from the file,
+    and ``unreadable`` when Keras, too, refuses it."""
     signals: int = 0
     """Signals of recurrent layers that were compared."""
     seconds: float = 0.0
@@ -130,7 +130,7 @@ def _judge(path: Path, arrays: Arrays, expected: Seen, spec: Spec, kit: Kit) -> 
         return "crash", f"{type(error).__name__} in {Path(frame.filename).name} {frame.name}: {_first_line(error)}", 0
     reason = disagreement(expected, ours, precision)
     if not reason and any("contradict their order" in note for note in ours.notes):
-        return "cried wolf", "; ".join(ours.notes), 0
+        return "false alarm", "; ".join(ours.notes), 0
     if not reason:
         return "agrees", "", len(expected.signals)
     if _reads_maxima(spec) and any(np.isnan(output).any() for output in ours.outputs):

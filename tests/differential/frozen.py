@@ -56,6 +56,8 @@ class Tower:
         self.rng = rng
         self.family = family
         self.names = 0
+        self.alike = rng.random() < 0.6
+        """Whether there is one kind of cell and no other layer, so that any order of weights fits."""
 
     def spec(self) -> Spec:
         """Return a whole model."""
@@ -88,6 +90,8 @@ class Tower:
             return layer("Bidirectional", {"layer": self._recurrent(), "merge_mode": "sum"})
         if roll < 0.6:
             return self._cells()
+        if self.alike:
+            return self._recurrent()
         if roll < 0.7:
             return layer("TimeDistributed", {"layer": self._distributed(depth)})
         if roll < 0.8:
@@ -114,10 +118,11 @@ class Tower:
         return {"model": {"kind": kind, "inputs": [entry], "nodes": nodes, "outputs": [last], **styles}}
 
     def _recurrent(self) -> Spec:
-        name = self.rng.choice(["LSTM", "LSTM", "GRU", "SimpleRNN"])
+        name = "LSTM" if self.alike else self.rng.choice(["LSTM", "LSTM", "GRU", "SimpleRNN"])
         return layer(name, {"units": SIZE, "return_sequences": True})
 
     def _cells(self) -> Spec:
-        kinds = [self.rng.choice(["LSTMCell", "LSTMCell", "GRUCell"]) for _ in range(self.rng.randint(2, 3))]
+        choice = ["LSTMCell"] if self.alike else ["LSTMCell", "LSTMCell", "GRUCell"]
+        kinds = [self.rng.choice(choice) for _ in range(self.rng.randint(2, 3))]
         cells = layer("StackedRNNCells", {"cells": [layer(kind, {"units": SIZE}) for kind in kinds]})
         return layer("RNN", {"cell": cells, "return_sequences": True})
