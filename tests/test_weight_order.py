@@ -11,8 +11,11 @@ from click.testing import CliRunner
 
 from gateprobe.cli import main
 from gateprobe.errors import GateprobeWarning, InputError, UnsupportedModel
+from gateprobe.graph import Era, LayerRecord, Origin, WeightArray, WeightGroup
 from gateprobe.groups import Assumptions
+from gateprobe.layers.weight_names import exchanged
 from gateprobe.model import read
+from gateprobe.semantics import semantics_of
 
 ORDER = Path(__file__).parent / "data" / "order"
 OUTPUTS = dict(np.load(ORDER / "outputs.npz"))
@@ -100,6 +103,36 @@ def test_half_of_a_bidirectional_without_its_like_is_not_traced(tmp_path):
 
     model = read(renamed(ORDER / "weights_cells.h5", tmp_path, rename))
     assert [group.unsettled for group in model.groups] == [False, False, True, True]
+
+
+def test_halves_of_two_bidirectionals_are_not_paired(tmp_path):
+    model = read(renamed(ORDER / "weights_cells.h5", tmp_path, lambda n, name: f"{n // 3}/{HALVES[n // 3]}_x/w{n}:0"))
+    assert [(group.directions, group.unsettled) for group in model.groups] == [(1, True)] * 4
+
+
+HALVES = ("forward", "backward")
+
+
+def told(**labels):
+    """Return the layers of which a note speaks, each an Embedding of which the file gives its weight a label."""
+    records = [LayerRecord(name, "Embedding", {"input_dim": 2, "output_dim": 2}) for name in labels]
+    groups = {
+        name: WeightGroup((WeightArray(name, np.zeros((2, 2), np.float32), f"{label}/embeddings:0"),))
+        for name, label in labels.items()
+    }
+    return [note.partition(":")[0] for note in exchanged(records, groups, SEMANTICS)]
+
+
+SEMANTICS = semantics_of(Origin("hdf5", Era.KERAS2, (), "2.15.0"))
+
+
+def test_only_a_closed_circle_of_names_proves_an_exchange():
+    assert told(a="a", b="b") == []
+    assert told(a="b", b="a") == ["a", "b"]
+    assert told(a="b", b="c", c="a", d="d") == ["a", "b", "c"]
+    assert told(a="b", b="b_1") == []  # TensorFlow 1 counts a name up that is taken
+    assert told(a="b", b="c", c="c_1") == []
+    assert told(a="b", b="a", c="a") == ["a", "b"]
 
 
 def test_names_that_no_layer_has_prove_nothing(tmp_path):

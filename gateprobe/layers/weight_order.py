@@ -164,7 +164,7 @@ def _built(
     """
     standalone = semantics.weight_order is WeightOrder.STANDALONE
     trainable = _is_trainable(record, semantics) if imposed is None else imposed
-    passed_on = trainable if standalone and record.class_name in ("TimeDistributed", "Bidirectional") else None
+    passed_on = trainable if standalone and _passes_on(record) else None
     own, fixed, parts = list[Place](), list[Place](), dict[str, _Object]()
     if record.class_name != "InputLayer":
         parts = {
@@ -180,6 +180,12 @@ def _built(
     container = record.model is not None or (standalone and record.class_name == "StackedRNNCells")
     inside = tuple(parts.values())
     return _Object(trainable, tuple(own), tuple(fixed), inside, container)
+
+
+def _passes_on(record: LayerRecord) -> bool:
+    """Return whether a layer of standalone Keras decides for what is inside: a wrapper, or the maker of a cell."""
+    own = record.model is None and not record.children
+    return own or record.class_name in ("TimeDistributed", "Bidirectional")
 
 
 def _is_trainable(record: LayerRecord, semantics: Semantics) -> bool:

@@ -48,13 +48,17 @@ def frozen_forward_layer(library):
     return model
 
 
-def thawed_inside_a_nested_model(library):
-    inner = nested(library, lstm(library), lstm(library), kind="sequential")
+def thawed_inside_a_nested_model(library, kind="sequential"):
+    inner = nested(library, lstm(library), lstm(library), kind=kind)
     outer = nested(library, inner, lstm(library))
     model = library.Sequential([library.Input((3, 2)), outer])
     inner.trainable = False
     inner.layers[-1].trainable = True
     return model
+
+
+def thawed_inside_a_nested_functional_model(library):
+    return thawed_inside_a_nested_model(library, "functional")
 
 
 def frozen_around_a_model(library):
@@ -66,11 +70,15 @@ def frozen_around_a_model(library):
     return model
 
 
-def adapters(library):
-    dense = library.layers.Dense(2)
+def adapters(library, *, trainable=True):
+    dense = library.layers.Dense(2, trainable=trainable)
     model = library.Sequential([library.Input((3, 2)), dense, lstm(library)])
     dense.enable_lora(1)
     return model
+
+
+def adapters_in_a_frozen_layer(library):
+    return adapters(library, trainable=False)
 
 
 def conv_lstm_frozen_later(library):
@@ -86,9 +94,10 @@ TF_KERAS = (
     frozen_cells,
     frozen_forward_layer,
     thawed_inside_a_nested_model,
+    thawed_inside_a_nested_functional_model,
     frozen_around_a_model,
 )
-KERAS3 = (adapters, thawed_last_layer, conv_lstm_frozen_later)
+KERAS3 = (adapters, adapters_in_a_frozen_layer, thawed_last_layer, conv_lstm_frozen_later)
 
 
 def main():

@@ -41,6 +41,12 @@ def frozen_forward_layer():
     return model
 
 
+def layer_frozen_before_it_is_wrapped():
+    return model_of(
+        model_of(L.Bidirectional(lstm(trainable=False), merge_mode="sum"), L.Bidirectional(lstm(), merge_mode="sum"))
+    )
+
+
 def frozen_wrapper():
     inner = keras.models.Sequential()
     inner.add(L.Dense(2, activation="tanh", input_shape=(2,), trainable=False))
@@ -54,7 +60,8 @@ if __name__ == "__main__":
     path = OUT / "outputs.npz"
     outputs = dict(np.load(path))
     rng = np.random.RandomState(5)
-    for make in (thawed_last_layer, frozen_cells, frozen_forward_layer, frozen_wrapper):
+    made = (thawed_last_layer, frozen_cells, frozen_forward_layer, frozen_wrapper, layer_frozen_before_it_is_wrapped)
+    for make in made:
         keras.backend.clear_session()
         model, name = make(), "keras_2_2_4_" + make.__name__
         values = [rng.normal(0, 0.8, keras.backend.int_shape(weight)) for weight in model.weights]
