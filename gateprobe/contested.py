@@ -14,7 +14,7 @@ from typing import Any
 from gateprobe.graph import ModelRecord
 from gateprobe.semantics import Semantics
 
-_NO_WORDS = frozenset({"era", "rivals", "trainable_is_inherited", "keras1_kernels", "theano"})
+_NO_WORDS = frozenset({"era", "rivals", "weight_order", "keras1_kernels", "theano"})
 """What says where the file comes from, or how it stores its weights, which it shows by itself."""
 _OF_MASKS = frozenset(
     """

@@ -122,6 +122,8 @@ class WeightArray:
     """Path inside the file."""
     value: Array
     """Read-only, native byte order, C order."""
+    label: str | None = None
+    """The name that Keras gave it in a list of weights, such as ``lstm/lstm_cell/kernel:0``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,11 +1,14 @@
 """Recurrent layers in weights without an architecture: what the shapes prove, and what only the user can add.
 
 The shapes of a recurrent kernel, ``(units, gates * units)``, prove the kind of cell and its size; the bias tells CuDNN
-and ``reset_after``. They cannot tell the activations, the direction of a single layer, or what feeds it.
+and ``reset_after``. They cannot tell the activations, the direction of a single layer, or what feeds it. That two cells
+are the two directions of a Bidirectional is told by their names alone: every Keras calls them ``forward_...`` and
+``backward_...``, and no shape tells them from stacked cells or from two layers of one size.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +27,7 @@ from gateprobe.graph import (
     WeightStore,
 )
 
+_HALVES = ("forward_layer", "backward_layer")
 _CLASSES = {1: "SimpleRNN", 3: "GRU", 4: "LSTM"}
 
 
@@ -37,7 +41,7 @@ class RecurrentGroup:
     units: int
     features: int
     directions: int
-    """2 when there are two sets of weights of the same shapes: a Bidirectional."""
+    """2 when the file names two sets of weights of the same shapes ``forward`` and ``backward``: a Bidirectional."""
     use_bias: bool
     gate_layout: GateLayout
     arrays: tuple[WeightArray, ...]
@@ -45,6 +49,9 @@ class RecurrentGroup:
     """Of a GRU; ``None`` where the file cannot tell (a GRU without bias)."""
     cudnn: bool = False
     """Whether the arrays are laid out as CuDNN has them."""
+    unsettled: bool = False
+    """Whether the file leaves open in which direction it runs: one half of a Bidirectional whose other half is not its
+    like, or a cell beside an equal one when no name says whether they are two halves."""
 
 
 def find_groups(store: WeightStore) -> tuple[RecurrentGroup, ...]:
@@ -62,9 +69,9 @@ def find_groups(store: WeightStore) -> tuple[RecurrentGroup, ...]:
     return tuple(unique)
 
 
-def _in_tree(path: str, group: WeightGroup) -> Iterator[RecurrentGroup]:
+def _in_tree(path: str, group: WeightGroup, *, half: bool = False) -> Iterator[RecurrentGroup]:
     """Look at the arrays of each object; a wrapper's two cells become one group of two directions."""
-    directions = [group.children.get(key, WeightGroup()) for key in ("forward_layer", "backward_layer")]
+    directions = [group.children.get(key, WeightGroup()) for key in _HALVES]
     cells = [child.children.get("cell", WeightGroup()).arrays for child in directions]
     both = [_cell(arrays) for arrays in cells]
     first, second = both
@@ -73,15 +80,15 @@ def _in_tree(path: str, group: WeightGroup) -> Iterator[RecurrentGroup]:
         return
     own = _cell(group.arrays)
     if own is not None:
-        yield replace(own, name=path)
+        yield replace(own, name=path, unsettled=half)
     for name, child in group.children.items():
         plain = name in ("layers", "cell", "cells")
         inner = path if plain else "/".join(filter(None, (path, child.name or name)))
-        yield from _in_tree(inner, child)
+        yield from _in_tree(inner, child, half=half or name in _HALVES)
 
 
 def _in_list(name: str, arrays: Sequence[WeightArray]) -> Iterator[RecurrentGroup]:
-    """Read cells off a list, the longest pattern first; equal neighbours are the two directions of one layer."""
+    """Read cells off a list, the longest pattern first, and pair directions by their names."""
     found: list[RecurrentGroup] = []
     position = 0
     while position < len(arrays):
@@ -96,8 +103,36 @@ def _in_list(name: str, arrays: Sequence[WeightArray]) -> Iterator[RecurrentGrou
     while found:
         first = found.pop(0)
         if found and _same(first, found[0]):
-            first = replace(first, directions=2, arrays=(*first.arrays, *found.pop(0).arrays))
-        yield replace(first, name=name)
+            first = _paired(first, found)
+        alone = first.directions == 1 and (_half(first) or ("neither",))[0] != "neither"
+        yield replace(first, name=name, unsettled=first.unsettled or alone)
+
+
+def _paired(first: RecurrentGroup, others: list[RecurrentGroup]) -> RecurrentGroup:
+    """Return a cell with its other direction, which is then taken from the others, if the next one is named so."""
+    one, two = _half(first), _half(others[0])
+    if one is None or two is None:
+        others[0] = replace(others[0], unsettled=True)
+        return replace(first, unsettled=True)
+    if {one[0], two[0]} != {"forward", "backward"} or one[1] != two[1]:
+        return first
+    forward, backward = sorted((first, others.pop(0)), key=lambda cell: _half(cell) or ("", ""), reverse=True)
+    return replace(first, directions=2, arrays=(*forward.arrays, *backward.arrays))
+
+
+_HALF = re.compile(r"(?P<outer>.*/)?(?P<half>forward|backward)_(?P<name>[^/]+)(/.*)?")
+
+
+def _half(cell: RecurrentGroup) -> tuple[str, str] | None:
+    """Return which half of which Bidirectional a cell is named to be, ``None`` when its names tell nothing.
+
+    Keras 2 and 3 name weights ``bidirectional/forward_lstm/lstm_cell/kernel:0``, Keras 1 ``forward_lstm_1_W_i``.
+    """
+    label = cell.arrays[0].label or ""
+    match, keras1 = _HALF.fullmatch(label), re.search(r"_[WU](_[a-z])?(:\d+)?$", label)
+    if match is not None and (match["outer"] or keras1):
+        return match["half"], match["outer"] or ""
+    return ("neither", label) if keras1 or "/" in label else None
 
 
 def _same(one: RecurrentGroup, other: RecurrentGroup) -> bool:
@@ -177,6 +212,14 @@ def assume(graph: ModelGraph, groups: Sequence[RecurrentGroup], assumptions: Ass
     Raises:
         InputError: Something that decides the numbers is neither in the file nor assumed.
     """
+    unsettled = [group.name for group in groups if group.unsettled]
+    if unsettled:
+        raise InputError(
+            f"the file does not say in which direction {' and '.join(unsettled)} run: they may be the halves of a "
+            "Bidirectional, or layers that follow each other",
+            file=graph.file,
+            remedy="give --architecture FILE.json",
+        )
     missing = {f"--{key.replace('_', '-')}" for group in groups for key in _missing(group, assumptions)}
     if missing:
         names = ", ".join(group.name for group in groups)

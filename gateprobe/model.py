@@ -19,6 +19,7 @@ from gateprobe.chunk import TraceChunk
 from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
 from gateprobe.groups import Assumptions, RecurrentGroup, assume, find_groups
+from gateprobe.layers.allocation import contradictions
 from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
 from gateprobe.plan import Plan, Wanted, fed_layer, make_plan, model_of
 from gateprobe.readers import read as read_graph
@@ -84,8 +85,10 @@ class Model:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of the file; `Plan.notes` adds what matters for what is computed."""
-        return self.graph.notes
+        """What the user must know of the file to trust its numbers; `Plan.notes` adds what matters for a run."""
+        if self.graph.model is None:
+            return self.graph.notes
+        return (*self.graph.notes, *contradictions(self.graph.model, self.graph.weights, self.semantics))
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
@@ -279,7 +282,7 @@ class Model:
             "era": origin.era.value,
             "keras_version": origin.keras_version,
             "evidence": list(origin.evidence),
-            "notes": [*self.notes, *(plan.notes if plan is not None else ())],
+            "notes": list(dict.fromkeys((*self.notes, *(plan.notes if plan is not None else ())))),
             "semantics": self.semantics.label,
             "layers": [{"path": call.path, "class": call.record.class_name} for call in self.recurrent]
             if self.graph.model is not None

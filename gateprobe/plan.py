@@ -17,7 +17,7 @@ from gateprobe.calls import join_path, refuse_random, refuse_shared_states, sign
 from gateprobe.contested import Watched, has_masks
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, TensorRef
-from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
+from gateprobe.layers.allocation import Weights, contradictions, find_weights
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
 from gateprobe.layers.call_arguments import INPUTS, MODEL, constant_rows, understood
 from gateprobe.layers.functional import MISFITS, Graph, Inlet, Step, call_name, misfit
@@ -26,6 +26,7 @@ from gateprobe.layers.order import Node, execution_order, references
 from gateprobe.layers.registry import Binding, kind_of
 from gateprobe.layers.rnn import is_stateful
 from gateprobe.layers.settings import BadSize, Settings, Unsupported, policy_name, refuse
+from gateprobe.layers.weight_order import layer_paths, parts_of, slots_of
 from gateprobe.semantics import Semantics
 
 
@@ -84,7 +85,8 @@ def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision
     binder.notes += _settle_meanings(graph, model, watched, wanted)
     _refuse_useless(wanted.fed, binder.needed)
     needed = tuple(ref for ref in model.inputs if (ref.layer, ref.call) in binder.outermost)
-    return Plan(bound, needed, _batch_of(model, binder), notes=tuple(binder.notes))
+    notes = (*contradictions(model, graph.weights, semantics), *binder.notes)
+    return Plan(bound, needed, _batch_of(model, binder), notes=notes)
 
 
 def _settle_meanings(graph: ModelGraph, model: ModelRecord, watched: Watched, wanted: Wanted) -> list[str]:

@@ -106,6 +106,17 @@ class DistributedMask(Enum):
     """The layer inside sees its part, and the mask goes on as it is (Keras 3)."""
 
 
+class WeightOrder(Enum):
+    """How a layer's list of weights is ordered when parts of it are frozen."""
+
+    STANDALONE = "standalone"
+    """A layer is frozen as a whole; wrappers freeze what they wrap (Keras 1, standalone Keras 2)."""
+    TF_KERAS = "tf_keras"
+    """A layer is frozen as a whole; a frozen layer lists a model inside it in the order of creation (tf.keras)."""
+    BY_OWNER = "by_owner"
+    """Each weight goes by the very layer that owns it (Keras 3)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Semantics:
     """The meaning of an era's words.
@@ -196,9 +207,10 @@ class Semantics:
     halves_round_weights: bool = _rule(False, (KERAS_3, True), (_keras_3(2), False))
     """Whether LayerNormalization and BatchNormalization in half precision round what others keep in float32 (Keras 3.0,
     3.1)."""
-    trainable_is_inherited: bool = _rule(True, (KERAS_3, False), of_file=True)
-    """Whether nothing inside a layer that is not trainable counts as trainable in lists of weights (not in Keras 3,
-    where each weight goes by the very layer that owns it)."""
+    weight_order: WeightOrder = _rule(
+        WeightOrder.STANDALONE, (TF_KERAS, WeightOrder.TF_KERAS), (KERAS_3, WeightOrder.BY_OWNER), of_file=True
+    )
+    """How lists of weights are ordered."""
     theano: bool = False
     """Whether the Theano backend of Keras 2 wrote the file, whose convolutions flip their kernels."""
     rivals: tuple[Semantics, ...] = ()

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from gateprobe.graph import LayerRecord, ModelGraph, WeightGroup, WeightScheme
-from gateprobe.layers.allocation import TreeWeights, layer_paths, parts_of
+from gateprobe.layers.allocation import TreeWeights
 from gateprobe.layers.settings import Unsupported
+from gateprobe.layers.weight_order import layer_paths, parts_of
 
 SHOWN = 5
 

@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from gateprobe.graph import Array, LayerRecord, ModelRecord
-from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
+from gateprobe.layers.allocation import Weights, find_weights
 from gateprobe.layers.registry import kind_of
 from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.weight_order import layer_paths, parts_of, slots_of
 from gateprobe.model import Model
 
 Report = dict[str, Any]

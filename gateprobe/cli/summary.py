@@ -43,7 +43,7 @@ def summarise(model: Model) -> Report:
     }
     report |= {"groups": _groups(model)} if graph.model is None else _architecture(model, graph.model)
     found = [note for verdict in (report["predict"], *report["recurrent"]) for note in verdict["notes"]]
-    report |= {"notes": [*model.notes, *dict.fromkeys(found)]}
+    report |= {"notes": list(dict.fromkeys((*model.notes, *found)))}
     return report if graph.model is None else report | {"damage": list(_damage(report))}
 
 

@@ -269,7 +269,6 @@ def _einsum(
         "bias_axes": bias_axes if record.config.get("use_bias", True) else None,
         "activation": activation,
         "dtype": record.config.get("dtype"),
-        "trainable": record.config.get("trainable", True),
     }
     return replace(record, class_name="EinsumDense", config=config, children={}, calls=())
 

@@ -131,7 +131,9 @@ def _bind_cell(binding: Binding) -> ConvLSTMCell:
 
 
 def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
-    return {"cell": replace(record, class_name=f"{record.class_name} cell", children={}, calls=())}
+    """Return the cell, which Keras makes without telling it whether the layer is trainable."""
+    config = {**record.config, "trainable": True}
+    return {"cell": replace(record, class_name=f"{record.class_name} cell", config=config, children={}, calls=())}
 
 
 @replays("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", parts=_parts, recurrent=True, takes=RECURRENT)

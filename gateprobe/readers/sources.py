@@ -158,10 +158,7 @@ def read_hdf5(stream: BinaryIO, given: Architecture | None, budget: Budget) -> F
         config = hdf5.text_attribute(file, "model_config")
         if config is not None and given is not None and given.wiring is None:
             raise ReadError("has an architecture of its own", remedy="leave --architecture out")
-        root = hdf5.group(file, "model_weights") if "model_weights" in file else file
-        assert root is not None
-        if config is not None and root is file:
-            raise ReadError("has an architecture and no weights (no group model_weights)")
+        root = _weights_root(file, whole_model=config is not None)
         store = _store(root, budget)
         owner = file if "keras_version" in file.attrs else root
         inner = hdf5.text_attribute(root, "keras_version")
@@ -175,6 +172,19 @@ def read_hdf5(stream: BinaryIO, given: Architecture | None, budget: Budget) -> F
             architecture=given,
             versions=() if inner is None else (("attribute keras_version of model_weights", inner),),
         )
+
+
+def _weights_root(file: h5py.Group, *, whole_model: bool) -> h5py.Group:
+    """Return the group that holds the lists of weights, which in a weights file may have a layer named model_weights.
+
+    Source: ``load_weights`` in ``keras/engine/network.py`` 2.2.4 and ``tf_keras/src/engine/training.py`` 2.21.
+    """
+    if not whole_model and hdf5.name_list(file, "layer_names") is not None:
+        return file
+    root = hdf5.group(file, "model_weights") if "model_weights" in file else None
+    if root is None and whole_model:
+        raise ReadError("has an architecture and no weights (no group model_weights)")
+    return file if root is None else root
 
 
 def _store(root: h5py.Group, budget: Budget) -> WeightStore:

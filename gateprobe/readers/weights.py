@@ -8,7 +8,7 @@ Lists by layer: ``save_weights_to_hdf5_group`` in ``keras/engine/topology.py`` 1
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gateprobe.errors import ReadError, UnsafeFile
@@ -62,7 +62,7 @@ def _listed(group: h5py.Group, name: str, budget: Budget) -> WeightArray:
     dataset = hdf5.member(group, name)
     if not hdf5.is_array(dataset):
         raise ReadError(f"weight_names lists {name!r}, and there is no such array", place=group.name)
-    return hdf5.array(dataset, budget)
+    return replace(hdf5.array(dataset, budget), label=name)
 
 
 @dataclass(slots=True)

@@ -24,9 +24,10 @@ from gateprobe.graph import (
     Namespace,
     TensorRef,
 )
-from gateprobe.layers.allocation import Weights, find_weights, layer_paths, parts_of, slots_of
+from gateprobe.layers.allocation import Weights, find_weights
 from gateprobe.layers.registry import kind_of
 from gateprobe.layers.settings import INERT, Unsupported
+from gateprobe.layers.weight_order import layer_paths, parts_of, slots_of
 from gateprobe.plan import model_of
 from gateprobe.semantics import Semantics
 

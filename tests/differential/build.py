@@ -78,9 +78,11 @@ def build(spec: Spec, kit: Kit) -> Any:
     """
     kit.set_policy(spec.get("policy", "float32"))
     try:
-        model = _Builder(kit, spec).model(spec, top=True)
+        builder = _Builder(kit, spec)
+        model = builder.model(spec, top=True)
         if not model.built:
             model(data(spec)[spec["inputs"][0]["name"]])
+        builder.freeze()
     finally:
         kit.set_policy("float32")
     _randomize(model, spec["seed"])
@@ -94,6 +96,16 @@ class _Builder:
     def __init__(self, kit: Kit, spec: Spec) -> None:
         self.kit = kit
         self.spec = spec
+        self.made: list[tuple[Any, Spec]] = []
+        """Every layer with what is to be frozen in it at the end, the inner ones first."""
+
+    def freeze(self) -> None:
+        """Freeze and thaw layers of the model that stands."""
+        for one, said in self.made[::-1] if self.spec.get("outer_first") else self.made:
+            if "end" in said:
+                one.trainable = said["end"]
+            for name, value in said.get("parts", {}).items():
+                getattr(one, name).trainable = value
 
     def model(self, spec: Spec, *, top: bool = False, **extra: Any) -> Any:
         keras = self.kit.keras
@@ -116,7 +128,8 @@ class _Builder:
             given = {item["name"]: tensor for item, tensor in zip(spec["inputs"], inputs, strict=True)}
         elif len(inputs) == 1:
             given = inputs[0]
-        return keras.Model(given, outputs, **extra)
+        frozen = {"trainable": spec["trainable"]} if "trainable" in spec else {}
+        return keras.Model(given, outputs, **frozen, **extra)
 
     def _sequential(self, spec: Spec, *, top: bool, **extra: Any) -> Any:
         made: dict[str, Any] = {}
@@ -151,8 +164,14 @@ class _Builder:
 
     def layer(self, layer: Spec, **extra: Any) -> Any:
         """Make a layer, and the layers inside it first."""
-        if "model" in layer:
-            return self.model(layer["model"], **extra)
+        one = self.model(layer["model"], **extra) if "model" in layer else self._plain(layer, **extra)
+        said = layer.get("trainable", {})
+        if "made" in said:
+            one.trainable = said["made"]
+        self.made.append((one, said))
+        return one
+
+    def _plain(self, layer: Spec, **extra: Any) -> Any:
         made = getattr(self.kit.keras.layers, layer["class"])
         config = self._config(layer["config"])
         if _is_recurrent(layer["class"]):

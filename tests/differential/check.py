@@ -16,6 +16,7 @@ from gateprobe.errors import GateprobeError
 
 from .build import Kit, build, data
 from .compare import EPSILON, difference
+from .frozen import is_frozen
 from .observe import Arrays, Seen, arranged, observe
 from .replay import Replayed, replay
 from .spec import Spec, all_layers, classes_of
@@ -28,7 +29,6 @@ INTENDED = (
     "Keras with TensorFlow adds it along",  # a fault of one backend of Keras 3
     "which gateprobe keeps apart",  # samples mixed by reshaping or transposing
     "a mask around a stateful layer is not replayed",
-    "is a ConvLSTM that is not trainable",  # in a model inside a model, in HDF5
     "stacked cells inside stacked cells are not replayed with reversed states",
 )
 """Refusals that are meant."""
@@ -40,10 +40,12 @@ class Outcome:
 
     verdict: str
     """``agrees``, ``skipped`` (Keras refuses it), ``unwatched`` (Keras runs it, but its cells cannot be stepped),
-    ``declined`` or ``refused`` (by the replay, on purpose or not), ``crash`` or ``differs``."""
+    ``declined`` or ``refused`` (by the replay, on purpose or not), ``crash``, ``differs``, ``silent`` (Keras exchanges
+    weights when it opens the file, and no note says so) or ``false alarm`` (a note says so, and it does not)."""
     reason: str = ""
     formats: dict[str, str] = field(default_factory=dict)
-    """Verdict or reason for each file format; ``unfaithful`` when Keras, too, computes something else from the file."""
+    """Verdict or reason for each file format; ``unfaithful`` when Keras, too, computes something else from the file,
+    and ``unreadable`` when Keras, too, refuses it."""
     signals: int = 0
     """Signals of recurrent layers that were compared."""
     seconds: float = 0.0
@@ -89,7 +91,7 @@ def _check(spec: Spec, kit: Kit, folder: Path) -> Outcome:
         verdict, reason, count = _judge(path, arrays, expected, spec, kit)
         outcome.signals += count
         outcome.formats[suffix] = verdict
-        if verdict not in ("agrees", "unfaithful") and outcome.verdict == "agrees":
+        if verdict not in ("agrees", "unfaithful", "unreadable") and outcome.verdict == "agrees":
             outcome.verdict, outcome.reason = verdict, f"{reason} ({suffix})"
     if not paths:
         return Outcome("skipped", next(iter(outcome.formats.values())))
@@ -120,11 +122,15 @@ def _judge(path: Path, arrays: Arrays, expected: Seen, spec: Spec, kit: Kit) -> 
         ours = replay(str(path), arrays, precision, rows=spec["samples"])
     except GateprobeError as error:
         verdict = "declined" if any(text in str(error) for text in INTENDED) else "refused"
+        if is_frozen(spec) and not _opens(path, kit):
+            verdict = "unreadable"
         return verdict, str(error).replace(str(path), "FILE").replace("\n", " | "), 0
     except Exception as error:  # noqa: BLE001 - a crash is a finding
         frame = traceback.extract_tb(error.__traceback__)[-1]
         return "crash", f"{type(error).__name__} in {Path(frame.filename).name} {frame.name}: {_first_line(error)}", 0
     reason = disagreement(expected, ours, precision)
+    if not reason and any("contradict their order" in note for note in ours.notes):
+        return "false alarm", "; ".join(ours.notes), 0
     if not reason:
         return "agrees", "", len(expected.signals)
     if _reads_maxima(spec) and any(np.isnan(output).any() for output in ours.outputs):
@@ -135,7 +141,18 @@ def _judge(path: Path, arrays: Arrays, expected: Seen, spec: Spec, kit: Kit) -> 
         return "differs", reason, 0
     if disagreement(again, ours, precision):
         return "differs", reason, 0
+    if is_frozen(spec) and not any("contradict their order" in note for note in ours.notes):
+        return "silent", reason, len(again.signals)
     return "unfaithful", reason, len(again.signals)  # Keras itself computes something else from its file
+
+
+def _opens(path: Path, kit: Kit) -> bool:
+    """Tell whether Keras opens its own file: weights in an unexpected order may not even fit."""
+    try:
+        kit.load(path)
+    except Exception:  # noqa: BLE001 - Keras may refuse a file in any way
+        return False
+    return True
 
 
 def _reads_maxima(spec: Spec) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
 from . import feedforward, operations, several, spatial
 from .draw import KERAS3, TF_KERAS, Draw, Flow, Proposal, layer
+from .frozen import Tower, freeze
 from .recurrent import bidirectional, conv_lstm, recurrent
 from .spec import Spec, all_layers, layers_in, pruned, tensor
 
@@ -66,6 +68,18 @@ def generate(seed: int, family: str, available: Callable[[str], bool]) -> tuple[
     Returns:
         The spec, and the classes that were not drawn because the replay does not know them.
     """
+    rng = random.Random(f"{family}:{seed}:frozen")
+    if rng.random() < 0.3:
+        spec = {"seed": seed, "family": family, **Tower(rng, family).spec()}
+        freeze(rng, spec)
+        return spec, set()
+    spec, lacking = _drawn(seed, family, available)
+    if rng.random() < 0.4:
+        freeze(rng, spec)
+    return spec, lacking
+
+
+def _drawn(seed: int, family: str, available: Callable[[str], bool]) -> tuple[Spec, set[str]]:
     draw = Draw(seed, family, available)
     stateful = draw.maybe(0.04)
     growth = _Growth(draw, depth=0)

@@ -58,6 +58,7 @@ class Replayed:
     signals: dict[Key, np.ndarray]
     exact_signals: dict[Key, np.ndarray]
     signal_masks: dict[tuple[str, str], np.ndarray | None]
+    notes: tuple[str, ...] = ()
 
 
 def replay(path: str, data: Mapping[str, np.ndarray], precision: str, *, rows: int) -> Replayed:
@@ -89,6 +90,7 @@ def replay(path: str, data: Mapping[str, np.ndarray], precision: str, *, rows: i
         signals[0],
         {key: without_rounding(*(one[key] for one in signals)) for key in signals[0]},
         {(one.layer, one.direction): one.mask for one in runs[0][1].directions},
+        plan.notes,
     )
 
 
