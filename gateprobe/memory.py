@@ -6,15 +6,18 @@ from pathlib import Path
 
 from gateprobe.errors import InputError
 
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
+
 _POLARS = 3 << 29
 """Bytes of address space that Polars takes for its threads and its allocator; with less it ends the program."""
 
 
 def free_address_space() -> int | None:
     """Return how many bytes of address space may still be taken; ``None`` without a limit."""
-    try:
-        import resource  # noqa: PLC0415 - not on Windows
-    except ImportError:
+    if resource is None:
         return None
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
