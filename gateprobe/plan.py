@@ -296,11 +296,8 @@ class _Binder:
                 return None
             parts[name] = bound
         with np.errstate(over="ignore"):  # to infinity, as in Keras; told below
-            cast = {
-                slot.role: precision.cast(own[slot.role]) if slot.autocast else own[slot.role].astype(precision.dtype)
-                for slot in slots
-                if not slot.alias
-            }
+            values = {slot: own[slot.role].astype(precision.dtype, copy=False) for slot in slots if not slot.alias}
+            cast = {slot.role: precision.round(value) if slot.autocast else value for slot, value in values.items()}
         self.notes += [f"{path} ({record.class_name}): {said}" for said in _not_finite(cast)]
         return kind.bind(Binding(record, settings, cast, parts, self._semantics, precision))
 

@@ -314,12 +314,17 @@ def _check(source: Source, spec: InputSpec) -> None:
 
 
 def _rows(array: Rows, numbers: Array, timesteps: slice = slice(None)) -> Array:
-    """Return some rows in native byte order and C order; a view where that is possible."""
+    """Return some rows in native byte order and C order; a view of arrays in memory where that is possible.
+
+    Rows of a mapped file are copied: another thread may still compute on them when the file is cut, and would end the
+    program by a bus error.
+    """
     first, last = int(numbers[0]), int(numbers[-1])
     run = last - first + 1 == len(numbers) and bool(np.all(np.diff(numbers) == 1))
     rows = array[first : last + 1] if run else array[numbers]
     rows = rows if timesteps == slice(None) else rows[:, timesteps]
-    return np.ascontiguousarray(rows, rows.dtype.newbyteorder("="))
+    dtype = rows.dtype.newbyteorder("=")
+    return np.array(rows, dtype, order="C") if isinstance(array, np.memmap) else np.ascontiguousarray(rows, dtype)
 
 
 def _shown(shape: Iterable[object]) -> str:
