@@ -197,6 +197,7 @@ def test_a_blas_that_never_rounds_alike_gets_one_row_at_a_time(monkeypatch):
 MATMUL = {  # where products may stand: per sample, or of fixed shape
     "kernels/blas.py": None,
     "kernels/stacked.py": "a single sequence that is always alone",
+    "layers/lora.py": "weights with weights",
 }
 
 

@@ -56,10 +56,13 @@ def test_every_npy_of_numbers_reads_as_numpy_reads_it(tmp_path, array, fortran, 
     assert got.flags.c_contiguous
 
 
-def test_a_run_of_rows_is_a_view_of_the_file(tmp_path):
-    samples = load([saved(tmp_path, np.zeros((9, 5, 3), np.float32))], [SERIES])
-    (got,) = samples.block(np.arange(4, 8))[0]
-    assert not got.flags.owndata
+def test_rows_of_a_mapped_file_are_copied_and_rows_in_memory_are_not(tmp_path):
+    """A file that is cut while another thread computes on a view of it would end the program by a bus error."""
+    array = np.zeros((9, 5, 3), np.float32)
+    (mapped,) = load([saved(tmp_path, array)], [SERIES]).block(np.arange(4, 8))[0]
+    (held,) = from_arrays(array, [SERIES]).block(np.arange(4, 8))[0]
+    assert mapped.flags.owndata
+    assert np.shares_memory(held, array)
 
 
 def header(text, version=1):
