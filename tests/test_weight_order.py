@@ -133,6 +133,7 @@ def test_only_a_closed_circle_of_names_proves_an_exchange():
     assert told(a="b", b="b_1") == []  # TensorFlow 1 counts a name up that is taken
     assert told(a="b", b="c", c="c_1") == []
     assert told(a="b", b="a", c="a") == ["a", "b"]
+    assert told(a="b/c", b="a", c="d", d="d") == ["a", "b"]
 
 
 def test_names_that_no_layer_has_prove_nothing(tmp_path):
