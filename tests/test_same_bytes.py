@@ -211,7 +211,7 @@ def test_layers_multiply_samples_with_weights_by_one_function():
             named = isinstance(node, ast.Attribute) and node.attr in ("dot", "tensordot", "inner", "vdot")
             if (product or named) and name not in MATMUL:
                 found.append(f"{name}:{node.lineno}")
-    assert [place.split(":")[0] for place in found] == ["layers/attention.py"], found  # for each query of each sample
+    assert not found
 
 
 def blas_threads():
