@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from gateprobe.graph import Array
-from gateprobe.kernels.blas import Product, memory, pack
-from gateprobe.kernels.choice import Kernel
+from gateprobe.layers.recurrent.kernels.blas import Product, memory, pack
+from gateprobe.layers.recurrent.kernels.choice import Kernel
 from gateprobe.model import Model, read
 
 Run = Callable[[], Array | None]
@@ -219,7 +219,7 @@ def bare_projected(case: Case) -> Run:
 
 
 def bare_pieces(case: Case) -> Run:
-    """As the replay without the extra cuts them, see ``gateprobe.kernels.blas``; 32 samples at a time."""
+    """As the replay without the extra cuts them (``layers/recurrent/kernels/blas.py``); 32 samples at a time."""
     samples, timesteps, features = case.x.shape
     matrix = np.concatenate([case.kernel, case.recurrent_kernel])
     rows = min(samples, 32)

@@ -21,9 +21,9 @@ from pathlib import Path
 from machine import QUIET, THREADS, describe, table
 
 CASES = {
-    f"{name}, {crew}": ("-o", name, *arguments)
+    f"{name}, {workers}": ("-o", name, *arguments)
     for name in ("traces/", "traces.zarr")
-    for crew, arguments in {
+    for workers, arguments in {
         "alone": (),
         "1 worker": ("--workers", "1"),
         "2 workers": ("--workers", "2"),

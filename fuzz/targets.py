@@ -21,20 +21,20 @@ import h5py
 import numpy as np
 
 from fuzz import edits, json_mutator, seeds
-from gateprobe.array_files import NpzFile, parse_npy
 from gateprobe.errors import GateprobeError, InputError, printable
 from gateprobe.graph import Era, ModelGraph, ModelRecord, WeightArray, WeightGroup, WeightStore
+from gateprobe.inputs.array_files import NpzFile, parse_npy
+from gateprobe.inputs.tables import read_table
 from gateprobe.model import Model
 from gateprobe.readers import safe_json, wiring
 from gateprobe.readers.acyclic import references
 from gateprobe.readers.architecture import read_architecture
+from gateprobe.readers.crash_guard import rehearse
 from gateprobe.readers.hdf5 import Budget
-from gateprobe.readers.rehearsal import rehearse
-from gateprobe.readers.savedmodel_objects import check_paths, described_objects, tracked_objects
-from gateprobe.readers.savedmodel_wire import parse
+from gateprobe.readers.savedmodel.objects import check_paths, described_objects, tracked_objects
+from gateprobe.readers.savedmodel.wire import parse
 from gateprobe.readers.sources import read_hdf5, read_zip, shard_names
 from gateprobe.semantics import semantics_of
-from gateprobe.tables import read_table
 from gateprobe.writers.names import archive_key, cell_text, column_text
 
 BUDGET = 64 << 20

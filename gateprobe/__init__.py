@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from gateprobe import verify
     from gateprobe.errors import GateprobeError, GateprobeWarning
     from gateprobe.model import Model, read
-    from gateprobe.selection import Selection
     from gateprobe.trace import Trace
+    from gateprobe.traces.selection import Selection
 
 __all__ = ["GateprobeError", "GateprobeWarning", "Model", "Selection", "Trace", "read", "verify"]
 

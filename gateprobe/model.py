@@ -13,22 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.batch_size import BatchSize
-from gateprobe.calls import RecurrentCall, call_paths, recurrent_calls, signal_paths
-from gateprobe.chunk import TraceChunk
 from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, UnsupportedModel
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
-from gateprobe.groups import Assumptions, RecurrentGroup, assume, find_groups
-from gateprobe.layers.allocation import contradictions
+from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
 from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
-from gateprobe.plan import Plan, Wanted, fed_layer, make_plan, model_of
+from gateprobe.layers.binding.weight_assignment import contradictions
 from gateprobe.readers import read as read_graph
-from gateprobe.run import Batches, Progress, Result, batches_of, run
-from gateprobe.samples import InputSpec, Samples, from_arrays
-from gateprobe.selection import Selection, check_layers
+from gateprobe.readers.weights_only import Assumptions, RecurrentGroup, assume, find_groups
+from gateprobe.replay.batch_size import BatchSize
+from gateprobe.replay.calls import RecurrentCall, call_paths, recurrent_calls, signal_paths
+from gateprobe.replay.plan import Plan, Wanted, fed_layer, make_plan, model_of
+from gateprobe.replay.run import Batches, Progress, Result, batches_of, run
+from gateprobe.replay.unclaimed import unclaimed
 from gateprobe.semantics import Semantics, semantics_of
 from gateprobe.trace import Trace, join
-from gateprobe.unclaimed import unclaimed
+from gateprobe.traces.chunk import TraceChunk
+from gateprobe.traces.selection import Selection, check_layers
 
 TRACE_FORMAT = 1
 """Version of the layout of traces; goes into their metadata."""

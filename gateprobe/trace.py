@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateprobe.chunk import DirectionTrace, Layout, TraceChunk, joined
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
+from gateprobe.traces.chunk import DirectionTrace, Layout, TraceChunk, joined
 
 if TYPE_CHECKING:
     import polars as pl

@@ -54,8 +54,8 @@ def watched():
 def use(case):
     """Read, plan, trace and describe, as far as each goes; return the last error."""
     from gateprobe.errors import GateprobeError
+    from gateprobe.inputs.samples import load
     from gateprobe.model import read
-    from gateprobe.samples import load
 
     try:
         model = read(case["model"], architecture=case.get("architecture"))

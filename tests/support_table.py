@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gateprobe.layers
 from gateprobe.graph import Namespace
-from gateprobe.layers.registry import registered
+from gateprobe.layers.binding.registry import registered
 
 README = Path(__file__).parents[1] / "README.md"
 START, END = "<!-- support: begin -->", "<!-- support: end -->"

@@ -3,110 +3,67 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gateprobe"
 BASE = {"errors", "graph"}
-ROLES = BASE | {"semantics", "activations"}
+ROLES = BASE | {"semantics", "activations", "limits"}
+LAYERS = {"layers", "layers/binding", "layers/recurrent", "layers/recurrent/kernels", "layers/operations"}
+REPLAYED = ROLES | LAYERS | {"readers", "inputs", "traces", "replay", "model"}
 MAY_IMPORT = {
     "errors": set(),
     "graph": {"errors"},
-    "remote": BASE,
-    "places": BASE | {"remote"},
-    "memory": BASE,
-    "readers": BASE | {"readers", "remote", "expansion"},
-    "room": BASE,
-    "expansion": set(),
+    "files": BASE,
+    "limits": BASE,
+    "readers": BASE | {"files", "limits"},
     "semantics": BASE,
     "activations": BASE | {"semantics"},
-    "kernels": BASE | {"kernels", "room"},
-    "layers": ROLES | {"kernels", "layers", "room"},
-    "groups": BASE,
-    "calls": BASE | {"layers"},
-    "contested": BASE | {"semantics"},
-    "unclaimed": BASE | {"layers"},
-    "plan": ROLES | {"layers", "calls", "contested"},
-    "array_files": BASE | {"expansion"},
-    "tables": BASE | {"memory", "array_files"},
-    "input_files": BASE | {"array_files", "tables", "remote"},
-    "samples": BASE | {"array_files", "input_files", "remote"},
-    "chunk": BASE,
-    "threads": BASE,
-    "selection": BASE | {"chunk"},
-    "batch_size": BASE | {"kernels", "layers"},
-    "run": BASE | {"kernels", "room", "layers", "plan", "chunk", "batch_size", "threads"},
-    "writers": BASE | {"remote", "places", "memory", "chunk", "writers"},
-    "trace": BASE | {"chunk", "writers"},
-    "model": ROLES
-    | {
-        "layers",
-        "readers",
-        "groups",
-        "calls",
-        "plan",
-        "unclaimed",
-        "samples",
-        "selection",
-        "chunk",
-        "trace",
-        "run",
-        "batch_size",
-    },
-    "scale": BASE
-    | {
-        "remote",
-        "kernels",
-        "groups",
-        "input_files",
-        "samples",
-        "selection",
-        "chunk",
-        "run",
-        "writers",
-        "model",
-        "scale",
-    },
-    "verify": ROLES
-    | {
-        "layers",
-        "plan",
-        "samples",
-        "selection",
-        "chunk",
-        "run",
-        "model",
-        "verify",
-        "readers",
-        "groups",
-        "calls",
-        "batch_size",
-    },
+    "layers/recurrent/kernels": BASE | {"limits"},
+    "layers/binding": ROLES | {"layers", "layers/recurrent/kernels"},
+    "layers": ROLES | LAYERS - {"layers/operations"},
+    "layers/recurrent": ROLES | LAYERS - {"layers/operations"},
+    "layers/operations": ROLES | LAYERS - {"layers/recurrent"},
+    "inputs": BASE | {"files", "limits"},
+    "traces": BASE,
+    "replay": ROLES | LAYERS - {"layers/operations"} | {"traces"},
+    "writers": BASE | {"files", "limits", "traces"},
+    "trace": BASE | {"traces", "writers"},
+    "model": ROLES | {"layers", "layers/binding", "readers", "inputs", "traces", "replay", "trace"},
+    "scale": BASE | {"files", "layers/recurrent/kernels", "readers", "inputs", "traces", "replay", "writers", "model"},
+    "verify": REPLAYED - {"layers/recurrent/kernels"},
 }
+"""Room → the rooms above it, from which it may import beside itself."""
 THIRD_PARTY = {
     "errors": set(),
     "graph": {"numpy"},
-    "kernels": {"numpy", "numba", "threadpoolctl"},
-    "remote": {"fsspec"},
+    "layers/recurrent/kernels": {"numpy", "numba", "threadpoolctl"},
+    "files": {"fsspec"},
     "scale": {"numpy", "distributed", "zarr"},
     "readers": {"numpy", "h5py", "tensorflow"},
     "writers": {"numpy", "h5py", "polars", "xarray"},
     "cli": {"numpy", "click", "rich", "polars"},
     "verify": {"numpy", "tensorflow", "keras", "tf_keras"},
-    "samples": {"numpy", "polars"},
-    "tables": {"numpy", "polars"},
-    "chunk": {"numpy"},
+    "inputs": {"numpy", "polars"},
+    "traces": {"numpy"},
     "trace": set(),
-    "threads": set(),
 }
+
+
+def room_of(*parts):
+    """Return the room of a module, given by the parts of its name below the package."""
+    path = "/".join(parts)
+    return max((room for room in MAY_IMPORT if f"{path}/".startswith(f"{room}/")), key=len, default=parts[0])
 
 
 def modules():
     for path in sorted(PACKAGE.rglob("*.py")):
-        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if part != "__init__":
-            yield pytest.param(path, part, id=str(path.relative_to(PACKAGE)))
+        *folders, name = path.relative_to(PACKAGE).with_suffix("").parts
+        room = room_of(*folders) if name == "__init__" and folders else room_of(*folders, name)
+        if room != "__init__":
+            yield pytest.param(path, room, id=str(path.relative_to(PACKAGE)))
 
 
 def imports(path):
@@ -128,16 +85,23 @@ def imports(path):
             )
 
 
-@pytest.mark.parametrize(("path", "part"), list(modules()))
-def test_a_module_imports_only_from_stages_before_its_own(path, part):
-    if part == "cli":
+@pytest.mark.parametrize(("path", "room"), list(modules()))
+def test_a_module_imports_only_from_rooms_above_its_own(path, room):
+    if room == "cli":
         return
     for name in imports(path):
         root, *inner = name.split(".")
         if root == "gateprobe" and inner:
-            assert inner[0] in MAY_IMPORT[part], f"{path} must not import {name}"
+            assert room_of(*inner) in MAY_IMPORT[room] | {room}, f"{path} must not import {name}"
         elif root not in sys.stdlib_module_names and root != "gateprobe":
-            assert root in THIRD_PARTY.get(part, {"numpy"}), f"{path} must not import {name}"
+            assert root in THIRD_PARTY.get(room, {"numpy"}), f"{path} must not import {name}"
+
+
+def test_no_import_runs_in_a_circle():
+    """Also inside a room; packages import nothing but what registers itself."""
+    files = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+    graph = {module: {name for name in imports(path) if name in files} for module, path in files.items()}
+    tuple(TopologicalSorter(graph).static_order())
 
 
 def loaded_by(code):

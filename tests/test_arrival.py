@@ -10,10 +10,10 @@ from graphs import chain, lstm_weights
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import gateprobe.run
+import gateprobe.replay.run
 from gateprobe.cli import main
-from gateprobe.samples import load
-from gateprobe.selection import Ranges, Selection
+from gateprobe.inputs.samples import load
+from gateprobe.traces.selection import Ranges, Selection
 from gateprobe.writers import Output, write
 
 SUFFIXES = ["csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5"]
@@ -63,8 +63,8 @@ def dumped(model, x, folder, suffix, **options):
 def test_bytes_do_not_depend_on_where_samples_lie(tmp_path, monkeypatch, long, samples, timesteps, suffix, data):
     with monkeypatch.context() as patch:
         if long:
-            patch.setattr(gateprobe.run, "LONG", 3)
-            patch.setattr(gateprobe.run, "SLAB", 2)
+            patch.setattr(gateprobe.replay.run, "LONG", 3)
+            patch.setattr(gateprobe.replay.run, "SLAB", 2)
         model, x = recurrent(5), drawn(samples, timesteps, data.draw(st.integers(0, 9)))
         number, rows = data.draw(st.integers(1, samples)), data.draw(st.integers(1, 7))
         selection = Selection(samples=Ranges(f"0:{number}"))

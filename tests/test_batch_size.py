@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner
 from graphs import chain, lstm_weights
 
-import gateprobe.threads
+import gateprobe.replay.threads
 from gateprobe.cli import main
 from gateprobe.errors import InputError
-from gateprobe.run import batches_of
-from gateprobe.samples import from_arrays
+from gateprobe.inputs.samples import from_arrays
+from gateprobe.replay.run import batches_of
 
 SAMPLES = Path(__file__).parents[1] / "sample_models"
 
@@ -43,7 +43,7 @@ def test_it_follows_from_model_and_shape_alone(monkeypatch):
     model, shape = lstm(64), (600, 50, 3)
     rng = np.random.default_rng(1)
     expected = rows(model, np.zeros(shape, np.float32))
-    monkeypatch.setattr(gateprobe.threads, "cores", lambda: 64)
+    monkeypatch.setattr(gateprobe.replay.threads, "cores", lambda: 64)
     assert rows(model, rng.normal(size=shape).astype(np.float32)) == expected
     assert rows(model, np.full(shape, np.nan, np.float32)) == expected
     assert rows(model, np.zeros((5, *shape[1:]), np.float32)) == 5  # all in one

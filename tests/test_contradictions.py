@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from readers.build import add_layer, arrays, dense, functional, h5, input_layer, lstm, sequential
 
 import gateprobe
-from gateprobe.array_files import NpzFile
 from gateprobe.cli import main
 from gateprobe.errors import GateprobeWarning, InputError, ReadError, UnsafeFile, UnsupportedModel
+from gateprobe.inputs.array_files import NpzFile
+from gateprobe.replay.unclaimed import unclaimed
 from gateprobe.semantics import semantics_of
-from gateprobe.unclaimed import unclaimed
 
 DATA = Path(__file__).parent / "data" / "constants"
 X = np.zeros((2, 5, 3), np.float32)

@@ -14,8 +14,8 @@ from readers.build import add_layer, arrays, h5
 from traces import lstm_chunk
 
 from gateprobe.errors import GateprobeWarning, InputError, OutputError, ReadError
+from gateprobe.inputs.samples import load
 from gateprobe.model import read
-from gateprobe.samples import load
 from gateprobe.writers import Output, write
 
 ROOT = Path(__file__).parents[1]

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateprobe.errors import InputError, MissingExtra
-from gateprobe.kernels import blas, compiled
-from gateprobe.kernels.blas import Product, pack
-from gateprobe.kernels.choice import Kernel, choose
+from gateprobe.layers.recurrent.kernels import blas, compiled
+from gateprobe.layers.recurrent.kernels.blas import Product, pack
+from gateprobe.layers.recurrent.kernels.choice import Kernel, choose
 
 needs_compiler = pytest.mark.skipif(not compiled.is_installed(), reason="needs the extra fast")
 TOLERANCE = 40 * np.finfo(np.float32).eps  # of a few timesteps' sums of about 50 products each
@@ -180,7 +180,7 @@ def test_a_numba_that_does_not_load_is_not_used(tmp_path):
 
 @needs_compiler
 def test_compiled_code_need_not_find_a_folder():
-    code = LONG_RUN + 'assert "gateprobe.kernels.lstm_loop" in sys.modules'
+    code = LONG_RUN + 'assert "gateprobe.layers.recurrent.kernels.lstm_loop" in sys.modules'
     blocked = {"NUMBA_CACHE_DIR": "/proc/none", "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path), **blocked})
 

@@ -14,11 +14,11 @@ import pytest
 from graphs import chain, lstm_weights
 
 import gateprobe
-from gateprobe import expansion
-from gateprobe.array_files import NpzFile
 from gateprobe.errors import InputError, UnsafeFile
 from gateprobe.graph import LayerRecord
-from gateprobe.tables import read_table
+from gateprobe.inputs.array_files import NpzFile
+from gateprobe.inputs.tables import read_table
+from gateprobe.limits import expansion
 from gateprobe.writers import hdf5 as hdf5_writer
 
 MIB = 1 << 20

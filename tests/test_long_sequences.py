@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from graphs import chain, lstm_weights
 
-import gateprobe.run
+import gateprobe.replay.run
 from gateprobe.graph import LayerRecord
-from gateprobe.selection import Ranges, Selection
 from gateprobe.trace import join
+from gateprobe.traces.selection import Ranges, Selection
 from gateprobe.writers import Output, write
 
 SUFFIXES = ["csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5"]
@@ -20,8 +20,8 @@ TIMESTEPS = 11
 
 @pytest.fixture
 def short_slabs(monkeypatch):
-    monkeypatch.setattr(gateprobe.run, "LONG", TIMESTEPS - 1)
-    monkeypatch.setattr(gateprobe.run, "SLAB", 3)
+    monkeypatch.setattr(gateprobe.replay.run, "LONG", TIMESTEPS - 1)
+    monkeypatch.setattr(gateprobe.replay.run, "SLAB", 3)
 
 
 def normal(rng, *shapes):
@@ -65,7 +65,7 @@ def masked_input(samples=3):
 
 def whole(model, x, monkeypatch, **options):
     with monkeypatch.context() as patch:
-        patch.setattr(gateprobe.run, "LONG", TIMESTEPS)
+        patch.setattr(gateprobe.replay.run, "LONG", TIMESTEPS)
         return model.trace(x, **options)
 
 
@@ -113,7 +113,7 @@ def test_files_hold_what_a_whole_trace_would_write(short_slabs, tmp_path, suffix
     slabs, whole = tmp_path / f"slabs.{suffix}", tmp_path / f"whole.{suffix}"
     write(model.iter_trace(x, selection=selection), [Output(str(slabs))], {"a": 1})
     trace = model.trace(x, selection=selection)
-    write([gateprobe.run.TraceChunk(trace.samples, trace.directions)], [Output(str(whole))], {"a": 1})
+    write([gateprobe.replay.run.TraceChunk(trace.samples, trace.directions)], [Output(str(whole))], {"a": 1})
     if suffix != "h5":  # whose chunks hold several samples when they come together
         assert slabs.read_bytes() == whole.read_bytes()
         return

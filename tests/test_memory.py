@@ -13,7 +13,7 @@ CHILD = """
 import sys
 import numpy as np
 from graphs import chain, lstm_weights
-from gateprobe.samples import load
+from gateprobe.inputs.samples import load
 from gateprobe.writers import Output, write
 
 source, units, *outputs = sys.argv[1:]

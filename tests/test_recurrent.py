@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateprobe.errors import InputError, UnsupportedModel
 from gateprobe.graph import LayerRecord, TensorRef
-from gateprobe.selection import Selection
+from gateprobe.traces.selection import Selection
 
 SIGNALS = ("input_gate", "forget_gate", "candidate", "output_gate", "cell_state", "hidden_state")
 

@@ -10,7 +10,7 @@ import scalar_lstm
 from graphs import chain, lstm_weights
 from layers import bound
 
-import gateprobe.run
+import gateprobe.replay.run
 from gateprobe.graph import (
     Era,
     LayerRecord,
@@ -22,13 +22,13 @@ from gateprobe.graph import (
     WeightStore,
     freeze,
 )
-from gateprobe.groups import Assumptions, assume, find_groups
-from gateprobe.kernels import compiled
+from gateprobe.inputs.samples import from_arrays
 from gateprobe.layers.base import Arguments, Tensor
+from gateprobe.layers.recurrent.kernels import compiled
 from gateprobe.model import Model
-from gateprobe.samples import from_arrays
-from gateprobe.selection import Ranges
+from gateprobe.readers.weights_only import Assumptions, assume, find_groups
 from gateprobe.semantics import semantics_of
+from gateprobe.traces.selection import Ranges
 
 RNG = np.random.default_rng(12)
 needs_compiler = pytest.mark.skipif(not compiled.is_installed(), reason="needs the extra fast")
@@ -165,8 +165,8 @@ def test_numbers_are_picked_as_python_picks_them(text, picked):
 
 def test_what_is_fed_never_runs_in_slabs(monkeypatch):
     """A feed holds whole sequences."""
-    monkeypatch.setattr(gateprobe.run, "LONG", TIMESTEPS - 1)
-    monkeypatch.setattr(gateprobe.run, "SLAB", 2)
+    monkeypatch.setattr(gateprobe.replay.run, "LONG", TIMESTEPS - 1)
+    monkeypatch.setattr(gateprobe.replay.run, "SLAB", 2)
     weights = lstm_weights(RNG, FEATURES, UNITS)
     model = chain([("LSTM", "lstm", {"units": UNITS, "return_sequences": True})], {"lstm": weights})
     feeds = {f"lstm.initial_state[{n}]": state for n, state in enumerate(STATES[:2])}

@@ -10,18 +10,18 @@ import pytest
 from click.testing import CliRunner
 from graphs import chain, lstm_weights
 
-import gateprobe.layers.lstm
-import gateprobe.layers.rnn
-import gateprobe.run
+import gateprobe.layers.recurrent.lstm
+import gateprobe.layers.recurrent.rnn
+import gateprobe.replay.run
 from gateprobe.cli import main
 from gateprobe.errors import InputError
-from gateprobe.kernels import blas, compiled
-from gateprobe.kernels.blas import ONE_THREAD, Product, heights, memory, multiply, pack
-from gateprobe.samples import load
-from gateprobe.selection import Ranges, Selection
-from gateprobe.threads import cores, in_order, threads_of
+from gateprobe.inputs.samples import load
+from gateprobe.layers.recurrent.kernels import blas, compiled
+from gateprobe.layers.recurrent.kernels.blas import ONE_THREAD, Product, heights, memory, multiply, pack
+from gateprobe.replay.threads import cores, in_order, threads_of
+from gateprobe.traces.selection import Ranges, Selection
 
-PACKAGE = Path(gateprobe.run.__file__).parent
+PACKAGE = Path(gateprobe.replay.run.__file__).parent
 UNITS = 65  # no number of rows, columns or units here is one that a BLAS likes
 
 
@@ -113,8 +113,8 @@ def test_a_sample_is_the_same_at_every_place_of_a_batch(dtype):
 
 
 def test_long_samples_are_the_same_alone_and_among_others(monkeypatch):
-    monkeypatch.setattr(gateprobe.run, "LONG", 8)
-    monkeypatch.setattr(gateprobe.run, "SLAB", 4)
+    monkeypatch.setattr(gateprobe.replay.run, "LONG", 8)
+    monkeypatch.setattr(gateprobe.replay.run, "SLAB", 4)
     model, x = model_of("Dense"), drawn(5)
     model_with_sequences = chain([("LSTM", "last", SEQUENCES)], {"last": cell(4)}, input_shape=(None, None, 3))
     for each in (model, model_with_sequences):
@@ -195,17 +195,17 @@ def test_a_blas_that_never_rounds_alike_gets_one_row_at_a_time(monkeypatch):
 
 
 MATMUL = {  # where products may stand: per sample, or of fixed shape
-    "kernels/blas.py": None,
-    "kernels/stacked.py": "a single sequence that is always alone",
-    "layers/lora.py": "weights with weights",
+    "recurrent/kernels/blas.py": None,
+    "recurrent/kernels/stacked.py": "a single sequence that is always alone",
+    "binding/lora.py": "weights with weights",
 }
 
 
 def test_layers_multiply_samples_with_weights_by_one_function():
     """A product of all samples and a matrix would round by their number; `multiply` is the one place for it."""
     found = []
-    for path in sorted([*PACKAGE.glob("layers/*.py"), *PACKAGE.glob("kernels/*.py")]):
-        name = str(path.relative_to(PACKAGE))
+    for path in sorted((PACKAGE / "layers").rglob("*.py")):
+        name = path.relative_to(PACKAGE / "layers").as_posix()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             product = isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)
             named = isinstance(node, ast.Attribute) and node.attr in ("dot", "tensordot", "inner", "vdot")
@@ -226,9 +226,11 @@ def test_the_blas_has_one_thread_during_a_replay_and_its_own_afterwards():
     model, seen = model_of("LSTM"), []
     with threadpool_limits(3, user_api="blas"):
         before = blas_threads()
-        original = gateprobe.layers.rnn._run
+        original = gateprobe.layers.recurrent.rnn._run
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(gateprobe.layers.rnn, "_run", lambda *a: seen.append(blas_threads()) or original(*a))
+            patch.setattr(
+                gateprobe.layers.recurrent.rnn, "_run", lambda *a: seen.append(blas_threads()) or original(*a)
+            )
             chunks = model.iter_trace(drawn(70), batch_size=10, threads=2)
             next(chunks)
             chunks.close()
@@ -299,8 +301,8 @@ def test_batches_that_nobody_wants_any_more_end_at_once(monkeypatch):
     model = chain([("LSTM", "last", SEQUENCES)], {"last": cell(4)}, input_shape=(None, None, 3))
     before = threading.active_count()
     steps = itertools.count()
-    original = gateprobe.layers.lstm.StackedSteps.step
-    monkeypatch.setattr(gateprobe.layers.lstm.StackedSteps, "step", lambda *a: (next(steps), original(*a))[1])
+    original = gateprobe.layers.recurrent.lstm.StackedSteps.step
+    monkeypatch.setattr(gateprobe.layers.recurrent.lstm.StackedSteps, "step", lambda *a: (next(steps), original(*a))[1])
     chunks = model.iter_trace(drawn(40, timesteps=15_000), batch_size=2, threads=2, kernel="numpy")
     next(chunks)
     chunks.close()
@@ -320,9 +322,9 @@ def test_a_container_may_have_fewer_cores_than_the_machine(tmp_path, monkeypatch
     for text, expected in (("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("garbage", 8)):
         quota = tmp_path / "cpu.max"
         quota.write_text(text, encoding="ascii")
-        monkeypatch.setattr("gateprobe.threads._QUOTA", quota)
+        monkeypatch.setattr("gateprobe.replay.threads._QUOTA", quota)
         assert cores() == threads_of(None) == expected
-    monkeypatch.setattr("gateprobe.threads._QUOTA", tmp_path / "missing")
+    monkeypatch.setattr("gateprobe.replay.threads._QUOTA", tmp_path / "missing")
     assert cores() == 8
 
 

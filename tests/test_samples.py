@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gateprobe.errors import InputError
-from gateprobe.samples import InputSpec, from_arrays, load
+from gateprobe.inputs.samples import InputSpec, from_arrays, load
 
 SERIES = InputSpec("x", (None, 5, 3))
 FREE = InputSpec("x", (None, None, None))

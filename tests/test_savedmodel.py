@@ -14,8 +14,8 @@ from wired import recorded, unpacked, wiring
 import gateprobe
 from gateprobe.errors import GateprobeError, MissingExtra, ReadError, UnsafeFile, UnsupportedModel
 from gateprobe.graph import Era
-from gateprobe.readers import savedmodel, savedmodel_variables
 from gateprobe.readers.hdf5 import Budget
+from gateprobe.readers.savedmodel import reader, variables
 
 pytestmark = pytest.mark.oracle  # TensorFlow's checkpoint reader
 
@@ -121,8 +121,8 @@ def test_metadata_of_tensorflow_before_2_5_stands_in_the_graph_file(copied):
 
 
 def savedmodel_objects_of(folder):
-    from gateprobe.readers.savedmodel_objects import described_objects
-    from gateprobe.readers.savedmodel_wire import parse
+    from gateprobe.readers.savedmodel.objects import described_objects
+    from gateprobe.readers.savedmodel.wire import parse
 
     return described_objects(parse((folder / "keras_metadata.pb").read_bytes(), "keras_metadata.pb"))
 
@@ -192,13 +192,13 @@ def test_a_damaged_folder_gives_one_line(damage, message, copied):
 
 @cache
 def checkpoint():
-    return savedmodel_variables.read_checkpoint(unpacked() / "default" / "saved_model", Budget(1 << 20))
+    return variables.read_checkpoint(unpacked() / "default" / "saved_model", Budget(1 << 20))
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_a_damaged_graph_never_gives_a_traceback(seed, copied, monkeypatch):
     folder = copied("default")
-    monkeypatch.setattr(savedmodel, "read_checkpoint", lambda path, budget: checkpoint())
+    monkeypatch.setattr(reader, "read_checkpoint", lambda path, budget: checkpoint())
     random = np.random.default_rng(seed)
     data = bytearray((folder / "saved_model.pb").read_bytes())
     for _ in range(20):
@@ -215,7 +215,7 @@ def test_a_damaged_graph_never_gives_a_traceback(seed, copied, monkeypatch):
 def test_both_routes_to_the_checkpoint_reader_give_the_same_bytes(monkeypatch):
     folder = unpacked() / "plain" / "saved_model"
     light = gateprobe.read(folder).graph.weights.root.children
-    monkeypatch.setattr(savedmodel_variables, "_ROUTES", ("full",))
+    monkeypatch.setattr(variables, "_ROUTES", ("full",))
     full = gateprobe.read(folder).graph.weights.root.children
     assert light.keys() == full.keys()
     for name, group in light.items():
@@ -258,8 +258,8 @@ def test_a_model_that_is_a_class_of_its_own_takes_its_graph_from_a_wiring(tmp_pa
             self.last = layers.Dense(2, name="last")
 
         def call(self, x):
-            for reader in self.readers:
-                x = reader(x)
+            for layer in self.readers:
+                x = layer(x)
             return self.last(x)
 
     model, x = Twice(), random.normal(0, 1, (3, 5, 3)).astype(np.float32)

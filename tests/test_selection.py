@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from traces import direction_of, lstm_chunk
 
-from gateprobe.chunk import TraceChunk
 from gateprobe.errors import InputError
-from gateprobe.selection import Ranges, Selection, check_layers
 from gateprobe.trace import join
+from gateprobe.traces.chunk import TraceChunk
+from gateprobe.traces.selection import Ranges, Selection, check_layers
 
 
 @given(st.integers(1, 20), st.lists(st.tuples(st.integers(-25, 25), st.integers(-25, 25)), min_size=1, max_size=3))

@@ -8,8 +8,8 @@ from gateprobe.activations import UnknownActivation, resolve
 from gateprobe.errors import GateprobeWarning, InputError, UnsupportedModel
 from gateprobe.graph import Era, LayerRecord, Origin
 from gateprobe.layers.base import Precision
-from gateprobe.layers.settings import Unsupported, policy_name
-from gateprobe.layers.tensors import cast
+from gateprobe.layers.binding.settings import Unsupported, policy_name
+from gateprobe.layers.operations.tensors import cast
 from gateprobe.layers.unary import whole
 from gateprobe.semantics import semantics_of
 

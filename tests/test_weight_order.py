@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from gateprobe.cli import main
 from gateprobe.errors import GateprobeWarning, InputError, UnsupportedModel
 from gateprobe.graph import Era, LayerRecord, Origin, WeightArray, WeightGroup
-from gateprobe.groups import Assumptions
-from gateprobe.layers.weight_names import exchanged
+from gateprobe.layers.binding.weight_names import exchanged
 from gateprobe.model import read
+from gateprobe.readers.weights_only import Assumptions
 from gateprobe.semantics import semantics_of
 
 ORDER = Path(__file__).parent / "data" / "order"

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from traces import GRU, chunks, direction_of, lstm_chunk, rows_of, same_bits
 
-from gateprobe.chunk import TraceChunk
 from gateprobe.errors import GateprobeWarning, InputError, MissingExtra, OutputError
 from gateprobe.trace import Trace
+from gateprobe.traces.chunk import TraceChunk
 from gateprobe.writers import Format, Output, columnar, write, write_predictions
 from gateprobe.writers.chunks import cut_rows, cut_samples
 from gateprobe.writers.names import archive_key, cell_text

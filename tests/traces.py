@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gateprobe.chunk import DirectionTrace, TraceChunk, blank
+from gateprobe.traces.chunk import DirectionTrace, TraceChunk, blank
 
 LSTM = ("input_gate", "forget_gate", "candidate", "output_gate", "cell_state", "hidden_state")
 GRU = ("update_gate", "reset_gate", "candidate", "hidden_state")

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from gateprobe.graph import Array, LayerRecord, ModelRecord
-from gateprobe.layers.allocation import Weights, find_weights
-from gateprobe.layers.registry import kind_of
-from gateprobe.layers.settings import Settings, Unsupported
-from gateprobe.layers.weight_order import layer_paths, parts_of, slots_of
+from gateprobe.layers.binding.registry import kind_of
+from gateprobe.layers.binding.settings import Settings, Unsupported
+from gateprobe.layers.binding.weight_assignment import Weights, find_weights
+from gateprobe.layers.binding.weight_order import layer_paths, parts_of, slots_of
 from gateprobe.model import Model
 
 Report = dict[str, Any]

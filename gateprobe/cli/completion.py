@@ -36,7 +36,7 @@ def _feeds(ctx: click.Context, incomplete: str) -> _Items:
 
 
 def _signals(ctx: click.Context, incomplete: str) -> _Items:
-    from gateprobe.chunk import SIGNAL_ORDER
+    from gateprobe.traces.chunk import SIGNAL_ORDER
 
     before, comma, _ = incomplete.rpartition(",")
     return _starting(incomplete, (before + comma + name for name in SIGNAL_ORDER))

@@ -12,7 +12,7 @@ from gateprobe.cli.progress import progress_bar
 from gateprobe.cli.scaling import Scaling, scaling
 
 if TYPE_CHECKING:
-    from gateprobe.selection import Selection
+    from gateprobe.traces.selection import Selection
 
 
 @command(
@@ -47,7 +47,7 @@ def dump(
     """
     folder = writing.destination()
     outputs = [] if folder else writing.outputs()
-    crew = scaling.crew(folder, file, run, assumed, selection)
+    workers = scaling.dask_workers(folder, file, run, assumed, selection)
     model = assumed.complete(file.read(), selection)
     samples = run.load(model, file)
     options = {**run.how, "pre_activations": pre, "selection": selection}
@@ -65,7 +65,7 @@ def dump(
                 model,
                 samples,
                 folder,
-                crew,
+                workers,
                 options=options,
                 block_size=scaling.block_size,
                 force=writing.force,

@@ -17,11 +17,11 @@ import click
 from gateprobe.errors import GateprobeWarning, printable
 
 if TYPE_CHECKING:
-    from gateprobe.groups import Assumptions
+    from gateprobe.files.places import Guard
+    from gateprobe.inputs.samples import Samples
     from gateprobe.model import Model
-    from gateprobe.places import Guard
-    from gateprobe.samples import Samples
-    from gateprobe.selection import Selection
+    from gateprobe.readers.weights_only import Assumptions
+    from gateprobe.traces.selection import Selection
 
 _Decorator = Callable[[Any], Any]
 
@@ -67,10 +67,10 @@ class ModelFile:
 
     def read(self) -> Model:
         """Read the file; from now on errors that name no file are about it."""
+        from gateprobe.files.remote import redact_url
         from gateprobe.model import read
-        from gateprobe.remote import shown
 
-        click.get_current_context().meta[MODEL_KEY] = shown(self.model)
+        click.get_current_context().meta[MODEL_KEY] = redact_url(self.model)
         return read(self.model, architecture=self.architecture, semantics=self.semantics, max_bytes=self.max_bytes)
 
 
@@ -86,13 +86,13 @@ class Run:
 
     def reads(self) -> Iterator[str]:
         """Yield the files that are read."""
-        from gateprobe.samples import files_of
+        from gateprobe.inputs.samples import files_of
 
         return files_of(self.inputs, self.feed)
 
     def load(self, model: Model, file: ModelFile) -> Samples:
         """Open the inputs and check them against the model."""
-        from gateprobe.samples import load
+        from gateprobe.inputs.samples import load
 
         return load(self.inputs, model.inputs, self.feed, max_bytes=file.max_bytes)
 
@@ -118,7 +118,7 @@ class Assumed:
     @property
     def given(self) -> Assumptions:
         """What was said."""
-        from gateprobe.groups import Assumptions
+        from gateprobe.readers.weights_only import Assumptions
 
         return Assumptions(self.activation, self.recurrent_activation, self.go_backwards, self.reset_after)
 
@@ -162,7 +162,7 @@ class Report:
 
     def writes(self) -> tuple[str, ...]:
         """Return the files that are written: it goes to standard output."""
-        from gateprobe.places import STREAM
+        from gateprobe.files.places import STREAM
 
         return (STREAM,)
 
@@ -218,7 +218,7 @@ def bundle(name: str, make: Callable[..., Any], *options: _Decorator) -> _Decora
 
 def guard() -> Guard:
     """Return what knows the files of the running command."""
-    from gateprobe.places import Guard
+    from gateprobe.files.places import Guard
 
     found: Guard = click.get_current_context().meta.setdefault(_GUARD_KEY, Guard())
     return found
@@ -235,7 +235,7 @@ def _guard(made: object) -> None:
 def _selection(
     layer: tuple[str, ...], direction: str | None, signal: tuple[str, ...], **ranges: str | None
 ) -> Selection:
-    from gateprobe.selection import Ranges, Selection
+    from gateprobe.traces.selection import Ranges, Selection
 
     unit, timestep, sample = (
         None if text is None else Ranges(text) for text in (ranges["unit"], ranges["timestep"], ranges["sample"])

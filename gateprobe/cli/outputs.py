@@ -10,11 +10,11 @@ import click
 
 from gateprobe.cli.options import bundle, force
 from gateprobe.errors import InputError
-from gateprobe.places import STREAM
+from gateprobe.files.places import STREAM
 
 if TYPE_CHECKING:
-    from gateprobe.chunk import Layout
     from gateprobe.scale.dataset import Destination
+    from gateprobe.traces.chunk import Layout
     from gateprobe.writers import Format, Output
 
 
@@ -52,7 +52,7 @@ class Writing:
         Raises:
             InputError: Another output or an option does not go with it.
         """
-        from gateprobe.remote import shown
+        from gateprobe.files.remote import redact_url
         from gateprobe.scale.dataset import Destination, is_folder
 
         folders = [name for name in self.output if is_folder(name)]
@@ -60,7 +60,7 @@ class Writing:
             return None
         found = Destination(folders[0], self.layout, self.compress)
         if len(self.output) > 1:
-            raise InputError("a folder is the only output of a run", file=shown(folders[0]))
+            raise InputError("a folder is the only output of a run", file=redact_url(folders[0]))
         if self.format not in (None, "parquet") or (self.format is not None and found.is_zarr):
             raise InputError(
                 f"a folder cannot hold {self.format}", remedy="end its name with / for Parquet or with .zarr"

@@ -157,16 +157,16 @@ def _message(fault: Exception) -> str:
 
 def _is_starved() -> bool:
     """Whether so little address space is left that libraries fail in ways of their own."""
-    from gateprobe.memory import free_address_space
+    from gateprobe.limits.system import free_address_space
 
     free = free_address_space()
     return free is not None and free < _STARVED
 
 
 def _command_line() -> str:
-    from gateprobe.remote import shown
+    from gateprobe.files.remote import redact_url
 
-    return printable(" ".join(["gateprobe", *map(shown, sys.argv[1:])]))
+    return printable(" ".join(["gateprobe", *map(redact_url, sys.argv[1:])]))
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from gateprobe.cli.options import Assumed, ModelFile, Run, bundle
 from gateprobe.errors import InputError
 
 if TYPE_CHECKING:
-    from gateprobe.scale.crew import Crew
+    from gateprobe.scale.dask_workers import DaskWorkers
     from gateprobe.scale.dataset import Destination
-    from gateprobe.selection import Selection
+    from gateprobe.traces.selection import Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,13 @@ class Scaling:
     scheduler: str | None
     block_size: int | None
 
-    def crew(
+    def dask_workers(
         self, folder: Destination | None, file: ModelFile, run: Run, assumed: Assumed, selection: Selection
-    ) -> Crew | None:
+    ) -> DaskWorkers | None:
         """Return who computes; ``None`` for this process alone.
 
         Raises:
-            InputError: There is no folder to fill, or two crews were asked for.
+            InputError: There is no folder to fill, or two clusters were asked for.
         """
         given = {"--workers": self.workers, "--scheduler": self.scheduler, "--block-size": self.block_size}
         chosen = [option for option, value in given.items() if value is not None]
@@ -40,7 +40,7 @@ class Scaling:
             raise InputError("--workers starts processes here; --scheduler has its own", remedy="give one of them")
         if self.workers is None and self.scheduler is None:
             return None
-        from gateprobe.scale.crew import Crew
+        from gateprobe.scale.dask_workers import DaskWorkers
         from gateprobe.scale.task import Sources
 
         sources = Sources(
@@ -53,7 +53,7 @@ class Scaling:
             assumptions=assumed.given,
             layers=selection.layers,
         )
-        return Crew(sources, self.scheduler, self.workers or 0)
+        return DaskWorkers(sources, self.scheduler, self.workers or 0)
 
 
 scaling = bundle(

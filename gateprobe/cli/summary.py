@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from gateprobe.calls import RecurrentCall
 from gateprobe.cli.cells import Cells, Report, cells_by_record, understood
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import ModelRecord
-from gateprobe.layers.registry import kind_of
+from gateprobe.layers.binding.registry import kind_of
 from gateprobe.model import Model
-from gateprobe.plan import Plan, Wanted, make_plan
+from gateprobe.replay.calls import RecurrentCall
+from gateprobe.replay.plan import Plan, Wanted, make_plan
 
 
 def summarise(model: Model) -> Report:

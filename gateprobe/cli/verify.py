@@ -37,7 +37,7 @@ class Given:
 
     def reads(self) -> Iterator[str]:
         """Yield the files that are read."""
-        from gateprobe.samples import files_of
+        from gateprobe.inputs.samples import files_of
 
         return files_of(self.inputs)
 
@@ -67,7 +67,7 @@ def _tolerance(atol: tuple[str, ...], rtol: tuple[str, ...]) -> Tolerance:
 
 def _numbers(option: str, texts: Iterable[str]) -> dict[str, float]:
     """Return signal → number; the empty name stands for all signals."""
-    from gateprobe.chunk import ALIASES, SIGNAL_ORDER
+    from gateprobe.traces.chunk import ALIASES, SIGNAL_ORDER
     from gateprobe.verify.collate import OUTPUT
 
     found = {}
@@ -171,7 +171,7 @@ def _result(file: ModelFile, given: Given, files: Files, talk: Talk, **options: 
     """Verify; what prevents it goes into the JUnit report too."""
     from gateprobe.cli.steps import step_line
     from gateprobe.errors import GateprobeError
-    from gateprobe.samples import load
+    from gateprobe.inputs.samples import load
     from gateprobe.verify.report import error_as_junit
     from gateprobe.verify.verification import verify as compare
 

@@ -8,5 +8,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
+    if ".kernels" not in _module.name:  # they register nothing, and some need an extra
+        importlib.import_module(_module.name)

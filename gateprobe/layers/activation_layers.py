@@ -15,8 +15,8 @@ import numpy as np
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, beyond_time
-from gateprobe.layers.registry import Binding, Slot, replays
-from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.unary import Function, Unary, as_mask, axis_in, fitting
 
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe import room
 from gateprobe.errors import GateprobeWarning, InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.activation_layers import masked_softmax, softmax
 from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, Value
-from gateprobe.layers.registry import Binding, Slot, replays
-from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.unary import as_mask, fitting, masks_of, trains
+from gateprobe.limits import room
 from gateprobe.semantics import MergedMask, Semantics
 
 Score = Callable[[Array, Array], Array]

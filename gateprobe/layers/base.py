@@ -13,10 +13,10 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from gateprobe import room
 from gateprobe.errors import GateprobeWarning, InputError
 from gateprobe.graph import Array
-from gateprobe.kernels.choice import Kernel
+from gateprobe.layers.recurrent.kernels.choice import Kernel
+from gateprobe.limits import room
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +123,7 @@ class Scope:
     owner: tuple[str, ...] = ()
     """Which layer this is, whatever the number of the call: a stateful layer has one state for all of them."""
     max_bytes: int | None = None
-    """How much a batch may hold at a time, see `gateprobe.room`."""
+    """How much a batch may hold at a time, see `gateprobe.limits.room`."""
     slab: bool = False
     """Whether this is one of several calls, each with a slab of the timesteps: recurrent layers go on where the slab
     before ended."""

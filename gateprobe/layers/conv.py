@@ -11,18 +11,18 @@ from functools import partial
 
 import numpy as np
 
-from gateprobe import room
 from gateprobe.activations import Activation, before_positions
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.kernels.blas import multiply
 from gateprobe.layers.base import Layer, Precision
+from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.core import biased, refuse_stray_bias
-from gateprobe.layers.registry import Binding, Slot, replays
-from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.recurrent.kernels.blas import multiply
 from gateprobe.layers.shape import channels_first
 from gateprobe.layers.unary import Function, Unary
 from gateprobe.layers.windows import Window, channels_last, read_window, views
+from gateprobe.limits import room
 
 
 def rank_of(record: LayerRecord) -> int:

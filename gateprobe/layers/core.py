@@ -13,10 +13,10 @@ import numpy as np
 from gateprobe.activations import Activation
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.kernels.blas import multiply
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor
-from gateprobe.layers.registry import Binding, Slot, replays
-from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.settings import Settings, Unsupported
+from gateprobe.layers.recurrent.kernels.blas import multiply
 from gateprobe.layers.unary import Unary, autocast, mask_of, trains
 
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateprobe import room
 from gateprobe.activations import Activation
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Layer, Precision
+from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.core import biased, refuse_stray_bias
-from gateprobe.layers.registry import Binding, Slot, replays
-from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.layers.unary import Unary
+from gateprobe.limits import room
 
 
 @dataclass(frozen=True, slots=True)

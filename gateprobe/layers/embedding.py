@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.kernels.blas import multiply
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor
-from gateprobe.layers.registry import Binding, Slot, replays
-from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.settings import Settings, Unsupported
+from gateprobe.layers.recurrent.kernels.blas import multiply
 from gateprobe.layers.unary import fitting
+from gateprobe.limits import room
 
 
 @dataclass(frozen=True, slots=True, eq=False)

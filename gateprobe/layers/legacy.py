@@ -10,11 +10,11 @@ from functools import partial
 from gateprobe.activations import Activation, resolve
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.kernels.blas import multiply
 from gateprobe.layers.base import Layer, Precision
+from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.settings import Settings
 from gateprobe.layers.core import affine
-from gateprobe.layers.registry import Binding, Slot, replays
-from gateprobe.layers.settings import Settings
+from gateprobe.layers.recurrent.kernels.blas import multiply
 from gateprobe.layers.unary import Unary
 
 

@@ -9,16 +9,16 @@ from functools import partial
 
 import numpy as np
 
-from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Layer
+from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.conv import Convolution, convolution_of, rank_of
-from gateprobe.layers.registry import Binding, Slot, replays
-from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.layers.shape import channels_first
 from gateprobe.layers.unary import Unary
 from gateprobe.layers.windows import channels_last, views
+from gateprobe.limits import room
 
 
 def _slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:

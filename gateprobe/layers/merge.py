@@ -12,13 +12,13 @@ from functools import partial, reduce
 
 import numpy as np
 
-from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, beyond_time
-from gateprobe.layers.registry import Binding, replays
-from gateprobe.layers.settings import Unsupported
+from gateprobe.layers.binding.registry import Binding, replays
+from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.layers.unary import axis_in, fitting, settled
+from gateprobe.limits import room
 from gateprobe.semantics import MergedMask
 
 Masks = Sequence[Array | None]

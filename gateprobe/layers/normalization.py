@@ -15,9 +15,9 @@ import numpy as np
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import FLOAT32, Arguments, Layer, Precision, Ranks, Scope, Tensor, beyond_time
+from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.settings import Settings, Unsupported, policy_name
 from gateprobe.layers.merge import held, norm
-from gateprobe.layers.registry import Binding, Slot, replays
-from gateprobe.layers.settings import Settings, Unsupported, policy_name
 from gateprobe.layers.unary import Unary, axis_in, fitting, mask_of, refuse_training
 
 

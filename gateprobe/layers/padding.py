@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from functools import partial
 
-from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.layers.base import Layer
+from gateprobe.layers.binding.registry import Binding, replays
+from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.conv import rank_of
-from gateprobe.layers.registry import Binding, replays
-from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.layers.shape import channels_first
 from gateprobe.layers.unary import Function, Unary
 from gateprobe.layers.windows import channels_last, check_rank
+from gateprobe.limits import room
 
 Margins = tuple[tuple[int, int], ...]
 

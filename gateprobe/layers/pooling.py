@@ -11,14 +11,14 @@ from functools import partial
 
 import numpy as np
 
-from gateprobe import room
 from gateprobe.graph import Array
 from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
+from gateprobe.layers.binding.registry import Binding, replays
 from gateprobe.layers.conv import rank_of
-from gateprobe.layers.registry import Binding, replays
 from gateprobe.layers.shape import channels_first
 from gateprobe.layers.unary import Function, Unary, as_mask, fitting
 from gateprobe.layers.windows import Window, channels_last, check_rank, read_window, views
+from gateprobe.limits import room
 
 _BOUND = 400
 """Bytes that one window of an adaptive pooling takes beside its numbers."""

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Layer, Precision
+from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.embedding import token_ids
-from gateprobe.layers.registry import Binding, Slot, replays
-from gateprobe.layers.settings import Settings, Unsupported
 from gateprobe.layers.unary import Unary, axis_in
+from gateprobe.limits import room
 
 
 def _numbers(settings: Settings, key: str, default: Any = None) -> Array | None:

@@ -9,13 +9,13 @@ from functools import partial
 
 import numpy as np
 
-from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.layers.base import Layer
-from gateprobe.layers.registry import Binding, replays
-from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.binding.registry import Binding, replays
+from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.unary import Function, Unary
+from gateprobe.limits import room
 
 _FORMATS = ("channels_last", "channels_first", None)
 

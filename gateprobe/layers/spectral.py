@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from gateprobe.graph import LayerRecord
 from gateprobe.layers.base import Arguments, Layer, Scope, Tensor
-from gateprobe.layers.registry import Binding, Slot, replays
-from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.unary import refuse_training
 
 

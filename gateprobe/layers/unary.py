@@ -11,8 +11,8 @@ import numpy as np
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Precision, Ranks, Scope, Tensor, Value, beyond_time
-from gateprobe.layers.registry import Binding
-from gateprobe.layers.settings import Unsupported
+from gateprobe.layers.binding.registry import Binding
+from gateprobe.layers.binding.settings import Unsupported
 
 Function = Callable[[Array], Array]
 

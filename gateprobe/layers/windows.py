@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
-from gateprobe.layers.settings import Settings, Unsupported
+from gateprobe.layers.binding.settings import Settings, Unsupported
+from gateprobe.limits import room
 
 
 @dataclass(frozen=True, slots=True)

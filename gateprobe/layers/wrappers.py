@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateprobe import room
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Layer, Scope, Tensor
-from gateprobe.layers.registry import Binding, kind_of, replays
-from gateprobe.layers.rnn import is_stateful
-from gateprobe.layers.settings import Unsupported
+from gateprobe.layers.binding.registry import Binding, kind_of, replays
+from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.layers.recurrent.rnn import is_stateful
+from gateprobe.limits import room
 from gateprobe.semantics import DistributedMask
 
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gateprobe.errors import GateprobeError, ReadError
+from gateprobe.files.remote import is_url, local_path, redact_url, remote
 from gateprobe.graph import Era, ModelGraph
 from gateprobe.readers import archive, containers, hdf5
+from gateprobe.readers.crash_guard import rehearse
 from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES, Budget
-from gateprobe.readers.rehearsal import rehearse
 from gateprobe.readers.sources import Architecture, Found, read_hdf5, read_shards, read_zip
-from gateprobe.remote import is_url, local_path, remote, shown
 
 __all__ = ["read"]
 
@@ -51,7 +51,7 @@ def read(
         try:
             budget = Budget(DEFAULT_MAX_BYTES if max_bytes is None else max_bytes)
             if _is_savedmodel(path):
-                from gateprobe.readers.savedmodel import read_folder  # noqa: PLC0415 - eight modules that few need
+                from gateprobe.readers.savedmodel.reader import read_folder  # noqa: PLC0415 - eight modules that few need
 
                 given = None if architecture is None else _architecture(local_path(fspath(architecture)))
                 found = read_folder(path, given, budget)
@@ -67,8 +67,8 @@ def read(
             if _stamp(stream) != stamp:
                 raise ReadError("was changed while it was read", remedy="wait until it is written, and try again")
             digests = [digest, *found.digests, *([given.sha256] if given else [])]
-            graph = found.graph(shown(name), _combined(digests))
-            notes = containers.contradictions(shown(name), stream, size, keras2=graph.origin.era is not Era.KERAS3)
+            graph = found.graph(redact_url(name), _combined(digests))
+            notes = containers.contradictions(redact_url(name), stream, size, keras2=graph.origin.era is not Era.KERAS3)
             return replace(graph, notes=(*graph.notes, *notes))
         except GateprobeError as error:
             raise _located(error, name) from None
@@ -86,7 +86,7 @@ def _located(error: GateprobeError, name: str) -> GateprobeError:
     """Return the error with the file's name in it."""
     if error.file is not None or not isinstance(error, ReadError):
         return error
-    return type(error)(error.reason, file=shown(name), place=error.place, remedy=error.remedy)
+    return type(error)(error.reason, file=redact_url(name), place=error.place, remedy=error.remedy)
 
 
 def _open(name: str, stack: ExitStack) -> tuple[BinaryIO, int]:
@@ -111,7 +111,7 @@ def _architecture(name: str) -> Architecture:
     with ExitStack() as stack:
         try:
             stream, _ = _open(name, stack)
-            return Architecture.parse(stream.read(), shown(name), _sha256(stream))
+            return Architecture.parse(stream.read(), redact_url(name), _sha256(stream))
         except GateprobeError as error:
             raise _located(error, name) from None
 

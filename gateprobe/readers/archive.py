@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from gateprobe import expansion
 from gateprobe.errors import GateprobeError, ReadError, UnsafeFile
+from gateprobe.limits import expansion
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -2,7 +2,7 @@
 
 Each check ends in a refusal, a note, or *rivals*: other eras that the evidence allows or claims. A model that uses a
 word whose meaning differs between rivals is refused when it is bound, until the user says which one is meant
-(`gateprobe.contested`).
+(`gateprobe.replay.contested`).
 
 - versions of one file that differ from each other (`weigh`);
 - a version against the words of the configuration (`weigh`);
@@ -11,7 +11,7 @@ word whose meaning differs between rivals is refused when it is bound, until the
 - arrays that share bytes of an HDF5 file (`Addresses`).
 
 Two containers in one file, and weights that no layer claims, are found where these are known: in `gateprobe.readers`
-and in `gateprobe.unclaimed`.
+and in `gateprobe.replay.unclaimed`.
 """
 
 from __future__ import annotations

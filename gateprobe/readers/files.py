@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateprobe.errors import GateprobeError
+from gateprobe.files.remote import is_url, local_path
 from gateprobe.readers import safe_json
 from gateprobe.readers.sources import shard_names
-from gateprobe.remote import is_url, local_path
 
 
 def model_files(model: str) -> Iterator[str]:

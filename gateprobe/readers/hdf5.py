@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard
 
 import numpy as np
 
-from gateprobe import expansion
 from gateprobe.errors import GateprobeError, ReadError, UnsafeFile
 from gateprobe.graph import WeightArray, freeze
+from gateprobe.limits import expansion
 from gateprobe.readers.contradictions import Addresses
 from gateprobe.readers.heaps import check_heaps
 from gateprobe.readers.raw_text import declared_text_bytes
@@ -63,7 +63,7 @@ class Budget:
 
     limit: int
     stored: int | None = None
-    """Bytes of the files, see `gateprobe.expansion`; ``None`` where it is unknown."""
+    """Bytes of the files, see `gateprobe.limits.expansion`; ``None`` where it is unknown."""
     used: int = field(default=0)
     addresses: dict[int, Addresses] = field(default_factory=dict)
     """Of the arrays that were read, by HDF5's file number."""

@@ -15,11 +15,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeAlias
 
-from gateprobe.chunk import Layout, TraceChunk
 from gateprobe.errors import GateprobeWarning, OutputError
+from gateprobe.files.remote import is_url, joined, local_path, redact_url, remote
 from gateprobe.graph import Array
-from gateprobe.kernels.choice import KERNELS, Kernel
-from gateprobe.remote import is_url, joined, local_path, remote, shown
+from gateprobe.layers.recurrent.kernels.choice import KERNELS, Kernel
+from gateprobe.traces.chunk import Layout, TraceChunk
 
 MANIFEST = "_gateprobe.json"
 """Says which run a folder of Parquet files belongs to. Readers of folders leave out what begins with ``_``."""
@@ -57,7 +57,7 @@ class Destination:
     @property
     def is_zarr(self) -> bool:
         """Whether it is a Zarr store and not a folder of Parquet files."""
-        return shown(self.name).rstrip("/").endswith(".zarr")
+        return redact_url(self.name).rstrip("/").endswith(".zarr")
 
 
 class Dataset(Protocol):
@@ -113,7 +113,7 @@ class Dataset(Protocol):
 
 def is_folder(name: str) -> bool:
     """Whether the name of an output means a folder: ``traces/``, ``traces.zarr``, or one that gateprobe made."""
-    path = shown(local_path(name))
+    path = redact_url(local_path(name))
     if path.endswith(("/", ".zarr")):
         return True
     return not is_url(path) and Path(path, MANIFEST).is_file()
@@ -213,7 +213,7 @@ def open_regular(path: Path) -> IO[bytes]:
 
 def irregular(name: str) -> OutputError:
     """Return the error for a link, a folder, a pipe or a device in place of a file."""
-    return OutputError("is not a regular file", file=shown(name), remedy="move it away")
+    return OutputError("is not a regular file", file=redact_url(name), remedy="move it away")
 
 
 def parsed_manifest(data: bytes, name: str) -> Any:
@@ -229,7 +229,7 @@ def parsed_manifest(data: bytes, name: str) -> Any:
 
 
 def _damaged_manifest(name: str) -> OutputError:
-    return OutputError("is damaged: no manifest of a trace", file=shown(name), remedy="name another folder")
+    return OutputError("is damaged: no manifest of a trace", file=redact_url(name), remedy="name another folder")
 
 
 def checked_manifest(found: Any, name: str) -> Manifest:
@@ -269,14 +269,14 @@ def run_id(manifest: Manifest) -> str:
 
 def damaged(name: str) -> None:
     """Say that a part will be computed again."""
-    warnings.warn(f"{shown(name)} is damaged: it is computed again", GateprobeWarning, stacklevel=2)
+    warnings.warn(f"{redact_url(name)} is damaged: it is computed again", GateprobeWarning, stacklevel=2)
 
 
 def stranger(folder: str, name: str, what: str) -> OutputError:
     """Return the error for a file that does not belong to the run."""
-    return OutputError(f"holds {name}, {what}", file=shown(folder), remedy="move it away, or name another folder")
+    return OutputError(f"holds {name}, {what}", file=redact_url(folder), remedy="move it away, or name another folder")
 
 
 def foreign(name: str) -> OutputError:
     """Return the error for a folder that holds something else."""
-    return OutputError("holds files that are not a trace in parts", file=shown(name), remedy="name another folder")
+    return OutputError("holds files that are not a trace in parts", file=redact_url(name), remedy="name another folder")

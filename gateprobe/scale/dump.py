@@ -11,18 +11,18 @@ from typing import Any, cast
 
 import numpy as np
 
-from gateprobe.chunk import TraceChunk
 from gateprobe.errors import InputError, OutputError
-from gateprobe.kernels.choice import Kernel
+from gateprobe.files.remote import redact_url
+from gateprobe.inputs.samples import Samples
+from gateprobe.layers.recurrent.kernels.choice import Kernel
 from gateprobe.model import Model, Tracing
-from gateprobe.remote import shown
-from gateprobe.run import Progress
-from gateprobe.samples import Samples
-from gateprobe.scale.crew import Crew, Perform
+from gateprobe.replay.run import Progress
+from gateprobe.scale.dask_workers import DaskWorkers, Perform
 from gateprobe.scale.dataset import Block, Destination, Manifest
 from gateprobe.scale.opening import open_dataset
 from gateprobe.scale.task import Job, compute
-from gateprobe.selection import Selection
+from gateprobe.traces.chunk import TraceChunk
+from gateprobe.traces.selection import Selection
 
 FORMAT = 2
 """Version of the manifest."""
@@ -34,7 +34,7 @@ def dump_folder(
     model: Model,
     samples: Samples,
     destination: Destination,
-    crew: Crew | None = None,
+    workers: DaskWorkers | None = None,
     *,
     options: Mapping[str, Any],
     block_size: int | None = None,
@@ -48,18 +48,18 @@ def dump_folder(
         model: What to run.
         samples: On what.
         destination: The folder.
-        crew: Others who compute the blocks; without them this process does it.
+        workers: Others who compute the blocks; without them this process does it.
         options: Arguments of `Model.tracing`.
         block_size: Samples of a block, a multiple of the rows of a batch.
         force: Whether to start anew where another run's trace is.
         threads: How many batches run side by side in one process; without it, one on each core where this process
-            computes, and one in each process of a crew.
+            computes, and one in each process of a workers.
         progress: Is told after every block.
 
     Raises:
         InputError: The model is stateful, or the sizes do not fit.
         OutputError: The folder cannot be written, or holds something else.
-        MissingExtra: The folder or the crew needs a package.
+        MissingExtra: The folder or the workers needs a package.
     """
     dataset = open_dataset(destination)
     tracing = _settled(model.tracing(samples, **options))
@@ -76,9 +76,9 @@ def dump_folder(
             if not force:
                 raise
     tracing = replace(tracing, batches=replace(tracing.batches, kernel=Kernel(**manifest["kernel"])))
-    job = Job(options, tracing.batches, destination, manifest, threads if crew is None else threads or 1)
+    job = Job(options, tracing.batches, destination, manifest, threads if workers is None else threads or 1)
     missing = [block for block in blocks if block not in there]
-    with _at_work(crew if missing else None) as perform:
+    with _at_work(workers if missing else None) as perform:
         if found is not manifest:
             dataset.clear()
         elif missing:
@@ -161,7 +161,7 @@ def _goes_on(found: Manifest, wanted: Manifest, destination: Destination, *, for
     if others and not force:
         reason = f"holds the trace of another run: other {', '.join(others)}"
         raise OutputError(
-            reason, file=shown(destination.name), remedy="name another folder, or start anew with --force"
+            reason, file=redact_url(destination.name), remedy="name another folder, or start anew with --force"
         )
     return not others
 
@@ -177,8 +177,8 @@ def _differences(one: Any, other: Any, place: str = "") -> Iterator[str]:
         yield from _differences(one.get(key), other.get(key), inner)
 
 
-def _at_work(crew: Crew | None) -> AbstractContextManager[Perform]:
-    return nullcontext(_here) if crew is None else crew.at_work()
+def _at_work(workers: DaskWorkers | None) -> AbstractContextManager[Perform]:
+    return nullcontext(_here) if workers is None else workers.at_work()
 
 
 def _here(blocks: Iterable[Block], tracing: Tracing, job: Job) -> Iterator[Block]:

@@ -11,9 +11,8 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from gateprobe.chunk import TraceChunk
+from gateprobe.files.remote import is_url, joined
 from gateprobe.graph import Array
-from gateprobe.remote import is_url, joined
 from gateprobe.scale.dataset import (
     MANIFEST,
     Block,
@@ -27,6 +26,7 @@ from gateprobe.scale.dataset import (
     run_id,
     stranger,
 )
+from gateprobe.traces.chunk import TraceChunk
 from gateprobe.writers import Format, Output, write
 from gateprobe.writers.seal import Seal, examine
 from gateprobe.writers.target import blamed, open_target

@@ -14,12 +14,12 @@ from importlib.metadata import version
 from typing import Any
 
 from gateprobe.errors import GateprobeError, InputError
-from gateprobe.groups import Assumptions
-from gateprobe.input_files import STDIN
+from gateprobe.files.remote import is_url, local_path
+from gateprobe.inputs.files import STDIN
+from gateprobe.inputs.samples import Samples, load, split_feed, split_spec
 from gateprobe.model import Model, Tracing, read
-from gateprobe.remote import is_url, local_path
-from gateprobe.run import Batches
-from gateprobe.samples import Samples, load, split_feed, split_spec
+from gateprobe.readers.weights_only import Assumptions
+from gateprobe.replay.run import Batches
 from gateprobe.scale.dataset import Block, Destination, Manifest
 from gateprobe.scale.opening import open_dataset
 

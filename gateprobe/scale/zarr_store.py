@@ -20,11 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.chunk import TraceChunk
 from gateprobe.errors import GateprobeError, InputError, MissingExtra, OutputError
+from gateprobe.files.remote import is_url, joined, local_path, redact_url, redacted, remote
 from gateprobe.graph import Array
-from gateprobe.remote import is_url, joined, local_path, redacted, remote, shown
-from gateprobe.run import SLAB
+from gateprobe.replay.run import SLAB
 from gateprobe.scale.dataset import (
     Block,
     Destination,
@@ -38,6 +37,7 @@ from gateprobe.scale.dataset import (
     run_id,
     stranger,
 )
+from gateprobe.traces.chunk import TraceChunk
 from gateprobe.writers.arrays import METADATA_KEY, Index, arrays_of
 from gateprobe.writers.chunks import Regrouper
 
@@ -259,7 +259,7 @@ class ZarrStore:
             raise
         except Exception as fault:  # noqa: BLE001 - every storage has errors of its own
             reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
-            raise OutputError(redacted(f"cannot write: {reason}", self._name), file=shown(self._name)) from None
+            raise OutputError(redacted(f"cannot write: {reason}", self._name), file=redact_url(self._name)) from None
 
 
 def _attributes(manifest: Manifest, first: TraceChunk, numbers: Array) -> dict[str, Any]:

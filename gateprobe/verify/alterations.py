@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from gateprobe.graph import Array, Call, LayerRecord, ModelGraph, ModelRecord, WeightGroup
-from gateprobe.layers.bidirectional import Bidirectional
-from gateprobe.layers.functional import Graph, call_name
-from gateprobe.layers.rnn import Recurrent
+from gateprobe.layers.binding.graph import Graph, call_name
+from gateprobe.layers.recurrent.bidirectional import Bidirectional
+from gateprobe.layers.recurrent.rnn import Recurrent
 from gateprobe.layers.wrappers import TimeDistributed
-from gateprobe.plan import Plan
+from gateprobe.replay.plan import Plan
 from gateprobe.verify.blueprint import ObjectWeights
 from gateprobe.verify.replay import Subject
 

@@ -24,11 +24,11 @@ from gateprobe.graph import (
     Namespace,
     TensorRef,
 )
-from gateprobe.layers.allocation import Weights, find_weights
-from gateprobe.layers.registry import kind_of
-from gateprobe.layers.settings import INERT, Unsupported
-from gateprobe.layers.weight_order import layer_paths, parts_of, slots_of
-from gateprobe.plan import model_of
+from gateprobe.layers.binding.registry import kind_of
+from gateprobe.layers.binding.settings import INERT, Unsupported
+from gateprobe.layers.binding.weight_assignment import Weights, find_weights
+from gateprobe.layers.binding.weight_order import layer_paths, parts_of, slots_of
+from gateprobe.replay.plan import model_of
 from gateprobe.semantics import Semantics
 
 ObjectPath = tuple[str, ...]

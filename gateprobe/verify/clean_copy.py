@@ -22,8 +22,8 @@ import numpy as np
 
 from gateprobe.errors import GateprobeError
 from gateprobe.readers import archive, hdf5, safe_json
+from gateprobe.readers.crash_guard import rehearse
 from gateprobe.readers.hdf5 import Budget
-from gateprobe.readers.rehearsal import rehearse
 from gateprobe.readers.weights import MAX_DEPTH, MAX_OBJECTS, TRAINING
 from gateprobe.verify.trust import objections, without_training
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gateprobe.chunk import STATES, DirectionTrace
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.layers.settings import Unsupported
+from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.model import Model
-from gateprobe.plan import precision_of
+from gateprobe.replay.plan import precision_of
+from gateprobe.traces.chunk import STATES, DirectionTrace
 from gateprobe.verify.compare import SignalReport, Tolerance, Trio, compare, epsilon
 from gateprobe.verify.job import KerasCall, KerasRun
 from gateprobe.verify.replay import Key, Replayed

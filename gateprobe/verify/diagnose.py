@@ -10,7 +10,7 @@ import numpy as np
 from gateprobe.errors import GateprobeError
 from gateprobe.graph import Array
 from gateprobe.layers.base import FLOAT64
-from gateprobe.run import plain_path
+from gateprobe.replay.run import plain_path
 from gateprobe.verify.alterations import alterations
 from gateprobe.verify.blueprint import ObjectPath, ObjectWeights
 from gateprobe.verify.collate import Collated, Precisions, collate

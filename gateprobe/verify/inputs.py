@@ -13,8 +13,8 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord, ModelRecord, TensorRef
-from gateprobe.layers.order import references
-from gateprobe.samples import InputSpec
+from gateprobe.inputs.samples import InputSpec
+from gateprobe.layers.binding.call_order import references
 
 SAMPLES = 6
 LENGTHS = (11, 1, 4)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
-from gateprobe.calls import join_path
 from gateprobe.graph import Argument, LayerRecord, ModelRecord, TensorRef
-from gateprobe.layers.order import references
+from gateprobe.layers.binding.call_order import references
+from gateprobe.replay.calls import join_path
 
 _INPUT = "InputLayer"
 

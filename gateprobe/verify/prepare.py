@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateprobe.batch_size import DEFAULT_ROWS
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import Array
+from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
 from gateprobe.layers.base import FLOAT64
 from gateprobe.model import Model
-from gateprobe.plan import Wanted, make_plan
-from gateprobe.run import plain_path
-from gateprobe.samples import InputSpec, Samples, from_arrays
+from gateprobe.replay.batch_size import DEFAULT_ROWS
+from gateprobe.replay.plan import Wanted, make_plan
+from gateprobe.replay.run import plain_path
 from gateprobe.verify.blueprint import unknown_layers
 from gateprobe.verify.inputs import KNOWN_DTYPES, generate
 from gateprobe.verify.part import part_without

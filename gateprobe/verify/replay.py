@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateprobe.chunk import DirectionTrace, joined
 from gateprobe.graph import Array, ModelGraph
+from gateprobe.inputs.samples import InputSpec, from_arrays
 from gateprobe.layers.base import Precision
-from gateprobe.plan import Plan, Wanted, make_plan
-from gateprobe.run import run
-from gateprobe.samples import InputSpec, from_arrays
+from gateprobe.replay.plan import Plan, Wanted, make_plan
+from gateprobe.replay.run import run
 from gateprobe.semantics import Semantics
+from gateprobe.traces.chunk import DirectionTrace, joined
 
 Key = tuple[str, str]
 """Layer path and direction."""

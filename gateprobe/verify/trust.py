@@ -13,8 +13,8 @@ from typing import Any
 
 from gateprobe.activations import ACTIVATION_NAMES
 from gateprobe.graph import Namespace
-from gateprobe.layers.registry import registered
-from gateprobe.layers.tf_functions import FUNCTIONS
+from gateprobe.layers.binding.registry import registered
+from gateprobe.layers.operations.tf_functions import FUNCTIONS
 
 _TRAINING = frozenset({"compile_config", "training_config"})
 """``compile_config`` stands beside any nested model in files of Keras 3, and is carried out there whatever is asked."""

@@ -20,7 +20,7 @@ from gateprobe.verify.blueprint import ObjectWeights, blueprint_of, object_weigh
 from gateprobe.verify.collate import Collated, Precisions, collate, self_contradictions
 from gateprobe.verify.compare import SignalReport, Tolerance, compare, first_of, merged
 from gateprobe.verify.diagnose import Scene, diagnose, weight_differences
-from gateprobe.verify.gaps import (
+from gateprobe.verify.installed_rules import (
     LIBRARIES,
     default_library,
     installed_version,

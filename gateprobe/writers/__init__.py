@@ -13,11 +13,11 @@ from importlib import import_module
 from pathlib import PurePath
 from typing import TypeVar, cast
 
-from gateprobe.chunk import TraceChunk
 from gateprobe.errors import GateprobeWarning, InputError, OutputError
-from gateprobe.memory import require_room_for_tables
-from gateprobe.places import STREAM, place_of, refuse_twice
-from gateprobe.remote import shown
+from gateprobe.files.places import STREAM, place_of, refuse_twice
+from gateprobe.files.remote import redact_url
+from gateprobe.limits.system import require_room_for_tables
+from gateprobe.traces.chunk import TraceChunk
 from gateprobe.writers.base import Format, Metadata, Output, Sink
 from gateprobe.writers.names import cell_text, column_text
 from gateprobe.writers.rows import Outputs
@@ -72,17 +72,19 @@ def format_of(output: Output, suffixes: Mapping[str, Format] = SUFFIXES) -> Form
     Raises:
         OutputError: The suffix is unknown, the format cannot go to standard output, or an option does not fit it.
     """
-    suffix = PurePath(shown(output.name)).suffix.lower()
+    suffix = PurePath(redact_url(output.name)).suffix.lower()
     found = output.format or (Format.CSV if output.name == STREAM else suffixes.get(suffix))
     if found is None:
         reason = f"unknown format {suffix!r}" if suffix else "has no suffix that names a format"
-        raise OutputError(reason, file=shown(output.name), remedy=f"use --format or one of {', '.join(suffixes)}")
+        raise OutputError(reason, file=redact_url(output.name), remedy=f"use --format or one of {', '.join(suffixes)}")
     if output.name == STREAM and not found.streams:
         raise OutputError(f"{found.value} cannot go to standard output", remedy="use -o FILE")
     if output.layout != "tidy" and not found.tabular:
-        raise OutputError(f"{found.value} holds arrays and has no layout", file=shown(output.name))
+        raise OutputError(f"{found.value} holds arrays and has no layout", file=redact_url(output.name))
     if output.compress and not found.compressible:
-        raise OutputError(f"{found.value} cannot be compressed", file=shown(output.name), remedy="compress npz or h5")
+        raise OutputError(
+            f"{found.value} cannot be compressed", file=redact_url(output.name), remedy="compress npz or h5"
+        )
     return found
 
 
@@ -148,7 +150,7 @@ def _check_names(keys: tuple[str, ...], outputs: Iterable[Output], formats: Iter
     for output, kind in zip(outputs, formats, strict=True):
         if kind is Format.NPY and len(keys) > 1:
             reason = f"an .npy file holds one array, and the model has the outputs {', '.join(keys)}"
-            raise OutputError(reason, file=shown(output.name), remedy="write .npz")
+            raise OutputError(reason, file=redact_url(output.name), remedy="write .npz")
 
 
 def _write(
@@ -176,7 +178,7 @@ def _write(
 def _target(output: Output, kind: Format) -> Iterator[Target]:
     with open_target(output.name, force=output.force) as target:
         if not target.is_file and not kind.tabular:
-            raise OutputError(f"{kind.value} needs a regular file", file=shown(output.name))
+            raise OutputError(f"{kind.value} needs a regular file", file=redact_url(output.name))
         yield target
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.chunk import DirectionTrace, TraceChunk
 from gateprobe.graph import Array
+from gateprobe.traces.chunk import DirectionTrace, TraceChunk
 from gateprobe.writers.names import archive_key
 
 METADATA_KEY = "__metadata__"

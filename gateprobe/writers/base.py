@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from gateprobe.chunk import Layout
+from gateprobe.traces.chunk import Layout
 from gateprobe.writers.seal import Seal
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from gateprobe.chunk import DirectionTrace, TraceChunk, joined
+from gateprobe.traces.chunk import DirectionTrace, TraceChunk, joined
 
 BLOCK_ROWS = 1 << 14
 """Rows of the tables into which a chunk is cut, so that memory does not grow with it."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from gateprobe.chunk import TraceChunk
 from gateprobe.errors import OutputError
 from gateprobe.graph import Array
+from gateprobe.traces.chunk import TraceChunk
 from gateprobe.writers.arrays import METADATA_KEY, Index, arrays_of, axis_names, group_key
 from gateprobe.writers.base import Metadata, Output, Sink
 from gateprobe.writers.chunks import Regrouper

@@ -17,8 +17,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
-from gateprobe.chunk import TraceChunk
 from gateprobe.graph import Array
+from gateprobe.traces.chunk import TraceChunk
 from gateprobe.writers.arrays import METADATA_KEY, Index, arrays_of
 from gateprobe.writers.base import Metadata, Output, Sink
 from gateprobe.writers.names import archive_key

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gateprobe.chunk import STATES, DirectionTrace, Layout, TraceChunk, signal_rank
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
+from gateprobe.traces.chunk import STATES, DirectionTrace, Layout, TraceChunk, signal_rank
 from gateprobe.writers.chunks import Gatherer, cut_rows
 from gateprobe.writers.names import column_text
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from gateprobe.errors import OutputError
-from gateprobe.places import STREAM, descriptor_of
-from gateprobe.remote import Remote, is_url, local_path, remote, shown
+from gateprobe.files.places import STREAM, descriptor_of
+from gateprobe.files.remote import Remote, is_url, local_path, redact_url, remote
 
 _ACL = "system.posix_acl_access"
 
@@ -160,11 +160,11 @@ def _open(name: str, *, force: bool) -> Target:
 
 def _open_remote(name: str, *, force: bool) -> Target:
     if "::" in name:
-        raise OutputError("a URL within a URL cannot be written to", file=shown(name), remedy="name a plain URL")
+        raise OutputError("a URL within a URL cannot be written to", file=redact_url(name), remedy="name a plain URL")
     there = remote(name)
     if not force and there.exists():
-        raise _exists(shown(name))
-    return Target(shown(name), cast("BinaryIO", tempfile.TemporaryFile()), replace=force, upload=there)
+        raise _exists(redact_url(name))
+    return Target(redact_url(name), cast("BinaryIO", tempfile.TemporaryFile()), replace=force, upload=there)
 
 
 def _open_nameless(name: str, final: Path, *, force: bool) -> Target | None:

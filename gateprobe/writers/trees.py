@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gateprobe.chunk import DirectionTrace, TraceChunk
 from gateprobe.errors import MissingExtra
 from gateprobe.graph import Array
+from gateprobe.traces.chunk import DirectionTrace, TraceChunk
 from gateprobe.writers.arrays import METADATA_KEY, Index, axis_names, group_key
 from gateprobe.writers.base import Metadata
 

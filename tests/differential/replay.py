@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from gateprobe.layers.base import FLOAT32, FLOAT64, Arguments, Scope, Tensor
-from gateprobe.plan import Wanted, make_plan
 from gateprobe.readers import read as read_graph
-from gateprobe.run import run
+from gateprobe.replay.plan import Wanted, make_plan
+from gateprobe.replay.run import run
 from gateprobe.semantics import semantics_of
 from gateprobe.trace import join
 
@@ -20,7 +20,7 @@ from .compare import without_rounding
 
 @dataclass(frozen=True)
 class Blocks:
-    """Samples in the order of the model's inputs, as `gateprobe.run` wants them."""
+    """Samples in the order of the model's inputs, as `gateprobe.replay.run` wants them."""
 
     arrays: Sequence[np.ndarray]
 

@@ -26,7 +26,7 @@ def available(name: str) -> bool:
     """Tell whether the replay knows a layer class, or an operation (``op:Name``)."""
     import gateprobe.layers  # noqa: F401 - registers them all
     from gateprobe.graph import LayerRecord, Namespace
-    from gateprobe.layers.registry import kind_of
+    from gateprobe.layers.binding.registry import kind_of
 
     namespace = Namespace.OPERATION if name.startswith("op:") else Namespace.LAYER
     return kind_of(LayerRecord("any", name.removeprefix("op:"), {}, namespace)) is not None

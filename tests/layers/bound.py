@@ -10,8 +10,8 @@ import numpy as np
 
 from gateprobe.graph import Array, Era, LayerRecord, Origin
 from gateprobe.layers.base import FLOAT32, Arguments, Layer, Precision, Scope, Tensor
-from gateprobe.layers.registry import Binding, kind_of
-from gateprobe.layers.settings import Settings
+from gateprobe.layers.binding.registry import Binding, kind_of
+from gateprobe.layers.binding.settings import Settings
 from gateprobe.semantics import Semantics, semantics_of
 from layers.case import Case, filled
 

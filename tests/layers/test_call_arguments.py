@@ -12,10 +12,10 @@ from graphs import chain, lstm_weights
 import gateprobe
 from gateprobe.errors import InputError, UnsupportedModel
 from gateprobe.graph import Call, LayerRecord, Namespace, TensorRef, freeze
-from gateprobe.layers.call_arguments import understood
-from gateprobe.layers.registry import registered
-from gateprobe.layers.settings import Unsupported
-from gateprobe.selection import Ranges, Selection
+from gateprobe.layers.binding.call_arguments import understood
+from gateprobe.layers.binding.registry import registered
+from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.traces.selection import Ranges, Selection
 
 DATA = Path(__file__).parents[1] / "data" / "constants"
 LAYERS = [kind for kind in registered() if kind.takes is not None]

@@ -9,8 +9,8 @@ import pytest
 
 from gateprobe.graph import Era
 from gateprobe.layers.base import FLOAT32, FLOAT64, Precision, Tensor, Timewise
-from gateprobe.layers.registry import registered
-from gateprobe.layers.settings import Unsupported
+from gateprobe.layers.binding.registry import registered
+from gateprobe.layers.binding.settings import Unsupported
 from layers import bound, keras_oracle, recorded
 from layers.answer import Answer
 from layers.cases import CASES, TESTED_ELSEWHERE

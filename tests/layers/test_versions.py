@@ -8,7 +8,7 @@ import pytest
 from gateprobe.errors import InputError
 from gateprobe.graph import Call, Era, LayerRecord, Namespace
 from gateprobe.layers.base import Arguments, Tensor
-from gateprobe.layers.settings import Unsupported
+from gateprobe.layers.binding.settings import Unsupported
 from layers import bound
 
 RNG = np.random.default_rng(11)

@@ -9,7 +9,7 @@ import pytest
 from readers.build import h5
 
 from gateprobe.errors import ReadError, UnsafeFile
-from gateprobe.readers import read, rehearsal
+from gateprobe.readers import crash_guard, read
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are safe on Linux only")
 
@@ -20,7 +20,7 @@ def rehearse(tmp_path, action):
     with path.open("rb") as stream:
         assert stream.read(2) == b"01"
         try:
-            rehearsal.rehearse(lambda: action(stream), stream, 100, 1 << 32)
+            crash_guard.rehearse(lambda: action(stream), stream, 100, 1 << 32)
         finally:
             assert stream.read(3) == b"234"
             stream.seek(99_990)
@@ -44,7 +44,7 @@ def test_handlers_of_the_program_do_not_hide_a_crash(tmp_path):
 
 
 def test_a_reading_without_end_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(rehearsal, "SECONDS", 0)  # one second of processor time is then the hard limit
+    monkeypatch.setattr(crash_guard, "SECONDS", 0)  # one second of processor time is then the hard limit
 
     def forever(stream):
         while True:

@@ -22,14 +22,14 @@ from traces import lstm_chunk
 
 from gateprobe.cli import main
 from gateprobe.errors import GateprobeWarning, InputError
-from gateprobe.kernels.blas import arithmetic
-from gateprobe.samples import from_arrays
-from gateprobe.scale.crew import _check_workers
+from gateprobe.inputs.samples import from_arrays
+from gateprobe.layers.recurrent.kernels.blas import arithmetic
+from gateprobe.scale.dask_workers import _check_workers
 from gateprobe.scale.dataset import Block, Destination
 from gateprobe.scale.dump import dump_folder
 from gateprobe.scale.opening import open_dataset
 from gateprobe.scale.task import Job, Sources, Task, TaskFault, perform
-from gateprobe.selection import Ranges, Selection
+from gateprobe.traces.selection import Ranges, Selection
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "sample_models" / "tokens.keras"
@@ -120,12 +120,14 @@ def test_a_worker_that_is_killed_changes_nothing(work):
 
 
 @linux_only
-@pytest.mark.parametrize("crew", [(), pytest.param(("--workers", 2), marks=pytest.mark.slow)], ids=["alone", "workers"])
-def test_an_interruption_leaves_what_is_finished_and_the_next_run_does_the_rest(work, crew):
-    if crew:
+@pytest.mark.parametrize(
+    "workers", [(), pytest.param(("--workers", 2), marks=pytest.mark.slow)], ids=["alone", "workers"]
+)
+def test_an_interruption_leaves_what_is_finished_and_the_next_run_does_the_rest(work, workers):
+    if workers:
         pytest.importorskip("distributed")
-    folder = work / f"broken-{len(crew)}"
-    process = start("-o", f"{folder.name}/", *crew, "--block-size", BLOCK, folder=work)
+    folder = work / f"broken-{len(workers)}"
+    process = start("-o", f"{folder.name}/", *workers, "--block-size", BLOCK, folder=work)
     wait_for(lambda: len(list(folder.glob("*.parquet"))) > 3, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     assert finish(process) == (130, "")
@@ -240,8 +242,8 @@ def test_a_zarr_store_holds_the_arrays_of_the_npz_file(work):
 )
 def test_long_sequences_go_into_folders_in_slabs(tmp_path, monkeypatch, selection):
     zarr = pytest.importorskip("zarr")
-    monkeypatch.setattr("gateprobe.run.LONG", 10)
-    monkeypatch.setattr("gateprobe.run.SLAB", 3)
+    monkeypatch.setattr("gateprobe.replay.run.LONG", 10)
+    monkeypatch.setattr("gateprobe.replay.run.SLAB", 3)
     rng = np.random.default_rng(1)
     layers = [("LSTM", name, {"units": 4, "return_sequences": True}) for name in ("a", "b")]
     model = chain(layers, {"a": lstm_weights(rng, 3, 4), "b": lstm_weights(rng, 4, 4)})
@@ -384,7 +386,7 @@ def test_workers_that_differ():
 )
 def test_what_does_not_fit_is_said_before_anything_is_written(work, arguments, message, monkeypatch, tmp_path):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("gateprobe.scale.crew.CONNECT", 0.5)
+    monkeypatch.setattr("gateprobe.scale.dask_workers.CONNECT", 0.5)
     monkeypatch.chdir(tmp_path)
     status, err = run(work / "x.npy", *arguments)
     assert (status, message in err) == (2, True), err
@@ -395,7 +397,7 @@ def test_what_does_not_fit_is_said_before_anything_is_written(work, arguments, m
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n" * 20, bytes(range(255, 0, -1)) * 20, b""])
 def test_a_scheduler_that_is_none(work, tmp_path, monkeypatch, answer):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("gateprobe.scale.crew.CONNECT", 1)
+    monkeypatch.setattr("gateprobe.scale.dask_workers.CONNECT", 1)
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.1)

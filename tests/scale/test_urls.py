@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 import gateprobe
-from gateprobe.array_files import RemoteRows
 from gateprobe.cli import main
 from gateprobe.errors import InputError
-from gateprobe.remote import Remote, remote, shown
+from gateprobe.files.remote import Remote, redact_url, remote
+from gateprobe.inputs.array_files import RemoteRows
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 fsspec = pytest.importorskip("fsspec")
@@ -86,7 +86,7 @@ def test_only_the_rows_that_are_needed_are_fetched(memory, monkeypatch, tmp_path
 
 def test_an_input_that_changes_is_refused(memory):
     model = gateprobe.read(SAMPLES / "keras2.h5")
-    from gateprobe.samples import load
+    from gateprobe.inputs.samples import load
 
     samples = load(["memory://models/keras2.npy"], model.inputs)
     memory.pipe_file("/models/keras2.npy", (SAMPLES / "keras2.npy").read_bytes())
@@ -154,10 +154,10 @@ def test_without_fsspec(monkeypatch):
 
 
 def test_names_for_messages():
-    assert shown("s3://bucket/a b?versionId=1#x") == "s3://bucket/a b"
-    assert shown("ftp://me:pw@host/a@b") == "ftp://host/a@b"
-    assert shown("Forbidden: https://h/x?sig=1 'gs://u:p@b/k?q'") == "Forbidden: https://h/x 'gs://b/k'"
-    assert shown(r"C:\x?y") == r"C:\x?y"
+    assert redact_url("s3://bucket/a b?versionId=1#x") == "s3://bucket/a b"
+    assert redact_url("ftp://me:pw@host/a@b") == "ftp://host/a@b"
+    assert redact_url("Forbidden: https://h/x?sig=1 'gs://u:p@b/k?q'") == "Forbidden: https://h/x 'gs://b/k'"
+    assert redact_url(r"C:\x?y") == r"C:\x?y"
 
 
 @pytest.mark.parametrize("name", ["t", "t.zarr"])

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from gateprobe.batch_size import DEFAULT_ROWS
-from gateprobe.verify import gaps, verification
+from gateprobe.replay.batch_size import DEFAULT_ROWS
+from gateprobe.verify import installed_rules, verification
 from gateprobe.verify.job import Answer, KerasCall, KerasRun
 from gateprobe.verify.replay import Options, Subject, replay
 
@@ -30,7 +30,7 @@ def answering(monkeypatch, *models, change=lambda number, run: run, weights=None
         return Answer(VERSION, "2", None, tuple(runs), weights or {})
 
     monkeypatch.setattr(verification, "ask", ask)
-    for module in (verification, gaps):
+    for module in (verification, installed_rules):
         monkeypatch.setattr(module, "installed_version", lambda library: VERSION)
     monkeypatch.setattr(verification, "spoken", lambda semantics, origin, version: semantics)
 

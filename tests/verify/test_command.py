@@ -14,7 +14,7 @@ from readers import build
 import gateprobe
 from gateprobe.cli import main
 from gateprobe.errors import MissingExtra
-from gateprobe.verify import clean_copy, gaps, job, verify
+from gateprobe.verify import clean_copy, installed_rules, job, verify
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 QUIET = pytest.mark.filterwarnings("ignore")  # of Keras and TensorFlow
@@ -33,9 +33,9 @@ def test_without_tensorflow_it_says_what_to_install(monkeypatch):
 
 def test_without_the_keras_of_the_era_it_says_what_to_install(monkeypatch):
     def missing(name):
-        raise gaps.metadata.PackageNotFoundError(name)
+        raise installed_rules.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(gaps.metadata, "version", missing)
+    monkeypatch.setattr(installed_rules.metadata, "version", missing)
     with pytest.raises(MissingExtra, match=r"tf-keras.*pip install 'gateprobe\[keras\]'"):
         verify(SAMPLES / "keras2.h5")
 

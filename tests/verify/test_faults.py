@@ -8,9 +8,9 @@ import pytest
 
 import gateprobe
 from gateprobe.graph import WeightArray, WeightGroup
-from gateprobe.layers import bidirectional
+from gateprobe.layers.recurrent import bidirectional
 from gateprobe.model import Model
-from gateprobe.run import _Recorder
+from gateprobe.replay.run import _Recorder
 from gateprobe.verify.result import Status
 from gateprobe.verify.verification import verify
 

@@ -1,0 +1,160 @@
+"""Reads samples from text tables: CSV, or TSV when the first line has tabs and no comma.
+
+Two forms. A table whose header names ``sample`` and ``timestep`` has one row for each timestep of each sample, and a
+column for each feature. Any other table has one row for each sample: its columns are the timesteps (tokens, or a
+single feature) or the features of an input without timesteps. Which of the two it is never depends on the numbers.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Array
+from gateprobe.limits.system import require_room_for_tables
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MAX_COLUMNS = 50_000
+"""Of a table for an input that says nothing of its size."""
+_FEW_COLUMNS = 1_000
+"""With so many, a table is read in any case, and the message that it does not fit knows its shape."""
+
+_INDEX = ("sample", "timestep")
+_MARK = b"\xef\xbb\xbf"
+"""The byte order mark of UTF-8. Behind it polars does not look for gzip, zlib or zstd, which it would unpack."""
+_PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+
+
+def read_table(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> Array:
+    """Return the array that a table holds.
+
+    Args:
+        data: The file.
+        name: What to call it in messages.
+        shape: What the model takes, samples axis included.
+
+    Raises:
+        InputError: It is no table of numbers, or not one for this shape.
+    """
+    require_room_for_tables()
+    header, cells = _split(data, name, shape)
+    columns = [_numbers(cells.get_column(column), n, 1 + bool(header), name) for n, column in enumerate(cells.columns)]
+    if not header or not set(header) & set(_INDEX):
+        return _by_sample(_matrix(columns), name, shape)
+    for column in _INDEX:
+        if header.count(column) != 1:
+            raise InputError(f"the header must name {column!r} once", file=name)
+    index = [columns[header.index(column)] for column in _INDEX]
+    features = [column for title, column in zip(header, columns, strict=True) if title not in _INDEX]
+    return _by_timestep(index[0], index[1], features, name, shape)
+
+
+def _split(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> tuple[tuple[str, ...], pl.DataFrame]:
+    """Return the header, empty if there is none, and the cells below it as texts."""
+    import polars as pl  # noqa: PLC0415 - only tables need it
+
+    if b"\0" in data or not data.strip():
+        raise InputError("is empty" if not data.strip() else "is not text", file=name)
+    data = data.removeprefix(_MARK)
+    if data.startswith(_PACKED):
+        raise InputError("is compressed", file=name, remedy="unpack it first")
+    first = data.split(b"\n", 1)[0]
+    separator = "\t" if b"\t" in first and b"," not in first else ","
+    _check_width(first, separator, name, shape)
+    try:
+        cells = pl.read_csv(io.BytesIO(_MARK + data), has_header=False, infer_schema=False, separator=separator)
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).split("\n", 1)[0]
+        raise InputError(f"is not a table: {reason}", file=name, remedy="give every row as many cells") from None
+    titles = tuple((cell or "").strip() for cell in cells.row(0))
+    numeric = [_is_number(title) for title in titles]
+    if any(numeric):
+        return (), cells
+    if "" in titles:
+        column = titles.index("") + 1
+        raise InputError(f"column {column} has no name", file=name, remedy="save the table without its row numbers")
+    if len(cells) == 1:
+        raise InputError("has a header and no rows", file=name)
+    return titles, cells.slice(1)
+
+
+def _check_width(first: bytes, separator: str, name: str, shape: tuple[int | None, ...] | None) -> None:
+    """Refuse a table with more columns than the input can take before they are made, which takes time for each."""
+    columns = first.count(separator.encode()) + 1
+    sizes = (shape or (None,))[1:] or (1,)
+    most = MAX_COLUMNS if None in sizes or shape is None else len(_INDEX) + max(size or 0 for size in sizes)
+    if columns > max(most, _FEW_COLUMNS):
+        reason = f"has {columns:,} columns, where at most {most:,} belong"
+        raise InputError(reason, file=name, remedy="give the input that the model takes, or a .npy file")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(column: pl.Series, number: int, first_line: int, name: str) -> Array:
+    """Return a column as int64 when all of it is whole numbers, else as float64."""
+    import polars as pl  # noqa: PLC0415
+
+    texts = column.str.strip_chars()
+    for dtype in (pl.Int64, pl.Float64):
+        values = texts.cast(dtype, strict=False)
+        if not values.has_nulls():
+            return values.to_numpy()
+    row = int(values.is_null().arg_max() or 0)
+    text = texts[row]
+    reason = f"{text!r} is not a number" if text else "a value is missing"
+    place = f"line {row + first_line}, column {number + 1}"
+    raise InputError(reason, file=name, place=place, remedy="separate numbers by commas; write NaN for a gap")
+
+
+def _matrix(columns: list[Array]) -> Array:
+    """Return columns side by side: whole numbers only when all of them are."""
+    return np.stack(columns, axis=1)
+
+
+def _by_sample(matrix: Array, name: str, shape: tuple[int | None, ...] | None) -> Array:
+    rank = None if shape is None else len(shape)
+    if rank == 2:
+        return matrix
+    if rank == 3 and shape is not None and shape[2] == 1:
+        return matrix[:, :, np.newaxis]
+    if rank == 1 and matrix.shape[1] == 1:
+        return matrix[:, 0]
+    raise InputError(
+        "a table with a row for each sample cannot hold this input",
+        file=name,
+        remedy="name columns sample,timestep,... in a header, with a row for each timestep, or give a .npy file",
+    )
+
+
+def _by_timestep(
+    sample: Array, timestep: Array, features: list[Array], name: str, shape: tuple[int | None, ...] | None
+) -> Array:
+    for title, column in zip(_INDEX, (sample, timestep), strict=True):
+        if column.dtype.kind != "i" or column.min() < 0:
+            raise InputError(f"column {title!r} must count 0, 1, 2, ...", file=name)
+    samples, timesteps = int(sample.max()) + 1, int(timestep.max()) + 1
+    if not features or len(sample) != samples * timesteps:
+        reason = f"has {len(sample)} rows for {samples} samples of {timesteps} timesteps"
+        raise InputError(reason, file=name, remedy="give each timestep of each sample once; pad short samples")
+    place = sample * timesteps + timestep
+    order = np.argsort(place, kind="stable")
+    wrong = np.flatnonzero(place[order] != np.arange(len(place)))
+    if len(wrong):
+        expected, found = int(wrong[0]), int(place[order][wrong[0]])
+        where, what = (found, "twice") if found < expected else (expected, "nowhere")
+        raise InputError(f"sample {where // timesteps}, timestep {where % timesteps} stands {what}", file=name)
+    values = _matrix(features)[order].reshape(samples, timesteps, len(features))
+    if shape is not None and len(shape) == 2 and len(features) == 1:
+        return values[:, :, 0]
+    return values

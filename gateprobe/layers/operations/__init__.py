@@ -1,0 +1,1 @@
+"""Nodes of a graph that are functions: ``keras.ops`` and TensorFlow operations."""

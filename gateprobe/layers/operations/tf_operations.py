@@ -1,0 +1,133 @@
+"""TensorFlow functions that tf.keras saved as layers: ``TFOpLambda`` and ``SlicingOpLambda``.
+
+A name in a file selects one of our own functions from a closed table. The file gives the first argument by position
+and all others by name (``tf_keras/src/layers/core/tf_op_layer.py`` 2.21). Meanings: the documentation of TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gateprobe.errors import InputError
+from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, Value, tensors_in
+from gateprobe.layers.binding.registry import Binding, replays
+from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.layers.operations import tensors as ts
+from gateprobe.layers.operations import tf_sizes
+from gateprobe.layers.operations.node import common_precision, made
+from gateprobe.layers.operations.tf_functions import FUNCTIONS, Entry
+from gateprobe.layers.operations.tf_sizes import Sizes
+from gateprobe.layers.unary import fitting
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TensorFlowNode:
+    """A TensorFlow function. Its results carry no mask."""
+
+    entry: Entry
+    default: Precision
+    """When no operand is a float; otherwise a function computes in the dtype of its operands."""
+
+    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Call the function; numbers computed from sizes alone stay sizes."""
+        arguments = self._named(call)
+        operands = list(tensors_in(arguments))
+        precision = common_precision(operands, self.default)
+        with fitting(*(tensor.value for tensor in operands)):
+            if self.entry.sizes:
+                results = self._called(arguments, precision)
+            elif tf_sizes.only_sizes(arguments):
+                results = _without_samples(self._called(tf_sizes.as_rows(arguments), precision))
+            else:
+                constants = {key: tf_sizes.constant(value) for key, value in arguments.items()}
+                results = self._called(constants, precision)
+        several = results if isinstance(results, tuple) else (results,)
+        return tuple(made(result, precision) for result in several)
+
+    def _called(self, arguments: dict[str, Value], precision: Precision) -> Any:
+        first = self.entry.parameters[0]
+        if first not in arguments:
+            raise InputError(f"the argument {first} is missing")
+        others = {key: value for key, value in arguments.items() if key != first}
+        return self.entry.function(precision, arguments[first], **others)
+
+    def _named(self, call: Arguments) -> dict[str, Value]:
+        """Return the arguments by name, without those that only name or check."""
+        given = dict(zip(self.entry.parameters, call.args, strict=False)) | dict(call.kwargs)
+        return {key: value for key, value in given.items() if key in self.entry.parameters and value is not None}
+
+
+def _without_samples(result: Any) -> Sizes:
+    """Turn what was computed from sizes, with one row as `tf_sizes.as_rows` gave it, back into sizes."""
+    if isinstance(result, tuple):
+        raise InputError("splitting sizes is not replayed")
+    return Sizes(np.asarray(result.value if isinstance(result, Tensor) else result)[0])
+
+
+_INERT = frozenset({"name", "validate_indices", "conjugate", "out_type", "output_type"})
+
+
+@replays("TFOpLambda", takes=None)
+def _bind_function(binding: Binding) -> Layer:
+    name = binding.settings.raw("function")
+    binding.settings.finish()
+    entry = FUNCTIONS.get(name) if isinstance(name, str) else None
+    if entry is None:
+        raise Unsupported(f"config.function: the TensorFlow function {name!r:.60} is not in gateprobe's table")
+    for call in binding.record.calls:
+        unknown = [key for key, value in call.kwargs.items() if value is not None and not _known(key, value, entry)]
+        if unknown or len(call.args) > len(entry.parameters):
+            raise Unsupported(f"{name} is called with {', '.join(unknown) or 'more arguments'}, not understood")
+    return TensorFlowNode(entry, binding.precision)
+
+
+def _known(key: str, value: object, entry: Entry) -> bool:
+    """Whether an argument is understood; flags that are off are those of other functions."""
+    return key in entry.parameters or key in _INERT or value is False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slicing:
+    """``x[slice_spec]``."""
+
+    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Slice a tensor, or pick a size."""
+        value = call.get(0, "tensor")
+        key = _key(call.get(1, "slice_spec"))
+        with fitting():
+            if isinstance(value, Sizes):
+                return (tf_sizes.part_of(value, key),)
+            return (Tensor(ts.picked(value, key), None, value.dtype or value.value.dtype.name),)
+
+
+def _key(spec: Value) -> Any:
+    """Turn a slice specification into a key."""
+    if isinstance(spec, (tuple, list)):
+        return tuple(_key(item) for item in spec)
+    if isinstance(spec, Mapping) and set(spec) <= {"start", "stop", "step"}:
+        return slice(*(_bound(spec.get(part)) for part in ("start", "stop", "step")))
+    if spec is Ellipsis or spec in ("Ellipsis", {"class_name": "__ellipsis__"}):
+        return Ellipsis
+    if isinstance(spec, slice):
+        return spec
+    return _bound(spec)
+
+
+def _bound(value: Value) -> int | None:
+    value = tf_sizes.constant(value)
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if value is not None and type(value) is not int:
+        raise InputError(f"slicing with {value!r:.60} is not replayed")
+    return value
+
+
+@replays("SlicingOpLambda", takes=None)
+def _bind_slicing(binding: Binding) -> Layer:
+    binding.settings.choice("function", ("__operators__.getitem",), "__operators__.getitem")
+    binding.settings.finish()
+    return Slicing()

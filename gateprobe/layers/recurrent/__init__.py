@@ -1,0 +1,1 @@
+"""The heart: recurrent layers, their cells, and the loop over timesteps."""

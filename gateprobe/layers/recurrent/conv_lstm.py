@@ -1,0 +1,144 @@
+"""ConvLSTM: an LSTM whose products are convolutions (Shi et al. 2015).
+
+Source: ``keras/src/layers/rnn/conv_lstm.py`` 3.15.1, ``tf_keras/src/layers/rnn/base_conv_lstm.py`` 2.21,
+``keras/layers/convolutional_recurrent.py`` 2.2.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gateprobe.activations import Activation, before_positions
+from gateprobe.graph import Array, LayerRecord
+from gateprobe.layers.base import Precision
+from gateprobe.layers.binding.call_arguments import RECURRENT
+from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.settings import Settings
+from gateprobe.layers.conv import correlate, kernel_slot, rank_of, with_bias
+from gateprobe.layers.core import refuse_stray_bias
+from gateprobe.layers.recurrent.cells import CELL_KEYS, RNN_KEYS, Steps, replay_cell
+from gateprobe.layers.recurrent.lstm import LSTMSteps
+from gateprobe.layers.recurrent.rnn import Recurrent, bind_recurrent
+from gateprobe.layers.shape import channels_first
+from gateprobe.layers.windows import Window, read_window
+
+_CONV_KEYS = ("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConvLSTMCell:
+    """Gates and states are images; the last axis of the products holds the gates i | f | c | o."""
+
+    kernel: Array
+    """``(*kernel_size, channels, 4 * filters)``."""
+    recurrent_kernel: Array
+    """``(*kernel_size, filters, 4 * filters)``."""
+    bias: Array | None
+    """``(4 * filters,)``."""
+    window: Window
+    """Of the input's convolution; the recurrent one has padding ``same`` and neither strides nor dilation."""
+    first: bool
+    """Whether the channels stand before the spatial axes."""
+    activation: Activation
+    recurrent_activation: Activation
+    precision: Precision
+    bias_goes_astray: bool
+
+    replay = replay_cell
+
+    @property
+    def units(self) -> int:
+        """Number of filters."""
+        return int(self.recurrent_kernel.shape[-2])
+
+    def state_shapes(self, x_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """Hidden state, cell state."""
+        sizes = x_shape[1:] if self.first else x_shape[:-1]
+        padded = [size + sum(margin) for size, margin in zip(sizes, self.window.margins(sizes), strict=True)]
+        extents, strides = self.window.extent, self.window.strides
+        positions = [(p - e) // s + 1 for p, e, s in zip(padded, extents, strides, strict=True)]
+        shape = (self.units, *positions) if self.first else (*positions, self.units)
+        return (shape, shape)
+
+    def begin(self, x: Array, *, pre: bool) -> Steps:
+        """See `gateprobe.layers.recurrent.cells.Cell`."""
+        x = np.moveaxis(x, 2, -1) if self.first else x
+        lead = x.shape[:2]
+        z = correlate(x.reshape(-1, *x.shape[2:]), self.kernel, 1, self.window)
+        z = np.ascontiguousarray(z.reshape(*lead, *z.shape[1:]))
+        self.precision.settle(z)
+        if self.bias is not None:
+            if self.first and self.bias_goes_astray:
+                shape = (x.shape[1], self.units, *z.shape[2:-1])
+                refuse_stray_bias(shape, (self.units, *[1] * self.window.rank))
+            z += self.bias
+            self.precision.settle(z)
+        steps = LSTMSteps(self, z, pre=pre)
+        return _ChannelsFirst(steps) if self.first else steps
+
+    def recur(self, hidden: Array, out: Array) -> None:
+        """Compute the recurrent convolution of one timestep."""
+        ones = (1,) * self.window.rank
+        window = Window(self.recurrent_kernel.shape[: self.window.rank], ones, ones, "same")
+        np.copyto(out, correlate(hidden, self.recurrent_kernel, 1, window))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ChannelsFirst:
+    """Shows the images of a run with their channels before the spatial axes."""
+
+    steps: Steps
+
+    def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
+        """See `gateprobe.layers.recurrent.cells.Steps`."""
+        new = self.steps.step(t, tuple(np.moveaxis(state, 1, -1) for state in states))
+        return tuple(np.moveaxis(state, -1, 1) for state in new)
+
+    def signals(self) -> Mapping[str, Array]:
+        """See `gateprobe.layers.recurrent.cells.Steps`."""
+        return {name: np.moveaxis(value, -1, 2) for name, value in self.steps.signals().items()}
+
+
+def _slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    rank, filters = rank_of(record), settings.integer("filters")
+    kernel = kernel_slot("kernel", settings, rank, None, 4 * filters)
+    recurrent = kernel_slot("recurrent_kernel", settings, rank, filters, 4 * filters)
+    return with_bias((kernel, recurrent), settings, 4 * filters)
+
+
+@replays("ConvLSTM1D cell", "ConvLSTM2D cell", "ConvLSTM3D cell", slots=_slots)  # no file names these
+def _bind_cell(binding: Binding) -> ConvLSTMCell:
+    settings, weights, first = binding.settings, binding.weights, channels_first(binding.settings)
+    activation = settings.activation("activation", "tanh")
+    recurrent = settings.activation("recurrent_activation", lambda: binding.semantics.conv_recurrent_activation)
+    cell = ConvLSTMCell(
+        weights["kernel"],
+        weights["recurrent_kernel"],
+        weights.get("bias"),
+        read_window(settings, rank_of(binding.record), "kernel_size"),
+        first,
+        before_positions(activation) if first else activation,
+        before_positions(recurrent) if first else recurrent,
+        binding.precision,
+        binding.semantics.bias_goes_astray,
+    )
+    settings.ignore(*RNN_KEYS, *CELL_KEYS, *_CONV_KEYS)
+    settings.finish()
+    return cell
+
+
+def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
+    """Return the cell, which Keras makes without telling it whether the layer is trainable."""
+    config = {**record.config, "trainable": True}
+    return {"cell": replace(record, class_name=f"{record.class_name} cell", config=config, children={}, calls=())}
+
+
+@replays("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", parts=_parts, recurrent=True, takes=RECURRENT)
+def _bind(binding: Binding) -> Recurrent:
+    layer = bind_recurrent(binding)
+    binding.settings.ignore(*CELL_KEYS, *_CONV_KEYS)
+    binding.settings.finish()
+    return layer if binding.semantics.conv_lstm_zeroes_masked else replace(layer, zeroes_masked=False)

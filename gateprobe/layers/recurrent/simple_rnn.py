@@ -1,0 +1,97 @@
+"""The simple recurrent cell.
+
+Formulas: ``keras/src/layers/rnn/simple_rnn.py`` 3.15.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateprobe.activations import Activation
+from gateprobe.graph import Array, LayerRecord
+from gateprobe.layers.base import Precision
+from gateprobe.layers.binding.call_arguments import CELL
+from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.settings import Settings
+from gateprobe.layers.recurrent.cells import (
+    Steps,
+    finish_cell,
+    project,
+    replay_cell,
+    units_of,
+)
+from gateprobe.layers.recurrent.kernels.blas import multiply
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SimpleRNNCell:
+    """Elman 1990: h' = activation(x W + h U + b)."""
+
+    kernel: Array
+    """``(features, units)``."""
+    recurrent_kernel: Array
+    """``(units, units)``."""
+    bias: Array | None
+    """``(units,)``."""
+    activation: Activation
+    precision: Precision
+
+    def state_shapes(self, x_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """Hidden state."""
+        return ((self.recurrent_kernel.shape[0],),)
+
+    replay = replay_cell
+
+    def begin(self, x: Array, *, pre: bool) -> Steps:
+        """See `Cell`."""
+        return _SimpleRNNSteps(self, x, pre=pre)
+
+
+class _SimpleRNNSteps:
+    """The memory of one run: the hidden state of every timestep."""
+
+    def __init__(self, cell: SimpleRNNCell, x: Array, *, pre: bool) -> None:
+        self._cell = cell
+        self._hidden_state = project(x, cell.kernel, cell.bias, cell.precision)
+        self._pre = np.empty_like(self._hidden_state) if pre else None
+
+    def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
+        """See the class."""
+        h, settle = self._hidden_state[t], self._cell.precision.settle
+        product = multiply(states[0], self._cell.recurrent_kernel)
+        settle(product)
+        h += product
+        settle(h)
+        if self._pre is not None:
+            self._pre[t] = h
+        self._cell.activation.apply(h, h)
+        settle(h)
+        return (h,)
+
+    def signals(self) -> Mapping[str, Array]:
+        """See `Steps`."""
+        pre = {} if self._pre is None else {"pre_hidden_state": self._pre}
+        return {"hidden_state": self._hidden_state, **pre}
+
+
+def _simple_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    units = units_of(settings)
+    slots = (Slot("kernel", (None, units)), Slot("recurrent_kernel", (units, units)))
+    return (*slots, Slot("bias", (units,))) if settings.flag("use_bias", True) else slots
+
+
+@replays("SimpleRNNCell", slots=_simple_slots, recurrent=True, takes=CELL)
+def _bind_simple(binding: Binding) -> SimpleRNNCell:
+    weights, settings = binding.weights, binding.settings
+    cell = SimpleRNNCell(
+        weights["kernel"],
+        weights["recurrent_kernel"],
+        weights.get("bias"),
+        settings.activation("activation", "tanh"),
+        binding.precision,
+    )
+    finish_cell(settings)
+    return cell

@@ -1,0 +1,1 @@
+"""How much may be taken: bytes that stored bytes may stand for, memory of a batch, limits of the system."""

@@ -1,0 +1,1 @@
+"""SavedModel folders of Keras 2, read as data."""

@@ -1,0 +1,198 @@
+"""SavedModel folders of Keras 2: the graph from ``keras_metadata.pb``, the arrays from TensorFlow's checkpoint.
+
+What Keras writes there: ``tf_keras/src/saving/legacy/saved_model/save.py`` and ``layer_serialization.py`` 2.21; before
+TensorFlow 2.5 the metadata stood in ``saved_model.pb`` (``load.py::_read_legacy_metadata``). Nothing is loaded the way
+``tf.saved_model.load`` does: the functions in the file are looked at, where they must be, and never run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gateprobe.errors import ReadError, UnsafeFile
+from gateprobe.readers.hdf5 import Budget
+from gateprobe.readers.savedmodel import objects
+from gateprobe.readers.savedmodel.decoder import decoder_settings
+from gateprobe.readers.savedmodel.graph import Library, Unproven
+from gateprobe.readers.savedmodel.objects import Described, TrackedObject
+from gateprobe.readers.savedmodel.variables import inside, read_checkpoint
+from gateprobe.readers.savedmodel.weights import Objects
+from gateprobe.readers.savedmodel.wire import parse
+from gateprobe.readers.sources import Architecture, Found
+from gateprobe.readers.wiring import DECODER
+
+GRAPH, METADATA = "saved_model.pb", "keras_metadata.pb"
+MAX_GRAPH_BYTES = 1 << 30
+MAX_METADATA_BYTES = 256 << 20
+_BLOCK = 1 << 20
+_EXPORTED = "is a SavedModel without Keras's own description of its layers (as model.export() writes): only functions"
+_SETTINGS = ("impute_finished", "output_time_major", "maximum_iterations")
+
+
+def read_folder(path: Path, given: Architecture | None, budget: Budget) -> Found:
+    """Read a SavedModel.
+
+    Raises:
+        ReadError: It was not written by ``model.save`` of Keras 2, or it is damaged.
+        MissingExtra: TensorFlow is not installed.
+    """
+    if given is not None and given.wiring is None:
+        raise ReadError("has an architecture of its own", remedy="leave --architecture out")
+    folder = _Folder(path)
+    root = folder.described.get(objects.ROOT)
+    value = {} if root is None else _architecture_of(root.value)
+    if root is None or "class_name" not in value:
+        raise ReadError(_EXPORTED, remedy="save the model with model.save() as .keras or .h5")
+    checkpoint = read_checkpoint(path, budget)
+    tracked = objects.tracked_objects(parse(checkpoint.objects, "variables"))
+    objects.check_paths(tracked, folder.described, METADATA)
+    decoders = _Decoders(folder, tracked)
+    if given is None:
+        value = decoders.filled(value)
+    said = {key: root.value.get(key) for key in ("keras_version", "backend")}
+    texts = {key: text if isinstance(text, str) else None for key, text in said.items()}
+    return Found(
+        container="savedmodel",
+        value=value,
+        weights=Objects(tracked, folder.described, checkpoint.arrays).store(),
+        keras_version=texts["keras_version"],
+        backend=texts["backend"],
+        where=folder.metadata_name,
+        architecture=given,
+        digests=tuple(folder.digests()),
+        notes=tuple(decoders.notes),
+    )
+
+
+def _architecture_of(root: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the class and the configuration of the model, which the first versions kept in ``model_config`` only."""
+    kept = root.get("model_config")
+    source = kept if "config" not in root and isinstance(kept, dict) else root
+    return {key: source[key] for key in ("class_name", "config", "name") if key in source}
+
+
+class _Folder:
+    """The files of a SavedModel other than the checkpoint, each read when it is needed.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.metadata_name = METADATA if (path / METADATA).exists() else GRAPH
+
+    @cached_property
+    def library(self) -> Library:
+        """The functions and objects in ``saved_model.pb``."""
+        return Library(parse(_bytes(self._path / GRAPH, MAX_GRAPH_BYTES), GRAPH))
+
+    @cached_property
+    def described(self) -> dict[int, Described]:
+        """What Keras recorded of each object."""
+        if self.metadata_name == METADATA:
+            data = _bytes(self._path / METADATA, MAX_METADATA_BYTES)
+            return objects.described_objects(parse(data, METADATA))
+        found = {}
+        for number, node in enumerate(self.library.objects):
+            user = node.message(4)
+            if user.text(3):
+                found[number] = objects.describe(number, "", user.text(1), user.text(3), GRAPH)
+        return found
+
+    def digests(self) -> Iterator[str]:
+        """Yield the digest of each file that was read."""
+        names = dict.fromkeys([GRAPH, self.metadata_name])
+        variables = sorted((self._path / "variables").iterdir())
+        for file in [*(self._path / name for name in names), *variables]:
+            if file.is_file():
+                yield _sha256(inside(self._path, str(file.relative_to(self._path))))
+
+
+def _bytes(file: Path, limit: int) -> bytes:
+    try:
+        status = inside(file.parent, file.name).stat()
+        if status.st_size > limit:
+            raise UnsafeFile(f"has {status.st_size:,} bytes; the limit is {limit:,}", place=file.name)
+        return file.read_bytes()
+    except OSError as error:
+        raise ReadError(error.strerror or "cannot be opened", place=file.name) from None
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@dataclass(slots=True)
+class _Decoders:
+    """Puts into the configuration of each decoder of TensorFlow Addons what the file proves about it."""
+
+    folder: _Folder
+    tracked: tuple[TrackedObject, ...]
+    notes: list[str] = field(default_factory=list)
+
+    def filled(self, value: Any) -> Any:
+        """Return an architecture in which every decoder has a configuration."""
+        if isinstance(value, list):
+            return [self.filled(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if value.get("class_name") == DECODER:
+            return {**value, "config": self._config(str(value.get("name")), value.get("config"))}
+        return {key: self.filled(item) for key, item in value.items()}
+
+    def _config(self, name: str, saved: Any) -> dict[str, Any]:
+        """Return the settings of a decoder, or why they are not known."""
+        known = {"name": name}
+        try:
+            layer = self._layer(name)
+            known |= {key: layer.value[key] for key in ("trainable", "dtype") if key in layer.value}
+            settings = decoder_settings(self.folder.library, layer.node)
+            self._check(settings, saved)
+            self.notes.append(_told(name, settings))
+            return {**known, **self._inside(layer), **settings}
+        except Unproven as reason:
+            self.notes.append(f"{name} ({DECODER}): {reason}")
+            return {**known, "unproven": str(reason)}
+
+    def _layer(self, name: str) -> Described:
+        found = [item for item in self.folder.described.values() if item.name == name]
+        found = [item for item in found if item.value.get("class_name") == DECODER]
+        if len(found) != 1:
+            raise Unproven(f"the file describes {len(found)} decoders of this name")
+        return found[0]
+
+    def _inside(self, layer: Described) -> dict[str, Any]:
+        """Return the cell and the output layer."""
+        inside = {}
+        for key in ("cell", "output_layer"):
+            number = self.tracked[layer.node].children.get(key)
+            item = None if number is None else self.folder.described.get(number)
+            if item is not None:
+                inside[key] = {part: item.value[part] for part in ("class_name", "config") if part in item.value}
+        return inside
+
+    def _check(self, settings: Mapping[str, Any], saved: Any) -> None:
+        for key in _SETTINGS:
+            if isinstance(saved, dict) and key in saved and saved[key] != settings[key]:
+                raise Unproven(f"its configuration says {key}={saved[key]!r:.20}, its functions {settings[key]!r}")
+
+
+def _told(name: str, settings: Mapping[str, Any]) -> str:
+    """Say what was found in the functions of a decoder."""
+    goes_on = "holds" if settings["impute_finished"] else "goes on with"
+    limit = settings["maximum_iterations"]
+    return (
+        f"{name} ({DECODER}): its recorded loop reads the input of time + 1 and ends a sequence at its length "
+        f"(a TrainingSampler), {goes_on} finished sequences (impute_finished={settings['impute_finished']})"
+        + ("" if limit is None else f", and ends after {limit} steps")
+    )

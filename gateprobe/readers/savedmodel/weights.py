@@ -1,0 +1,106 @@
+"""The weights of a SavedModel as a tree of objects, by the attributes that hold them.
+
+What Keras tracks by which name: ``tf_keras/src/saving/legacy/saved_model/{model,layer}_serialization.py`` 2.21, and
+``_layer_checkpoint_dependencies`` in ``tf_keras/src/engine/functional.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gateprobe.errors import UnsafeFile
+from gateprobe.graph import Array, WeightArray, WeightGroup, WeightScheme, WeightStore
+from gateprobe.readers.savedmodel.objects import ROOT, Described, TrackedObject
+
+MAX_DEPTH = 100
+_BOOKKEEPING = frozenset(
+    "keras_api variables trainable_variables non_trainable_variables regularization_losses signatures optimizer "
+    "metrics __call__ call_and_return_all_conditional_losses call_and_return_conditional_losses "
+    "_default_save_signature".split()
+)
+"""What Keras adds to an object for its own loader, and training state."""
+_LAYERS = ("_tf_keras_layer", "_tf_keras_rnn_layer", "_tf_keras_input_layer")
+_MODELS = ("_tf_keras_network", "_tf_keras_sequential", "_tf_keras_model")
+_DEPENDENCY = re.compile(r"layer(_with_weights)?-\d+")
+"""What a functional model calls its layers; a class of its own may have further attributes."""
+
+
+@dataclass(slots=True)
+class Objects:
+    """The objects of a SavedModel, what Keras recorded of them, and their values."""
+
+    tracked: Sequence[TrackedObject]
+    described: Mapping[int, Described]
+    values: Mapping[str, Array]
+    """By key of the checkpoint."""
+    groups: dict[int, WeightGroup] = field(default_factory=dict)
+    """Those made so far: a layer that several objects hold is one group."""
+
+    def store(self) -> WeightStore:
+        """Return the weights of the whole model."""
+        return WeightStore(WeightScheme.OBJECT_PATHS, self._group(ROOT, ()))
+
+    def _group(self, number: int, above: tuple[int, ...]) -> WeightGroup:
+        """Return an object's arrays and the groups of the objects that it holds.
+
+        Args:
+            number: Of the object.
+            above: The objects that hold it, which it may refer back to.
+        """
+        if number in self.groups:
+            return self.groups[number]
+        if len(above) > MAX_DEPTH:
+            raise UnsafeFile(f"objects are nested more than {MAX_DEPTH} deep", place="variables")
+        kind = self._kind(number)
+        children = {name: child for name, child in self._children(number) if child not in (*above, number)}
+        layers = dict(self._layers(number)) if kind in _MODELS else {}
+        held = {name: child for name, child in layers.items() if child not in above}
+        inside = {name: self._group(child, (*above, number)) for name, child in held.items()}
+        groups = {
+            name: self._group(child, (*above, number))
+            for name, child in children.items()
+            if self.tracked[child].key is None and child not in layers.values()
+        }
+        named = {"layers": WeightGroup(children=inside)} if inside else {}
+        group = WeightGroup(tuple(self._arrays(children.values())), {**groups, **named}, self._name(number))
+        self.groups[number] = group
+        return group
+
+    def _kind(self, number: int) -> str:
+        return self.described[number].identifier if number in self.described else ""
+
+    def _name(self, number: int) -> str | None:
+        return self.described[number].name if number in self.described else None
+
+    def _children(self, number: int) -> Iterator[tuple[str, int]]:
+        for name, child in self.tracked[number].children.items():
+            if name not in _BOOKKEEPING:
+                yield name, child
+
+    def _arrays(self, children: Iterable[int]) -> Iterator[WeightArray]:
+        """Yield the numbers among the children, in the order in which the layer made them."""
+        for child in dict.fromkeys(children):
+            variable = self.tracked[child]
+            if variable.key is not None and variable.key in self.values:
+                yield WeightArray(variable.full_name or variable.key, self.values[variable.key])
+
+    def _layers(self, model: int) -> Iterator[tuple[str, int]]:
+        """Yield the layers that a model holds itself, or in lists and mappings, each once, by attribute path."""
+        found = list(self._held(model))
+        dependencies = [(path, child) for path, child in found if _DEPENDENCY.fullmatch(path)]
+        yield from dependencies or found
+
+    def _held(self, model: int) -> Iterator[tuple[str, int]]:
+        seen = {model}
+        stack = list(self._children(model))[::-1]
+        while stack:
+            path, number = stack.pop()
+            if number in seen:
+                continue
+            seen.add(number)
+            if self._kind(number) in (*_LAYERS, *_MODELS):
+                yield path, number
+            elif number not in self.described:
+                stack += [(f"{path}.{name}", child) for name, child in self._children(number)][::-1]

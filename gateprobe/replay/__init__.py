@@ -1,0 +1,1 @@
+"""From what a file says to what it computes: `plan` binds, `run` replays."""

@@ -1,0 +1,129 @@
+"""What a model's graph holds, before anything is bound: calls of recurrent layers, statefulness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gateprobe.errors import Refusal, UnsupportedModel
+from gateprobe.graph import LayerRecord, ModelRecord
+from gateprobe.layers.binding.graph import call_name
+from gateprobe.layers.binding.registry import kind_of
+from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.layers.recurrent.rnn import is_stateful
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecurrentCall:
+    """One call of a recurrent layer somewhere in the model."""
+
+    path: str
+    """Layer path; inside a TimeDistributed, of the call for timestep 0."""
+    record: LayerRecord
+
+
+def recurrent_calls(model: ModelRecord, path: str = "") -> Iterator[RecurrentCall]:
+    """Yield every call of a recurrent layer, nested ones too, in the order of the file."""
+    for record in model.layers:
+        for number in range(len(record.calls)):
+            yield from _recurrent_in(record, join_path(path, call_name(record.name, number)))
+
+
+def call_paths(model: ModelRecord, path: str = "") -> Iterator[str]:
+    """Yield the path of every call of every layer, nested ones too."""
+    for record in model.layers:
+        for number in range(len(record.calls)):
+            own = join_path(path, call_name(record.name, number))
+            yield own
+            if record.model is not None:
+                yield from call_paths(record.model, own)
+
+
+def _recurrent_in(record: LayerRecord, path: str) -> Iterator[RecurrentCall]:
+    kind = kind_of(record)
+    if kind is not None and kind.recurrent:
+        yield RecurrentCall(path, record)
+    elif record.model is not None:
+        yield from recurrent_calls(record.model, path)
+    else:
+        for child in record.children.get("layer", ()):
+            yield from _recurrent_in(child, f"{path}/layer")
+
+
+def signal_paths(record: LayerRecord, path: str) -> Iterator[str]:
+    """Yield the paths under which the signals of a record may be wanted, those of stacked cells too."""
+    for call in _recurrent_in(record, path):
+        yield call.path
+        for number in range(_stack_height(call.record)):
+            yield f"{call.path}/cell_{number}"
+
+
+def _stack_height(record: LayerRecord) -> int:
+    """Return how many stacked cells a recurrent layer has, or the layers of a Bidirectional have; 0 for no stack."""
+    inside = [child for name in ("cell", "layer", "backward_layer") for child in record.children.get(name, ())]
+    stacked = sum(_stack_height(cell) or 1 for cell in record.children.get("cells", ()))
+    return max((stacked, *map(_stack_height, inside)))
+
+
+def join_path(path: str, name: str) -> str:
+    """Return the path of something inside something else; the model itself has the empty path."""
+    return f"{path}/{name}" if path else name
+
+
+_RATES = ("rate", "dropout", "recurrent_dropout", "stddev", "p")
+
+
+def _changes_in_training(record: LayerRecord) -> bool:
+    """Whether ``training=True`` makes a layer, or one inside it, random or dependent on the batch."""
+    inside = [child for group in record.children.values() for child in group]
+    inside += record.model.layers if record.model is not None else ()
+    return (
+        any(record.config.get(key) for key in _RATES)
+        or record.class_name.endswith(("BatchNormalization", "SpectralNormalization"))
+        or any(map(_changes_in_training, inside))
+    )
+
+
+def stateful_batch(model: ModelRecord) -> int | None:
+    """Return the number of samples in a batch of a stateful model.
+
+    Raises:
+        UnsupportedModel: The model is stateful and does not say it.
+    """
+    stateful = [call for call in recurrent_calls(model) if is_stateful(call.record)]
+    if not stateful:
+        return None
+    for record in model.layers:
+        shape = record.config.get("batch_shape") or record.config.get("batch_input_shape")
+        if (
+            record.class_name == "InputLayer"
+            and isinstance(shape, (list, tuple))
+            and shape
+            and type(shape[0]) is int
+            and shape[0] > 0
+        ):
+            return shape[0]
+    reason = "is stateful, and the file does not say for how many samples in a batch"
+    raise UnsupportedModel([Refusal(stateful[0].path, stateful[0].record.class_name, reason)])
+
+
+def refuse_random(record: LayerRecord) -> None:
+    """Refuse calls with ``training=True`` baked into the graph where that changes the result.
+
+    Raises:
+        Unsupported: The layer's output is random, or depends on the other samples of the batch.
+    """
+    trained = any(call.kwargs.get("training") in (True, 1) for call in record.calls)
+    if trained and _changes_in_training(record):
+        raise Unsupported("is called with training=True: its output is random or depends on the batch")
+
+
+def refuse_shared_states(record: LayerRecord) -> None:
+    """Refuse several calls of a stateful layer, where Keras does not determine which states they read and leave.
+
+    Raises:
+        Unsupported: The layer is such a one.
+    """
+    several = len(record.calls) > 1 or record.class_name == "TimeDistributed"
+    if several and is_stateful(record):
+        raise Unsupported("is stateful and called several times, which this Keras computes in no certain order")

@@ -1,0 +1,1 @@
+"""Labelled arrays, and which of them a user wants."""

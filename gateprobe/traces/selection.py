@@ -1,0 +1,217 @@
+"""Which layers, directions, signals, units, timesteps and samples a user wants: the same everywhere."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from gateprobe.errors import InputError
+from gateprobe.graph import Array
+from gateprobe.traces.chunk import ALIASES, SIGNAL_ORDER, DirectionTrace, TraceChunk
+
+_ITEM = re.compile(r"(-?\d{1,18})?(:(-?\d{1,18})?)?")
+
+_Directions: TypeAlias = tuple[DirectionTrace, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Numbers picked like ``0:8,31``: single ones and Python ranges, negative ones counted from the end."""
+
+    text: str
+
+    def spans(self, size: int, what: str) -> list[range]:
+        """Return the picked numbers below ``size`` as ranges, ascending and apart; perhaps none.
+
+        Raises:
+            InputError: The text is not a list of ranges.
+        """
+        picked = []
+        for item in self.text.split(","):
+            match = _ITEM.fullmatch(item.strip())
+            if match is None or not match[0]:
+                raise InputError(f"--{what} {self.text}: expected numbers and ranges such as 0:8,31")
+            start, stop = (None if bound is None else int(bound) for bound in match.group(1, 3))
+            if match[2]:
+                picked.append(range(*slice(start, stop).indices(size)))
+            elif start is not None and -size <= start < size:
+                picked.append(range(start % size, start % size + 1))
+        return _merged(span for span in picked if span)
+
+    def pick(self, size: int, what: str) -> Array:
+        """Return the picked numbers below ``size``, ascending.
+
+        Raises:
+            InputError: The text is not a list of ranges, or it picks nothing.
+        """
+        spans = self.spans(size, what)
+        if not spans:
+            raise _nothing(f"--{what} {self.text}", [f"0 to {size - 1}"])
+        return np.concatenate([np.arange(span.start, span.stop) for span in spans])
+
+
+def _merged(spans: Iterable[range]) -> list[range]:
+    """Sort ranges and join those that touch."""
+    merged: list[range] = []
+    for span in sorted(spans, key=lambda span: span.start):
+        if merged and span.start <= merged[-1].stop:
+            merged[-1] = range(merged[-1].start, max(span.stop, merged[-1].stop))
+        else:
+            merged.append(span)
+    return merged
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to keep of a trace; empty means all."""
+
+    layers: tuple[str, ...] = ()
+    """Globs over layer paths; ``name`` also selects the further calls ``name:1`` and the cells ``name/cell_0``."""
+    directions: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
+    """Names or aliases."""
+    units: Ranges | None = None
+    timesteps: Ranges | None = None
+    samples: Ranges | None = None
+
+    def __str__(self) -> str:
+        """Say it as on the command line."""
+        words = [f"--layer {text}" for text in self.layers] + [f"--direction {text}" for text in self.directions]
+        words += [f"--signal {text}" for text in self.signals]
+        ranges = {"unit": self.units, "timestep": self.timesteps, "sample": self.samples}
+        words += [f"--{name} {picked.text}" for name, picked in ranges.items() if picked is not None]
+        return " ".join(words) or "everything"
+
+    def takes_layer(self, path: str) -> bool:
+        """Whether a layer path is wanted."""
+        plain = re.sub(r":\d+", "", path)
+        owner = re.sub(r"/cell_\d+$", "", plain)
+        return not self.layers or any(
+            name == pattern or fnmatch.fnmatchcase(name, pattern)
+            for pattern in self.layers
+            for name in (path, plain, owner)
+        )
+
+    def signal_names(self) -> tuple[str, ...]:
+        """Return the wanted signals in full.
+
+        Raises:
+            InputError: A name is no signal.
+        """
+        names = []
+        for text in self.signals:
+            pre, plain = ("pre_", text[4:]) if text.startswith("pre_") else ("", text)
+            name = ALIASES.get(plain, plain)
+            if name not in SIGNAL_ORDER:
+                remedy = f"choose from {', '.join(SIGNAL_ORDER)}, each also with pre_"
+                raise InputError(f"--signal {text}: no such signal", remedy=remedy)
+            names.append(pre + name)
+        return tuple(names)
+
+    def apply(self, chunk: TraceChunk) -> TraceChunk:
+        """Return the wanted part of a chunk; samples have been chosen before the run.
+
+        A direction that has none of the wanted signals, timesteps or units is left out.
+
+        Raises:
+            InputError: The selection matches nothing; the message lists what there is.
+        """
+        directions = chunk.directions
+        for narrow in (self._by_layer, self._by_direction, self._by_signal, self._by_timestep, self._by_unit):
+            directions = narrow(directions)
+        return replace(chunk, directions=directions)
+
+    def _by_layer(self, directions: _Directions) -> _Directions:
+        kept = tuple(direction for direction in directions if self.takes_layer(direction.layer))
+        if not kept:
+            raise _nothing(f"--layer {' '.join(self.layers)}", [direction.layer for direction in directions])
+        return kept
+
+    def _by_direction(self, directions: _Directions) -> _Directions:
+        wanted = self.directions or ("forward", "backward")
+        kept = tuple(direction for direction in directions if direction.direction in wanted)
+        if not kept:
+            raise _nothing(f"--direction {' '.join(wanted)}", [direction.direction for direction in directions])
+        return kept
+
+    def _by_signal(self, directions: _Directions) -> _Directions:
+        wanted = self.signal_names()
+        if not wanted:
+            return directions
+        kept = []
+        for direction in directions:
+            signals = {name: value for name, value in direction.signals.items() if name in wanted}
+            if signals:
+                kept.append(replace(direction, signals=signals))
+        if not kept:
+            raise _nothing(f"--signal {' '.join(wanted)}", [name for part in directions for name in part.signals])
+        return tuple(kept)
+
+    def _by_timestep(self, directions: _Directions) -> _Directions:
+        if self.timesteps is None:
+            return directions
+        kept = []
+        for direction in directions:
+            spans = self.timesteps.spans(direction.length, "timestep")
+            at = _positions(direction.timesteps, spans)
+            whole = None if direction.whole is None else sum(map(len, spans))
+            if whole or len(direction.timesteps[at]):
+                signals = {name: value[:, at] for name, value in direction.signals.items()}
+                mask = None if direction.mask is None else direction.mask[:, at]
+                timesteps = direction.timesteps[at]
+                kept.append(replace(direction, signals=signals, timesteps=timesteps, mask=mask, whole=whole))
+        if not kept:
+            longest = max(direction.length for direction in directions)
+            raise _nothing(f"--timestep {self.timesteps.text}", [f"0 to {longest - 1}"])
+        return tuple(kept)
+
+    def _by_unit(self, directions: _Directions) -> _Directions:
+        if self.units is None:
+            return directions
+        kept, most = [], 0
+        for direction in directions:
+            size = int(direction.units.max()) + 1
+            at, most = _positions(direction.units, self.units.spans(size, "unit")), max(most, size)
+            if len(direction.units[at]):
+                signals = {
+                    name: value.reshape(*value.shape[:2], math.prod(value.shape[2:]))[..., at]
+                    for name, value in direction.signals.items()
+                }
+                kept.append(replace(direction, signals=signals, units=direction.units[at]))
+        if not kept:
+            raise _nothing(f"--unit {self.units.text}", [f"0 to {most - 1}"])
+        return tuple(kept)
+
+
+def _positions(numbers: Array, wanted: list[range]) -> slice | Array:
+    """Return where the wanted numbers stand among ``numbers``; a slice, which copies nothing, where that is enough."""
+    found = np.zeros(len(numbers), bool)
+    for span in wanted:
+        found |= (numbers >= span.start) & (numbers < span.stop)
+    at = np.flatnonzero(found)
+    whole = len(at) and at[-1] - at[0] + 1 == len(at)
+    return slice(int(at[0]), int(at[-1]) + 1) if whole else at
+
+
+def _nothing(option: str, there: Iterable[str]) -> InputError:
+    listed = ", ".join(dict.fromkeys(there))
+    return InputError(f"{option} selects nothing", remedy=f"there is {listed}" if listed else None)
+
+
+def check_layers(selection: Selection, paths: Iterable[str]) -> None:
+    """Refuse layer patterns that match nothing.
+
+    Raises:
+        InputError: Lists the recurrent layers that exist.
+    """
+    there = list(paths)
+    for pattern in selection.layers:
+        if not any(replace(selection, layers=(pattern,)).takes_layer(path) for path in there):
+            remedy = f"there are {', '.join(there)}" if there else "the model has no recurrent layer"
+            raise InputError(f"--layer {pattern} selects nothing", remedy=remedy)
