@@ -2,8 +2,8 @@
 
 A file of some hundred bytes can describe layers whose outputs fill any machine (`RepeatVector`, padding, upsampling,
 attention over long sequences), and only the replay knows the shapes. So the functions of NumPy whose results can be
-larger than what they are given are called through this module (``tests/test_architecture.py`` finds those that are
-not), and a graph counts here what it holds from one layer to the next.
+larger than what they are given are called through this module (``tests/layers/test_room.py`` finds those that are not),
+and a graph counts here what it holds from one layer to the next.
 """
 
 from __future__ import annotations

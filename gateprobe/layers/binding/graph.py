@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -243,19 +244,23 @@ def _resolved(
     call: Call, values: Mapping[Node, tuple[Tensor, ...]], unmasked: frozenset[TensorRef], rows: int
 ) -> tuple[tuple[Value, ...], dict[str, Value]]:
     """Put tensors in place of references, and constants that stand for every sample."""
+    fill = partial(_filled, values=values, unmasked=unmasked, rows=rows)
+    return tuple(map(fill, call.args)), {key: fill(argument) for key, argument in call.kwargs.items()}
 
-    def filled(argument: Argument) -> Value:
-        if isinstance(argument, Tensor):
-            return spread(argument, rows)
-        if isinstance(argument, TensorRef):
-            return _made(argument, values, unmasked)
-        if isinstance(argument, tuple):
-            return tuple(map(filled, argument))
-        if isinstance(argument, Mapping):
-            return {key: filled(item) for key, item in argument.items()}
-        return argument
 
-    return tuple(map(filled, call.args)), {key: filled(argument) for key, argument in call.kwargs.items()}
+def _filled(
+    argument: Argument, values: Mapping[Node, tuple[Tensor, ...]], unmasked: frozenset[TensorRef], rows: int
+) -> Value:
+    """Fill one argument (a closure that calls itself would keep the tensors until the next garbage collection)."""
+    if isinstance(argument, Tensor):
+        return spread(argument, rows)
+    if isinstance(argument, TensorRef):
+        return _made(argument, values, unmasked)
+    if isinstance(argument, tuple):
+        return tuple(_filled(item, values, unmasked, rows) for item in argument)
+    if isinstance(argument, Mapping):
+        return {key: _filled(item, values, unmasked, rows) for key, item in argument.items()}
+    return argument
 
 
 def _made(ref: TensorRef, values: Mapping[Node, tuple[Tensor, ...]], unmasked: frozenset[TensorRef]) -> Tensor | None:
