@@ -1,6 +1,19 @@
-"""The LSTM cell.
+"""The LSTM cell: how Keras gets from one timestep to the next.
 
-Formulas: ``keras/src/layers/rnn/lstm.py`` 3.15.1.
+With the input ``x_t``, and the hidden state ``h`` and cell state ``c`` of the timestep before::
+
+    i  = sigmoid(x_t @ W_i + h @ U_i + b_i)     input_gate
+    f  = sigmoid(x_t @ W_f + h @ U_f + b_f)     forget_gate
+    g  = tanh   (x_t @ W_c + h @ U_c + b_c)     candidate, which Keras's own source calls c
+    o  = sigmoid(x_t @ W_o + h @ U_o + b_o)     output_gate
+    c' = f * c + i * g                          cell_state
+    h' = o * tanh(c')                           hidden_state
+
+``sigmoid`` is the layer's ``recurrent_activation``, ``tanh`` its ``activation``. Keras keeps ``W_i | W_f | W_c | W_o``
+side by side in ``kernel``, ``U_i | ...`` in ``recurrent_kernel`` and ``b_i | ...`` in ``bias``.
+
+Source: ``LSTMCell.call`` in ``keras/src/layers/rnn/lstm.py`` 3.15.1. `LSTMSteps` computes it as it stands there,
+`StackedSteps` faster and to the same numbers but for rounding.
 """
 
 from __future__ import annotations
@@ -163,10 +176,10 @@ class LSTMSteps:
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """i, f, o = recurrent_activation(z); c' = f * c + i * activation(z_c); h' = o * activation(c')."""
         cell, units, settle = self._cell, self._cell.units, self._cell.precision.settle
-        z, c, h = self._z[t], self._cell_state[t], self._hidden_state[t]
-        cell.recur(states[0], self._product)
+        z, c, h = self._z[t], self._cell_state[t], self._hidden_state[t]  # (samples, 4 * units), twice (samples, units)
+        cell.recur(states[0], self._product)  # h @ U, (samples, 4 * units)
         settle(self._product)
-        z += self._product
+        z += self._product  # x_t @ W + b stood there before
         settle(z)
         if self._pre is not None:
             self._pre[t] = z
@@ -180,15 +193,15 @@ class LSTMSteps:
         candidate = z[..., 2 * units : 3 * units]
         cell.activation.apply(candidate, candidate)
         settle(z)
-        np.multiply(z[..., units : 2 * units], states[1], out=c)
+        np.multiply(z[..., units : 2 * units], states[1], out=c)  # f * c, (samples, units)
         settle(c)
-        np.multiply(z[..., :units], candidate, out=h)
+        np.multiply(z[..., :units], candidate, out=h)  # i * g
         settle(h)
         c += h
         settle(c)
         cell.activation.apply(c, h)
         settle(h)
-        h *= z[..., 3 * units :]
+        h *= z[..., 3 * units :]  # o * tanh(c')
         settle(h)
         return h, c
 
@@ -258,18 +271,18 @@ class StackedSteps:
 
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """i, f, o = recurrent_activation(z); c' = f * c + i * activation(z_c); h' = o * activation(c')."""
-        z = self._compute_gates(t, states[0])
+        z = self._compute_gates(t, states[0])  # (4, samples, units): i, f, o, g before their activation
         if self._memory.pre is not None:
             np.copyto(self._memory.pre[t], z)
             self._memory.pre[t, :3] *= 2 if self._halved else 1
-        signals = self._memory.signals[t]
+        signals = self._memory.signals[t]  # (6, samples, units): i, f, o, g, c, h
         self._activate(z, signals)
         c, h = signals[4], signals[5]
-        np.multiply(signals[1], states[1], c)
-        np.multiply(signals[0], signals[3], h)
+        np.multiply(signals[1], states[1], c)  # f * c
+        np.multiply(signals[0], signals[3], h)  # i * g
         np.add(c, h, c)
         self._cell.activation.apply(c, h)
-        np.multiply(h, signals[2], h)
+        np.multiply(h, signals[2], h)  # o * tanh(c')
         return h, c
 
     def _activate(self, z: Array, signals: Array) -> None:
