@@ -15,7 +15,7 @@ import numpy as np
 
 from gateprobe.errors import GateprobeError
 from gateprobe.layers.base import Arguments, Layer, Scope, Tensor
-from gateprobe.layers.binding.graph import MISFITS, Graph
+from gateprobe.layers.binding.graph import REPLAY_ERRORS, Graph
 from gateprobe.layers.recurrent.kernels.blas import ONE_THREAD
 from gateprobe.limits import room
 from gateprobe.replay.plan import Plan
@@ -82,7 +82,7 @@ def _observed(plan: Plan, inputs: Sequence[Input], rows: int, length: int) -> _N
         given = tuple(_zeros(one, plan.batch_size or rows, length) for one in inputs)
         with ONE_THREAD, np.errstate(all="ignore"), room.limited(_MAX_BYTES):
             _watched(plan.graph, found).replay(Arguments(given), scope)
-    except (GateprobeError, *MISFITS):
+    except (GateprobeError, *REPLAY_ERRORS):
         pass
     return found
 
