@@ -121,13 +121,14 @@ def test_inspect_says_what_there_is():
         "LSTMCell",
     ):
         assert words in text
-    assert "2 of 2 recurrent calls can be traced; the outputs can be replayed" in text
+    assert "2 of 2 recurrent layers can be traced; the outputs can be replayed" in text
 
 
 def test_inspect_as_json_keeps_its_keys():
     report = json.loads(run("inspect", MODEL, "--json").stdout)
     assert set(report) == {
         *("file", "container", "sha256", "era", "keras_version", "backend", "evidence", "semantics", "notes"),
+        *("meanings", "today"),
         *("model", "inputs", "outputs", "layers", "recurrent", "damage", "predict"),
     }
     (call,) = report["recurrent"]
@@ -207,7 +208,9 @@ def test_check_fails_unless_every_recurrent_layer_can_be_traced(tmp_path):
         for name in good.namelist():  # the decoder's activation is one that no table has, the encoder's is
             head, found, tail = good.read(name).partition(b'"name": "decoder"')
             half.writestr(name, head + found + tail.replace(b'"tanh"', b'"mystery"', 1))
-    assert "1 of 2 recurrent calls can be traced" in run("inspect", tmp_path / "half.keras", "--check", status=1).stdout
+    assert (
+        "1 of 2 recurrent layers can be traced" in run("inspect", tmp_path / "half.keras", "--check", status=1).stdout
+    )
 
 
 def test_the_row_of_a_conv_lstm_says_what_the_row_of_an_lstm_says():

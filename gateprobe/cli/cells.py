@@ -54,6 +54,27 @@ def _cells_in(record: LayerRecord, weights: _WeightsOf, model: Model) -> Iterato
             yield from _cells_in(child, partial(_part, weights, "layer", child), model)
 
 
+def count_parameters(record: LayerRecord, weights: _WeightsOf, model: Model) -> int | None:
+    """Return how many numbers the weights of a layer hold, with those of the layers inside it.
+
+    Returns:
+        What Keras's ``count_params`` says; ``None`` where the class is unknown or the weights do not fit.
+    """
+    if record.class_name == "InputLayer":
+        return 0
+    try:
+        slots = slots_of(record, model.semantics)
+        parts = parts_of(record)
+        if not slots and not parts:
+            return 0
+        own = weights().own(slots)
+        counts = [count_parameters(part, partial(_part, weights, name, part), model) for name, part in parts.items()]
+    except Unsupported:
+        return None
+    total = sum(own[slot.role].size for slot in slots if not slot.alias)
+    return None if None in counts else total + sum(filter(None, counts))
+
+
 def understood(model: Model, record: ModelRecord) -> bool:
     """Whether every layer is one that we know, so that weights which do not fit are the file's fault."""
     try:

@@ -31,7 +31,7 @@ def inspect(file: ModelFile, check: bool, report: Report, talk: Talk) -> int:
     else:
         from gateprobe.cli.pages import show_summary
 
-        show_summary(summary, all_layers=bool(talk.verbose))
+        show_summary(summary, everything=bool(talk.verbose))
     if summary["damage"]:
         refusals = [Refusal(one["layer"], one["class"], one["reason"]) for one in summary["damage"]]
         raise UnsupportedModel(refusals, file=file.model, remedy="the file contradicts itself; save it again")

@@ -1,78 +1,52 @@
-"""What people read: summaries as tables for a terminal."""
+"""What ``gateprobe inspect`` prints for people."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from gateprobe.cli.progress import is_terminal
-from gateprobe.errors import printable
+from gateprobe.cli.layout import Column, Page
 
 LAYERS_SHOWN = 40
 """Layers listed without ``-v``."""
 
-_WIDTH = 160  # of text that is not for a terminal
 
-
-class _Console(Console):
-    """A console that leaves a closed pipe to the program."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
-def console() -> Console:
-    """Return where to print: plain text without colours unless it is a terminal."""
-    width = None if is_terminal(sys.stdout) else _WIDTH
-    return _Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
-
-
-def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Return a table whose cells are safe to print."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for title in titles:
-        made.add_column(title, overflow="fold")
-    for row in rows:
-        made.add_row(*(Text(printable(cell)) for cell in row))
-    return made
-
-
-def show_summary(report: Mapping[str, Any], *, all_layers: bool) -> None:
+def show_summary(report: Mapping[str, Any], *, everything: bool) -> None:
     """Print what ``inspect`` found.
 
     Args:
         report: From `gateprobe.cli.summary.summarise`.
-        all_layers: Whether to list every layer.
+        everything: Whether to list every layer, and the semantics in full.
     """
-    out = console()
-    facts = table(["", ""], _facts(report))
-    facts.show_header = False
-    out.print(facts)
+    page = Page()
+    page.facts(_facts(report, everything=everything))
+    page.line()
     if report["model"] is not None:
-        _show_layers(out, report["layers"], all_layers=all_layers)
-        _show_recurrent(out, report["recurrent"])
+        _show_layers(page, report, everything=everything)
+        page.line()
+        _show_recurrent(page, report["recurrent"])
     else:
-        _show_groups(out, report["groups"])
-    _show_verdicts(out, report)
+        _show_groups(page, report["groups"])
+    page.line()
+    _show_verdicts(page, report)
 
 
-def _facts(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+def _facts(report: Mapping[str, Any], *, everything: bool) -> Iterator[tuple[str, str]]:
     version = f", Keras {report['keras_version']}" if report["keras_version"] else ""
     backend = f", {report['backend']}" if report["backend"] else ""
     yield "file", report["file"]
     yield "container", report["container"]
     yield "era", f"{report['era']}{version}{backend}"
     yield from (("evidence", text) for text in report["evidence"])
-    yield "semantics", report["semantics"]
+    if everything or report["model"] is None:
+        yield "semantics", report["semantics"]
+    yield from (("meaning", one["text"]) for one in report["meanings"])
+    if report["today"] is not None:
+        yield "in today's Keras", report["today"]["text"]
     if report["model"] is not None:
         model = report["model"]
-        yield "model", f"{model['class']} {model['name']!r}, {model['layers']} layers"
+        size = "" if model["parameters"] is None else f", {model['parameters']:,} parameters"
+        yield "model", f"{model['class']} {model['name']!r}, {model['layers']} layers{size}"
     for spec in report["inputs"]:
         yield "input", f"{spec['name']} {_input_shape(spec['shape'])} {spec['dtype']}"
     yield from (("output", key) for key in report["outputs"])
@@ -89,23 +63,52 @@ def _shape(shape: Sequence[int | None] | None) -> str:
     return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
 
 
-def _show_layers(out: Console, layers: Sequence[Mapping[str, Any]], *, all_layers: bool) -> None:
-    shown = layers if all_layers else layers[:LAYERS_SHOWN]
-    out.print()
-    rows = [(layer["path"], layer["class"], "" if layer["known"] else "not a layer that gateprobe knows")
-            for layer in shown]  # fmt: skip
-    out.print(table(["layer", "class", ""], rows))
+_LAYER = (
+    Column("layer"),
+    Column("class"),
+    Column("output shape", 2),
+    Column("parameters", 1),
+    Column("reads", 3),
+    Column("", 4),
+)
+
+
+def _show_layers(page: Page, report: Mapping[str, Any], *, everything: bool) -> None:
+    layers = report["layers"]
+    shown = layers if everything else layers[:LAYERS_SHOWN]
+    page.table(_LAYER, [_layer_row(layer) for layer in shown])
     if len(shown) < len(layers):
-        out.print(f"... and {len(layers) - len(shown)} more; -v lists all")
+        page.line(f"... and {len(layers) - len(shown)} more; -v lists all")
 
 
-def _show_recurrent(out: Console, calls: Sequence[Mapping[str, Any]]) -> None:
-    out.print()
-    if not calls:
-        out.print("no recurrent layer")
-        return
-    titles = ["recurrent layer", "cell", "direction", "features", "units", "gates", "activation", "trace"]
-    out.print(table(titles, [row for call in calls for row in _rows(call)]))
+def _layer_row(layer: Mapping[str, Any]) -> Sequence[object]:
+    return (
+        layer["path"],
+        layer["class"],
+        "; ".join(map(_input_shape, filter(None, layer["output_shapes"]))),
+        "" if layer["parameters"] is None else f"{layer['parameters']:,}",
+        ", ".join(layer["inbound"]),
+        "" if layer["known"] else "not a layer that gateprobe knows",
+    )
+
+
+_CELL = (
+    Column("recurrent layer"),
+    Column("cell", 2),
+    Column("direction", 1),
+    Column("features", 3),
+    Column("units", 1),
+    Column("gates", 4),
+    Column("activation", 5),
+    Column("trace"),
+)
+
+
+def _show_recurrent(page: Page, calls: Sequence[Mapping[str, Any]]) -> None:
+    if calls:
+        page.table(_CELL, [row for call in calls for row in _rows(call)])
+    else:
+        page.line("no recurrent layer")
 
 
 def _rows(call: Mapping[str, Any]) -> Iterable[Sequence[object]]:
@@ -118,43 +121,52 @@ def _rows(call: Mapping[str, Any]) -> Iterable[Sequence[object]]:
         yield call["path"], cell["class"], cell["direction"], *sizes, gates, cell["activation"], verdict
 
 
-def _show_groups(out: Console, groups: Sequence[Mapping[str, Any]]) -> None:
-    out.print()
+_GROUP = (
+    Column("recurrent weights"),
+    Column("class"),
+    Column("directions", 1),
+    Column("features", 2),
+    Column("units", 1),
+    Column("bias", 3),
+    Column("arrays", 4),
+)
+
+
+def _show_groups(page: Page, groups: Sequence[Mapping[str, Any]]) -> None:
     if not groups:
-        out.print("the weights prove no recurrent layer")
+        page.line("the weights prove no recurrent layer")
         return
-    titles = ["recurrent weights", "class", "directions", "features", "units", "bias", "arrays"]
-    out.print(
-        table(
-            titles,
-            [
-                (
-                    group["name"],
-                    "CuDNN" * group["cudnn"] + group["class"],
-                    group["directions"],
-                    group["features"],
-                    group["units"],
-                    "yes" if group["use_bias"] else "no",
-                    ", ".join(_shape(shape) for shape in group["arrays"].values()),
-                )
-                for group in groups
-            ],
-        )
+    page.table(_GROUP, [_group_row(group) for group in groups])
+
+
+def _group_row(group: Mapping[str, Any]) -> Sequence[object]:
+    return (
+        group["name"],
+        "CuDNN" * group["cudnn"] + group["class"],
+        group["directions"],
+        group["features"],
+        group["units"],
+        "yes" if group["use_bias"] else "no",
+        ", ".join(_shape(shape) for shape in group["arrays"].values()),
     )
 
 
-def _show_verdicts(out: Console, report: Mapping[str, Any]) -> None:
-    out.print()
+def _show_verdicts(page: Page, report: Mapping[str, Any]) -> None:
     reasons = {
         (reason["layer"], reason["class"], reason["reason"]): None
         for verdict in (*report["recurrent"], report["predict"])
         for reason in verdict["reasons"]
     }
-    traced = sum(call["replayable"] for call in report["recurrent"])
-    outputs = "can" if report["predict"]["replayable"] else "cannot"
     if report["model"] is not None:
-        out.print(
-            f"{traced} of {len(report['recurrent'])} recurrent calls can be traced; the outputs {outputs} be replayed"
-        )
+        outputs = "can" if report["predict"]["replayable"] else "cannot"
+        page.sentence(f"{_traced(report['recurrent'])}; the outputs {outputs} be replayed")
     for layer, class_name, reason in reasons:
-        out.print(Text(printable(f"  {layer} ({class_name}): {reason}")), soft_wrap=True)
+        page.sentence(f"{layer} ({class_name}): {reason}", indent="  ")
+
+
+def _traced(calls: Sequence[Mapping[str, Any]]) -> str:
+    """Say how many calls of recurrent layers can be traced; a Bidirectional is one call with two directions."""
+    rows = sum(max(len(call["cells"]), 1) for call in calls)
+    traced = sum(call["replayable"] for call in calls)
+    of = f"{len(calls)} recurrent layer{'s' * (len(calls) != 1)}"
+    return f"{traced} of {of}{f' ({rows} cells)' if rows != len(calls) else ''} can be traced"

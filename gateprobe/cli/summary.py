@@ -1,23 +1,32 @@
 """What ``gateprobe inspect`` says, as plain values: the keys of ``--json``.
 
 Top level: ``file``, ``container``, ``sha256``, ``era``, ``keras_version``, ``backend``, ``evidence``, ``semantics``,
-``notes``, ``model``, ``inputs``, ``outputs``, ``layers``, ``recurrent``, ``damage`` (weights that do not fit the
-file's own architecture, sizes that no Keras accepts), ``predict`` and, for files without an architecture, ``groups``.
-Keys are only ever added.
+``meanings`` (what the words that matter for this model mean), ``today`` (what Keras 3 makes of the file), ``notes``,
+``model``, ``inputs``, ``outputs``, ``layers``, ``recurrent``, ``damage`` (weights that do not fit the file's own
+architecture, sizes that no Keras accepts), ``predict`` and, for files without an architecture, ``groups``. Keys are
+only ever added.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from functools import partial
 
-from gateprobe.cli.cells import Cells, Report, cells_by_record, understood
+from gateprobe.cli.cells import Cells, Report, cells_by_record, count_parameters, understood
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
-from gateprobe.graph import ModelRecord
+from gateprobe.graph import LayerRecord, ModelRecord
+from gateprobe.layers.binding.call_order import references
+from gateprobe.layers.binding.graph import call_name
 from gateprobe.layers.binding.registry import kind_of
+from gateprobe.layers.binding.weight_assignment import Weights, find_weights
+from gateprobe.layers.binding.weight_order import layer_paths
 from gateprobe.model import Model
-from gateprobe.replay.calls import RecurrentCall
+from gateprobe.replay.calls import RecurrentCall, join_path
+from gateprobe.replay.contested import Watched
+from gateprobe.replay.dry_run import Input, Shape, output_shapes
 from gateprobe.replay.plan import Plan, Wanted, make_plan
+from gateprobe.replay.today import meanings, today, words_of
 
 
 def summarise(model: Model) -> Report:
@@ -32,6 +41,8 @@ def summarise(model: Model) -> Report:
         "backend": origin.backend,
         "evidence": list(origin.evidence),
         "semantics": model.semantics.label,
+        "meanings": [],
+        "today": None,
         "notes": [],
         "model": None,
         "inputs": [],
@@ -39,9 +50,9 @@ def summarise(model: Model) -> Report:
         "layers": [],
         "recurrent": [],
         "damage": [],
-        "predict": _verdict(partial(model.plan, outputs=True)),
+        "predict": None,
     }
-    report |= {"groups": _groups(model)} if graph.model is None else _architecture(model, graph.model)
+    report |= _weights_only(model) if graph.model is None else _architecture(model, graph.model)
     found = [note for verdict in (report["predict"], *report["recurrent"]) for note in verdict["notes"]]
     report |= {"notes": list(dict.fromkeys((*model.notes, *found)))}
     return report if graph.model is None else report | {"damage": list(_damage(report))}
@@ -69,15 +80,31 @@ def _architecture(model: Model, record: ModelRecord) -> Report:
         inputs = []
     cells = dict(cells_by_record(model, record))
     misfits = any(found.misfit for found in cells.values()) and understood(model, record)
+    verdicts = _verdicts(model)
+    words = words_of(model.graph, verdicts.watched)
+    now = today(model.graph, words)
+    layers = list(_layers(record, "", find_weights(record, model.graph.weights, model.semantics), model))
+    total = _total(layer["parameters"] for layer in layers if "/" not in layer["path"])
+    shapes = _shapes(model, verdicts.plan, total or 0)
+    for layer in layers:
+        layer["output_shapes"] = layer["output_shapes"] or [list(shape) for shape in shapes.get(layer["path"], ())]
     return {
-        "model": {"name": record.name, "class": record.class_name, "layers": len(record.layers)},
+        "meanings": [asdict(one) | {"value": _plain(one.value)} for one in meanings(model.semantics, words)],
+        "today": None if now is None else asdict(now) | {"text": now.text},
+        "model": {
+            "name": record.name,
+            "class": record.class_name,
+            "layers": len(record.layers),
+            "parameters": total,
+        },
         "inputs": inputs,
         "outputs": list(model.outputs),
-        "layers": list(_layers(record, "")),
+        "layers": layers,
         "recurrent": [
             _recurrent(call, cells.get(id(call.record), Cells()), verdict)
-            for call, verdict in zip(model.recurrent, _verdicts(model), strict=True)
+            for call, verdict in zip(model.recurrent, verdicts.traces, strict=True)
         ],
+        "predict": verdicts.outputs,
         "damage": [
             {"layer": call.path, "class": call.record.class_name, "reason": cells[id(call.record)].misfit}
             for call in model.recurrent
@@ -86,13 +113,39 @@ def _architecture(model: Model, record: ModelRecord) -> Report:
     }
 
 
-def _layers(model: ModelRecord, path: str) -> Iterator[Report]:
-    for record in model.layers:
-        own = f"{path}/{record.name}" if path else record.name
-        known = record.model is not None or record.class_name == "InputLayer" or kind_of(record) is not None
-        yield {"path": own, "class": record.class_name, "calls": len(record.calls), "known": known}
-        if record.model is not None:
-            yield from _layers(record.model, own)
+def _weights_only(model: Model) -> Report:
+    return {"predict": _verdict(partial(model.plan, outputs=True))[0], "groups": _groups(model)}
+
+
+_WeightsOf = Callable[[LayerRecord], Weights]
+
+
+def _layers(record: ModelRecord, path: str, weights_of: _WeightsOf, model: Model) -> Iterator[Report]:
+    for layer in record.layers:
+        own = join_path(path, layer.name)
+        known = layer.model is not None or layer.class_name == "InputLayer" or kind_of(layer) is not None
+        yield {
+            "path": own,
+            "class": layer.class_name,
+            "calls": len(layer.calls),
+            "known": known,
+            "inbound": _inbound(layer),
+            "output_shapes": _input_shapes(layer),
+            "parameters": count_parameters(layer, partial(weights_of, layer), model),
+        }
+        if layer.model is not None:
+            yield from _layers(layer.model, own, partial(_part_of, layer, weights_of), model)
+
+
+def _part_of(outer: LayerRecord, weights_of: _WeightsOf, record: LayerRecord) -> Weights:
+    assert outer.model is not None
+    return weights_of(outer).part(f"{layer_paths(outer.model)[record.name]}#{record.name}", record)
+
+
+def _inbound(record: LayerRecord) -> list[str]:
+    """Return the calls whose outputs a layer reads, in all its calls."""
+    read = references(tuple((call.args, call.kwargs) for call in record.calls))
+    return list(dict.fromkeys(call_name(ref.layer, ref.call) for ref in read))
 
 
 def _recurrent(call: RecurrentCall, cells: Cells, verdict: Report) -> Report:
@@ -109,25 +162,77 @@ def _recurrent(call: RecurrentCall, cells: Cells, verdict: Report) -> Report:
     }
 
 
-def _verdict(attempt: Callable[[], Plan]) -> Report:
+def _input_shapes(record: LayerRecord) -> list[list[int | None]]:
+    """Return what the file says of an input layer's shape."""
+    shape = record.config.get("batch_shape") or record.config.get("batch_input_shape")
+    if record.class_name != "InputLayer" or not isinstance(shape, (list, tuple)):
+        return []
+    return [[size if isinstance(size, int) else None for size in shape]]
+
+
+def _shapes(model: Model, plan: Plan | None, parameters: int) -> dict[str, tuple[Shape, ...]]:
+    if plan is None:
+        return {}
+    try:
+        specs = model.inputs
+    except (KeyError, InputError):
+        return {}
+    return output_shapes(plan, [Input(spec.shape, spec.dtype) for spec in specs], parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdicts:
+    """What can be replayed."""
+
+    traces: list[Report]
+    """One for each recurrent call."""
+    outputs: Report
+    watched: Watched
+    """Has been asked for every word that matters."""
+    plan: Plan | None
+    """Of as much as can be replayed together."""
+
+
+def _verdicts(model: Model) -> _Verdicts:
+    """Return the verdict on every recurrent call and on the outputs; one look is enough when all goes."""
+    watched = Watched.over(model.semantics)
+    calls = model.recurrent
+    everything, plan = _verdict(partial(_plan, model, lambda _: True, outputs=True, watched=watched))
+    if plan is not None:
+        return _Verdicts([everything] * len(calls), everything, watched, plan)
+    outputs, plan = _verdict(partial(_plan, model, lambda _: False, outputs=True))
+    if not calls:
+        return _Verdicts([], outputs, watched, plan)
+    together, traced = _verdict(partial(_plan, model, lambda _: True))
+    if traced is not None:
+        return _Verdicts([together] * len(calls), outputs, watched, traced)
+    traces = [_verdict(partial(_plan, model, call.path.__eq__))[0] for call in calls]
+    return _Verdicts(traces, outputs, watched, plan)
+
+
+def _verdict(attempt: Callable[[], Plan]) -> tuple[Report, Plan | None]:
     """Return whether something can be replayed, every reason why not, and what one must know to trust the numbers."""
     try:
         plan = attempt()
     except UnsupportedModel as error:
-        return {"replayable": False, "reasons": [_reason(refusal) for refusal in error.refusals], "notes": []}
-    return {"replayable": True, "reasons": [], "notes": list(plan.notes)}
+        return {"replayable": False, "reasons": [_reason(refusal) for refusal in error.refusals], "notes": []}, None
+    return {"replayable": True, "reasons": [], "notes": list(plan.notes)}, plan
 
 
-def _verdicts(model: Model) -> list[Report]:
-    """Return the verdict on every recurrent call; one look is enough when all of them can be traced."""
-    together = _verdict(partial(_trace_plan, model, lambda _: True))
-    if together["replayable"]:
-        return [together] * len(model.recurrent)
-    return [_verdict(partial(_trace_plan, model, call.path.__eq__)) for call in model.recurrent]
+def _plan(
+    model: Model, traced: Callable[[str], bool], *, outputs: bool = False, watched: Watched | None = None
+) -> Plan:
+    return make_plan(model.graph, model.semantics, Wanted(traced, outputs=outputs), watched=watched)
 
 
-def _trace_plan(model: Model, traced: Callable[[str], bool]) -> Plan:
-    return make_plan(model.graph, model.semantics, Wanted(traced))
+def _total(counts: Iterable[int | None]) -> int | None:
+    """Return a sum, or ``None`` when a part of it is not known."""
+    counts = list(counts)
+    return None if None in counts else sum(filter(None, counts))
+
+
+def _plain(value: object) -> object:
+    return getattr(value, "value", value)
 
 
 def _reason(refusal: Refusal) -> Report:

@@ -4,47 +4,95 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console
-from rich.text import Text
-
-from gateprobe.cli.pages import console, table
-from gateprobe.errors import printable
+from gateprobe.cli.layout import Column, Page
 from gateprobe.verify.compare import Gap, SignalReport
 from gateprobe.verify.report import described
 from gateprobe.verify.result import Status, Verification
 
-_TITLES = [
-    "layer", "direction", "signal", "values", "keras - replay", "keras - float64", "replay - float64", "of allowed", "",
-]  # fmt: skip
 _COLOURS = {Status.AGREES: "green", Status.DISAGREES: "red", Status.RANDOM: "yellow"}
+_SIGNALS = (
+    Column("layer"),
+    Column("direction"),
+    Column("signal"),
+    Column("values", 4),
+    Column("keras - replay", 1),
+    Column("keras - float64", 6),
+    Column("replay - float64", 5),
+    Column("of allowed", 1),
+    Column(""),
+)
+_LAYERS = (
+    Column("layer"),
+    Column("direction"),
+    Column("signals", 3),
+    Column("values", 2),
+    Column("largest difference", 1),
+    Column("of allowed"),
+    Column(""),
+)
 
 
-def show_verdict(result: Verification) -> None:
-    """Print a verification: what was asked, a table with a row for each signal, the verdict."""
-    out = console()
-    facts = table(["", ""], _facts(result))
-    facts.show_header = False
-    out.print(facts)
-    out.print()
-    out.print(table(_TITLES, [_row(report) for report in result.signals]))
-    out.print("differences: largest / mean, largest in ulp", style="dim")
-    out.print()
-    _paragraphs(out, [f"rule: {result.rule}"])
-    _paragraphs(out, _findings(result))
-    out.print(Text(_verdict(result), style=f"bold {_COLOURS[result.status]}"))
+def show_verdict(result: Verification, *, quiet: bool, verbose: bool) -> None:
+    """Print a verification: the verdict first, then how close it was, and what was asked.
+
+    Args:
+        result: What to print.
+        quiet: Whether to print the verdict alone.
+        verbose: Whether to print every signal, and what is the same in every report, although all agree.
+    """
+    page = Page()
+    page.sentence(_verdict(result), f"bold {_COLOURS[result.status]}")
+    if quiet:
+        return
+    for text in _findings(result):
+        page.sentence(text)
+    page.line()
+    if verbose or not result:
+        page.table(_SIGNALS, [_row(report) for report in result.signals])
+        page.sentence("differences: largest / mean, largest in ulp", "dim")
+    else:
+        page.table(_LAYERS, list(_layer_rows(result.signals)))
+    page.line()
+    page.facts(_facts(result, verbose=verbose))
 
 
-def _facts(result: Verification) -> Iterator[tuple[str, str]]:
+def _layer_rows(reports: Sequence[SignalReport]) -> Iterator[Sequence[object]]:
+    """Yield a row for each direction of each layer, and for each output: the worst of its signals."""
+    groups: dict[tuple[str, str, str], list[SignalReport]] = {}
+    for report in reports:
+        output = "" if report.direction else report.signal
+        groups.setdefault((report.layer, report.direction, output), []).append(report)
+    for (layer, direction, output), group in groups.items():
+        yield (
+            layer,
+            direction or output,
+            len(group),
+            f"{sum(report.values for report in group):,}",
+            f"{max(report.keras_replay.max_abs for report in group):.2g}",
+            _share(max(report.required for report in group)),
+            "ok",
+        )
+
+
+def _facts(result: Verification, *, verbose: bool) -> Iterator[tuple[str, str]]:
     yield "file", f"{result.file} ({result.era})"
     yield "oracle", f"{result.keras}, TensorFlow {result.tensorflow}"
     if result.built_because is None:
         yield "model", "opened by Keras itself, from a clean copy of the file"
     else:
         yield "model", f"built from the graph that was read: {result.built_because}"
-        yield "", "a fault in reading the file would not show"
-    yield "replay", result.semantics
+        yield "note", "a fault in reading the file would not show"
+    if verbose:
+        yield "semantics", result.semantics
     for number, one in enumerate(result.inputs):
         yield f"inputs {number}" if len(result.inputs) > 1 else "inputs", one.description
+    if verbose or not result:
+        yield "rule", result.rule
+
+
+def _share(required: float) -> str:
+    """Return what a difference is of what is allowed."""
+    return f"{required:.1%}" if required < 1000 else f"{required:.1e}x"
 
 
 def _row(report: SignalReport) -> Sequence[object]:
@@ -56,7 +104,7 @@ def _row(report: SignalReport) -> Sequence[object]:
         report.signal,
         report.values,
         *map(_gap, gaps),
-        f"{report.required:.1%}" if report.required < 1000 else f"{report.required:.1e}x",
+        _share(report.required),
         verdict,
     )
 
@@ -77,12 +125,6 @@ def _findings(result: Verification) -> Iterator[str]:
     yield from (f"not compared, nor what depends on it: {text}" for text in result.left_out)
     if result.random:
         yield f"random at inference, not compared: {', '.join(result.random)}"
-
-
-def _paragraphs(out: Console, lines: Sequence[str] | Iterator[str]) -> None:
-    for line in lines:
-        out.print(Text(printable(line)))
-        out.print()
 
 
 def _verdict(result: Verification) -> str:

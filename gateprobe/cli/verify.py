@@ -163,7 +163,7 @@ def verify(
     else:
         from gateprobe.cli.verdict import show_verdict
 
-        show_verdict(result)
+        show_verdict(result, quiet=talk.quiet, verbose=bool(talk.verbose))
     return 0 if result else 1
 
 

@@ -52,11 +52,14 @@ class Watched(Semantics):
             masked: Whether there is a mask anywhere in the model.
             same_era: Whether to look at the rivals of the same era, or at those of others.
         """
-        ignored = _NO_WORDS if masked else _NO_WORDS | _OF_MASKS
         rivals = [rival for rival in self.rivals if (rival.era is self.era) is same_era]
-        for name in sorted((self._asked & _FIELDS) - ignored):
+        for name in self.asked(masked=masked):
             if any(getattr(rival, name) != getattr(self, name) for rival in rivals):
                 yield name.replace("_", " ")
+
+    def asked(self, *, masked: bool) -> list[str]:
+        """Return the words that were asked for so far, sorted; those about masks only where there is one."""
+        return sorted((self._asked & _FIELDS) - (_NO_WORDS if masked else _NO_WORDS | _OF_MASKS))
 
 
 _FIELDS = frozenset(field.name for field in fields(Semantics))

@@ -57,7 +57,14 @@ class Wanted:
     """Keys of the feeds."""
 
 
-def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision: Precision | None = None) -> Plan:
+def make_plan(
+    graph: ModelGraph,
+    semantics: Semantics,
+    wanted: Wanted,
+    precision: Precision | None = None,
+    *,
+    watched: Watched | None = None,
+) -> Plan:
     """Bind what lies upstream of what is wanted.
 
     Args:
@@ -65,13 +72,14 @@ def make_plan(graph: ModelGraph, semantics: Semantics, wanted: Wanted, precision
         semantics: The meaning of the file's words.
         wanted: Layers and outputs.
         precision: Instead of the precision that the file asks for.
+        watched: The same semantics, to remember which meanings were asked for, even when the model is refused.
 
     Raises:
         UnsupportedModel: Something upstream cannot be replayed exactly; carries every reason.
         InputError: A feed would change nothing.
     """
     model = model_of(graph)
-    watched = Watched.over(semantics)
+    watched = Watched.over(semantics) if watched is None else watched
     binder = _Binder(watched, wanted, precision)
 
     outputs = frozenset(range(len(model.outputs))) if wanted.outputs else frozenset()

@@ -58,7 +58,7 @@ class Verification:
     """Why the Keras model was built from the graph that was read; ``None`` when Keras opened a copy of the file."""
     inputs: tuple[InputSet, ...]
     semantics: str
-    """Of the replay."""
+    """What the file's words mean, as ``inspect`` says it; ``notes`` tell where other rules were run."""
     signals: tuple[SignalReport, ...]
     """Every signal of every direction of every call of a recurrent layer, then every output of the model."""
     problems: tuple[str, ...]

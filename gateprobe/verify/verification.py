@@ -208,7 +208,7 @@ def _judged(case: _Case, tell: Tell) -> Verification:
         tensorflow=answer.tensorflow,
         built_because=answer.built_because,
         inputs=tuple(InputSet(one.description, one.inputs) for one in case.replays),
-        semantics=case.prepared.subject.semantics.label,
+        semantics=case.model.semantics.label,
         signals=tuple(signals),
         problems=tuple(problems),
         first=first,
