@@ -256,7 +256,7 @@ def test_weights_alone_are_traced_under_assumptions(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Missing command. Try gateprobe -h."),
+        (["plot"], "no command 'plot'. Try gateprobe -h."),
         (["dmp"], "no command 'dmp'; did you mean dump? Try gateprobe -h."),
         (["dump"], "Missing argument 'MODEL'. Try gateprobe dump -h."),
         (["dump", MODEL, INPUT, "--nope"], "No such option '--nope'."),

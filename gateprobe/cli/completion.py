@@ -68,7 +68,7 @@ _COMPLETED: dict[str, Callable[[click.Context, str], _Items]] = {
     "FILE": _files,
     "JSON": _files,
     "LAYER=FILE": _feeds,
-    "GLOB": _layers,
+    "GLOBS": _layers,
     "NAMES": _signals,
 }
 """Metavar → what completes it."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @reading
 @running
 @selecting
-@click.option("--pre", is_flag=True, help="The gates before their activation too, as pre_... signals.")
+@click.option("--pre", is_flag=True, help="Keep the gates before their activation too, as signals pre_...")
 @writing
 @scaling
 @assuming
@@ -42,8 +42,7 @@ def dump(
 ) -> None:
     """Write gates and states, as CSV to stdout or to files.
 
-    One row for each sample, layer, direction, timestep and unit. INPUT is a .npy, .npz or .csv file for each input of
-    the model, or NAME=FILE; FILE.npz[key] names an array, - is stdin.
+    One row for each sample, layer, direction, timestep and unit.
     """
     folder = writing.destination()
     outputs = [] if folder else writing.outputs()

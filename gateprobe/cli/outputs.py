@@ -141,7 +141,7 @@ def _outputs(
 
 
 _FORMATS = ("csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5")
-_FORMAT_HELP = "Instead of the suffix's."
+_FORMAT_HELP = "Write this format, such as csv or npz, whatever the suffix."
 
 predicting = bundle(
     "predicting",
@@ -151,10 +151,11 @@ predicting = bundle(
         "--output",
         multiple=True,
         metavar="FILE",
-        help="csv, tsv, jsonl, parquet, arrow, npz, h5 or npy by its suffix; - is stdout; may be repeated.",
+        help="Write this file, in the format of its suffix: .csv, .tsv, .jsonl, .parquet, .arrow, .npz, .h5 or .npy; - "
+        "is stdout. May be repeated.",
     ),
-    click.option("--format", type=click.Choice([*_FORMATS, "npy"]), help=_FORMAT_HELP),
-    click.option("--compress", is_flag=True, help="Compress npz and h5."),
+    click.option("--format", type=click.Choice([*_FORMATS, "npy"]), metavar="FORMAT", help=_FORMAT_HELP),
+    click.option("--compress", is_flag=True, help="Compress .npz and .h5 files."),
     force,
 )
 """Adds -o and its companions for a model's outputs; the command takes ``predicting``."""
@@ -167,17 +168,19 @@ writing = bundle(
         "--output",
         multiple=True,
         metavar="FILE",
-        help="csv, tsv, jsonl, parquet, arrow, npz or h5 by its suffix; - is stdout; may be repeated. DIR/ takes "
-        "Parquet files and DIR.zarr arrays, part by part.",
+        help="Write this file, in the format of its suffix: .csv, .tsv, .jsonl, .parquet, .arrow, .npz or .h5; - is "
+        "stdout. May be repeated. DIR/ is filled with Parquet files and DIR.zarr with arrays, part by part; the same "
+        "command again resumes.",
     ),
-    click.option("--format", type=click.Choice(_FORMATS), help=_FORMAT_HELP),
+    click.option("--format", type=click.Choice(_FORMATS), metavar="FORMAT", help=_FORMAT_HELP),
     click.option(
         "--layout",
         type=click.Choice(["tidy", "long", "wide"]),
         default="tidy",
-        help="Of tables: a row per unit; per unit and signal; per timestep.",
+        metavar="LAYOUT",
+        help="Arrange a table with a row per unit (tidy), per unit and signal (long), or per timestep (wide).",
     ),
-    click.option("--compress", is_flag=True, help="Compress npz, h5 and zarr."),
+    click.option("--compress", is_flag=True, help="Compress .npz and .h5 files, and .zarr."),
     force,
 )
 """Adds -o and its companions; the command takes ``writing``."""

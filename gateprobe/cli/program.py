@@ -52,6 +52,12 @@ class Program(click.Group):
         self._short_helps = commands
         click.version_option(None, "--version", package_name="gateprobe", message="%(prog)s %(version)s")(self)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Show help when nothing is asked for, and for ``gateprobe help [COMMAND]``."""
+        if not args or args[0] == "help":
+            args = [*args[1:2], "--help"]
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands."""
         return list(self._short_helps)
@@ -73,7 +79,7 @@ class Program(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command; an unknown one gets the nearest name."""
         if args[0] not in self._short_helps and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], self._short_helps, 1)
+            near = difflib.get_close_matches(args[0], [*self._short_helps, "help"], 1)
             raise click.UsageError(f"no command {args[0]!r}{f'; did you mean {near[0]}?' if near else ''}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -144,7 +150,8 @@ def _message(fault: Exception) -> str:
         return str(fault)
     if isinstance(fault, click.UsageError):
         help_of = fault.ctx.command_path if fault.ctx is not None else "gateprobe"
-        return f"{printable(fault.format_message())} Try {help_of} -h."
+        reason = printable(fault.format_message())
+        return f"{reason}{'' if reason.endswith(('.', '?')) else '.'} Try {help_of} -h."
     if isinstance(fault, click.ClickException):
         return printable(fault.format_message())
     if isinstance(fault, OSError):

@@ -96,23 +96,41 @@ def _made(seed: int, samples: int | None) -> Made:
 tolerating = bundle(
     "tolerance",
     _tolerance,
-    click.option("--atol", multiple=True, metavar="[SIGNAL:]X", help="Allow this, instead of what rounding explains."),
-    click.option("--rtol", multiple=True, metavar="[SIGNAL:]X", help="Likewise, times the size of Keras's number."),
+    click.option(
+        "--atol",
+        multiple=True,
+        metavar="[SIGNAL:]X",
+        help="Allow numbers to differ by X, instead of by what rounding explains.",
+    ),
+    click.option(
+        "--rtol",
+        multiple=True,
+        metavar="[SIGNAL:]X",
+        help="Allow numbers to differ by X times the size of Keras's number.",
+    ),
 )
 making = bundle(
     "made",
     _made,
-    click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of made inputs; 0 without it."),
     click.option(
-        "--samples", type=click.IntRange(1), metavar="N", help="Number of samples in each set of made inputs."
+        "--seed",
+        type=click.IntRange(0),
+        default=0,
+        metavar="N",
+        help="Make the inputs from this seed, instead of from 0.",
     ),
+    click.option("--samples", type=click.IntRange(1), metavar="N", help="Make N samples for each set of inputs."),
 )
 giving = bundle("given", Given, click.argument("inputs", metavar="[INPUT...]", nargs=-1))
 writing = bundle(
     "files",
     Files,
-    click.option("--save-input", metavar="FILE", help="Keep the inputs: an .npz; further lengths in FILE-2.npz, ..."),
-    click.option("--junit", metavar="FILE", help="Write a JUnit XML report too."),
+    click.option(
+        "--save-input",
+        metavar="FILE",
+        help="Write the inputs to this .npz file; those of other lengths to FILE-2.npz, ...",
+    ),
+    click.option("--junit", metavar="FILE", help="Write a JUnit XML report to this file."),
     force,
 )
 
@@ -127,7 +145,8 @@ writing = bundle(
 @click.option(
     "--against",
     type=click.Choice(["keras3", "tf_keras"]),
-    help="Which Keras to ask, instead of the one that speaks for the file's era.",
+    metavar="KERAS",
+    help="Ask keras3 or tf_keras, instead of the Keras that speaks for the file's era.",
 )
 @tolerating
 @making
