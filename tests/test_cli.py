@@ -265,8 +265,13 @@ def test_weights_alone_are_traced_under_assumptions(tmp_path):
         (["dump", MODEL], "keras2.h5: an input is missing; give lstm_1_input (samples, 6, 2)"),
         (["dump", "nope.h5", INPUT], "nope.h5: "),
         (["dump", MODEL, "nope.npy"], "nope.npy: there is no such file"),
-        (["dump", MODEL, INPUT, "--layer", "x"], "keras2.h5: --layer x selects nothing; there are lstm_1"),
-        (["dump", MODEL, INPUT, "--timestep", "6"], "--timestep 6 selects nothing; there is 0 to 5"),
+        (["dump", MODEL, INPUT, "--layer", "x"], "keras2.h5: --layer x selects nothing; available: lstm_1"),
+        (["dump", MODEL, INPUT, "--layer", "lstm_2"], "--layer lstm_2 selects nothing; did you mean lstm_1? available"),
+        (["dump", MODEL, INPUT, "--layer", "dense_1"], "dense_1 is not recurrent; recurrent layers: lstm_1"),
+        (["dump", MODEL, INPUT, "--signal", "forgetgate"], "no such signal; did you mean forget_gate? available"),
+        (["dump", MODEL, f"lstm_1_inptu={INPUT}"], "no input 'lstm_1_inptu'; did you mean lstm_1_input? available"),
+        (["dump", MODEL, "--feed", f"lstm={INPUT}"], "--feed lstm: no such layer; did you mean lstm_1? available: "),
+        (["dump", MODEL, INPUT, "--timestep", "6"], "--timestep 6 selects nothing; available: 0 to 5"),
         (["dump", MODEL, INPUT, "--sample", "x"], "--sample x: expected numbers and ranges"),
         (["dump", MODEL, INPUT, "--format", "npz"], "npz cannot go to standard output; use -o FILE"),
         (["dump", MODEL, INPUT, "-o", "x.foo"], "x.foo: unknown format '.foo'; use --format or one of .csv"),
@@ -349,3 +354,11 @@ def test_feeds_are_never_ignored(tmp_path):
     assert "--feed encoders: no such layer; did you mean encoder" in line
     line = refused("dump", translate, "--layer", "encoder", "--feed", f"decoder={tmp_path / 'e.npy'}", *feed)
     assert "--feed decoder: nothing that is wanted depends on this layer; choose other layers with --layer" in line
+
+
+def test_layers_take_commas_and_may_be_repeated():
+    model, inputs = SAMPLES / "translate.keras", (SAMPLES / "translate_source.npy", SAMPLES / "translate_target.npy")
+    paths = [call.path for call in gateprobe.read(model).recurrent]
+    both = run("dump", model, *inputs, "--layer", ",".join(paths)).stdout
+    assert both == run("dump", model, *inputs, "--layer", paths[0], "--layer", paths[1]).stdout
+    assert both == run("dump", model, *inputs).stdout != run("dump", model, *inputs, "--layer", paths[0]).stdout

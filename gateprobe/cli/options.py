@@ -229,8 +229,12 @@ def _selection(
     unit, timestep, sample = (
         None if text is None else Ranges(text) for text in (ranges["unit"], ranges["timestep"], ranges["sample"])
     )
-    signals = tuple(name for text in signal for name in text.split(","))
-    return Selection(layer, () if direction is None else (direction,), signals, unit, timestep, sample)
+    return Selection(_listed(layer), () if direction is None else (direction,), _listed(signal), unit, timestep, sample)
+
+
+def _listed(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of an option that takes commas and may be repeated."""
+    return tuple(name for text in texts for name in text.split(","))
 
 
 reading = bundle(

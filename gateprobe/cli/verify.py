@@ -67,6 +67,7 @@ def _tolerance(atol: tuple[str, ...], rtol: tuple[str, ...]) -> Tolerance:
 
 def _numbers(option: str, texts: Iterable[str]) -> dict[str, float]:
     """Return signal → number; the empty name stands for all signals."""
+    from gateprobe.errors import choices
     from gateprobe.traces.chunk import ALIASES, SIGNAL_ORDER
     from gateprobe.verify.collate import OUTPUT
 
@@ -75,9 +76,7 @@ def _numbers(option: str, texts: Iterable[str]) -> dict[str, float]:
         name, _, number = text.rpartition(":")
         name = ALIASES.get(name, name)
         if name and name not in (*SIGNAL_ORDER, OUTPUT):
-            raise click.UsageError(
-                f"{option} {text}: no signal {name!r}; there are {', '.join(SIGNAL_ORDER)}, {OUTPUT}"
-            )
+            raise click.UsageError(f"{option} {text}: no signal {name!r}; {choices((*SIGNAL_ORDER, OUTPUT), name)}")
         try:
             found[name] = float(number)
         except ValueError:
