@@ -362,3 +362,32 @@ def test_layers_take_commas_and_may_be_repeated():
     both = run("dump", model, *inputs, "--layer", ",".join(paths)).stdout
     assert both == run("dump", model, *inputs, "--layer", paths[0], "--layer", paths[1]).stdout
     assert both == run("dump", model, *inputs).stdout != run("dump", model, *inputs, "--layer", paths[0]).stdout
+
+
+@pytest.mark.parametrize("command", ["dump", "predict", "verify", "inspect"])
+def test_swapped_model_and_input_are_recognised(tmp_path, command):
+    np.savez(tmp_path / "x.npz", a=np.load(INPUT))
+    (tmp_path / "x.csv").write_text("1,2\n")
+    for array in (INPUT, tmp_path / "x.npz", tmp_path / "x.csv"):
+        told = f"{array}: is an array, not a model; give the model first, then its inputs"
+        assert refused(command, array) == f"gateprobe: {told}"
+        for model in (MODEL, SAMPLES / "tokens.keras"):
+            if command != "inspect":
+                told = f"{array}: is an array, and {model} is a model; give the model first, then its inputs"
+                assert refused(command, array, model) == f"gateprobe: {told}"
+
+
+def test_a_damaged_model_keeps_its_own_words(tmp_path):
+    path = tmp_path / "m.keras"
+    path.write_bytes((SAMPLES / "tokens.keras").read_bytes()[:100])
+    assert "array" not in refused("dump", path, INPUT)
+    path.write_bytes(b"neither")
+    assert "is neither HDF5 nor a .keras zip" in refused("dump", path, MODEL)
+
+
+def test_verbose_tells_which_file_feeds_which_input():
+    source, target = SAMPLES / "translate_source.npy", SAMPLES / "translate_target.npy"
+    told = run("dump", SAMPLES / "translate.keras", f"decoder_input={target}", source, "-v").stderr.splitlines()
+    assert f"gateprobe: encoder_input <- {source} (4, 4) int32" in told
+    assert f"gateprobe: decoder_input <- {target} (4, 4) int32" in told
+    assert f"gateprobe: lstm_1 <- {INPUT} " in run("dump", MODEL, "--feed", f"lstm_1={INPUT}", "-v").stderr

@@ -8,7 +8,7 @@ import click
 
 from gateprobe.cli.options import Assumed, ModelFile, Run, Talk, assuming, command, reading, running, selecting, talking
 from gateprobe.cli.outputs import Writing, writing
-from gateprobe.cli.progress import progress_bar
+from gateprobe.cli.progress import progress_bar, remembered
 from gateprobe.cli.scaling import Scaling, scaling
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def dump(
     workers = scaling.dask_workers(folder, file, run, assumed, selection)
     model = assumed.complete(file.read(), selection)
     samples = run.load(model, file)
+    talk.details(model, samples)
     options = {**run.how, "pre_activations": pre, "selection": selection}
     with progress_bar(talk, data_on_stdout=writing.to_stdout) as tell:
         if folder is None:
@@ -69,6 +70,6 @@ def dump(
                 block_size=scaling.block_size,
                 force=writing.force,
                 threads=run.threads,
-                progress=tell,
+                progress=remembered(tell),
             )
     talk.notes(model, samples)

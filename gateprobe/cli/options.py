@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateprobe.cli.help import Command
-from gateprobe.errors import GateprobeWarning, printable
+from gateprobe.errors import GateprobeWarning, ReadError, printable
 
 if TYPE_CHECKING:
     from gateprobe.files.places import Guard
@@ -46,6 +46,8 @@ class _BatchSize(click.IntRange):
 
 MODEL_KEY = "gateprobe.model"
 """Where the context of click keeps the name of the model file."""
+LEFT_KEY = "gateprobe.left"
+"""Where it keeps a function that says what is left when the command is interrupted."""
 _GUARD_KEY = "gateprobe.guard"
 
 
@@ -71,8 +73,17 @@ class ModelFile:
         from gateprobe.files.remote import redact_url
         from gateprobe.model import read
 
-        click.get_current_context().meta[MODEL_KEY] = redact_url(self.model)
-        return read(self.model, architecture=self.architecture, semantics=self.semantics, max_bytes=self.max_bytes)
+        context = click.get_current_context()
+        context.meta[MODEL_KEY] = redact_url(self.model)
+        try:
+            return read(self.model, architecture=self.architecture, semantics=self.semantics, max_bytes=self.max_bytes)
+        except ReadError:
+            from gateprobe.cli.swapped import swapped
+
+            better = swapped(self.model, context.params.get("inputs", ()))
+            if better is None:
+                raise
+            raise better from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +146,14 @@ class Talk:
         if self.quiet:  # the program puts the filters back when it is done
             warnings.simplefilter("ignore", GateprobeWarning)
 
+    def details(self, model: Model, samples: Samples) -> None:
+        """Say to the curious what will run, before it does."""
+        self.detail(f"{model.graph.file}: {model.semantics.label}")
+        for name, source in samples.sources.items():
+            self.detail(f"{name} <- {source.name} {source.array.shape} {source.array.dtype}")
+
     def notes(self, model: Model, samples: Samples) -> None:
         """Say what is worth knowing about a run that is done."""
-        self.detail(f"{model.graph.file}: {model.semantics.label}")
         for text in model.notes:
             self.note(text)
         found = None if self.quiet else samples.first_nan()
@@ -183,7 +199,8 @@ def bundle(name: str, make: Callable[..., Any], *options: _Decorator) -> _Decora
     """Make a decorator that adds options to a command and passes ``make(**values)`` as its argument ``name``.
 
     A value with a method ``reads`` or ``writes`` says which files the command reads or writes. All of them together are
-    compared before the command begins, so that none can forget to; whatever names a file goes through a bundle.
+    compared before the command begins, so that none can forget to; whatever names a file goes through a bundle. One
+    with a method ``left`` says what an interruption leaves behind, and how to go on.
     """
 
     def decorate(command: Any) -> Any:
@@ -192,7 +209,7 @@ def bundle(name: str, make: Callable[..., Any], *options: _Decorator) -> _Decora
         @functools.wraps(command)
         def wrapped(**values: Any) -> Any:
             made = make(**{key: values.pop(key) for key in keys})
-            _guard(made)
+            _register(made)
             return command(**{name: made}, **values)
 
         parameters: Any = wrapped
@@ -213,12 +230,14 @@ def guard() -> Guard:
     return found
 
 
-def _guard(made: object) -> None:
-    """Tell the guard which files the value of a bundle names."""
+def _register(made: object) -> None:
+    """Note which files the value of a bundle names, and what it leaves behind."""
     if hasattr(made, "reads"):
         guard().reads(made.reads())
     if hasattr(made, "writes"):
         guard().writes(made.writes())
+    if hasattr(made, "left"):
+        click.get_current_context().meta[LEFT_KEY] = made.left
 
 
 def _selection(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateprobe.cli.options import bundle, force
+from gateprobe.cli.progress import samples_done
 from gateprobe.errors import InputError
 from gateprobe.files.places import STREAM
 
@@ -31,6 +32,15 @@ class Writing:
     def writes(self) -> tuple[str, ...]:
         """Return the files that are written."""
         return self.output or (STREAM,)
+
+    def left(self) -> str:
+        """Return what an interruption leaves behind, and how to go on."""
+        from gateprobe.files.remote import redact_url
+        from gateprobe.scale.dataset import is_folder
+
+        for name in filter(is_folder, self.output):
+            return f"{redact_url(name)} keeps {samples_done()}; run the same command again to resume"
+        return f"{_left(self.writes())}; -o DIR/ writes part by part and resumes"
 
     def outputs(self) -> list[Output]:
         """Return the outputs; each takes the options that fit it, and each option must fit one.
@@ -97,6 +107,10 @@ class Predicting:
         """Return the files that are written."""
         return self.output or (STREAM,)
 
+    def left(self) -> str:
+        """Return what an interruption leaves behind."""
+        return _left(self.writes())
+
     def outputs(self) -> list[Output]:
         """Return the outputs.
 
@@ -120,6 +134,14 @@ class Predicting:
         from gateprobe.writers import PREDICTION_SUFFIXES
 
         return _outputs(self.writes(), self.format, PREDICTION_SUFFIXES, compress=self.compress, force=self.force)
+
+
+def _left(names: Sequence[str]) -> str:
+    """Return what an interruption leaves behind of files, which appear whole or not at all."""
+    from gateprobe.files.remote import redact_url
+
+    files = ", ".join(redact_url(name) for name in names if name != STREAM)
+    return f"not written: {files}" if files else "the output is not complete"
 
 
 def _outputs(

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import click
 
-from gateprobe.cli.options import MODEL_KEY
+from gateprobe.cli.options import LEFT_KEY, MODEL_KEY
 from gateprobe.errors import GateprobeError, GateprobeWarning, UnsupportedModel, printable
 
 REFUSED = 2
@@ -89,7 +89,7 @@ class Program(click.Group):
             formatter.write_dl(list(self._short_helps.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; an interruption ends it quietly."""
+        """Run a command; an interruption ends it with a line that says what is left and how to go on."""
         try:
             with suppress(AttributeError):  # a name that the terminal cannot show is no reason to fail
                 sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # tests replace stdout
@@ -99,6 +99,7 @@ class Program(click.Group):
                     sys.stdout.flush()
                 return status
         except (KeyboardInterrupt, _Terminated) as interruption:
+            _tell_left(ctx)
             raise click.exceptions.Exit(INTERRUPTED if isinstance(interruption, KeyboardInterrupt) else 143) from None
         except GateprobeError as error:
             error.file = error.file or ctx.meta.get(MODEL_KEY)
@@ -117,6 +118,8 @@ class Program(click.Group):
             return run()
         try:
             status = run()
+        except click.exceptions.Abort:  # before or after the command itself
+            status = INTERRUPTED
         except Exception as fault:  # noqa: BLE001 - the one place where every fault becomes a line
             _report(fault)
             status = REFUSED
@@ -160,6 +163,12 @@ def _message(fault: Exception) -> str:
         return f"not enough memory for {_command_line()}; choose a smaller --batch-size, or fewer layers with --layer"
     reason = printable(f"{type(fault).__name__}: {fault}")
     return f"internal error, please report it (GATEPROBE_DEBUG=1 shows more): {reason:.300}, in {_command_line()}"
+
+
+def _tell_left(ctx: click.Context) -> None:
+    left = ctx.meta.get(LEFT_KEY)
+    with suppress(OSError):
+        click.echo(printable(f"gateprobe: interrupted{f'; {left()}' if left else ''}"), err=True)
 
 
 def _is_starved() -> bool:

@@ -54,6 +54,10 @@ class Files:
         """Return the files that are written, as far as they are known before the inputs are made."""
         return [name for name in (self.save_input, self.junit) if name is not None]
 
+    def left(self) -> str:
+        """Return what an interruption leaves behind."""
+        return "there is no result; run the command again"
+
 
 def _tolerance(atol: tuple[str, ...], rtol: tuple[str, ...]) -> Tolerance:
     """Return what ``--atol`` and ``--rtol`` ask for."""
@@ -196,6 +200,8 @@ def _result(file: ModelFile, given: Given, files: Files, talk: Talk, **options: 
     try:
         model = file.read()
         x = load(given.inputs, model.inputs, max_bytes=file.max_bytes) if given.inputs else None
+        if x is not None:
+            talk.details(model, x)
         with step_line(talk) as tell:
             return compare(model, x, architecture=file.architecture, tell=tell, **options)
     except GateprobeError as error:
