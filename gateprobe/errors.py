@@ -15,6 +15,7 @@ A mismatch found by ``verify`` or ``compare`` is a result, not an error.
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,6 +35,26 @@ def printable(text: object) -> str:
         else character
         for character in str(text)
     )
+
+
+_LISTED = 20
+"""How many names a message lists."""
+
+
+def choices(there: Iterable[str], wanted: str = "") -> str | None:
+    """Return the remedy for a name that is not there: the nearest one, and what is available.
+
+    Args:
+        there: The names that can be given.
+        wanted: What was given instead, if it was a name.
+    """
+    names = list(dict.fromkeys(there))
+    if not names:
+        return None
+    near = difflib.get_close_matches(wanted, names, 1) if wanted else []
+    guess = f"did you mean {near[0]}? " if near else ""
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{guess}available: {', '.join(names[:_LISTED])}{more}"
 
 
 class GateprobeError(Exception):

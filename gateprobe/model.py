@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, UnsupportedModel
+from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, UnsupportedModel, choices
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
 from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
 from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
@@ -159,7 +158,8 @@ class Model:
         if dtype not in _PRECISIONS:
             raise InputError(f"unknown dtype {dtype!r}", remedy="choose float32 or float64")
         if selection is not None:
-            check_layers(selection, [path for call in self.recurrent for path in signal_paths(call.record, call.path)])
+            recurrent = [path for call in self.recurrent for path in signal_paths(call.record, call.path)]
+            check_layers(selection, recurrent, call_paths(self.record))
         _check_feeds(feeds, self.record)
         wanted = Wanted(_takes(selection), outputs=outputs, fed=frozenset(feeds))
         plan = make_plan(self.graph, self.semantics, wanted, _PRECISIONS[dtype])
@@ -362,14 +362,11 @@ def _check_feeds(feeds: Iterable[str], model: ModelRecord) -> None:
     Raises:
         InputError: Names the nearest layers.
     """
-    paths = set(call_paths(model)) if feeds else set()
+    paths = list(call_paths(model)) if feeds else []
     for feed in feeds:
         layer = fed_layer(feed)
         if layer not in paths:
-            near = difflib.get_close_matches(layer, paths)
-            raise InputError(
-                f"--feed {feed}: no such layer", remedy=f"did you mean {', '.join(near)}?" if near else None
-            )
+            raise InputError(f"--feed {feed}: no such layer", remedy=choices(paths, layer))
 
 
 def _takes(selection: Selection | None) -> Any:

@@ -259,7 +259,7 @@ def test_weights_alone_are_traced_under_assumptions(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Missing command. Try gateprobe -h."),
+        (["plot"], "no command 'plot'. Try gateprobe -h."),
         (["dmp"], "no command 'dmp'; did you mean dump? Try gateprobe -h."),
         (["dump"], "Missing argument 'MODEL'. Try gateprobe dump -h."),
         (["dump", MODEL, INPUT, "--nope"], "No such option '--nope'."),
@@ -268,8 +268,13 @@ def test_weights_alone_are_traced_under_assumptions(tmp_path):
         (["dump", MODEL], "keras2.h5: an input is missing; give lstm_1_input (samples, 6, 2)"),
         (["dump", "nope.h5", INPUT], "nope.h5: "),
         (["dump", MODEL, "nope.npy"], "nope.npy: there is no such file"),
-        (["dump", MODEL, INPUT, "--layer", "x"], "keras2.h5: --layer x selects nothing; there are lstm_1"),
-        (["dump", MODEL, INPUT, "--timestep", "6"], "--timestep 6 selects nothing; there is 0 to 5"),
+        (["dump", MODEL, INPUT, "--layer", "x"], "keras2.h5: --layer x selects nothing; available: lstm_1"),
+        (["dump", MODEL, INPUT, "--layer", "lstm_2"], "--layer lstm_2 selects nothing; did you mean lstm_1? available"),
+        (["dump", MODEL, INPUT, "--layer", "dense_1"], "dense_1 is not recurrent; recurrent layers: lstm_1"),
+        (["dump", MODEL, INPUT, "--signal", "forgetgate"], "no such signal; did you mean forget_gate? available"),
+        (["dump", MODEL, f"lstm_1_inptu={INPUT}"], "no input 'lstm_1_inptu'; did you mean lstm_1_input? available"),
+        (["dump", MODEL, "--feed", f"lstm={INPUT}"], "--feed lstm: no such layer; did you mean lstm_1? available: "),
+        (["dump", MODEL, INPUT, "--timestep", "6"], "--timestep 6 selects nothing; available: 0 to 5"),
         (["dump", MODEL, INPUT, "--sample", "x"], "--sample x: expected numbers and ranges"),
         (["dump", MODEL, INPUT, "--format", "npz"], "npz cannot go to standard output; use -o FILE"),
         (["dump", MODEL, INPUT, "-o", "x.foo"], "x.foo: unknown format '.foo'; use --format or one of .csv"),
@@ -352,3 +357,40 @@ def test_feeds_are_never_ignored(tmp_path):
     assert "--feed encoders: no such layer; did you mean encoder" in line
     line = refused("dump", translate, "--layer", "encoder", "--feed", f"decoder={tmp_path / 'e.npy'}", *feed)
     assert "--feed decoder: nothing that is wanted depends on this layer; choose other layers with --layer" in line
+
+
+def test_layers_take_commas_and_may_be_repeated():
+    model, inputs = SAMPLES / "translate.keras", (SAMPLES / "translate_source.npy", SAMPLES / "translate_target.npy")
+    paths = [call.path for call in gateprobe.read(model).recurrent]
+    both = run("dump", model, *inputs, "--layer", ",".join(paths)).stdout
+    assert both == run("dump", model, *inputs, "--layer", paths[0], "--layer", paths[1]).stdout
+    assert both == run("dump", model, *inputs).stdout != run("dump", model, *inputs, "--layer", paths[0]).stdout
+
+
+@pytest.mark.parametrize("command", ["dump", "predict", "verify", "inspect"])
+def test_swapped_model_and_input_are_recognised(tmp_path, command):
+    np.savez(tmp_path / "x.npz", a=np.load(INPUT))
+    (tmp_path / "x.csv").write_text("1,2\n")
+    for array in (INPUT, tmp_path / "x.npz", tmp_path / "x.csv"):
+        told = f"{array}: is an array, not a model; give the model first, then its inputs"
+        assert refused(command, array) == f"gateprobe: {told}"
+        for model in (MODEL, SAMPLES / "tokens.keras"):
+            if command != "inspect":
+                told = f"{array}: is an array, and {model} is a model; give the model first, then its inputs"
+                assert refused(command, array, model) == f"gateprobe: {told}"
+
+
+def test_a_damaged_model_keeps_its_own_words(tmp_path):
+    path = tmp_path / "m.keras"
+    path.write_bytes((SAMPLES / "tokens.keras").read_bytes()[:100])
+    assert "array" not in refused("dump", path, INPUT)
+    path.write_bytes(b"neither")
+    assert "is neither HDF5 nor a .keras zip" in refused("dump", path, MODEL)
+
+
+def test_verbose_tells_which_file_feeds_which_input():
+    source, target = SAMPLES / "translate_source.npy", SAMPLES / "translate_target.npy"
+    told = run("dump", SAMPLES / "translate.keras", f"decoder_input={target}", source, "-v").stderr.splitlines()
+    assert f"gateprobe: encoder_input <- {source} (4, 4) int32" in told
+    assert f"gateprobe: decoder_input <- {target} (4, 4) int32" in told
+    assert f"gateprobe: lstm_1 <- {INPUT} " in run("dump", MODEL, "--feed", f"lstm_1={INPUT}", "-v").stderr

@@ -81,14 +81,15 @@ NAMED = "import os; vars(os).pop('O_TMPFILE', None)"  # as where files cannot be
 @pytest.mark.parametrize("before", ["", NAMED], ids=["nameless", "temporary name"])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("suffix", ["csv", "npz", "h5", "parquet"])
-def test_an_interruption_is_quiet_and_leaves_nothing(tmp_path, many, suffix, number, status, before):
+def test_an_interruption_is_one_line_and_leaves_nothing(tmp_path, many, suffix, number, status, before):
     folder = tmp_path / "out"
     folder.mkdir()
     outputs = ["-o", folder / f"x.{suffix}", "-o", "-"]
     process = start("dump", MODEL, many, *outputs, before=before, stdout=subprocess.PIPE)
     assert process.stdout.readline().startswith(b"sample,")
     process.send_signal(number)
-    assert finish(process)[::2] == (status, "")
+    told = f"interrupted; not written: {folder / f'x.{suffix}'}; -o DIR/ writes part by part and resumes"
+    assert finish(process)[::2] == (status, f"gateprobe: {told}\n")
     assert not list(folder.iterdir())
 
 
@@ -102,7 +103,10 @@ def test_an_interruption_in_the_middle_of_a_sequence_leaves_nothing(tmp_path, su
     for _ in range(10_000):
         assert process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    assert finish(process)[::2] == (130, "")
+    status, _, err = finish(process)
+    assert status == 130
+    assert err.startswith(f"gateprobe: interrupted; not written: {folder}")
+    assert err.count("\n") == 1
     assert not list(folder.iterdir())
 
 

@@ -150,7 +150,7 @@ def test_files_come_in_the_models_order_or_by_name(tmp_path):
     [
         (["{l}"], r"an input is missing; give right \(samples, timesteps, 1\)"),
         (["{l}", "{r}", "{r}"], r"r\.npy: is one file too many: the model takes left \(samples, 2\), right"),
-        (["{l}", "middle={r}"], r"the model has no input 'middle'; there are left .*, right"),
+        (["{l}", "middle={r}"], r"the model has no input 'middle'; available: left, right"),
         (["left={l}", "left={l}"], r"input 'left' is given twice"),
         (["{l}", "{s}"], r"differ in their number of samples: .*l\.npy has 3, .*s\.npy has 2"),
         (["-", "-"], "standard input can be read only once"),
@@ -185,7 +185,7 @@ def test_an_npz_gives_one_array_a_named_one_or_all_inputs(tmp_path):
     assert load([f"{path}[b]"], [SERIES]).count == 4
     with pytest.raises(InputError, match=r"x\.npz: holds 2 arrays: a, b; choose one: .*x\.npz\[a\]"):
         load([path], [SERIES])
-    with pytest.raises(InputError, match=r"has no array 'c'; there are a, b"):
+    with pytest.raises(InputError, match=r"has no array 'c'; available: a, b"):
         load([f"{path}[c]"], [SERIES])
     np.savez(path, right=np.zeros((3, 4, 1)), left=np.zeros((3, 2)))
     assert [array.shape for array in all_rows(load([path], PAIR))] == [(3, 2), (3, 4, 1)]

@@ -1,15 +1,18 @@
 """Selections: ranges, layers, and what of a trace is kept."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from traces import direction_of, lstm_chunk
+from traces import GRU, direction_of, lstm_chunk
 
-from gateprobe.errors import InputError
+from gateprobe.errors import GateprobeWarning, InputError, choices
 from gateprobe.trace import join
-from gateprobe.traces.chunk import TraceChunk
+from gateprobe.traces.chunk import ALIASES, TraceChunk
 from gateprobe.traces.selection import Ranges, Selection, check_layers
+from gateprobe.writers.table import table
 
 
 @given(st.integers(1, 20), st.lists(st.tuples(st.integers(-25, 25), st.integers(-25, 25)), min_size=1, max_size=3))
@@ -34,7 +37,7 @@ def test_what_is_no_range_is_refused(text):
 
 
 def test_numbers_that_are_not_there_are_refused_with_those_that_are():
-    with pytest.raises(InputError, match=r"--sample 7:9 selects nothing; there is 0 to 4"):
+    with pytest.raises(InputError, match=r"--sample 7:9 selects nothing; available: 0 to 4"):
         Ranges("7:9").pick(5, "sample")
 
 
@@ -56,8 +59,17 @@ def test_layers_match_by_path_call_and_cell(patterns, path, taken):
 
 
 def test_a_pattern_without_a_layer_is_refused():
-    with pytest.raises(InputError, match="--layer nope selects nothing; there are lstm, gru"):
+    with pytest.raises(InputError, match="--layer nope selects nothing; available: lstm, gru"):
         check_layers(Selection(layers=("lstm", "nope")), ["lstm", "gru"])
+    with pytest.raises(InputError, match=r"--layer ltsm selects nothing; did you mean lstm\? available: gru, lstm"):
+        check_layers(Selection(layers=("ltsm",)), ["gru", "lstm"])
+    with pytest.raises(InputError, match="--layer dense: dense is not recurrent; recurrent layers: lstm"):
+        check_layers(Selection(layers=("dense",)), ["lstm"], ["lstm", "dense"])
+
+
+def test_long_lists_of_what_is_available_are_cut():
+    assert choices(map(str, range(22)), "a").endswith("18, 19 and 2 more")
+    assert choices([]) is None
     with pytest.raises(InputError, match="the model has no recurrent layer"):
         check_layers(Selection(layers=("x",)), [])
 
@@ -87,20 +99,55 @@ def test_a_selection_goes_by_number_also_when_something_has_been_cut_before():
     assert twice.directions[0].units.tolist() == [2]
 
 
-def test_layers_without_the_wanted_timesteps_or_units_are_left_out():
-    for selection in (Selection(timesteps=Ranges("5")), Selection(units=Ranges("3"))):
+@pytest.mark.parametrize(
+    ("selection", "note"),
+    [
+        (Selection(timesteps=Ranges("5")), "--timestep 5 leaves out short, which has the timesteps 0 to 2"),
+        (Selection(units=Ranges("3")), "--unit 3 leaves out short, which has the units 0 to 1"),
+        (Selection(signals=("f", "c")), "--signal forget_gate,cell_state leaves out short, which has hidden_state"),
+        (Selection(directions=("forward",)), "--direction forward leaves out short, which has the direction backward"),
+    ],
+)
+def test_a_layer_that_is_left_out_altogether_is_told(selection, note):
+    with pytest.warns(GateprobeWarning, match=note) as told:
         assert [part.layer for part in selection.apply(two_lengths()).directions] == ["lstm"]
+    assert len(told) == 1
+
+
+def test_a_layer_of_which_one_direction_stays_is_not_told():
+    both = TraceChunk(
+        np.arange(1),
+        tuple(direction_of("l", way, {"hidden_state": np.ones((1, 2, 3))}) for way in ("forward", "backward")),
+    )
+    assert len(Selection(directions=("backward",)).apply(both).directions) == 1
+
+
+@given(st.permutations(["i", "f", "g", "o", "c", "h", "z", "r", "pre_f"]), st.integers(1, 9))
+def test_signals_keep_the_order_asked_for_in_arrays_and_tables(names, count):
+    """Also where no layer has all of them."""
+    lstm = {**lstm_chunk(1, 2, 2).directions[0].signals, "pre_forget_gate": np.ones((1, 2, 2), np.float32)}
+    gru = {name: np.ones((1, 2, 2), np.float32) for name in GRU}
+    chunk = TraceChunk(np.arange(1), (direction_of("gru", "forward", gru), direction_of("lstm", "forward", lstm)))
+    wanted = [ALIASES.get(name, f"pre_{ALIASES['f']}") for name in names[:count]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GateprobeWarning)
+        kept = Selection(signals=tuple(names[:count])).apply(chunk)
+    for part in kept.directions:
+        assert list(part.signals) == [name for name in wanted if name in (gru if part.layer == "gru" else lstm)]
+    assert table(kept).columns[7:] == wanted
+    assert table(kept, "wide").columns[6:] == [f"{name}_{unit}" for name in wanted for unit in (0, 1)]
+    assert table(kept, "long")["signal"].dtype.categories.to_list() == wanted
 
 
 @pytest.mark.parametrize(
     ("selection", "message"),
     [
-        (Selection(timesteps=Ranges("10:")), r"--timestep 10: selects nothing; there is 0 to 9"),
-        (Selection(units=Ranges("4")), r"--unit 4 selects nothing; there is 0 to 3"),
-        (Selection(signals=("z",)), r"--signal update_gate selects nothing; there is input_gate, forget_gate"),
-        (Selection(signals=("q",)), r"--signal q: no such signal; choose from input_gate"),
-        (Selection(directions=("sideways",)), r"--direction sideways selects nothing; there is forward, backward"),
-        (Selection(layers=("gru",)), r"--layer gru selects nothing; there is lstm, short"),
+        (Selection(timesteps=Ranges("10:")), r"--timestep 10: selects nothing; available: 0 to 9"),
+        (Selection(units=Ranges("4")), r"--unit 4 selects nothing; available: 0 to 3"),
+        (Selection(signals=("z",)), r"--signal update_gate selects nothing; available: input_gate, forget_gate"),
+        (Selection(signals=("q",)), r"--signal q: no such signal; available: input_gate"),
+        (Selection(directions=("sideways",)), r"--direction sideways selects nothing; available: forward, backward"),
+        (Selection(layers=("gru",)), r"--layer gru selects nothing; available: lstm, short"),
     ],
 )
 def test_a_selection_of_nothing_lists_what_there_is(selection, message):

@@ -22,7 +22,8 @@ main = Program(
     name="gateprobe",
     help="See inside a Keras LSTM: every gate, at every timestep, from the saved file alone.",
     epilog=(
-        "Exit status: 0 done or agrees; 1 the numbers disagree; 2 refused. "
-        "Lines that switch on completion in bash, zsh and fish stand in the README."
+        "'gateprobe COMMAND -h' shows the options and examples of a command.\n\n"
+        "Exit status: 0 done, or the numbers agree; 1 the numbers disagree; 2 refused; 130 interrupted.\n\n"
+        "More: README.md and docs/, also for completion in bash, zsh and fish."
     ),
 )

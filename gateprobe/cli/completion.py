@@ -26,7 +26,7 @@ def _files(ctx: click.Context, incomplete: str) -> _Items:
 
 
 def _layers(ctx: click.Context, incomplete: str) -> _Items:
-    return _starting(incomplete, _layer_names(ctx))
+    return _listed(incomplete, _layer_names(ctx))
 
 
 def _feeds(ctx: click.Context, incomplete: str) -> _Items:
@@ -38,8 +38,13 @@ def _feeds(ctx: click.Context, incomplete: str) -> _Items:
 def _signals(ctx: click.Context, incomplete: str) -> _Items:
     from gateprobe.traces.chunk import SIGNAL_ORDER
 
+    return _listed(incomplete, SIGNAL_ORDER)
+
+
+def _listed(incomplete: str, names: Iterable[str]) -> _Items:
+    """Complete the last name of a list with commas."""
     before, comma, _ = incomplete.rpartition(",")
-    return _starting(incomplete, (before + comma + name for name in SIGNAL_ORDER))
+    return _starting(incomplete, (before + comma + name for name in names))
 
 
 def _starting(incomplete: str, values: Iterable[str]) -> _Items:
@@ -68,7 +73,7 @@ _COMPLETED: dict[str, Callable[[click.Context, str], _Items]] = {
     "FILE": _files,
     "JSON": _files,
     "LAYER=FILE": _feeds,
-    "GLOB": _layers,
+    "GLOBS": _layers,
     "NAMES": _signals,
 }
 """Metavar → what completes it."""

@@ -8,7 +8,7 @@ import click
 
 from gateprobe.cli.options import Assumed, ModelFile, Run, Talk, assuming, command, reading, running, selecting, talking
 from gateprobe.cli.outputs import Writing, writing
-from gateprobe.cli.progress import progress_bar
+from gateprobe.cli.progress import progress_bar, remembered
 from gateprobe.cli.scaling import Scaling, scaling
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @reading
 @running
 @selecting
-@click.option("--pre", is_flag=True, help="The gates before their activation too, as pre_... signals.")
+@click.option("--pre", is_flag=True, help="Keep the gates before their activation too, as signals pre_...")
 @writing
 @scaling
 @assuming
@@ -42,14 +42,14 @@ def dump(
 ) -> None:
     """Write gates and states, as CSV to stdout or to files.
 
-    One row for each sample, layer, direction, timestep and unit. INPUT is a .npy, .npz or .csv file for each input of
-    the model, or NAME=FILE; FILE.npz[key] names an array, - is stdin.
+    One row for each sample, layer, direction, timestep and unit.
     """
     folder = writing.destination()
     outputs = [] if folder else writing.outputs()
     workers = scaling.dask_workers(folder, file, run, assumed, selection)
     model = assumed.complete(file.read(), selection)
     samples = run.load(model, file)
+    talk.details(model, samples)
     options = {**run.how, "pre_activations": pre, "selection": selection}
     with progress_bar(talk, data_on_stdout=writing.to_stdout) as tell:
         if folder is None:
@@ -70,6 +70,6 @@ def dump(
                 block_size=scaling.block_size,
                 force=writing.force,
                 threads=run.threads,
-                progress=tell,
+                progress=remembered(tell),
             )
     talk.notes(model, samples)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateprobe.errors import GateprobeWarning, printable
+from gateprobe.cli.help import Command
+from gateprobe.errors import GateprobeWarning, ReadError, printable
 
 if TYPE_CHECKING:
     from gateprobe.files.places import Guard
@@ -45,6 +46,8 @@ class _BatchSize(click.IntRange):
 
 MODEL_KEY = "gateprobe.model"
 """Where the context of click keeps the name of the model file."""
+LEFT_KEY = "gateprobe.left"
+"""Where it keeps a function that says what is left when the command is interrupted."""
 _GUARD_KEY = "gateprobe.guard"
 
 
@@ -70,8 +73,17 @@ class ModelFile:
         from gateprobe.files.remote import redact_url
         from gateprobe.model import read
 
-        click.get_current_context().meta[MODEL_KEY] = redact_url(self.model)
-        return read(self.model, architecture=self.architecture, semantics=self.semantics, max_bytes=self.max_bytes)
+        context = click.get_current_context()
+        context.meta[MODEL_KEY] = redact_url(self.model)
+        try:
+            return read(self.model, architecture=self.architecture, semantics=self.semantics, max_bytes=self.max_bytes)
+        except ReadError:
+            from gateprobe.cli.swapped import swapped
+
+            better = swapped(self.model, context.params.get("inputs", ()))
+            if better is None:
+                raise
+            raise better from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +146,14 @@ class Talk:
         if self.quiet:  # the program puts the filters back when it is done
             warnings.simplefilter("ignore", GateprobeWarning)
 
+    def details(self, model: Model, samples: Samples) -> None:
+        """Say to the curious what will run, before it does."""
+        self.detail(f"{model.graph.file}: {model.semantics.label}")
+        for name, source in samples.sources.items():
+            self.detail(f"{name} <- {source.name} {source.array.shape} {source.array.dtype}")
+
     def notes(self, model: Model, samples: Samples) -> None:
         """Say what is worth knowing about a run that is done."""
-        self.detail(f"{model.graph.file}: {model.semantics.label}")
         for text in model.notes:
             self.note(text)
         found = None if self.quiet else samples.first_nan()
@@ -167,23 +184,11 @@ class Report:
         return (STREAM,)
 
 
-class _Command(click.Command):
-    """A command whose help ends with examples."""
-
-    examples: tuple[str, ...] = ()
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
-        with formatter.section("Examples"):
-            for example in self.examples:
-                formatter.write(f"{'':{formatter.current_indent}}{example}\n")
-
-
 def command(*examples: str) -> _Decorator:
     """Make a function a command; the examples end its help text."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        made = click.command(cls=_Command)(function)
+        made = click.command(cls=Command)(function)
         made.examples = examples
         return made
 
@@ -194,7 +199,8 @@ def bundle(name: str, make: Callable[..., Any], *options: _Decorator) -> _Decora
     """Make a decorator that adds options to a command and passes ``make(**values)`` as its argument ``name``.
 
     A value with a method ``reads`` or ``writes`` says which files the command reads or writes. All of them together are
-    compared before the command begins, so that none can forget to; whatever names a file goes through a bundle.
+    compared before the command begins, so that none can forget to; whatever names a file goes through a bundle. One
+    with a method ``left`` says what an interruption leaves behind, and how to go on.
     """
 
     def decorate(command: Any) -> Any:
@@ -203,7 +209,7 @@ def bundle(name: str, make: Callable[..., Any], *options: _Decorator) -> _Decora
         @functools.wraps(command)
         def wrapped(**values: Any) -> Any:
             made = make(**{key: values.pop(key) for key in keys})
-            _guard(made)
+            _register(made)
             return command(**{name: made}, **values)
 
         parameters: Any = wrapped
@@ -224,12 +230,14 @@ def guard() -> Guard:
     return found
 
 
-def _guard(made: object) -> None:
-    """Tell the guard which files the value of a bundle names."""
+def _register(made: object) -> None:
+    """Note which files the value of a bundle names, and what it leaves behind."""
     if hasattr(made, "reads"):
         guard().reads(made.reads())
     if hasattr(made, "writes"):
         guard().writes(made.writes())
+    if hasattr(made, "left"):
+        click.get_current_context().meta[LEFT_KEY] = made.left
 
 
 def _selection(
@@ -240,26 +248,36 @@ def _selection(
     unit, timestep, sample = (
         None if text is None else Ranges(text) for text in (ranges["unit"], ranges["timestep"], ranges["sample"])
     )
-    signals = tuple(name for text in signal for name in text.split(","))
-    return Selection(layer, () if direction is None else (direction,), signals, unit, timestep, sample)
+    return Selection(_listed(layer), () if direction is None else (direction,), _listed(signal), unit, timestep, sample)
+
+
+def _listed(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of an option that takes commas and may be repeated."""
+    return tuple(name for text in texts for name in text.split(","))
 
 
 reading = bundle(
     "file",
     ModelFile,
     click.argument("model", metavar="MODEL"),
-    click.option("--architecture", metavar="JSON", help="The model's to_json(), for a file that holds weights only."),
+    click.option(
+        "--architecture",
+        metavar="JSON",
+        help="Take the layers from this file, which holds the model's to_json() or a wiring.",
+    ),
     click.option(
         "--semantics",
         type=click.Choice(["auto", "keras1", "keras2", "keras3"]),
         default="auto",
-        help="Which Keras's meaning of words to use; auto is the one that the file was made with.",
+        metavar="KERAS",
+        help="Give words the meaning that they had in keras1, keras2 or keras3, instead of in the Keras that saved the "
+        "file (auto).",
     ),
     click.option(
         "--max-bytes",
         callback=_size,
         metavar="SIZE",
-        help="Limit for what is read, and for what a batch holds, such as 8G.",
+        help="Read no more than this, and hold no more for a batch, such as 8G.",
     ),
 )
 """Adds MODEL and how to read it; the command takes ``file``."""
@@ -272,19 +290,26 @@ running = bundle(
         "--feed",
         multiple=True,
         metavar="LAYER=FILE",
-        help="Give a layer's input directly; also LAYER.mask=FILE and LAYER.initial_state[0]=FILE.",
+        help="Feed a layer directly with this array; LAYER.mask=FILE and LAYER.initial_state[0]=FILE feed its mask and "
+        "its states. May be repeated.",
     ),
     click.option(
-        "--dtype", type=click.Choice(["float32", "float64"]), help="Compute so, instead of as the file asks for."
+        "--dtype",
+        type=click.Choice(["float32", "float64"]),
+        metavar="DTYPE",
+        help="Compute in float32 or float64, instead of in the precision that the file asks for.",
     ),
     click.option(
-        "--batch-size", type=_BatchSize(1), metavar="N", help="Samples that run together; auto goes by their size."
+        "--batch-size",
+        type=_BatchSize(1),
+        metavar="N",
+        help="Run N samples together, instead of 32; auto chooses by their size.",
     ),
     click.option(
         "--threads",
         type=click.IntRange(1),
         metavar="N",
-        help="Batches that run side by side; without it, one on each core.",
+        help="Run N batches side by side, instead of one on each core.",
     ),
 )
 """Adds INPUT... and how to run; the command takes ``run``."""
@@ -292,34 +317,63 @@ running = bundle(
 assuming = bundle(
     "assumed",
     Assumed,
-    click.option("--activation", metavar="NAME", help="Of a weights-only file's layers, such as tanh."),
-    click.option("--recurrent-activation", metavar="NAME", help="Likewise, such as sigmoid or hard_sigmoid."),
-    click.option("--go-backwards", is_flag=True, help="Likewise: they read from the last timestep to the first."),
-    click.option("--reset-after/--reset-before", default=None, help="Likewise: where a GRU without bias resets."),
+    click.option("--activation", metavar="NAME", help="Activation of the layers of a weights-only file, such as tanh."),
+    click.option(
+        "--recurrent-activation", metavar="NAME", help="Activation of their gates, such as sigmoid or hard_sigmoid."
+    ),
+    click.option("--go-backwards", is_flag=True, help="They read their input from the last timestep to the first."),
+    click.option(
+        "--reset-after/--reset-before",
+        default=None,
+        help="A GRU without bias applies its reset gate after or before the recurrent product.",
+    ),
 )
 """Adds what a weights-only file cannot tell; the command takes ``assumed``."""
 
 selecting = bundle(
     "selection",
     _selection,
-    click.option("--layer", multiple=True, metavar="GLOB", help="Layers by path, such as lstm_1 or 'encoder/*'."),
-    click.option("--direction", type=click.Choice(["forward", "backward"]), help="One direction only."),
-    click.option("--signal", multiple=True, metavar="NAMES", help="Such as forget_gate, or i,f,g,o,c,h,z,r."),
-    click.option("--unit", metavar="RANGES", help="Such as 0:8,31; negative numbers count from the end."),
-    click.option("--timestep", metavar="RANGES", help="Such as 10:20."),
-    click.option("--sample", metavar="RANGES", help="Such as 3 or 0:100."),
+    click.option(
+        "--layer",
+        multiple=True,
+        metavar="GLOBS",
+        help="Keep these layers, such as lstm_1,lstm_2 or 'encoder/*'. May be repeated.",
+    ),
+    click.option(
+        "--direction",
+        type=click.Choice(["forward", "backward"]),
+        metavar="WAY",
+        help="Keep only one direction of the layers: forward or backward.",
+    ),
+    click.option(
+        "--signal",
+        multiple=True,
+        metavar="NAMES",
+        help="Keep these signals, in this order, such as forget_gate,hidden_state, or by letter: i input gate, "
+        "f forget gate, g candidate, o output gate, c cell state, h hidden state, z update gate, r reset gate. May be "
+        "repeated.",
+    ),
+    click.option(
+        "--unit", metavar="RANGES", help="Keep these units, such as 0:8,31; negative numbers count from the end."
+    ),
+    click.option("--timestep", metavar="RANGES", help="Keep these timesteps, such as 10:20."),
+    click.option("--sample", metavar="RANGES", help="Run only these samples, such as 3 or 0:100."),
 )
 """Adds the choice of layers, directions, signals, units, timesteps and samples; the command takes ``selection``."""
 
 talking = bundle(
     "talk",
     Talk,
-    click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on stderr."),
-    click.option("-v", "--verbose", count=True, help="Say more on stderr."),
+    click.option("-q", "--quiet", is_flag=True, help="Show no notes and no progress on stderr."),
+    click.option(
+        "-v", "--verbose", count=True, help="Say more on stderr: which file feeds which input, and what is done."
+    ),
 )
 """Adds -q and -v; the command takes ``talk``."""
 
-force = click.option("--force", is_flag=True, help="Replace files that are there.")
+force = click.option("--force", is_flag=True, help="Overwrite existing files.")
 
-reporting = bundle("report", Report, click.option("--json", "as_json", is_flag=True, help="JSON instead of text."))
+reporting = bundle(
+    "report", Report, click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+)
 """Adds --json; the command takes ``report``."""

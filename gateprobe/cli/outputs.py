@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateprobe.cli.options import bundle, force
+from gateprobe.cli.progress import samples_done
 from gateprobe.errors import InputError
 from gateprobe.files.places import STREAM
 
@@ -31,6 +32,15 @@ class Writing:
     def writes(self) -> tuple[str, ...]:
         """Return the files that are written."""
         return self.output or (STREAM,)
+
+    def left(self) -> str:
+        """Return what an interruption leaves behind, and how to go on."""
+        from gateprobe.files.remote import redact_url
+        from gateprobe.scale.dataset import is_folder
+
+        for name in filter(is_folder, self.output):
+            return f"{redact_url(name)} keeps {samples_done()}; run the same command again to resume"
+        return f"{_left(self.writes())}; -o DIR/ writes part by part and resumes"
 
     def outputs(self) -> list[Output]:
         """Return the outputs; each takes the options that fit it, and each option must fit one.
@@ -97,6 +107,10 @@ class Predicting:
         """Return the files that are written."""
         return self.output or (STREAM,)
 
+    def left(self) -> str:
+        """Return what an interruption leaves behind."""
+        return _left(self.writes())
+
     def outputs(self) -> list[Output]:
         """Return the outputs.
 
@@ -122,6 +136,14 @@ class Predicting:
         return _outputs(self.writes(), self.format, PREDICTION_SUFFIXES, compress=self.compress, force=self.force)
 
 
+def _left(names: Sequence[str]) -> str:
+    """Return what an interruption leaves behind of files, which appear whole or not at all."""
+    from gateprobe.files.remote import redact_url
+
+    files = ", ".join(redact_url(name) for name in names if name != STREAM)
+    return f"not written: {files}" if files else "the output is not complete"
+
+
 def _outputs(
     names: Sequence[str], form: str | None, suffixes: Mapping[str, Format], *, compress: bool, force: bool
 ) -> list[tuple[Output, Format]]:
@@ -141,7 +163,7 @@ def _outputs(
 
 
 _FORMATS = ("csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5")
-_FORMAT_HELP = "Instead of the suffix's."
+_FORMAT_HELP = "Write this format, such as csv or npz, whatever the suffix."
 
 predicting = bundle(
     "predicting",
@@ -151,10 +173,11 @@ predicting = bundle(
         "--output",
         multiple=True,
         metavar="FILE",
-        help="csv, tsv, jsonl, parquet, arrow, npz, h5 or npy by its suffix; - is stdout; may be repeated.",
+        help="Write this file, in the format of its suffix: .csv, .tsv, .jsonl, .parquet, .arrow, .npz, .h5 or .npy; - "
+        "is stdout. May be repeated.",
     ),
-    click.option("--format", type=click.Choice([*_FORMATS, "npy"]), help=_FORMAT_HELP),
-    click.option("--compress", is_flag=True, help="Compress npz and h5."),
+    click.option("--format", type=click.Choice([*_FORMATS, "npy"]), metavar="FORMAT", help=_FORMAT_HELP),
+    click.option("--compress", is_flag=True, help="Compress .npz and .h5 files."),
     force,
 )
 """Adds -o and its companions for a model's outputs; the command takes ``predicting``."""
@@ -167,17 +190,19 @@ writing = bundle(
         "--output",
         multiple=True,
         metavar="FILE",
-        help="csv, tsv, jsonl, parquet, arrow, npz or h5 by its suffix; - is stdout; may be repeated. DIR/ takes "
-        "Parquet files and DIR.zarr arrays, part by part.",
+        help="Write this file, in the format of its suffix: .csv, .tsv, .jsonl, .parquet, .arrow, .npz or .h5; - is "
+        "stdout. May be repeated. DIR/ is filled with Parquet files and DIR.zarr with arrays, part by part; the same "
+        "command again resumes.",
     ),
-    click.option("--format", type=click.Choice(_FORMATS), help=_FORMAT_HELP),
+    click.option("--format", type=click.Choice(_FORMATS), metavar="FORMAT", help=_FORMAT_HELP),
     click.option(
         "--layout",
         type=click.Choice(["tidy", "long", "wide"]),
         default="tidy",
-        help="Of tables: a row per unit; per unit and signal; per timestep.",
+        metavar="LAYOUT",
+        help="Arrange a table with a row per unit (tidy), per unit and signal (long), or per timestep (wide).",
     ),
-    click.option("--compress", is_flag=True, help="Compress npz, h5 and zarr."),
+    click.option("--compress", is_flag=True, help="Compress .npz and .h5 files, and .zarr."),
     force,
 )
 """Adds -o and its companions; the command takes ``writing``."""

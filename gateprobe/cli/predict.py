@@ -28,6 +28,7 @@ def predict(file: ModelFile, run: Run, predicting: Predicting, talk: Talk) -> No
     outputs = predicting.outputs()
     model = file.read()
     samples = run.load(model, file)
+    talk.details(model, samples)
     metadata = model.metadata(samples, run.how) if predicting.described else {}
     with progress_bar(talk, data_on_stdout=predicting.to_stdout) as tell:
         blocks = model.iter_predict(samples, threads=run.threads, progress=tell, **run.how)

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import click
 
-from gateprobe.cli.options import MODEL_KEY
+from gateprobe.cli.options import LEFT_KEY, MODEL_KEY
 from gateprobe.errors import GateprobeError, GateprobeWarning, UnsupportedModel, printable
 
 REFUSED = 2
@@ -52,6 +52,12 @@ class Program(click.Group):
         self._short_helps = commands
         click.version_option(None, "--version", package_name="gateprobe", message="%(prog)s %(version)s")(self)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Show help when nothing is asked for, and for ``gateprobe help [COMMAND]``."""
+        if not args or args[0] == "help":
+            args = [*args[1:2], "--help"]
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands."""
         return list(self._short_helps)
@@ -73,7 +79,7 @@ class Program(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command; an unknown one gets the nearest name."""
         if args[0] not in self._short_helps and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], self._short_helps, 1)
+            near = difflib.get_close_matches(args[0], [*self._short_helps, "help"], 1)
             raise click.UsageError(f"no command {args[0]!r}{f'; did you mean {near[0]}?' if near else ''}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -83,7 +89,7 @@ class Program(click.Group):
             formatter.write_dl(list(self._short_helps.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; an interruption ends it quietly."""
+        """Run a command; an interruption ends it with a line that says what is left and how to go on."""
         try:
             with suppress(AttributeError):  # a name that the terminal cannot show is no reason to fail
                 sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # tests replace stdout
@@ -93,6 +99,7 @@ class Program(click.Group):
                     sys.stdout.flush()
                 return status
         except (KeyboardInterrupt, _Terminated) as interruption:
+            _tell_left(ctx)
             raise click.exceptions.Exit(INTERRUPTED if isinstance(interruption, KeyboardInterrupt) else 143) from None
         except GateprobeError as error:
             error.file = error.file or ctx.meta.get(MODEL_KEY)
@@ -111,6 +118,8 @@ class Program(click.Group):
             return run()
         try:
             status = run()
+        except click.exceptions.Abort:  # before or after the command itself
+            status = INTERRUPTED
         except Exception as fault:  # noqa: BLE001 - the one place where every fault becomes a line
             _report(fault)
             status = REFUSED
@@ -144,7 +153,8 @@ def _message(fault: Exception) -> str:
         return str(fault)
     if isinstance(fault, click.UsageError):
         help_of = fault.ctx.command_path if fault.ctx is not None else "gateprobe"
-        return f"{printable(fault.format_message())} Try {help_of} -h."
+        reason = printable(fault.format_message())
+        return f"{reason}{'' if reason.endswith(('.', '?')) else '.'} Try {help_of} -h."
     if isinstance(fault, click.ClickException):
         return printable(fault.format_message())
     if isinstance(fault, OSError):
@@ -153,6 +163,12 @@ def _message(fault: Exception) -> str:
         return f"not enough memory for {_command_line()}; choose a smaller --batch-size, or fewer layers with --layer"
     reason = printable(f"{type(fault).__name__}: {fault}")
     return f"internal error, please report it (GATEPROBE_DEBUG=1 shows more): {reason:.300}, in {_command_line()}"
+
+
+def _tell_left(ctx: click.Context) -> None:
+    left = ctx.meta.get(LEFT_KEY)
+    with suppress(OSError):
+        click.echo(printable(f"gateprobe: interrupted{f'; {left()}' if left else ''}"), err=True)
 
 
 def _is_starved() -> bool:

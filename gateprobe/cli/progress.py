@@ -8,17 +8,38 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+import click
+
 from gateprobe.cli.options import Talk
 
 Tell = Callable[[int, int, str], None]
 """Is told what is done, what there is to do, and what is counted."""
 
+_DONE_KEY = "gateprobe.done"
 _PATIENCE = 0.7  # seconds before a bar appears: short runs need none
 
 
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether somebody is watching; a stream may have been closed by whoever started us."""
     return stream is not None and stream.isatty()
+
+
+def remembered(tell: Tell | None) -> Tell:
+    """Return what tells the same, and remembers it for `samples_done`."""
+    meta = click.get_current_context().meta
+
+    def remember(done: int, total: int, unit: str) -> None:
+        meta[_DONE_KEY] = (done, total)
+        if tell is not None:
+            tell(done, total, unit)
+
+    return remember
+
+
+def samples_done() -> str:
+    """Return how far a folder is, as far as that is known."""
+    done, total = click.get_current_context().meta.get(_DONE_KEY, (0, 0))
+    return f"{done:,} of {total:,} samples" if done else "its finished parts"
 
 
 @contextmanager

@@ -63,6 +63,6 @@ scaling = bundle(
         "--workers", type=click.IntRange(1), metavar="N", help="Fill a folder with N processes on this machine."
     ),
     click.option("--scheduler", metavar="ADDRESS", help="Fill a folder with the workers of this dask scheduler."),
-    click.option("--block-size", type=click.IntRange(1), metavar="N", help="Samples in each part of a folder."),
+    click.option("--block-size", type=click.IntRange(1), metavar="N", help="Put N samples into each part of a folder."),
 )
 """Adds --workers, --scheduler and --block-size; the command takes ``scaling``."""

@@ -54,6 +54,10 @@ class Files:
         """Return the files that are written, as far as they are known before the inputs are made."""
         return [name for name in (self.save_input, self.junit) if name is not None]
 
+    def left(self) -> str:
+        """Return what an interruption leaves behind."""
+        return "there is no result; run the command again"
+
 
 def _tolerance(atol: tuple[str, ...], rtol: tuple[str, ...]) -> Tolerance:
     """Return what ``--atol`` and ``--rtol`` ask for."""
@@ -67,6 +71,7 @@ def _tolerance(atol: tuple[str, ...], rtol: tuple[str, ...]) -> Tolerance:
 
 def _numbers(option: str, texts: Iterable[str]) -> dict[str, float]:
     """Return signal → number; the empty name stands for all signals."""
+    from gateprobe.errors import choices
     from gateprobe.traces.chunk import ALIASES, SIGNAL_ORDER
     from gateprobe.verify.collate import OUTPUT
 
@@ -75,9 +80,7 @@ def _numbers(option: str, texts: Iterable[str]) -> dict[str, float]:
         name, _, number = text.rpartition(":")
         name = ALIASES.get(name, name)
         if name and name not in (*SIGNAL_ORDER, OUTPUT):
-            raise click.UsageError(
-                f"{option} {text}: no signal {name!r}; there are {', '.join(SIGNAL_ORDER)}, {OUTPUT}"
-            )
+            raise click.UsageError(f"{option} {text}: no signal {name!r}; {choices((*SIGNAL_ORDER, OUTPUT), name)}")
         try:
             found[name] = float(number)
         except ValueError:
@@ -96,23 +99,41 @@ def _made(seed: int, samples: int | None) -> Made:
 tolerating = bundle(
     "tolerance",
     _tolerance,
-    click.option("--atol", multiple=True, metavar="[SIGNAL:]X", help="Allow this, instead of what rounding explains."),
-    click.option("--rtol", multiple=True, metavar="[SIGNAL:]X", help="Likewise, times the size of Keras's number."),
+    click.option(
+        "--atol",
+        multiple=True,
+        metavar="[SIGNAL:]X",
+        help="Allow numbers to differ by X, instead of by what rounding explains.",
+    ),
+    click.option(
+        "--rtol",
+        multiple=True,
+        metavar="[SIGNAL:]X",
+        help="Allow numbers to differ by X times the size of Keras's number.",
+    ),
 )
 making = bundle(
     "made",
     _made,
-    click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of made inputs; 0 without it."),
     click.option(
-        "--samples", type=click.IntRange(1), metavar="N", help="Number of samples in each set of made inputs."
+        "--seed",
+        type=click.IntRange(0),
+        default=0,
+        metavar="N",
+        help="Make the inputs from this seed, instead of from 0.",
     ),
+    click.option("--samples", type=click.IntRange(1), metavar="N", help="Make N samples for each set of inputs."),
 )
 giving = bundle("given", Given, click.argument("inputs", metavar="[INPUT...]", nargs=-1))
 writing = bundle(
     "files",
     Files,
-    click.option("--save-input", metavar="FILE", help="Keep the inputs: an .npz; further lengths in FILE-2.npz, ..."),
-    click.option("--junit", metavar="FILE", help="Write a JUnit XML report too."),
+    click.option(
+        "--save-input",
+        metavar="FILE",
+        help="Write the inputs to this .npz file; those of other lengths to FILE-2.npz, ...",
+    ),
+    click.option("--junit", metavar="FILE", help="Write a JUnit XML report to this file."),
     force,
 )
 
@@ -127,7 +148,8 @@ writing = bundle(
 @click.option(
     "--against",
     type=click.Choice(["keras3", "tf_keras"]),
-    help="Which Keras to ask, instead of the one that speaks for the file's era.",
+    metavar="KERAS",
+    help="Ask keras3 or tf_keras, instead of the Keras that speaks for the file's era.",
 )
 @tolerating
 @making
@@ -178,6 +200,8 @@ def _result(file: ModelFile, given: Given, files: Files, talk: Talk, **options: 
     try:
         model = file.read()
         x = load(given.inputs, model.inputs, max_bytes=file.max_bytes) if given.inputs else None
+        if x is not None:
+            talk.details(model, x)
         with step_line(talk) as tell:
             return compare(model, x, architecture=file.architecture, tell=tell, **options)
     except GateprobeError as error:

@@ -20,7 +20,7 @@ from typing import IO, Any, TypeAlias
 
 import numpy as np
 
-from gateprobe.errors import InputError
+from gateprobe.errors import InputError, choices
 from gateprobe.graph import Array
 from gateprobe.limits import expansion
 
@@ -264,7 +264,7 @@ class NpzFile:
         """
         name = f"{self.name}[{key}]"
         if key not in self._members:
-            raise InputError(f"has no array {key!r}", file=self.name, remedy=f"there are {', '.join(self.keys)}")
+            raise InputError(f"has no array {key!r}", file=self.name, remedy=choices(self.keys, key))
         info = self._members[key]
         if info.file_size > expansion.most(info.compress_size):
             raise InputError(

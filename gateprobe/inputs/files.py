@@ -30,7 +30,7 @@ STDIN = "-"
 
 Shape = tuple[int | None, ...]
 
-_TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
+TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 _KEYED = re.compile(r"(.+)\[([^\[\]]+)\]", re.DOTALL)
 _BLOCK = 1 << 20
 
@@ -110,7 +110,7 @@ def read_input(file: str, shape: Shape | None, limit: int, names: Collection[str
             return _from_archive(NpzFile(path, str(path), limit), key, names)
         if key is not None:
             raise InputError("is no .npz file, so it has no arrays to choose from", file=str(path))
-        if path.suffix.lower() not in _TEXT_SUFFIXES:
+        if path.suffix.lower() not in TEXT_SUFFIXES:
             raise InputError("is no .npy or .npz file", file=file, remedy="a table needs the suffix .csv or .tsv")
         with path.open("rb") as opened:
             return {"": _from_stream(opened, file, shape, limit)}

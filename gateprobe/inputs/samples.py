@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from gateprobe.errors import InputError
+from gateprobe.errors import InputError, choices
 from gateprobe.files.remote import is_url
 from gateprobe.graph import Array
 from gateprobe.inputs.array_files import UNPACKED_LIMIT, RemoteRows, Rows, release_pages
@@ -221,7 +221,7 @@ def _spec_of(name: str, inputs: Sequence[InputSpec]) -> InputSpec:
     for spec in inputs:
         if spec.name == name:
             return spec
-    raise InputError(f"the model has no input {name!r}", remedy=f"there are {_listed(inputs)}" if inputs else None)
+    raise InputError(f"the model has no input {name!r}", remedy=choices((spec.name for spec in inputs), name))
 
 
 def split_feed(feed: str) -> tuple[str, str]:

@@ -58,7 +58,7 @@ class DirectionTrace:
     backwards: bool
     """Whether the layer read its input from the last timestep to the first."""
     signals: Mapping[str, Array]
-    """Name → ``(samples, timesteps, units)``, in `SIGNAL_ORDER`; gates are NaN at masked timesteps."""
+    """Name → ``(samples, timesteps, units)``, in `SIGNAL_ORDER` or as asked for; gates are NaN at masked timesteps."""
     mask: Array | None
     """``(samples, timesteps)``, ``False`` at masked timesteps; ``None`` when no mask reached the layer."""
     timesteps: Array
@@ -69,6 +69,8 @@ class DirectionTrace:
     """Timesteps of the layer's whole input."""
     whole: int | None = None
     """In a slab of a long sequence: the timesteps that all slabs of a sample have together."""
+    order: tuple[str, ...] = ()
+    """The signals that were asked for, whether or not this layer has them, in their order; empty for all."""
 
     @property
     def kept(self) -> int:

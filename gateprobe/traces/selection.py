@@ -5,13 +5,14 @@ from __future__ import annotations
 import fnmatch
 import math
 import re
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 
-from gateprobe.errors import InputError
+from gateprobe.errors import GateprobeWarning, InputError, choices
 from gateprobe.graph import Array
 from gateprobe.traces.chunk import ALIASES, SIGNAL_ORDER, DirectionTrace, TraceChunk
 
@@ -109,7 +110,7 @@ class Selection:
             pre, plain = ("pre_", text[4:]) if text.startswith("pre_") else ("", text)
             name = ALIASES.get(plain, plain)
             if name not in SIGNAL_ORDER:
-                remedy = f"choose from {', '.join(SIGNAL_ORDER)}, each also with pre_"
+                remedy = f"{choices(SIGNAL_ORDER, plain)}, each also with pre_"
                 raise InputError(f"--signal {text}: no such signal", remedy=remedy)
             names.append(pre + name)
         return tuple(names)
@@ -121,6 +122,8 @@ class Selection:
 
         Raises:
             InputError: The selection matches nothing; the message lists what there is.
+
+        A layer that is left out altogether is told by a `GateprobeWarning`.
         """
         directions = chunk.directions
         for narrow in (self._by_layer, self._by_direction, self._by_signal, self._by_timestep, self._by_unit):
@@ -130,7 +133,8 @@ class Selection:
     def _by_layer(self, directions: _Directions) -> _Directions:
         kept = tuple(direction for direction in directions if self.takes_layer(direction.layer))
         if not kept:
-            raise _nothing(f"--layer {' '.join(self.layers)}", [direction.layer for direction in directions])
+            there = [direction.layer for direction in directions]
+            raise _nothing(f"--layer {' '.join(self.layers)}", there, *self.layers[:1])
         return kept
 
     def _by_direction(self, directions: _Directions) -> _Directions:
@@ -138,6 +142,9 @@ class Selection:
         kept = tuple(direction for direction in directions if direction.direction in wanted)
         if not kept:
             raise _nothing(f"--direction {' '.join(wanted)}", [direction.direction for direction in directions])
+        _tell_dropped(
+            f"--direction {','.join(wanted)}", directions, kept, lambda part: f"the direction {part.direction} only"
+        )
         return kept
 
     def _by_signal(self, directions: _Directions) -> _Directions:
@@ -146,11 +153,12 @@ class Selection:
             return directions
         kept = []
         for direction in directions:
-            signals = {name: value for name, value in direction.signals.items() if name in wanted}
+            signals = {name: direction.signals[name] for name in wanted if name in direction.signals}
             if signals:
-                kept.append(replace(direction, signals=signals))
+                kept.append(replace(direction, signals=signals, order=wanted))
         if not kept:
             raise _nothing(f"--signal {' '.join(wanted)}", [name for part in directions for name in part.signals])
+        _tell_dropped(f"--signal {','.join(wanted)}", directions, tuple(kept), lambda part: ", ".join(part.signals))
         return tuple(kept)
 
     def _by_timestep(self, directions: _Directions) -> _Directions:
@@ -169,6 +177,12 @@ class Selection:
         if not kept:
             longest = max(direction.length for direction in directions)
             raise _nothing(f"--timestep {self.timesteps.text}", [f"0 to {longest - 1}"])
+        _tell_dropped(
+            f"--timestep {self.timesteps.text}",
+            directions,
+            tuple(kept),
+            lambda part: f"the timesteps 0 to {part.length - 1}",
+        )
         return tuple(kept)
 
     def _by_unit(self, directions: _Directions) -> _Directions:
@@ -186,6 +200,9 @@ class Selection:
                 kept.append(replace(direction, signals=signals, units=direction.units[at]))
         if not kept:
             raise _nothing(f"--unit {self.units.text}", [f"0 to {most - 1}"])
+        _tell_dropped(
+            f"--unit {self.units.text}", directions, tuple(kept), lambda part: f"the units 0 to {part.units.max()}"
+        )
         return tuple(kept)
 
 
@@ -199,13 +216,25 @@ def _positions(numbers: Array, wanted: list[range]) -> slice | Array:
     return slice(int(at[0]), int(at[-1]) + 1) if whole else at
 
 
-def _nothing(option: str, there: Iterable[str]) -> InputError:
-    listed = ", ".join(dict.fromkeys(there))
-    return InputError(f"{option} selects nothing", remedy=f"there is {listed}" if listed else None)
+def _nothing(option: str, there: Iterable[str], wanted: str = "") -> InputError:
+    return InputError(f"{option} selects nothing", remedy=choices(there, wanted))
 
 
-def check_layers(selection: Selection, paths: Iterable[str]) -> None:
+def _tell_dropped(option: str, before: _Directions, after: _Directions, has: Callable[[DirectionTrace], str]) -> None:
+    """Note which layers a selection drops altogether."""
+    kept = {direction.layer for direction in after}
+    for direction in {part.layer: part for part in before if part.layer not in kept}.values():
+        note = f"{option} leaves out {direction.layer}, which has {has(direction)}"
+        warnings.warn(note, GateprobeWarning, stacklevel=2)
+
+
+def check_layers(selection: Selection, paths: Iterable[str], others: Iterable[str] = ()) -> None:
     """Refuse layer patterns that match nothing.
+
+    Args:
+        selection: What is wanted.
+        paths: The recurrent layers.
+        others: Layers that are there too.
 
     Raises:
         InputError: Lists the recurrent layers that exist.
@@ -213,5 +242,8 @@ def check_layers(selection: Selection, paths: Iterable[str]) -> None:
     there = list(paths)
     for pattern in selection.layers:
         if not any(replace(selection, layers=(pattern,)).takes_layer(path) for path in there):
-            remedy = f"there are {', '.join(there)}" if there else "the model has no recurrent layer"
+            if pattern in set(others):
+                remedy = f"recurrent layers: {', '.join(there) or 'none'}"
+                raise InputError(f"--layer {pattern}: {pattern} is not recurrent", remedy=remedy)
+            remedy = choices(there, pattern) or "the model has no recurrent layer"
             raise InputError(f"--layer {pattern} selects nothing", remedy=remedy)

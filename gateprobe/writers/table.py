@@ -80,13 +80,14 @@ def columns_of(chunk: TraceChunk, layout: Layout, show: Callable[[str], str] = c
     if layout not in _PARTS:
         raise InputError(f"unknown layout {layout!r}", remedy=f"choose {', '.join(_PARTS)}")
     units: dict[str, set[int]] = {}
+    order = chunk.directions[0].order if chunk.directions else ()
     for direction in chunk.directions:
         for name in direction.signals:
             units.setdefault(name, set()).update(direction.units.tolist())
     return Columns(
         layout,
         {direction.layer: show(direction.layer) for direction in chunk.directions},
-        tuple(sorted(units, key=signal_rank)),
+        tuple(sorted(units, key=order.index if order else signal_rank)),
         {name: tuple(sorted(numbers)) for name, numbers in units.items()},
         np.result_type(*(value for part in chunk.directions for value in part.signals.values()), np.float32),
     )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -130,7 +131,10 @@ def test_an_interruption_leaves_what_is_finished_and_the_next_run_does_the_rest(
     process = start("-o", f"{folder.name}/", *workers, "--block-size", BLOCK, folder=work)
     wait_for(lambda: len(list(folder.glob("*.parquet"))) > 3, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    assert finish(process) == (130, "")
+    status, err = finish(process)
+    assert status == 130
+    kept = r"[\d,]+ of 8,010 samples; run the same command again to resume"
+    assert re.fullmatch(rf"gateprobe: interrupted; {folder.name}/ keeps {kept}\n", err)
     there = {path.name: path.stat().st_ino for path in folder.glob("*.parquet")}
     assert not (folder / "_SUCCESS").exists()
     assert len(there) < SAMPLES // BLOCK

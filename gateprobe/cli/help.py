@@ -1,0 +1,86 @@
+"""The help of a command: its parameters in groups, the most used first.
+
+A new option is put into a group here; a test fails for one that is in none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+DOCS: Mapping[str, str] = {
+    "inspect": "docs/wiring.md",
+    "dump": "docs/formats.md and docs/scaling.md",
+    "verify": "docs/verify.md",
+    "predict": "docs/formats.md",
+}
+"""Where the documentation says more about a command."""
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "What to read": ("feed",),
+    "What to compare": ("against", "atol", "rtol", "seed", "samples"),
+    "What to keep": ("layer", "signal", "timestep", "unit", "sample", "direction", "pre"),
+    "What to print": ("as_json", "check"),
+    "Where to write": ("output", "format", "layout", "compress", "save_input", "junit", "force"),
+    "Weights-only files": ("architecture", "activation", "recurrent_activation", "go_backwards", "reset_after"),
+    "Running and scaling": (
+        "workers",
+        "batch_size",
+        "threads",
+        "dtype",
+        "semantics",
+        "block_size",
+        "scheduler",
+        "max_bytes",
+    ),
+    "Talk": ("quiet", "verbose", "help"),
+}
+"""Title → names of the options, in the order of the help text."""
+
+_ARGUMENTS: Mapping[str, str] = {
+    "model": "A .keras or .h5 file, weights alone, or a SavedModel folder of Keras 2.",
+    "inputs": "A .npy, .npz or .csv file for each input of the model, in the model's order, or NAME=FILE. "
+    "FILE.npz[KEY] names one array; - is standard input.",
+}
+
+
+class Command(click.Command):
+    """A command whose help has its parameters in groups and ends with examples."""
+
+    examples: tuple[str, ...] = ()
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the groups."""
+        rows = {name_of(parameter): _row(parameter, ctx) for parameter in self.get_params(ctx)}
+        widest = max(len(left) for left, _ in rows.values() if len(left) <= _COLUMN)
+        for title, names in GROUPS.items():
+            arguments = _ARGUMENTS if title == "What to read" else ()
+            found = [rows[name] for name in (*arguments, *names) if name in rows]
+            if found:
+                with formatter.section(title):
+                    # as wide in every group, so that all texts stand below each other
+                    formatter.write_dl([(f"{left:{widest}}", right) for left, right in found], col_max=_COLUMN)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, none of them broken over lines, and where to read more."""
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+        formatter.write(f"\nMore: {DOCS[self.name or '']}\n")
+
+
+_COLUMN = 26
+"""Characters of an option beside which its text begins; that of a longer one begins on the next line."""
+
+
+def name_of(parameter: click.Parameter) -> str:
+    """Return the name by which a group lists a parameter; click's own for --help differs between its versions."""
+    return "help" if "--help" in parameter.opts else parameter.name or ""
+
+
+def _row(parameter: click.Parameter, ctx: click.Context) -> tuple[str, str]:
+    if isinstance(parameter, click.Argument):
+        return parameter.make_metavar(ctx), _ARGUMENTS[parameter.name or ""]
+    left, right = parameter.get_help_record(ctx) or ("", "")
+    return left, right.removesuffix("  [x>=1]").removesuffix("  [x>=0]")

@@ -1,0 +1,48 @@
+"""Recognises that a file of numbers was given where the model belongs. Imported only when the model cannot be read."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from gateprobe.errors import InputError
+from gateprobe.inputs.array_files import NPY_MAGIC, ZIP_MAGIC
+from gateprobe.inputs.files import TEXT_SUFFIXES
+from gateprobe.inputs.samples import files_of
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_ARCHITECTURE = "config.json"
+
+
+def swapped(model: str, inputs: Sequence[str]) -> InputError | None:
+    """Return what to say of a model that holds the numbers of an input, if it does."""
+    if _kind(model) != "array":
+        return None
+    found = next((file for file in files_of(inputs) if _kind(file) == "model"), None)
+    reason = "is an array, not a model" if found is None else f"is an array, and {found} is a model"
+    return InputError(reason, file=model, remedy="give the model first, then its inputs")
+
+
+def _kind(file: str) -> str:
+    """Say what a file is by its first bytes: ``array``, ``model`` or neither."""
+    path = Path(file)
+    with suppress(OSError, ValueError, zipfile.BadZipFile):
+        if path.is_dir():
+            return "model" if (path / "saved_model.pb").exists() else ""
+        if path.is_file():
+            with path.open("rb") as opened:
+                head = opened.read(len(_HDF5_MAGIC))
+            if head.startswith(ZIP_MAGIC):
+                with zipfile.ZipFile(path) as archive:
+                    names = archive.namelist()
+                return "model" if _ARCHITECTURE in names else "array" if _are_arrays(names) else ""
+            if head.startswith(NPY_MAGIC) or path.suffix.lower() in TEXT_SUFFIXES:
+                return "array"
+            return "model" if head == _HDF5_MAGIC else ""
+    return ""
+
+
+def _are_arrays(names: Sequence[str]) -> bool:
+    return bool(names) and all(name.endswith(".npy") for name in names)

@@ -1,0 +1,63 @@
+"""The help: groups, sentences, examples that can be copied, documents that exist."""
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from gateprobe.cli import COMMANDS, main
+from gateprobe.cli.help import DOCS, GROUPS, name_of
+
+ROOT = Path(__file__).parents[1]
+
+
+def shown(*arguments, width=80):
+    done = CliRunner().invoke(main, arguments, prog_name="gateprobe", terminal_width=width)
+    assert (done.exit_code, done.stderr) == (0, "")
+    return done.stdout
+
+
+def parameters(name):
+    command = main.get_command(None, name)
+    return command.get_params(click.Context(command, help_option_names=["-h", "--help"]))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_shown_in_exactly_one_group(name):
+    grouped = [option for options in GROUPS.values() for option in options]
+    assert len(set(grouped)) == len(grouped)
+    text = shown(name, "-h")
+    for parameter in parameters(name):
+        if isinstance(parameter, click.Option):
+            assert name_of(parameter) in grouped
+            assert f" {parameter.opts[-1]}" in text
+            assert parameter.help[0].isupper() and parameter.help.endswith((".", "...")), parameter.name  # noqa: PT018
+
+
+def test_the_most_used_come_first():
+    text = shown("dump", "-h")
+    order = ("MODEL  ", "INPUT...  ", "--layer", "--signal", "-o, ", "--format", "--architecture", "--semantics")
+    places = [text.index(f"\n  {option}") for option in order]
+    assert places == sorted(places)
+    assert text.index("--max-bytes") > places[-1]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_are_not_broken_over_lines(name, width):
+    lines = shown(name, "-h", width=width).splitlines()
+    for example in main.get_command(None, name).examples:
+        assert f"  {example}" in lines
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_documents_that_exist(name):
+    assert f"\nMore: {DOCS[name]}\n" in shown(name, "-h")
+    for document in DOCS[name].split(" and "):
+        assert (ROOT / document).is_file()
+
+
+def test_help_is_found_where_it_is_looked_for():
+    assert shown() == shown("help") == shown("-h") == shown("--help")
+    assert shown("help", "dump") == shown("dump", "-h")
