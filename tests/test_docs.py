@@ -139,6 +139,15 @@ def test_the_readme_links_to_every_page():
     assert [page.name for page in ALL_PAGES[1:] if f"{page.relative_to(ROOT)})" not in text] == []
 
 
+RIDDLES = r"\b(some|no|any)body\b|\bwho(ever|m)\b|without a word|starts? anew|goes on where"
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+def test_pages_call_users_and_programs_by_name(page):
+    found = re.finditer(RIDDLES, page.read_text(encoding="utf-8"), re.IGNORECASE)
+    assert [match.group() for match in found] == []
+
+
 EQUATION = re.compile(r"^(\w+) +([ifgoch])_t = (.*?)   +(.*)$", re.MULTILINE)
 PYTHON = {"σ": "sigmoid", "⊙": "*", "_{t-1}": "_before", "_t W": "_t @ W", "_before U": "_before @ U"}
 BLOCKS = {"first": 0, "second": 1, "third": 2, "fourth": 3}
