@@ -68,12 +68,12 @@ def test_a_layer(house):
 import numpy as np
 from graphs import chain
 
-layers = [("Scale", "scale", {"offset": 1.5})]
-print(*chain(layers, {"scale": [[2, 3, 4]]}).predict(np.ones((1, 1, 3), np.float32))["scale"].ravel())
-try:
-    chain([("Scale", "scale", {"offset": 1.5, "power": 2})], {"scale": [[2, 3, 4]]}).plan(outputs=True)
-except Exception as error:
-    print(error)
+x = np.ones((1, 1, 3), np.float32)
+for config in ({"offset": 1.5}, {"offset": 1.5, "power": 2}):
+    try:
+        print(*chain([("Scale", "scale", config)], {"scale": [[2, 3, 4]]}).predict(x)["scale"].ravel())
+    except Exception as error:
+        print(error)
 """)
     numbers, refusal = house.run("use.py").splitlines()
     assert numbers == "3.5 4.5 5.5"
