@@ -10,8 +10,8 @@ from pathlib import Path
 
 import gateprobe.layers
 from gateprobe.graph import Namespace
-from gateprobe.layers.registry import registered
-from gateprobe.layers.tf_functions import FUNCTIONS
+from gateprobe.layers.binding.registry import registered
+from gateprobe.layers.operations.tf_functions import FUNCTIONS
 
 PAGE = Path(__file__).parents[1] / "docs" / "support.md"
 START, END = "<!-- support: begin -->", "<!-- support: end -->"
