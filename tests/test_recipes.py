@@ -98,6 +98,17 @@ def test_a_reader(house):
             np.testing.assert_array_equal(trace[f"lstm_1/forward/{signal}"], getattr(expected, signal))
 
 
+def test_a_writer(house):
+    house = house("Add a writer")
+    house.program("dump", SAMPLE.with_suffix(".h5"), SAMPLE.with_suffix(".npy"), "-o", "trace.md", "-o", "trace.csv")
+    expected, table = ((house.folder / f"trace.{name}").read_text().splitlines() for name in ("csv", "md"))
+    rows = [line.strip("| ").split(" | ") for line in table]
+    assert rows.pop(1) == ["---"] * 13
+    assert rows[0] == expected[0].split(",")
+    numbers = [[float(cell) for cell in row[7:]] for row in rows[1:]]
+    assert numbers == [pytest.approx([float(cell) for cell in line.split(",")[7:]]) for line in expected[1:]]
+
+
 def test_a_command(house):
     house = house("Add a command")
     assert house.program("layers", SAMPLE.with_suffix(".h5")) == "lstm_1 LSTM\n"
