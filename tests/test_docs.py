@@ -1,18 +1,26 @@
 """Docs cannot drift: every command in them runs, and prints what they show."""
 
+import functools
+import io
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import gateprobe
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ALL_PAGES = [*PAGES, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]
 NEEDS_KERAS = ("gateprobe verify", "import gateprobe.verify", "gateprobe.verify(")
 QUIET = pytest.mark.filterwarnings("ignore")  # of Keras and TensorFlow
 SCREEN = {"COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"}
@@ -108,4 +116,68 @@ def test_every_python_example_runs(text, workplace, request, monkeypatch):
 def test_the_support_table_is_the_registry():
     from support_table import table
 
-    assert table() in (ROOT / "README.md").read_text(encoding="utf-8"), "run: python tests/support_table.py"
+    assert table() in (ROOT / "docs" / "support.md").read_text(encoding="utf-8"), "run: python tests/support_table.py"
+
+
+def anchors(page):
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_links_to_every_page():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [page.name for page in ALL_PAGES[1:] if f"{page.relative_to(ROOT)})" not in text] == []
+
+
+RIDDLES = r"\b(some|no|any)body\b|\bwho(ever|m)\b|without a word|starts? anew|goes on where"
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+def test_pages_call_users_and_programs_by_name(page):
+    found = re.finditer(RIDDLES, page.read_text(encoding="utf-8"), re.IGNORECASE)
+    assert [match.group() for match in found] == []
+
+
+EQUATION = re.compile(r"^(\w+) +([ifgoch])_t = (.*?)   +(.*)$", re.MULTILINE)
+PYTHON = {"σ": "sigmoid", "⊙": "*", "_{t-1}": "_before", "_t W": "_t @ W", "_before U": "_before @ U"}
+BLOCKS = {"first": 0, "second": 1, "third": 2, "fourth": 3}
+
+
+def lstm_weights(path):
+    """Return kernel, recurrent kernel and bias as they lie in a ``.keras`` file."""
+    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+        return [file[f"layers/lstm/cell/vars/{number}"][()] for number in range(3)]
+
+
+def test_the_equations_of_the_readme_give_the_trace():
+    """Each line is run as it stands there, on the columns of the weights that it names."""
+    lines = EQUATION.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    weights = lstm_weights(ROOT / "sample_models" / "brackets.keras")
+    names = {
+        "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+        "tanh": np.tanh,
+        "c_before": np.zeros(2),
+        "h_before": np.zeros(2),
+    }
+    for _, letter, _, note in lines[:4]:
+        for name, weight in zip("WUb", weights, strict=True):
+            names[f"{name}_{letter}"] = np.split(weight, 4, axis=-1)[BLOCKS[note.split()[0]]]
+    x = np.load(ROOT / "sample_models" / "brackets.npy")[:1]
+    trace = gateprobe.read(ROOT / "sample_models" / "brackets.keras").trace(x)["lstm"].forward
+    for t, names["x_t"] in enumerate(x[0]):
+        for signal, letter, equation, _ in lines:
+            code = functools.reduce(lambda text, pair: text.replace(*pair), PYTHON.items(), equation)
+            names[f"{letter}_t"] = eval(code, names)
+            assert names[f"{letter}_t"] == pytest.approx(getattr(trace, signal)[0, t], abs=1e-5), (signal, t)
+        names |= {"c_before": names["c_t"], "h_before": names["h_t"]}
+    assert sorted(signal for signal, *_ in lines) == sorted(trace.signals)
