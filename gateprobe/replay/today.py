@@ -55,8 +55,12 @@ _PLAIN: Mapping[str, Words] = {
         {False: "what it does without it", True: "zeros"},
     ),
     "merged_mask": Words(
-        "merged tensors keep a timestep that is kept by",
-        {MergedMask.ALL: "all of them", MergedMask.ANY: "any of them", MergedMask.NONE: "any mask or none (lost)"},
+        "the masks of merged tensors",
+        {
+            MergedMask.ALL: "keep a timestep that all of them keep",
+            MergedMask.ANY: "keep a timestep that any of them keeps",
+            MergedMask.NONE: "are lost",
+        },
     ),
     "distributed_mask": Words(
         "the mask of a TimeDistributed",
@@ -71,8 +75,8 @@ _PLAIN: Mapping[str, Words] = {
         {False: "sees the mask of its input", True: "does not see the mask of its input"},
     ),
     "explicit_mask_goes_on": Words(
-        "with the output of a layer that is called with a mask goes on",
-        {False: "the mask of its input", True: "the mask that it is given"},
+        "a layer that is called with mask=... passes on",
+        {False: "the mask of its input", True: "that mask"},
     ),
     "stacked_states_reversed": Words(
         "stacked cells list their states", {False: "from the first cell", True: "from the last cell"}
