@@ -17,7 +17,7 @@ import numpy as np
 from gateprobe.graph import Array
 from gateprobe.layers.recurrent.kernels.blas import Product, memory, pack
 from gateprobe.layers.recurrent.kernels.choice import Kernel
-from gateprobe.model import Model, read
+from gateprobe.opened import OpenedModel, open_model
 
 Run = Callable[[], Array | None]
 """Returns the hidden states ``(samples, timesteps, units)``, to be checked; ``None`` where there are none."""
@@ -59,11 +59,11 @@ def _keras_lstm(case: Case) -> Any:
     return _keras_model(case, keras.layers.LSTM(case.units, return_sequences=True, name="lstm"))
 
 
-def _read(case: Case) -> Model:
+def _read(case: Case) -> OpenedModel:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         _keras_lstm(case).save(path)
-        return read(path)
+        return open_model(path)
 
 
 def _gateprobe(case: Case, kernel: str) -> Run:

@@ -26,6 +26,7 @@ from gateprobe.graph import Era, ModelGraph, ModelRecord, WeightArray, WeightGro
 from gateprobe.inputs.array_files import NpzFile, parse_npy
 from gateprobe.inputs.tables import read_table
 from gateprobe.model import Model
+from gateprobe.opened import OpenedModel
 from gateprobe.readers import safe_json, wiring
 from gateprobe.readers.acyclic import references
 from gateprobe.readers.architecture import read_architecture
@@ -255,8 +256,9 @@ def _replayed(graph: ModelGraph) -> None:
     """Plan and, where the inputs are small, predict."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = Model(graph, semantics_of(graph.origin), BUDGET)
-        model.plan(outputs=True)
+        found = OpenedModel(graph, semantics_of(graph.origin), BUDGET)
+        found.plan(outputs=True)
+        model = Model(found)
         x = {spec.name: _sample(spec.shape) for spec in model.inputs}
         if sum(value.size for value in x.values()) < 10_000:
             model.predict(x)

@@ -5,7 +5,7 @@ import gateprobe
 model = gateprobe.read("model.keras")               # inert: runs nothing in the file
 trace = model.trace(x)                              # or {"encoder_input": a, "decoder_input": b}
 trace["bidirectional"].backward.forget_gate         # (samples, timesteps, units)
-trace.save("trace.npz")
+trace.save("trace.npz")                             # and gateprobe.load_trace("trace.npz")
 """
 
 from __future__ import annotations
@@ -14,31 +14,80 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gateprobe import verify
-    from gateprobe.errors import GateprobeError, GateprobeWarning
+    from gateprobe.errors import (
+        GateprobeError,
+        GateprobeWarning,
+        InputError,
+        MissingExtra,
+        NotInTrace,
+        OracleError,
+        OutputError,
+        ReadError,
+        Refusal,
+        UnsafeFile,
+        UnsupportedModel,
+    )
     from gateprobe.model import Model, read
-    from gateprobe.trace import Trace
+    from gateprobe.trace import LayerTrace, Trace, load_trace
+    from gateprobe.traces.chunk import DirectionTrace, TraceChunk
     from gateprobe.traces.selection import Selection
+    from gateprobe.verify.compare import Tolerance
+    from gateprobe.verify.result import Verification
+    from gateprobe.verify.verification import Made, verify
 
-__all__ = ["GateprobeError", "GateprobeWarning", "Model", "Selection", "Trace", "read", "verify"]
+    __version__: str
 
-_HOME = {
-    "GateprobeError": "errors",
-    "GateprobeWarning": "errors",
-    "Model": "model",
-    "Selection": "selection",
-    "Trace": "trace",
-    "read": "model",
+__all__ = [
+    "DirectionTrace",
+    "GateprobeError",
+    "GateprobeWarning",
+    "InputError",
+    "LayerTrace",
+    "Made",
+    "MissingExtra",
+    "Model",
+    "NotInTrace",
+    "OracleError",
+    "OutputError",
+    "ReadError",
+    "Refusal",
+    "Selection",
+    "Tolerance",
+    "Trace",
+    "TraceChunk",
+    "UnsafeFile",
+    "UnsupportedModel",
+    "Verification",
+    "__version__",
+    "load_trace",
+    "read",
+    "verify",
+]
+
+_HOMES = {
+    "traces.chunk": ("DirectionTrace", "TraceChunk"),
+    "model": ("Model", "read"),
+    "traces.selection": ("Selection",),
+    "trace": ("LayerTrace", "Trace", "load_trace"),
+    "verify.compare": ("Tolerance",),
+    "verify.result": ("Verification",),
+    "verify.verification": ("Made", "verify"),
 }
+"""Module → names; every other name is an error."""
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     """Import the public names on first use, so that the command line starts fast."""
-    if name == "verify":  # a package that can be called: gateprobe.verify(model, x)
-        return importlib.import_module("gateprobe.verify")
-    if name in _HOME:
-        return getattr(importlib.import_module(f"gateprobe.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'gateprobe' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'gateprobe' has no attribute {name!r}")
+    value: Any
+    if name == "__version__":
+        value = importlib.import_module("importlib.metadata").version("gateprobe")
+    else:
+        value = getattr(importlib.import_module(f"gateprobe.{_HOME.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,11 @@
     ├── UnsupportedModel     the file is fine, but its replay would not be exact; carries every refusal at once
     ├── InputError           samples, options or selections that do not fit the model
     ├── OutputError          the result cannot be written
-    └── MissingExtra         an optional dependency is not installed
+    ├── MissingExtra         an optional dependency is not installed
+    └── OracleError          the real Keras could not be asked
+
+Reasons and remedies name options as ``--force`` and ``--layer=lstm*``. `str` of an error puts that into Python's words
+(``overwrite=True``, ``layers=lstm*``), `GateprobeError.flagged` into those of the command line (``--layer lstm*``).
 
 `GateprobeWarning` is issued where a number is right only under a condition that the file cannot settle.
 
@@ -16,9 +20,11 @@ A mismatch found by ``verify`` or ``compare`` is a result, not an error.
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -57,6 +63,46 @@ def choices(there: Iterable[str], wanted: str = "") -> str | None:
     return f"{guess}available: {', '.join(names[:_LISTED])}{more}"
 
 
+_PYTHON: Mapping[str, str] = {
+    "--architecture": "architecture",
+    "--batch-size": "batch_size",
+    "--direction": "directions",
+    "--feed": "feeds",
+    "--feed LAYER=FILE": "feeds={LAYER: array}",
+    "--force": "overwrite=True",
+    "--format": "format",
+    "--layer": "layers",
+    "--layout": "layout",
+    "--max-bytes": "max_bytes",
+    "--sample": "samples",
+    "--semantics": "semantics",
+    "--signal": "signals",
+    "--timestep": "timesteps",
+    "--unit": "units",
+}
+"""Options in the command line's words → the keyword arguments of Python."""
+
+_GIVEN = re.compile(r"(?<![^\s(])(--[a-z][a-z-]*)=")
+_FLAG = re.compile(r"(?<![^\s(])(--feed LAYER=FILE|--[a-z][a-z-]*)(?: (?=[A-Z]{4}))?")
+
+
+def in_python(text: str) -> str:
+    """Put the options that a message names into the words of Python; other words stay."""
+    return _FLAG.sub(_keyword, text)
+
+
+def in_flags(text: str) -> str:
+    """Put the options that a message names into the words of the command line."""
+    return _GIVEN.sub(r"\1 ", text)
+
+
+def _keyword(match: re.Match[str]) -> str:
+    keyword = _PYTHON.get(match[1])
+    if keyword is None:
+        return match[0]
+    return keyword if match[0] == match[1] else f"{keyword}="
+
+
 class GateprobeError(Exception):
     """What is wrong, in which file, at which place, and what to do.
 
@@ -77,10 +123,28 @@ class GateprobeError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        """The whole message on one line."""
+        """The whole message on one line, in Python's words."""
+        return self._message(in_python)
+
+    @property
+    def flagged(self) -> str:
+        """The same in the words of the command line."""
+        return self._message(in_flags)
+
+    def __reduce__(self) -> tuple[Callable[..., Exception], tuple[type[Exception], dict[str, Any]]]:
+        """Let an error reach another process: its arguments are keywords."""
+        return _restored, (type(self), self.__dict__)
+
+    def _message(self, worded: Callable[[str], str]) -> str:
         where = [part for part in (self.file, self.place) if part]
-        message = ": ".join([*where, self.reason])
-        return printable(f"{message}; {self.remedy}" if self.remedy else message)
+        message = ": ".join([*where, worded(self.reason)])
+        return printable(f"{message}; {worded(self.remedy)}" if self.remedy else message)
+
+
+def _restored(kind: type[GateprobeError], fields: Mapping[str, Any]) -> GateprobeError:
+    error = kind.__new__(kind)
+    error.__dict__.update(fields)
+    return error
 
 
 class ReadError(GateprobeError):
@@ -95,6 +159,13 @@ class InputError(GateprobeError):
     """Samples, options or a selection do not fit the model."""
 
 
+class NotInTrace(InputError, KeyError, AttributeError):
+    """A trace has no such layer, direction or signal; lists those it has.
+
+    It is a `KeyError` and an `AttributeError` too, so that ``in``, ``get`` and ``hasattr`` work.
+    """
+
+
 class OutputError(GateprobeError):
     """The result cannot be written."""
 
@@ -106,8 +177,21 @@ class MissingExtra(GateprobeError):
         super().__init__(f"{what} is not installed", remedy=f"run: pip install 'gateprobe[{extra}]'")
 
 
+class OracleError(GateprobeError):
+    """The real Keras could not be asked, so nothing is verified."""
+
+
 class GateprobeWarning(UserWarning):
     """The numbers are what Keras computes, under a condition that the user must know."""
+
+    def __str__(self) -> str:
+        """The text in Python's words."""
+        return in_python(super().__str__())
+
+    @property
+    def flagged(self) -> str:
+        """The same in the words of the command line."""
+        return in_flags(super().__str__())
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +209,16 @@ class Refusal:
 
     def __str__(self) -> str:
         """``name (Class): reason`` on one line."""
-        return printable(f"{self.layer} ({self.class_name}): {self.reason}")
+        return self.message(in_python)
+
+    @property
+    def flagged(self) -> str:
+        """The same in the words of the command line."""
+        return self.message(in_flags)
+
+    def message(self, worded: Callable[[str], str]) -> str:
+        """Return the line with its reason put into other words."""
+        return printable(f"{self.layer} ({self.class_name}): {worded(self.reason)}")
 
 
 class UnsupportedModel(GateprobeError):
@@ -141,10 +234,11 @@ class UnsupportedModel(GateprobeError):
         self.refusals = tuple(refusals)
         super().__init__("cannot replay this model", file=file, remedy=remedy)
 
-    def __str__(self) -> str:
+    def _message(self, worded: Callable[[str], str]) -> str:
         """One line for one refusal, else a heading and one line for each."""
         name = printable(f"{self.file}: ") if self.file else ""
-        advice = f"; {self.remedy}" if self.remedy else ""
-        if len(self.refusals) == 1:
-            return f"{name}{self.refusals[0]}{advice}"
-        return f"{name}cannot replay this model{advice}\n" + "\n".join(f"  {refusal}" for refusal in self.refusals)
+        advice = f"; {worded(self.remedy)}" if self.remedy else ""
+        lines = [refusal.message(worded) for refusal in self.refusals]
+        if len(lines) == 1:
+            return f"{name}{lines[0]}{advice}"
+        return f"{name}cannot replay this model{advice}\n" + "\n".join(f"  {line}" for line in lines)

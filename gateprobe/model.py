@@ -3,46 +3,34 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, Unpack
 
 import numpy as np
 
-from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, UnsupportedModel, choices
-from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
-from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
-from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
-from gateprobe.layers.binding.weight_assignment import contradictions
-from gateprobe.readers import read as read_graph
-from gateprobe.readers.weights_only import Assumptions, RecurrentGroup, assume, find_groups
-from gateprobe.replay.batch_size import BatchSize
-from gateprobe.replay.calls import RecurrentCall, call_paths, recurrent_calls, signal_paths
-from gateprobe.replay.plan import Plan, Wanted, fed_layer, make_plan, model_of
-from gateprobe.replay.run import Batches, Progress, Result, batches_of, run
-from gateprobe.replay.unclaimed import unclaimed
-from gateprobe.semantics import Semantics, semantics_of
+from gateprobe.errors import InputError, UnsupportedModel, in_python
+from gateprobe.graph import Array, LayerRecord
+from gateprobe.inputs.samples import InputSpec
+from gateprobe.opened import OpenedModel, Tracing, open_model
+from gateprobe.readers.weights_only import Assumptions
+from gateprobe.replay.options import RUN_DEFAULTS, TRACE_DEFAULTS, RunOptions, TraceOptions, selection_of, takes
 from gateprobe.trace import Trace, join
 from gateprobe.traces.chunk import TraceChunk
-from gateprobe.traces.selection import Selection, check_layers
+from gateprobe.traces.selection import Names, Selection
 
-TRACE_FORMAT = 1
-"""Version of the layout of traces; goes into their metadata."""
+SemanticsName: TypeAlias = Literal["auto", "keras1", "keras2", "keras3"]
+"""Which Keras's meaning of words to use."""
 
-_CHANGES_NOTHING = ("threads", "progress")
-"""Options of a run that its numbers do not depend on."""
-
-_PRECISIONS: Mapping[str | None, Precision | None] = {None: None, "float32": FLOAT32, "float64": FLOAT64}
+_SHOWN_LAYERS = 6
+"""Recurrent layers that a ``repr`` names."""
 
 
 def read(
     path: str | os.PathLike[str],
     *,
     architecture: str | os.PathLike[str] | None = None,
-    semantics: str = "auto",
+    semantics: SemanticsName = "auto",
     max_bytes: int | None = None,
 ) -> Model:
     """Read a saved Keras model as inert data; nothing in the file is executed, imported or unpickled.
@@ -59,328 +47,213 @@ def read(
         ReadError: The file cannot be read as a Keras model.
         UnsafeFile: It asks for something that a data file must not ask for.
     """
-    graph = read_graph(path, architecture=architecture, max_bytes=max_bytes)
-    graph = replace(graph, notes=(*graph.notes, *unclaimed(graph)))
-    return Model(graph, semantics_of(graph.origin, semantics), max_bytes)
+    return Model(open_model(path, architecture=architecture, semantics=semantics, max_bytes=max_bytes))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Model:
-    """What a file says, with the meaning of its words."""
+    """A model file that has been read; made by `read`."""
 
-    graph: ModelGraph
-    semantics: Semantics
-    max_bytes: int | None = None
-    """How many bytes of arrays a batch may hold at a time; 4 GiB without it."""
+    _opened: OpenedModel
 
     @property
-    def record(self) -> ModelRecord:
-        """The model's graph.
-
-        Raises:
-            UnsupportedModel: The file holds none.
-        """
-        return model_of(self.graph)
+    def file(self) -> str:
+        """The name of the file."""
+        return self._opened.graph.file
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What the user must know of the file to trust its numbers; `Plan.notes` adds what matters for a run."""
-        if self.graph.model is None:
-            return self.graph.notes
-        return (*self.graph.notes, *contradictions(self.graph.model, self.graph.weights, self.semantics))
+    def era(self) -> str:
+        """Which Keras made the file: ``keras1``, ``keras2`` or ``keras3``."""
+        return self._opened.graph.origin.era.value
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
-        """Name, shape and dtype of each input, in the model's order."""
-        records = {record.name: record for record in self.record.layers}
-        return tuple(_input_spec(records[ref.layer]) for ref in self.record.inputs)
+        """Name, shape and dtype of each input, in the model's order.
+
+        Raises:
+            UnsupportedModel: The file holds weights alone.
+        """
+        return self._opened.inputs
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The keys of `predict`, in the model's order: layer names, ``name:1`` for further tensors of one layer."""
-        seen: dict[str, int] = {}
-        keys = []
-        for ref in self.record.outputs:
-            count = seen.get(ref.layer, 0)
-            seen[ref.layer] = count + 1
-            keys.append(f"{ref.layer}:{count}" if count else ref.layer)
-        return tuple(keys)
+        return self._opened.outputs
 
     @property
-    def recurrent(self) -> tuple[RecurrentCall, ...]:
-        """Every call of a recurrent layer, in the order of the file."""
-        return tuple(recurrent_calls(self.record))
+    def recurrent_layers(self) -> tuple[str, ...]:
+        """The path of every call of a recurrent layer, or what the weights prove of a file that holds them alone."""
+        if self._opened.graph.model is None:
+            return tuple(group.name for group in self._opened.groups)
+        return tuple(call.path for call in self._opened.recurrent)
 
     @property
-    def groups(self) -> tuple[RecurrentGroup, ...]:
-        """The recurrent layers that the weights alone prove; for files without an architecture."""
-        return find_groups(self.graph.weights)
+    def notes(self) -> tuple[str, ...]:
+        """What a user must know about the file to trust the numbers."""
+        return tuple(map(in_python, self._opened.notes))
 
-    def assume(self, assumptions: Assumptions, layers: tuple[str, ...] = ()) -> Model:
+    def assuming(
+        self,
+        *,
+        activation: str | None = None,
+        recurrent_activation: str | None = None,
+        go_backwards: bool = False,
+        reset_after: bool | None = None,
+        layers: Names = (),
+    ) -> Model:
         """Return a weights-only model whose recurrent layers can be traced, each fed with an input of its own.
 
         Args:
-            assumptions: What the weights cannot tell.
-            layers: Globs over the names of `groups`; all without them.
+            activation: Of these layers, such as ``tanh``.
+            recurrent_activation: Such as ``sigmoid`` or ``hard_sigmoid``.
+            go_backwards: Whether they read from the last timestep to the first.
+            reset_after: Where a GRU without bias resets.
+            layers: Globs over `recurrent_layers`; all without them.
 
         Raises:
-            InputError: The file has an architecture, no such group, or something is neither in it nor assumed.
+            InputError: The file has an architecture, no such layer, or something is neither in it nor assumed.
         """
-        if self.graph.model is not None:
-            raise InputError("the file has an architecture, which says all of this", file=self.graph.file)
-        selection = Selection(layers=layers)
-        check_layers(selection, [group.name for group in self.groups])
-        chosen = [group for group in self.groups if selection.takes_layer(group.name)]
-        if not chosen:
-            raise InputError("the weights prove no recurrent layer", file=self.graph.file)
-        return replace(self, graph=assume(self.graph, chosen, assumptions))
+        said = Assumptions(activation, recurrent_activation, go_backwards, reset_after)
+        return Model(self._opened.assume(said, Selection(layers=layers).layers))
 
-    def completed(self, assumptions: Assumptions, layers: tuple[str, ...] = ()) -> Model:
-        """Return a model that can run: with an architecture as it is, else as `assume` makes it."""
-        if self.graph.model is not None and assumptions == Assumptions():
-            return self
-        return self.assume(assumptions, layers)
-
-    def plan(
-        self,
-        selection: Selection | None = None,
-        *,
-        outputs: bool = False,
-        feeds: Collection[str] = (),
-        dtype: str | None = None,
-    ) -> Plan:
-        """Bind what the selected layers, and the outputs if they are wanted, need.
-
-        Raises:
-            UnsupportedModel: Something upstream cannot be replayed exactly; carries every reason.
-            InputError: The selection matches no layer, or ``dtype`` is none of ours.
-        """
-        if dtype not in _PRECISIONS:
-            raise InputError(f"unknown dtype {dtype!r}", remedy="choose float32 or float64")
-        if selection is not None:
-            recurrent = [path for call in self.recurrent for path in signal_paths(call.record, call.path)]
-            check_layers(selection, recurrent, call_paths(self.record))
-        _check_feeds(feeds, self.record)
-        wanted = Wanted(_takes(selection), outputs=outputs, fed=frozenset(feeds))
-        plan = make_plan(self.graph, self.semantics, wanted, _PRECISIONS[dtype])
-        return replace(plan, max_bytes=self.max_bytes)
-
-    def iter_trace(
-        self,
-        x: object,
-        *,
-        selection: Selection | None = None,
-        batch_size: BatchSize = None,
-        dtype: str | None = None,
-        pre_activations: bool = False,
-        kernel: str = "auto",
-        threads: int | None = None,
-        progress: Progress | None = None,
-    ) -> Iterator[TraceChunk]:
-        """Trace batch by batch, in memory that does not grow with the number of samples.
+    @takes(TraceOptions, TRACE_DEFAULTS)
+    def trace(self, x: object = None, **options: Unpack[TraceOptions]) -> Trace:
+        """Trace everything at once.
 
         Args:
-            x: An array, a list of arrays in the model's order, a mapping by input name, or `Samples`.
-            selection: What to keep; everything without it.
-            batch_size: Samples that run together: a number, 32 without it, or ``auto`` to choose it by the model's size
-                and the input's shape.
-            dtype: ``float32`` or ``float64``; without it, the precision that the file asks for.
-            pre_activations: Whether to keep the gates before their activation too, as ``pre_`` signals.
-            kernel: ``numpy``; ``compiled``, which needs the extra ``fast`` and compiles the LSTMs that it can; or
-                ``auto``, which does so for sequences of 1,000 timesteps and more where the extra is installed.
-            threads: How many batches run side by side; without it, one on each core that the process may use. It
-                changes no number.
-            progress: Called with what is done, what there is to do, and what is counted: ``samples``, or ``timesteps``
-                where very long sequences run in slabs, see `TraceChunk`.
+            x: An array, a list of arrays in the model's order, or a mapping by input name.
+            **options: What to keep, as in `Selection`:
+
+                layers: Globs over layer paths, such as ``lstm*``.
+                directions: ``forward`` or ``backward``.
+                signals: Names such as ``forget_gate``, or aliases such as ``f``.
+                units, timesteps, samples: ``3``, ``[0, 3]``, ``slice(0, 10)``, ``range(10)``, or text like ``0:8,31``.
+                selection: A `Selection` in place of all of these.
+                pre_activations: Whether to keep the gates before their activation too, as ``pre_`` signals.
+
+                And how to run:
+
+                feeds: What is given to layers directly: ``LAYER``, ``LAYER.mask``, ``LAYER.initial_state[0]`` → array.
+                batch_size: Samples that run together: a number, 32 without it, or ``auto`` to choose it by the model's
+                    size and the input's shape.
+                dtype: ``float32`` or ``float64``; without it, the precision that the file asks for.
+                kernel: ``numpy``; ``compiled``, which needs the extra ``fast`` and compiles the LSTMs that it can; or
+                    ``auto``, which does so for sequences of 1,000 timesteps and more where the extra is installed.
+                threads: How many batches run side by side; without it, one on each core that the process may use. It
+                    changes no number.
+                progress: Called with what is done, what there is to do, and what is counted: ``samples``, or
+                    ``timesteps`` where very long sequences run in slabs, see `TraceChunk`.
+
+        Raises:
+            InputError: The arrays or the selection do not fit the model.
+            UnsupportedModel: Something cannot be replayed exactly; carries every reason.
         """
-        tracing = self.tracing(
-            x, selection=selection, batch_size=batch_size, dtype=dtype, pre_activations=pre_activations, kernel=kernel
-        )
-        return tracing.chunks(threads=threads, progress=progress)
+        tracing = self._tracing(x, options)
+        return join(_chunks(tracing, options), tracing.metadata(_recorded(tracing, options)))
 
-    def tracing(
-        self,
-        x: object,
-        *,
-        selection: Selection | None = None,
-        batch_size: BatchSize = None,
-        dtype: str | None = None,
-        pre_activations: bool = False,
-        kernel: str = "auto",
-        batches: Batches | None = None,
-    ) -> Tracing:
-        """Decide everything about a trace and compute nothing yet; takes what `iter_trace` takes.
+    @takes(TraceOptions, TRACE_DEFAULTS)
+    def iter_trace(self, x: object = None, **options: Unpack[TraceOptions]) -> Iterator[TraceChunk]:
+        """Trace batch by batch, in memory that does not grow with the number of samples; takes what `trace` takes."""
+        return _chunks(self._tracing(x, options), options)
 
-        A process that computes a part of another one's run takes its ``batches`` too.
+    @takes(RunOptions, RUN_DEFAULTS)
+    def predict(self, x: object = None, **options: Unpack[RunOptions]) -> dict[str, Array]:
+        """Compute the model's outputs.
+
+        Args:
+            x: See `trace`.
+            **options: How to run, see `trace`.
+
+        Returns:
+            An array ``(samples, ...)`` for each of `outputs`.
         """
-        selection = selection or Selection()
-        samples = self._samples(x)
-        plan = self.plan(selection, feeds=samples.feeds, dtype=dtype)
-        numbers = np.arange(samples.count)
-        if selection.samples is not None:
-            numbers = selection.samples.pick(samples.count, "sample")
-        with self._blamed(samples):
-            batches = batches or batches_of(plan, samples, numbers, batch_size=batch_size, kernel=kernel)
-        pre_activations = pre_activations or any(name.startswith("pre_") for name in selection.signals)
-        return Tracing(self, plan, samples, selection, numbers, batches, pre_activations)
+        batches = list(self.iter_predict(x, **options))
+        return {key: np.concatenate(parts) for key, parts in zip(self.outputs, zip(*batches, strict=True), strict=True)}
 
-    def trace(self, x: object, **options: Any) -> Trace:
-        """Trace everything at once; takes what `iter_trace` takes."""
-        how = {"threads": options.pop("threads", None), "progress": options.pop("progress", None)}
-        tracing = self.tracing(x, **options)
-        return join(tracing.chunks(**how), tracing.metadata(options))
-
-    def iter_predict(
-        self,
-        x: object,
-        *,
-        batch_size: BatchSize = None,
-        dtype: str | None = None,
-        kernel: str = "auto",
-        threads: int | None = None,
-        progress: Progress | None = None,
-    ) -> Iterator[tuple[Array, ...]]:
-        """Compute the model's outputs batch by batch, each ``(samples, ...)``.
+    @takes(RunOptions, RUN_DEFAULTS)
+    def iter_predict(self, x: object = None, **options: Unpack[RunOptions]) -> Iterator[tuple[Array, ...]]:
+        """Compute the model's outputs batch by batch, each ``(samples, ...)``; takes what `predict` takes.
 
         Raises:
             InputError: An output has another shape in another batch, as that of a decoder which ends with the longest
                 sequence of a batch.
         """
-        samples = self._samples(x)
-        plan = self.plan(outputs=True, feeds=samples.feeds, dtype=dtype)
-        first: tuple[Array, ...] | None = None
-        how: dict[str, Any] = {"batch_size": batch_size, "kernel": kernel, "threads": threads, "progress": progress}
-        for result in self._run(plan, samples, None, **how):
-            outputs = tuple(output for output in result.outputs if output is not None)
-            first = first or outputs
-            for key, here, there in zip(self.outputs, outputs, first, strict=True):
-                if here.shape[1:] != there.shape[1:]:
-                    raise InputError(
-                        f"the output {key} has shape {there.shape[1:]} in one batch and {here.shape[1:]} in another",
-                        file=self.graph.file,
-                        remedy="run all samples in one batch, with --batch-size",
-                    )
-            yield outputs
-
-    def predict(self, x: object, **options: Any) -> dict[str, Array]:
-        """Compute the model's outputs; takes what `iter_predict` takes."""
-        batches = list(self.iter_predict(x, **options))
-        return {key: np.concatenate(parts) for key, parts in zip(self.outputs, zip(*batches, strict=True), strict=True)}
-
-    def metadata(
-        self, samples: Samples | None = None, options: Mapping[str, Any] | None = None, plan: Plan | None = None
-    ) -> dict[str, Any]:
-        """Return what a trace must say about where it comes from; JSON-ready."""
-        from importlib.metadata import version  # noqa: PLC0415 - a tenth of the time that `inspect` takes
-
-        origin = self.graph.origin
-        return {
-            "format": TRACE_FORMAT,
-            "gateprobe": version("gateprobe"),
-            "model": {"file": Path(self.graph.file).name, "sha256": origin.sha256},
-            "inputs": dict(samples.digests) if samples is not None else {},
-            "era": origin.era.value,
-            "keras_version": origin.keras_version,
-            "evidence": list(origin.evidence),
-            "notes": list(dict.fromkeys((*self.notes, *(plan.notes if plan is not None else ())))),
-            "semantics": self.semantics.label,
-            "layers": [{"path": call.path, "class": call.record.class_name} for call in self.recurrent]
-            if self.graph.model is not None
-            else [],
-            "options": {
-                key: str(value)
-                for key, value in (options or {}).items()
-                if value is not None and key not in _CHANGES_NOTHING
-            },
-        }
-
-    def _samples(self, x: object) -> Samples:
-        return x if isinstance(x, Samples) else from_arrays(x, self.inputs)
-
-    def _run(self, plan: Plan, samples: Samples, selection: Selection | None, **options: Any) -> Iterator[Result]:
-        for note in plan.notes:
-            warnings.warn(note, GateprobeWarning, stacklevel=2)
-        given = dict(zip(samples.names, samples.arrays, strict=True))
-        missing = [ref.layer for ref in plan.inputs if given.get(ref.layer) is None]
-        if missing:
-            raise InputError(f"the feeds do not replace the input {', '.join(missing)}", remedy="give it too")
-        with self._blamed(samples):
-            yield from run(plan, samples, traced=_takes(selection), **options)
-            samples.check()
-
-    @contextmanager
-    def _blamed(self, samples: Samples) -> Iterator[None]:
-        """Say in errors which files they are about."""
-        try:
-            yield
-        except UnsupportedModel:
-            raise
-        except InputError as error:
-            if error.file:
-                raise
-            blamed = ": ".join(filter(None, (self.graph.file, samples.files)))  # a layer's word against a sample's
-            raise InputError(error.reason, file=blamed, place=error.place, remedy=error.remedy) from None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tracing:
-    """A trace of which everything is decided; any part of it can be computed on its own."""
-
-    model: Model
-    plan: Plan
-    samples: Samples
-    selection: Selection
-    numbers: Array
-    """``(samples,)``: which ones are wanted."""
-    batches: Batches
-    pre_activations: bool
-
-    def metadata(self, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the trace must say about where it comes from; JSON-ready."""
-        return self.model.metadata(self.samples, options, self.plan)
-
-    def chunks(
-        self, part: slice = slice(None), *, threads: int | None = 1, progress: Progress | None = None
-    ) -> Iterator[TraceChunk]:
-        """Compute the samples ``numbers[part]``, batch by batch; parts begin where batches do."""
-        results = self.model._run(  # noqa: SLF001 - a model and its tracings are one
-            self.plan,
-            self.samples,
-            self.selection,
-            numbers=self.numbers[part],
-            batches=self.batches,
-            pre_activations=self.pre_activations,
-            threads=threads,
-            progress=progress,
+        how: RunOptions = {**RUN_DEFAULTS, **options}
+        return self._opened.iter_predict(
+            self._opened.samples(x, how["feeds"]),
+            batch_size=how["batch_size"],
+            dtype=how["dtype"],
+            kernel=how["kernel"],
+            threads=how["threads"],
+            progress=how["progress"],
         )
-        return (self.selection.apply(result.chunk) if result.chunk.directions else result.chunk for result in results)
+
+    def summary(self) -> str:
+        """Return what the file is and which recurrent layers it has, in a few lines."""
+        return "\n".join(self._lines(len(self.recurrent_layers)))
+
+    def __repr__(self) -> str:
+        return "\n".join(self._lines(_SHOWN_LAYERS))
+
+    def _tracing(self, x: object, options: TraceOptions) -> Tracing:
+        how: TraceOptions = {**TRACE_DEFAULTS, **options}
+        return self._opened.tracing(
+            self._opened.samples(x, how["feeds"]),
+            selection=selection_of(options),
+            batch_size=how["batch_size"],
+            dtype=how["dtype"],
+            pre_activations=how["pre_activations"],
+            kernel=how["kernel"],
+        )
+
+    def _lines(self, most: int) -> Iterator[str]:
+        """Yield a heading, the inputs and outputs, and a line for each recurrent layer, up to ``most``."""
+        origin = self._opened.graph.origin
+        version = f"Keras {origin.keras_version}" if origin.keras_version else self.era
+        yield f"Model {self.file} ({origin.container}, {version})"
+        if self._opened.graph.model is None:
+            yield "  weights only"
+            recurrent = [f"{group.name} ({group.class_name}, {group.units} units)" for group in self._opened.groups]
+        else:
+            yield f"  inputs: {', '.join(self._inputs())}; outputs: {', '.join(self.outputs)}"
+            recurrent = [f"{call.path} ({_kind(call.record)})" for call in self._opened.recurrent]
+        yield from (f"  {line}" for line in recurrent[:most])
+        if len(recurrent) > most:
+            yield f"  ... and {len(recurrent) - most} more recurrent layers; see summary()"
+        if not recurrent:
+            yield "  no recurrent layer"
+
+    def _inputs(self) -> Sequence[str]:
+        try:
+            return [f"{spec.name} {spec.shown}" for spec in self.inputs]
+        except (KeyError, InputError, UnsupportedModel):  # a damaged file: `trace` says what is wrong
+            return ["unknown"]
 
 
-def _check_feeds(feeds: Iterable[str], model: ModelRecord) -> None:
-    """Refuse feeds of layers that are not there.
-
-    Raises:
-        InputError: Names the nearest layers.
-    """
-    paths = list(call_paths(model)) if feeds else []
-    for feed in feeds:
-        layer = fed_layer(feed)
-        if layer not in paths:
-            raise InputError(f"--feed {feed}: no such layer", remedy=choices(paths, layer))
+def _chunks(tracing: Tracing, options: TraceOptions) -> Iterator[TraceChunk]:
+    return tracing.chunks(threads=options.get("threads"), progress=options.get("progress"))
 
 
-def _takes(selection: Selection | None) -> Any:
-    """Return the predicate over layer paths; without a selection nothing is traced."""
-    return selection.takes_layer if selection is not None else lambda path: False
+def _recorded(tracing: Tracing, options: TraceOptions) -> dict[str, Any]:
+    """Return the options that a trace's metadata names: those on which its numbers depend."""
+    return {
+        "batch_size": options.get("batch_size"),
+        "dtype": options.get("dtype"),
+        "kernel": options.get("kernel"),
+        "pre_activations": options.get("pre_activations", False),
+        "selection": tracing.selection,
+    }
 
 
-def _input_spec(record: LayerRecord) -> InputSpec:
-    shape = record.config.get("batch_shape") or record.config.get("batch_input_shape")
-    dtype = record.config.get("dtype") or record.config.get("input_dtype") or "float32"
-    known = (
-        tuple(size if isinstance(size, int) else None for size in shape) if isinstance(shape, (list, tuple)) else None
-    )
-    return InputSpec(record.name, known, str(dtype))
+def _kind(record: LayerRecord) -> str:
+    """Return class and size of a recurrent layer, a wrapper with what it wraps: ``Bidirectional LSTM, 8 units``."""
+    inside = [child for name in ("layer", "cell", "cells") for child in record.children.get(name, ())]
+    size = record.config.get("units") or record.config.get("filters")
+    if size is None and inside:
+        return f"{record.class_name} {_kind(inside[0])}"
+    return record.class_name if size is None else f"{record.class_name}, {size} units"
 
 
-__all__ = ["GateprobeError", "Model", "Selection", "Trace", "read"]
+def opened(model: Model) -> OpenedModel:
+    """Return what a model stands on, for other parts of gateprobe."""
+    return model._opened  # noqa: SLF001 - hidden from users, not from us

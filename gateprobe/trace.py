@@ -4,36 +4,101 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, overload
 
-from gateprobe.errors import InputError
+from gateprobe.errors import InputError, MissingExtra, NotInTrace, OutputError
 from gateprobe.graph import Array
-from gateprobe.traces.chunk import DirectionTrace, Layout, TraceChunk, joined
+from gateprobe.traces.chunk import DirectionTrace, Layout, TraceChunk, joined, several_arrays
 
 if TYPE_CHECKING:
+    import pandas as pd
     import polars as pl
     import xarray
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class LayerTrace:
-    """One call of one recurrent layer."""
+    """One call of one recurrent layer: its directions, and the signals of the only one where there is one."""
 
-    forward: DirectionTrace | None = None
-    backward: DirectionTrace | None = None
+    layer: str
+    """Layer path."""
+    directions: tuple[DirectionTrace, ...]
+    """One, or two: forward and backward."""
+
+    @property
+    def forward(self) -> DirectionTrace:
+        """The direction that reads from the first timestep to the last.
+
+        Raises:
+            NotInTrace: There is none.
+        """
+        return self._named("forward")
+
+    @property
+    def backward(self) -> DirectionTrace:
+        """The second half of a Bidirectional, or a layer with ``go_backwards=True``.
+
+        Raises:
+            NotInTrace: There is none.
+        """
+        return self._named("backward")
+
+    def __getitem__(self, name: str) -> Array:
+        """Return a signal of a layer that has only one direction.
+
+        Raises:
+            NotInTrace: There is no such signal, or there are two directions.
+        """
+        return self._only(name)[name]
 
     def __getattr__(self, name: str) -> Array:
         """Return a signal of a layer that has only one direction."""
-        found: list[DirectionTrace] = [
-            direction
-            for direction in (object.__getattribute__(self, "forward"), object.__getattribute__(self, "backward"))
-            if direction is not None
-        ]
-        if len(found) == 1:
-            value: Array = getattr(found[0], name)
-            return value
-        raise AttributeError(f"{name!r}: this layer runs in both directions; say .forward.{name} or .backward.{name}")
+        if name in ("forward", "backward"):  # their properties have failed: this tells why
+            raise self._without(name)
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._only(name)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the signals of a layer that has only one direction."""
+        return iter(self._only("forget_gate"))
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> Array:
+        """Refuse to be one array.
+
+        Raises:
+            InputError: Says how to get one.
+        """
+        raise several_arrays(self.directions[0].signals)
+
+    def __dir__(self) -> list[str]:
+        hidden = {"forward", "backward"} - {direction.direction for direction in self.directions}
+        return [*(name for name in object.__dir__(self) if name not in hidden), *self._ipython_key_completions_()]
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.directions[0]) if len(self.directions) == 1 else []
+
+    def __repr__(self) -> str:
+        return "\n".join([f"Trace of layer {self.layer}", *(f"  {direction!r}" for direction in self.directions)])
+
+    def _named(self, name: str) -> DirectionTrace:
+        for direction in self.directions:
+            if direction.direction == name:
+                return direction
+        raise self._without(name)
+
+    def _without(self, name: str) -> NotInTrace:
+        only = self.directions[0].direction
+        return NotInTrace(f"this trace of {self.layer} has no {name} direction", remedy=f"available: {only}")
+
+    def _only(self, name: str) -> DirectionTrace:
+        directions: tuple[DirectionTrace, ...] = object.__getattribute__(self, "directions")
+        if len(directions) == 1:
+            return directions[0]
+        ways = " or ".join(f".{direction.direction}[{name!r}]" for direction in directions)
+        raise NotInTrace(f"{self.layer} runs in both directions", remedy=f"say {ways}")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -46,16 +111,29 @@ class Trace(Mapping[str, LayerTrace]):
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Format version, digests, era, semantics, layer table, options."""
 
-    def __getitem__(self, layer: str) -> LayerTrace:
-        """Return the trace of one call of a layer.
+    @overload
+    def __getitem__(self, key: str) -> LayerTrace: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> Trace: ...
+
+    def __getitem__(self, key: str | slice) -> LayerTrace | Trace:
+        """Return the trace of one call of a layer, or that of some samples.
+
+        Args:
+            key: A layer path; ``path/forward`` or ``path/backward`` for one of its directions; or a slice of the
+                samples, by their position in this trace.
 
         Raises:
-            InputError: There is no such layer; the message lists those there are.
+            NotInTrace: There is no such layer or direction; lists those there are.
         """
-        found = {direction.direction: direction for direction in self.directions if direction.layer == layer}
-        if not found:
-            raise InputError(f"no trace of layer {layer!r}", remedy=f"there are {', '.join(self)}")
-        return LayerTrace(found.get("forward"), found.get("backward"))
+        if isinstance(key, slice):
+            return self._some(key)
+        for layer, names in _readings(key):
+            found = tuple(part for part in self.directions if part.layer == layer and part.direction in names)
+            if found:
+                return LayerTrace(layer, found)
+        raise NotInTrace(f"no layer {key!r} in this trace", remedy=f"available: {', '.join(self)}")
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the layer paths, in the order in which they ran."""
@@ -68,8 +146,49 @@ class Trace(Mapping[str, LayerTrace]):
     def __repr__(self) -> str:
         return "\n".join([f"Trace of {len(self.samples)} samples", *(f"  {part!r}" for part in self.directions)])
 
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> Array:
+        """Refuse to be one array.
+
+        Raises:
+            InputError: Says how to get one.
+        """
+        raise InputError("a trace holds several arrays, not one", remedy="choose one, or take them all with to_numpy()")
+
+    def _ipython_key_completions_(self) -> list[str]:
+        several = [layer for layer in self if len(self[layer].directions) > 1]
+        return [*self, *(f"{layer}/{direction}" for layer in several for direction in _DIRECTIONS)]
+
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+
+    def _some(self, at: slice) -> Trace:
+        def cut(part: DirectionTrace) -> DirectionTrace:
+            signals = {name: value[at] for name, value in part.signals.items()}
+            return replace(part, signals=signals, mask=None if part.mask is None else part.mask[at])
+
+        return replace(self, samples=self.samples[at], directions=tuple(map(cut, self.directions)))
+
+    def to_numpy(self) -> dict[str, Array]:
+        """Return the arrays under the names that they have in an NPZ file.
+
+        Returns:
+            ``layer/direction/signal`` → ``(samples, timesteps, units)``, and ``layer/mask`` → ``(samples, timesteps)``
+            where a mask reached the layer.
+        """
+        from gateprobe.writers.arrays import arrays_of  # noqa: PLC0415
+
+        return {key: value for key, value, _ in arrays_of(TraceChunk(self.samples, self.directions))}
+
+    def to_pandas(self, layout: Layout = "tidy") -> pd.DataFrame:
+        """Return the same table as `to_polars`; layers and directions are categories.
+
+        Raises:
+            MissingExtra: pandas is not installed, or pyarrow, through which the table goes.
+        """
+        table = self.to_polars(layout)
+        if not all(map(find_spec, ("pandas", "pyarrow"))):
+            raise MissingExtra("pandas or pyarrow", "pandas")
+        return table.to_pandas()
 
     def to_polars(self, layout: Layout = "tidy") -> pl.DataFrame:
         """Return the table that a CSV file holds.
@@ -101,7 +220,8 @@ class Trace(Mapping[str, LayerTrace]):
         *,
         layout: Layout = "tidy",
         compress: bool = False,
-        force: bool = False,
+        format: str | None = None,  # noqa: A002 - the word of the command line
+        overwrite: bool = False,
     ) -> None:
         """Write the trace to a file; the format follows from the suffix.
 
@@ -109,15 +229,50 @@ class Trace(Mapping[str, LayerTrace]):
             path: ``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``, ``.arrow``, ``.npz`` or ``.h5``.
             layout: See `to_polars`; NPZ and HDF5 have only one.
             compress: Whether to compress NPZ and HDF5.
-            force: Whether to replace a file that is there.
+            format: Such as ``csv`` or ``npz``, where the suffix does not say it.
+            overwrite: Whether to replace a file that is there.
 
         Raises:
-            OutputError: The file exists already, the suffix is none of these, or it cannot be written.
+            OutputError: The file exists already, the format is unknown, or the file cannot be written.
         """
-        from gateprobe.writers import Output, write  # noqa: PLC0415
+        from gateprobe.writers import Format, Output, write  # noqa: PLC0415
 
-        output = Output(os.fspath(path), layout=layout, compress=compress, force=force)
+        kinds = {kind.value: kind for kind in Format}
+        if format is not None and format not in kinds:
+            raise OutputError(f"unknown format {format!r}", remedy=f"choose {', '.join(kinds)}")
+        kind = None if format is None else kinds[format]
+        output = Output(os.fspath(path), kind, layout=layout, compress=compress, force=overwrite)
         write([TraceChunk(self.samples, self.directions)], [output], self.metadata)
+
+
+def load_trace(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Trace:
+    """Read back a trace that gateprobe wrote.
+
+    Args:
+        path: ``.npz``, ``.h5``, ``.parquet``, ``.arrow``, ``.csv`` or ``.tsv``, known by their first bytes; a table
+            must be tidy. CSV and TSV hold no metadata, and no table says how long the whole input was where only some
+            timesteps were kept of a layer that runs forward.
+        max_bytes: Limit for what is read into memory; 4 GiB without it.
+
+    Raises:
+        ReadError: The file holds no trace, or is damaged.
+        UnsafeFile: It would need more memory than the limit, or than files of its size do.
+    """
+    from gateprobe.stored.load import load  # noqa: PLC0415
+
+    whole, metadata = load(os.fspath(path), max_bytes)
+    return Trace(whole.samples, whole.directions, metadata)
+
+
+_DIRECTIONS = ("forward", "backward")
+
+
+def _readings(key: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield what a key may mean: layer and directions; a layer's own name goes first."""
+    yield key, _DIRECTIONS
+    layer, _, direction = key.rpartition("/")
+    if direction in _DIRECTIONS:
+        yield layer, (direction,)
 
 
 def join(chunks: Iterable[TraceChunk], metadata: Mapping[str, Any]) -> Trace:

@@ -1,5 +1,7 @@
 """Small model graphs made by hand, as a reader would return them."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from gateprobe.graph import (
@@ -16,7 +18,8 @@ from gateprobe.graph import (
     WeightStore,
     freeze,
 )
-from gateprobe.model import Model
+from gateprobe.model import Model, opened
+from gateprobe.opened import OpenedModel
 from gateprobe.semantics import semantics_of
 
 
@@ -41,9 +44,14 @@ def chain(layers, weights, *, input_shape=(None, None, 3), keras_version="3.15.1
     store = WeightStore(WeightScheme.LAYER_LISTS, WeightGroup(children=groups))
     era = Era(f"keras{keras_version[0]}")
     graph = ModelGraph("hand-made", Origin("hdf5", era, ("made by hand",), keras_version), model, store)
-    return Model(graph, semantics_of(graph.origin))
+    return Model(OpenedModel(graph, semantics_of(graph.origin)))
 
 
 def lstm_weights(rng, features, units, scale=0.7):
     """Return kernel, recurrent kernel and bias with a bias that is not zero."""
     return [rng.normal(0, scale, shape) for shape in ((features, 4 * units), (units, 4 * units), (4 * units,))]
+
+
+def changed(model: Model, **fields: object) -> Model:
+    """Return a model of which something is different inside: graph, semantics or max_bytes."""
+    return Model(replace(opened(model), **fields))

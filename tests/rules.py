@@ -13,9 +13,11 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from graphs import changed
 
 import gateprobe
 from gateprobe.errors import GateprobeError
+from gateprobe.model import opened
 from gateprobe.semantics import Line, Release, release_of
 
 ARCHIVE = Path(__file__).parent / "data" / "rules.tar.xz"
@@ -68,7 +70,7 @@ def numbered(name, prefix):
 def replayed(name, **meaning):
     """Return what a model computes if its words mean something else: outputs and the signals that are recorded."""
     model = model_of(name)
-    model = replace(model, semantics=replace(model.semantics, **meaning))
+    model = changed(model, semantics=replace(opened(model).semantics, **meaning))
     inputs = numbered(name, "input")
     signals = [key for key in arrays(name) if not key[-1].isdigit()]
     traced = next(iter(model.trace(inputs).values())) if signals else None

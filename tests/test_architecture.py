@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "gateprobe"
 BASE = {"errors", "graph"}
 ROLES = BASE | {"semantics", "activations", "limits"}
 LAYERS = {"layers", "layers/binding", "layers/recurrent", "layers/recurrent/kernels", "layers/operations"}
-REPLAYED = ROLES | LAYERS | {"readers", "inputs", "traces", "replay", "model"}
+REPLAYED = ROLES | LAYERS | {"readers", "inputs", "traces", "replay", "opened", "model"}
 MAY_IMPORT = {
     "errors": set(),
     "graph": {"errors"},
@@ -30,9 +30,11 @@ MAY_IMPORT = {
     "traces": BASE,
     "replay": ROLES | LAYERS - {"layers/operations"} | {"traces"},
     "writers": BASE | {"files", "limits", "traces"},
-    "trace": BASE | {"traces", "writers"},
-    "model": ROLES | {"layers", "layers/binding", "readers", "inputs", "traces", "replay", "trace"},
-    "scale": BASE | {"files", "layers/recurrent/kernels", "readers", "inputs", "traces", "replay", "writers", "model"},
+    "stored": BASE | {"files", "limits", "readers", "inputs", "traces", "writers"},
+    "trace": BASE | {"traces", "writers", "stored"},
+    "opened": ROLES | {"layers", "layers/binding", "readers", "inputs", "traces", "replay"},
+    "model": BASE | {"readers", "inputs", "traces", "replay", "trace", "opened"},
+    "scale": BASE | {"files", "layers/recurrent/kernels", "readers", "inputs", "traces", "replay", "writers", "opened"},
     "verify": REPLAYED - {"layers/recurrent/kernels"},
 }
 """Room → the rooms above it, from which it may import beside itself."""
@@ -47,6 +49,7 @@ THIRD_PARTY = {
     "cli": {"numpy", "click", "rich", "polars"},
     "verify": {"numpy", "tensorflow", "keras", "tf_keras"},
     "inputs": {"numpy", "polars"},
+    "stored": {"numpy", "polars"},
     "traces": {"numpy"},
     "trace": set(),
 }

@@ -11,6 +11,7 @@ import gateprobe.replay.threads
 from gateprobe.cli import main
 from gateprobe.errors import InputError
 from gateprobe.inputs.samples import from_arrays
+from gateprobe.model import opened
 from gateprobe.replay.run import batches_of
 
 SAMPLES = Path(__file__).parents[1] / "sample_models"
@@ -23,7 +24,7 @@ def lstm(units, *, features=3, **config):
 
 def rows(model, x):
     samples = from_arrays(x, model.inputs)
-    return batches_of(model.plan(outputs=True), samples, np.arange(samples.count), batch_size="auto").rows
+    return batches_of(opened(model).plan(outputs=True), samples, np.arange(samples.count), batch_size="auto").rows
 
 
 @pytest.mark.parametrize(

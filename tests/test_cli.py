@@ -324,7 +324,7 @@ def test_the_unexpected_is_one_line_too(monkeypatch, fault, words):
     def fail(*arguments, **options):
         raise fault
 
-    monkeypatch.setattr("gateprobe.model.read", fail)
+    monkeypatch.setattr("gateprobe.opened.open_model", fail)
     assert words in refused("inspect", MODEL)
     monkeypatch.setenv("GATEPROBE_DEBUG", "1")
     assert "Traceback" in run("inspect", MODEL, status=2).stderr

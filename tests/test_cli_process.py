@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import gateprobe
 from gateprobe.cli import COMMANDS, main
 from gateprobe.cli.completion import equip
+from gateprobe.opened import open_model
 
 ROOT = Path(__file__).parents[1]
 MODEL, INPUT = str(ROOT / "sample_models" / "keras2.h5"), str(ROOT / "sample_models" / "keras2.npy")
@@ -191,7 +191,7 @@ def test_a_name_in_a_file_never_gets_onto_the_command_line_unless_it_is_harmless
             for member in good.namelist():
                 data = good.read(member)
                 evil.writestr(member, data.replace(b'"bidirectional"', f'"{name}"'.encode()))
-        assert gateprobe.read(path).recurrent[0].path != "bidirectional"
+        assert open_model(path).recurrent[0].path != "bidirectional"
         for shell in SHELLS:
             assert completed(shell, "dump", path, "--layer", "")[0] == ""
 

@@ -14,6 +14,8 @@ import gateprobe
 from gateprobe.cli import main
 from gateprobe.errors import GateprobeWarning, InputError, ReadError, UnsafeFile, UnsupportedModel
 from gateprobe.inputs.array_files import NpzFile
+from gateprobe.model import opened
+from gateprobe.opened import open_model
 from gateprobe.replay.unclaimed import unclaimed
 from gateprobe.semantics import semantics_of
 
@@ -59,7 +61,7 @@ def without_version(tmp_path, activation):
 def test_weights_that_may_be_of_two_eras_wait_for_semantics_where_a_word_differs(tmp_path):
     golden = np.load(DATA / "tf_keras.npz")
     path, architecture = without_version(tmp_path, "hard_sigmoid")
-    with pytest.raises(UnsupportedModel, match=r"may be of keras2 or keras3, in which hard sigmoid slope.*--semantics"):
+    with pytest.raises(UnsupportedModel, match=r"may be of keras2 or keras3, in which hard sigmoid slope.*semantics"):
         gateprobe.read(path, architecture=architecture).trace(golden["x"])
     said = gateprobe.read(path, architecture=architecture, semantics="keras2")
     np.testing.assert_allclose(said.predict(golden["x"])["lstm"], golden["y"], atol=1e-6)
@@ -69,7 +71,7 @@ def test_weights_that_may_be_of_two_eras_wait_for_semantics_where_a_word_differs
 
 def test_weights_that_may_be_of_two_eras_are_replayed_where_no_word_differs(tmp_path):
     path, architecture = without_version(tmp_path, "sigmoid")
-    assert gateprobe.read(path, architecture=architecture).plan(outputs=True).notes == ()
+    assert open_model(path, architecture=architecture).plan(outputs=True).notes == ()
 
 
 def test_a_version_against_the_configuration_is_noted_and_refused_where_it_matters(tmp_path):
@@ -80,7 +82,7 @@ def test_a_version_against_the_configuration_is_noted_and_refused_where_it_matte
     hard = keras3(tmp_path / "hard.keras", "2.15.0", "hard_sigmoid")
     with pytest.raises(UnsupportedModel, match=note):
         gateprobe.read(hard).trace(X)
-    slopes = [gateprobe.read(hard, semantics=era).semantics.hard_sigmoid_slope for era in ("keras2", "keras3")]
+    slopes = [open_model(hard, semantics=era).semantics.hard_sigmoid_slope for era in ("keras2", "keras3")]
     assert slopes == [0.2, 1 / 6]
     assert gateprobe.read(keras3(tmp_path / "true.keras", "3.6.0", "hard_sigmoid")).notes == ()
 
@@ -99,7 +101,7 @@ def test_the_words_of_the_configuration_are_stronger_than_the_version(tmp_path, 
     h5(tmp_path / "a.h5", config, version=version)
     model = gateprobe.read(tmp_path / "a.h5")
     assert any(f"in words of {era}" in note for note in model.notes)
-    assert model.graph.origin.era.value == era.lower().replace(" ", "")
+    assert opened(model).graph.origin.era.value == era.lower().replace(" ", "")
 
 
 def test_two_versions_in_one_file(tmp_path):
@@ -195,7 +197,7 @@ def test_weights_that_no_layer_takes_are_noted(tmp_path):
 def test_files_of_keras_itself_hold_no_weights_too_many():
     for path in sorted((Path(__file__).parent / "data" / "legacy").rglob("*.keras")):
         model = gateprobe.read(path)
-        assert unclaimed(model.graph) == (), path
+        assert unclaimed(opened(model).graph) == (), path
 
 
 @pytest.mark.parametrize("chunks", [None, (3, 8)])
@@ -237,6 +239,6 @@ def test_a_layer_without_a_configuration_is_refused(tmp_path):
 
 
 def test_overrides_have_no_rivals():
-    origin = gateprobe.read(DATA / "tf_keras.weights.h5").graph.origin
+    origin = open_model(DATA / "tf_keras.weights.h5").graph.origin
     assert semantics_of(origin).rivals
     assert not semantics_of(origin, "keras3").rivals

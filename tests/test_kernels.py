@@ -14,6 +14,7 @@ from gateprobe.errors import InputError, MissingExtra
 from gateprobe.layers.recurrent.kernels import blas, compiled
 from gateprobe.layers.recurrent.kernels.blas import Product, pack
 from gateprobe.layers.recurrent.kernels.choice import Kernel, choose
+from gateprobe.model import opened
 
 needs_compiler = pytest.mark.skipif(not compiled.is_installed(), reason="needs the extra fast")
 TOLERANCE = 40 * np.finfo(np.float32).eps  # of a few timesteps' sums of about 50 products each
@@ -214,7 +215,7 @@ def test_parts_of_a_run_are_the_whole():
     model = model_of(rng, features=5, units=37)
     x = rng.normal(size=(83, 9, 5)).astype(np.float32)  # the last part has three samples of a batch of 16
     whole = model.trace(x, batch_size=16).directions[0].signals
-    tracing = model.tracing(x, batch_size=16)
+    tracing = opened(model).tracing(x, batch_size=16)
     parts = [chunk for start in range(0, 83, 32) for chunk in tracing.chunks(slice(start, start + 32))]
     assert [len(chunk.samples) for chunk in parts] == [16, 16, 16, 16, 16, 3]
     for name, value in whole.items():

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import polars as pl
 import pytest
-from graphs import chain, lstm_weights
+from graphs import chain, changed, lstm_weights
 
 import gateprobe
 from gateprobe.errors import InputError, UnsafeFile
@@ -19,6 +19,7 @@ from gateprobe.graph import LayerRecord
 from gateprobe.inputs.array_files import NpzFile
 from gateprobe.inputs.tables import read_table
 from gateprobe.limits import expansion
+from gateprobe.model import opened
 from gateprobe.writers import hdf5 as hdf5_writer
 
 MIB = 1 << 20
@@ -113,7 +114,7 @@ def test_weights_of_layers_lie_in_memory_once_until_they_run():
     model = chain([("LSTM", "lstm", {"units": units})], {"lstm": weights}, input_shape=(None, None, units))
     x = np.zeros((4, 2, units), np.float32)
     size = sum(weight.nbytes for weight in weights)
-    assert peak_of(lambda: model.plan(outputs=True)) < 0.2 * size
+    assert peak_of(lambda: opened(model).plan(outputs=True)) < 0.2 * size
     assert peak_of(lambda: model.trace(x)) < 2.3 * size
 
 
@@ -124,7 +125,7 @@ def model_of(*layers, shape=(None, 4), max_bytes=None):
     made = chain(
         [(kind, f"{kind.lower()}_{n}", *rest) for n, (kind, *rest) in enumerate(layers)], {}, input_shape=shape
     )
-    return replace(made, max_bytes=max_bytes)
+    return changed(made, max_bytes=max_bytes)
 
 
 UP = ("UpSampling1D", {"size": 2})
@@ -143,7 +144,7 @@ REPEAT = LayerRecord("r", "RepeatVector", {"name": "r", "n": 10**9})
 )
 def test_a_layer_that_would_enlarge_its_input_out_of_proportion_is_refused(layers, shape, place):
     model = model_of(*layers, shape=shape)
-    with pytest.raises(InputError, match=f"{place}: would need .* bytes.*--batch-size.*--max-bytes"):
+    with pytest.raises(InputError, match=f"{place}: would need .* bytes.*batch_size.*max_bytes"):
         model.predict(np.zeros((2, *shape[1:]), np.float32))
 
 
@@ -175,8 +176,8 @@ def test_the_signals_of_recurrent_layers_count():
     model, x = chain(layers, weights, input_shape=(None, None, 4)), np.zeros((8, 50, 4), np.float32)
     signals = 6 * x.nbytes
     with pytest.raises(InputError, match=r"lstm_\d+: would need .* beside the [\d,]+ that the batch holds"):
-        replace(model, max_bytes=8 * signals).trace(x)
-    assert len(replace(model, max_bytes=24 * signals).trace(x).keys()) == 20
+        changed(model, max_bytes=8 * signals).trace(x)
+    assert len(changed(model, max_bytes=24 * signals).trace(x).keys()) == 20
 
 
 # --- tables and traces

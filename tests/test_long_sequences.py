@@ -10,6 +10,7 @@ from graphs import chain, lstm_weights
 
 import gateprobe.replay.run
 from gateprobe.graph import LayerRecord
+from gateprobe.model import opened
 from gateprobe.trace import join
 from gateprobe.traces.selection import Ranges, Selection
 from gateprobe.writers import Output, write
@@ -200,6 +201,6 @@ def test_progress_counts_timesteps(short_slabs):
 def test_all_slabs_take_one_kernel():
     model = deep()
     x = np.broadcast_to(np.float32(0), (3, 20_001, 2))  # the last slab has few timesteps
-    tracing = model.tracing(x)
+    tracing = opened(model).tracing(x)
     assert tracing.batches.timesteps == 20_001
     assert len({tracing.batches.kernel.compiles(timesteps) for timesteps in (1, 3617, 4096)}) == 1

@@ -13,6 +13,7 @@ CHILD = """
 import sys
 import numpy as np
 from graphs import chain, lstm_weights
+from gateprobe.model import opened
 from gateprobe.inputs.samples import load
 from gateprobe.writers import Output, write
 
@@ -21,7 +22,7 @@ weights = {"lstm": lstm_weights(np.random.default_rng(0), 2, int(units))}
 model = chain([("LSTM", "lstm", {"units": int(units)})], weights, input_shape=(None, None, 2))
 samples = load([source], model.inputs)
 chunks = model.iter_trace(samples, kernel="numpy")
-write(chunks, [Output(name) for name in outputs], model.metadata(samples))
+write(chunks, [Output(name) for name in outputs], opened(model).metadata(samples))
 assert samples.first_nan() is None
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """

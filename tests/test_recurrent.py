@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scalar_lstm
-from graphs import chain, lstm_weights
+from graphs import chain, changed, lstm_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateprobe.errors import InputError, UnsupportedModel
 from gateprobe.graph import LayerRecord, TensorRef
+from gateprobe.model import opened
 from gateprobe.traces.selection import Selection
 
 SIGNALS = ("input_gate", "forget_gate", "candidate", "output_gate", "cell_state", "hidden_state")
@@ -157,10 +158,10 @@ def called_twice(weights, keras_version="3.15.1"):
     """Return a model whose outputs are two calls of one stateful LSTM on its input."""
     config = {"units": 4, "stateful": True, "return_sequences": True}
     model = chain([("LSTM", "lstm", config)], {"lstm": weights}, input_shape=(2, None, 3), keras_version=keras_version)
-    source, layer = model.record.layers
+    source, layer = opened(model).record.layers
     shared = replace(layer, calls=(layer.calls[0], layer.calls[0]))
-    record = replace(model.record, layers=(source, shared), outputs=(TensorRef("lstm"), TensorRef("lstm", 1)))
-    return replace(model, graph=replace(model.graph, model=record))
+    record = replace(opened(model).record, layers=(source, shared), outputs=(TensorRef("lstm"), TensorRef("lstm", 1)))
+    return changed(model, graph=replace(opened(model).graph, model=record))
 
 
 def test_a_stateful_layer_that_is_called_twice_has_one_state():

@@ -18,6 +18,7 @@ from gateprobe.errors import InputError
 from gateprobe.inputs.samples import load
 from gateprobe.layers.recurrent.kernels import blas, compiled
 from gateprobe.layers.recurrent.kernels.blas import ONE_THREAD, Product, heights, memory, multiply, pack
+from gateprobe.model import opened
 from gateprobe.replay.threads import cores, in_order, threads_of
 from gateprobe.traces.selection import Ranges, Selection
 
@@ -154,7 +155,7 @@ def test_the_length_of_a_run_does_not_choose_the_kernel(monkeypatch):
     monkeypatch.setattr(compiled, "is_available", lambda: asked.append(True) or False)
     model = model_of("LSTM", timesteps=50)
     for samples in (1, 2000):
-        tracing = model.tracing(np.broadcast_to(np.float32(0), (samples, 50, 3)))
+        tracing = opened(model).tracing(np.broadcast_to(np.float32(0), (samples, 50, 3)))
         assert not tracing.batches.kernel.compiles(50)
     assert not asked
 

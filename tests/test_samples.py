@@ -297,7 +297,7 @@ def test_only_text_files_are_read_as_tables(tmp_path):
     with pytest.raises(InputError, match=r"x\.dat: is no \.npy or \.npz file; a table needs the suffix"):
         load([str(tmp_path / "x.dat")], [TOKENS])
     (tmp_path / "x.csv").write_text("1,2\n")
-    with pytest.raises(InputError, match=r"has more than 3 bytes; raise the limit with --max-bytes"):
+    with pytest.raises(InputError, match=r"has more than 3 bytes; raise the limit with max_bytes"):
         load([str(tmp_path / "x.csv")], [TOKENS], max_bytes=3)
 
 

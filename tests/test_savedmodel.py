@@ -14,6 +14,8 @@ from wired import recorded, unpacked, wiring
 import gateprobe
 from gateprobe.errors import GateprobeError, MissingExtra, ReadError, UnsafeFile, UnsupportedModel
 from gateprobe.graph import Era
+from gateprobe.model import opened
+from gateprobe.opened import open_model
 from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.savedmodel import reader, variables
 
@@ -34,14 +36,14 @@ def copied(tmp_path):
 def test_a_decoder_is_replayed_from_what_the_functions_prove(name):
     inputs, outputs, _ = recorded(name)
     model = gateprobe.read(unpacked() / name / "saved_model")
-    assert "(a TrainingSampler)" in model.graph.notes[0]
+    assert "(a TrainingSampler)" in opened(model).graph.notes[0]
     for ours, theirs in zip(model.predict(inputs).values(), outputs, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6)
 
 
 def test_the_settings_of_a_decoder_are_read_off_its_loop():
     found = {name: gateprobe.read(unpacked() / name / "saved_model") for name in ("impute", "mask", "all_steps")}
-    configs = {name: model.record.layers[-1].config for name, model in found.items()}
+    configs = {name: opened(model).record.layers[-1].config for name, model in found.items()}
     keys = ("impute_finished", "maximum_iterations", "lengths_from")
     assert {name: tuple(config[key] for key in keys) for name, config in configs.items()} == {
         "impute": (True, 5, "sequence_length"),
@@ -60,9 +62,9 @@ def test_the_settings_of_a_decoder_are_read_off_its_loop():
 )
 def test_a_decoder_whose_sampler_is_not_proven_is_refused_unless_the_user_says_it(name, reason, tmp_path):
     model = gateprobe.read(unpacked() / name / "saved_model")
-    with pytest.raises(UnsupportedModel, match=rf"decoder \(BasicDecoder\): {reason}.*--architecture"):
-        model.plan(outputs=True)
-    assert gateprobe.read(unpacked() / name / "saved_model").plan(gateprobe.Selection(layers=("encoder",)))
+    with pytest.raises(UnsupportedModel, match=rf"decoder \(BasicDecoder\): {reason}.*architecture"):
+        opened(model).plan(outputs=True)
+    assert open_model(unpacked() / name / "saved_model").plan(gateprobe.Selection(layers=("encoder",)))
     if name == "untraced":
         inputs, outputs, _ = recorded(name)
         (tmp_path / "wiring.json").write_text(json.dumps(wiring()))
@@ -88,14 +90,14 @@ def test_a_loop_that_is_not_built_as_the_addons_build_it_proves_nothing(written,
     tag = b"\x12" + bytes([len(written)])
     (folder / "saved_model.pb").write_bytes(graph.replace(tag + written, tag + changed))
     with pytest.raises(UnsupportedModel, match=r"decoder \(BasicDecoder\): its"):
-        gateprobe.read(folder).plan(outputs=True)
+        open_model(folder).plan(outputs=True)
 
 
 def test_shared_nested_and_frozen_layers_get_their_own_weights():
     inputs, outputs, _ = recorded("plain")
     model = gateprobe.read(unpacked() / "plain" / "saved_model")
-    assert model.graph.origin.container == "savedmodel"
-    assert (model.graph.origin.era, model.graph.origin.keras_version) == (Era.KERAS2, "2.12.0")
+    assert opened(model).graph.origin.container == "savedmodel"
+    assert (opened(model).graph.origin.era, opened(model).graph.origin.keras_version) == (Era.KERAS2, "2.12.0")
     for ours, theirs in zip(model.predict(inputs).values(), outputs, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6)
     traced = model.trace(inputs)
@@ -116,7 +118,7 @@ def test_metadata_of_tensorflow_before_2_5_stands_in_the_graph_file(copied):
     (folder / "saved_model.pb").write_bytes(field(2, field(7, objects)))
     inputs, outputs, _ = recorded("plain")
     model = gateprobe.read(folder)
-    assert model.graph.origin.evidence == ("saved_model.pb says 2.12.0",)
+    assert opened(model).graph.origin.evidence == ("saved_model.pb says 2.12.0",)
     np.testing.assert_allclose(model.predict(inputs)["output"], outputs[0], rtol=0, atol=2e-6)
 
 
@@ -214,9 +216,9 @@ def test_a_damaged_graph_never_gives_a_traceback(seed, copied, monkeypatch):
 
 def test_both_routes_to_the_checkpoint_reader_give_the_same_bytes(monkeypatch):
     folder = unpacked() / "plain" / "saved_model"
-    light = gateprobe.read(folder).graph.weights.root.children
+    light = open_model(folder).graph.weights.root.children
     monkeypatch.setattr(variables, "_ROUTES", ("full",))
-    full = gateprobe.read(folder).graph.weights.root.children
+    full = open_model(folder).graph.weights.root.children
     assert light.keys() == full.keys()
     for name, group in light.items():
         assert [a.value.tobytes() for a in group.arrays] == [a.value.tobytes() for a in full[name].arrays]
@@ -267,8 +269,8 @@ def test_a_model_that_is_a_class_of_its_own_takes_its_graph_from_a_wiring(tmp_pa
     model.set_weights([random.normal(0, 0.7, weight.shape) for weight in model.get_weights()])
     model.save(tmp_path / "model", save_format="tf", save_traces=False)
     lone = gateprobe.read(tmp_path / "model")
-    assert lone.graph.model is None
-    assert "Twice: its call() is code" in lone.graph.notes[0]
+    assert opened(lone).graph.model is None
+    assert "Twice: its call() is code" in opened(lone).graph.notes[0]
     written = {
         "gateprobe_wiring": 1,
         "inputs": {"x": {"shape": [5, 3]}},
@@ -296,7 +298,7 @@ FILES = ["saved_model.pb", "keras_metadata.pb", "variables/variables.index", "va
 @pytest.mark.parametrize("outside", [True, False])
 def test_a_link_leads_to_what_is_in_the_folder_or_nowhere(file, outside, copied, tmp_path):
     folder = copied("default")
-    expected = gateprobe.read(folder).graph.origin.sha256
+    expected = open_model(folder).graph.origin.sha256
     (tmp_path / "elsewhere").mkdir()
     moved = (tmp_path / "elsewhere" if outside else folder) / "moved"
     (folder / file).rename(moved)
@@ -305,10 +307,10 @@ def test_a_link_leads_to_what_is_in_the_folder_or_nowhere(file, outside, copied,
         with pytest.raises(UnsafeFile, match="is a link that leads out of the SavedModel"):
             gateprobe.read(folder)
     else:
-        assert gateprobe.read(folder).graph.origin.sha256 == expected
+        assert open_model(folder).graph.origin.sha256 == expected
 
 
 def test_a_folder_may_itself_be_reached_by_a_link(copied, tmp_path):
     folder = copied("default")
     (tmp_path / "link").symlink_to(folder)
-    assert gateprobe.read(tmp_path / "link").graph.origin.sha256 == gateprobe.read(folder).graph.origin.sha256
+    assert open_model(tmp_path / "link").graph.origin.sha256 == open_model(folder).graph.origin.sha256

@@ -14,12 +14,66 @@ from gateprobe.traces.chunk import ALIASES, TraceChunk
 from gateprobe.traces.selection import Ranges, Selection, check_layers
 from gateprobe.writers.table import table
 
+BOUND = st.none() | st.integers(-25, 25)
+SLICES = st.builds(slice, BOUND, BOUND, st.none() | st.integers(-3, 3).filter(bool))
 
-@given(st.integers(1, 20), st.lists(st.tuples(st.integers(-25, 25), st.integers(-25, 25)), min_size=1, max_size=3))
-def test_ranges_are_those_of_python(size, bounds):
-    text = ",".join(f"{a}:{b}" for a, b in bounds)
-    wanted = sorted({n for a, b in bounds for n in list(range(size))[a:b]})
-    assert [n for span in Ranges(text).spans(size, "unit") for n in span] == wanted
+
+def text_of(cut):
+    parts = [cut.start, cut.stop] if cut.step is None else [cut.start, cut.stop, cut.step]
+    return ":".join("" if part is None else str(part) for part in parts)
+
+
+@given(st.integers(1, 20), st.lists(SLICES, min_size=1, max_size=3))
+def test_ranges_are_slices_of_python(size, slices):
+    text = ",".join(map(text_of, slices))
+    wanted = sorted({n for cut in slices for n in list(range(size))[cut]})
+    assert Ranges(text).matches(size, "unit").tolist() == wanted
+
+
+@given(st.integers(1, 20), SLICES)
+def test_a_slice_selects_what_it_selects_of_a_list(size, cut):
+    assert Selection(units=cut).units.matches(size, "unit").tolist() == sorted(list(range(size))[cut])
+
+
+@given(st.integers(1, 20), st.sets(st.integers(-30, 30), min_size=1), st.sampled_from([list, tuple, set, np.array]))
+def test_a_list_selects_the_numbers_that_it_holds(size, numbers, kind):
+    given_as = kind(sorted(numbers, reverse=True)) if kind is not set else numbers
+    wanted = sorted({list(range(size))[n] for n in numbers if -size <= n < size})
+    assert Selection(timesteps=given_as).timesteps.matches(size, "timestep").tolist() == wanted
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(-3, 3).filter(bool))
+def test_a_range_selects_the_numbers_that_it_holds(start, stop, step):
+    numbers = range(start, stop, step)
+    wanted = sorted(numbers)
+    if wanted:
+        assert Selection(samples=numbers).samples.pick(10, "sample").tolist() == wanted
+
+
+@pytest.mark.parametrize("number", [3, np.int64(3), np.array(3), "3", [3], range(3, 4), slice(3, 4), Ranges("3")])
+def test_one_number_may_be_given_in_any_form(number):
+    assert Selection(units=number).units.pick(5, "unit").tolist() == [3]
+
+
+@pytest.mark.parametrize("wrong", [True, 2.5, [1, 2.5], ["1"], [[1]], np.array([True]), object(), slice(0.5, 2)])
+def test_what_is_no_whole_number_is_refused(wrong):
+    with pytest.raises(InputError, match=r"^units=.*: expected whole numbers, a slice, or a text such as 0:8,31$"):
+        Selection(units=wrong)
+
+
+def test_names_may_stand_alone():
+    assert Selection(layers="lstm", directions="forward", signals="i,f") == Selection(
+        layers=["lstm"], directions=("forward",), signals=("i", "f")
+    )
+
+
+def test_a_selection_describes_itself_in_values_of_json():
+    chosen = Selection(layers="lstm*", signals="f,o", units=[0, 1, 2, 7], timesteps=slice(0, 10))
+    assert chosen.described() == {
+        "layers": ["lstm*"], "signals": ["f", "o"], "units": "0:3,7", "timesteps": "0:10"
+    }  # fmt: skip
+    assert Selection(**chosen.described()) == chosen
+    assert Selection().described() == {}
 
 
 @pytest.mark.parametrize(
@@ -30,14 +84,14 @@ def test_single_numbers_and_open_ranges(text, picked):
     assert Ranges(text).pick(5, "unit").tolist() == picked
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-3", "1:2:3", "1,,2", "--1", "9" * 30, "0x1"])
+@pytest.mark.parametrize("text", ["", "a", "1-3", "1:2:3:4", "1:2:0", "1,,2", "--1", "9" * 30, "0x1"])
 def test_what_is_no_range_is_refused(text):
     with pytest.raises(InputError, match="expected numbers and ranges such as 0:8,31"):
-        Ranges(text).spans(5, "unit")
+        Ranges(text).matches(5, "unit")
 
 
 def test_numbers_that_are_not_there_are_refused_with_those_that_are():
-    with pytest.raises(InputError, match=r"--sample 7:9 selects nothing; available: 0 to 4"):
+    with pytest.raises(InputError, match=r"samples=7:9 selects nothing; available: 0 to 4"):
         Ranges("7:9").pick(5, "sample")
 
 
@@ -59,11 +113,11 @@ def test_layers_match_by_path_call_and_cell(patterns, path, taken):
 
 
 def test_a_pattern_without_a_layer_is_refused():
-    with pytest.raises(InputError, match="--layer nope selects nothing; available: lstm, gru"):
+    with pytest.raises(InputError, match="layers=nope selects nothing; available: lstm, gru"):
         check_layers(Selection(layers=("lstm", "nope")), ["lstm", "gru"])
-    with pytest.raises(InputError, match=r"--layer ltsm selects nothing; did you mean lstm\? available: gru, lstm"):
+    with pytest.raises(InputError, match=r"layers=ltsm selects nothing; did you mean lstm\? available: gru, lstm"):
         check_layers(Selection(layers=("ltsm",)), ["gru", "lstm"])
-    with pytest.raises(InputError, match="--layer dense: dense is not recurrent; recurrent layers: lstm"):
+    with pytest.raises(InputError, match="layers=dense: dense is not recurrent; recurrent layers: lstm"):
         check_layers(Selection(layers=("dense",)), ["lstm"], ["lstm", "dense"])
 
 
@@ -102,10 +156,10 @@ def test_a_selection_goes_by_number_also_when_something_has_been_cut_before():
 @pytest.mark.parametrize(
     ("selection", "note"),
     [
-        (Selection(timesteps=Ranges("5")), "--timestep 5 leaves out short, which has the timesteps 0 to 2"),
-        (Selection(units=Ranges("3")), "--unit 3 leaves out short, which has the units 0 to 1"),
-        (Selection(signals=("f", "c")), "--signal forget_gate,cell_state leaves out short, which has hidden_state"),
-        (Selection(directions=("forward",)), "--direction forward leaves out short, which has the direction backward"),
+        (Selection(timesteps=Ranges("5")), "timesteps=5 leaves out short, which has the timesteps 0 to 2"),
+        (Selection(units=Ranges("3")), "units=3 leaves out short, which has the units 0 to 1"),
+        (Selection(signals=("f", "c")), "signals=forget_gate,cell_state leaves out short, which has hidden_state"),
+        (Selection(directions=("forward",)), "directions=forward leaves out short, which has the direction backward"),
     ],
 )
 def test_a_layer_that_is_left_out_altogether_is_told(selection, note):
@@ -142,12 +196,12 @@ def test_signals_keep_the_order_asked_for_in_arrays_and_tables(names, count):
 @pytest.mark.parametrize(
     ("selection", "message"),
     [
-        (Selection(timesteps=Ranges("10:")), r"--timestep 10: selects nothing; available: 0 to 9"),
-        (Selection(units=Ranges("4")), r"--unit 4 selects nothing; available: 0 to 3"),
-        (Selection(signals=("z",)), r"--signal update_gate selects nothing; available: input_gate, forget_gate"),
-        (Selection(signals=("q",)), r"--signal q: no such signal; available: input_gate"),
-        (Selection(directions=("sideways",)), r"--direction sideways selects nothing; available: forward, backward"),
-        (Selection(layers=("gru",)), r"--layer gru selects nothing; available: lstm, short"),
+        (Selection(timesteps=Ranges("10:")), r"timesteps=10: selects nothing; available: 0 to 9"),
+        (Selection(units=Ranges("4")), r"units=4 selects nothing; available: 0 to 3"),
+        (Selection(signals=("z",)), r"signals=update_gate selects nothing; available: input_gate, forget_gate"),
+        (Selection(signals=("q",)), r"signals=q: no such signal; available: input_gate"),
+        (Selection(directions=("sideways",)), r"directions=sideways selects nothing; available: forward, backward"),
+        (Selection(layers=("gru",)), r"layers=gru selects nothing; available: lstm, short"),
     ],
 )
 def test_a_selection_of_nothing_lists_what_there_is(selection, message):
@@ -170,7 +224,7 @@ def test_chunks_join_in_their_order():
     np.testing.assert_array_equal(trace["lstm"].forget_gate, whole.directions[0].signals["forget_gate"])
     assert "forget_gate" in dir(trace["lstm"].forward)
     assert trace == trace  # noqa: PLR0124 - a mapping of arrays would compare them
-    with pytest.raises(InputError, match="no trace of layer 'x'; there are lstm"):
+    with pytest.raises(InputError, match="no layer 'x' in this trace; available: lstm"):
         trace["x"]
 
 

@@ -11,6 +11,7 @@ from gateprobe.layers.base import Precision
 from gateprobe.layers.binding.settings import Unsupported, policy_name
 from gateprobe.layers.operations.tensors import cast
 from gateprobe.layers.unary import whole
+from gateprobe.model import opened
 from gateprobe.semantics import semantics_of
 
 RNG = np.random.default_rng(3)
@@ -92,7 +93,7 @@ def gru(version, **config):
 def test_a_gru_without_reset_after_has_the_default_of_its_keras(version, after):
     model = gru(version)
     given = gru(version, reset_after=after).plan(outputs=True)
-    step, same = (plan.graph.steps[0].layer.cells[0] for plan in (model.plan(outputs=True), given))
+    step, same = (plan.graph.steps[0].layer.cells[0] for plan in (opened(model).plan(outputs=True), given))
     assert step.reset_after == same.reset_after == after
 
 

@@ -13,7 +13,7 @@ from gateprobe.cli import main
 from gateprobe.errors import GateprobeWarning, InputError, UnsupportedModel
 from gateprobe.graph import Era, LayerRecord, Origin, WeightArray, WeightGroup
 from gateprobe.layers.binding.weight_names import exchanged
-from gateprobe.model import read
+from gateprobe.model import opened, read
 from gateprobe.readers.weights_only import Assumptions
 from gateprobe.semantics import semantics_of
 
@@ -52,7 +52,7 @@ def test_a_note_on_exchanged_weights_is_a_warning_and_reaches_inspect_and_the_me
     model = read(path)
     with pytest.warns(GateprobeWarning, match="backward_lstm_2"):
         model.predict(X)
-    assert model.metadata()["notes"] == list(model.notes)
+    assert opened(model).metadata()["notes"] == list(model.notes)
     shown = CliRunner().invoke(main, ["inspect", "--json", str(path)])
     assert json.loads(shown.output)["notes"] == list(model.notes)
 
@@ -67,7 +67,7 @@ def test_weights_alone_follow_the_same_order(name):
 
 
 def test_names_say_what_the_two_directions_are_and_not_shapes():
-    groups = {group.name: group for group in read(ORDER / "weights_cells.h5").groups}
+    groups = {group.name: group for group in opened(read(ORDER / "weights_cells.h5")).groups}
     stacked, _, both = groups
     assert [group.directions for group in groups.values()] == [1, 1, 2]
     assert [array.label.split("/")[1][:7] for array in groups[both].arrays] == ["forward"] * 3 + ["backwar"] * 3
@@ -92,9 +92,9 @@ def renamed(path, tmp_path, rename):
 
 def test_cells_that_no_name_tells_apart_are_not_traced(tmp_path):
     model = read(renamed(ORDER / "weights_cells.h5", tmp_path, lambda number, name: f"param_{number}"))
-    assert [(group.directions, group.unsettled) for group in model.groups] == [(1, True)] * 4
+    assert [(group.directions, group.unsettled) for group in opened(model).groups] == [(1, True)] * 4
     with pytest.raises(InputError, match="in which direction"):
-        model.assume(Assumptions("tanh", "sigmoid"))
+        opened(model).assume(Assumptions("tanh", "sigmoid"))
 
 
 def test_half_of_a_bidirectional_without_its_like_is_not_traced(tmp_path):
@@ -102,12 +102,12 @@ def test_half_of_a_bidirectional_without_its_like_is_not_traced(tmp_path):
         return name.replace("/backward_", "/forward_other_")
 
     model = read(renamed(ORDER / "weights_cells.h5", tmp_path, rename))
-    assert [group.unsettled for group in model.groups] == [False, False, True, True]
+    assert [group.unsettled for group in opened(model).groups] == [False, False, True, True]
 
 
 def test_halves_of_two_bidirectionals_are_not_paired(tmp_path):
     model = read(renamed(ORDER / "weights_cells.h5", tmp_path, lambda n, name: f"{n // 3}/{HALVES[n // 3]}_x/w{n}:0"))
-    assert [(group.directions, group.unsettled) for group in model.groups] == [(1, True)] * 4
+    assert [(group.directions, group.unsettled) for group in opened(model).groups] == [(1, True)] * 4
 
 
 HALVES = ("forward", "backward")
@@ -195,7 +195,7 @@ def test_exchanged_names_of_equal_objects_are_refused(exchanged, tmp_path):
             layers[place]["vars"].attrs["name"] = name
     expected = "of the same shapes" if exchanged else "expected shape"
     with pytest.raises(UnsupportedModel, match=expected):
-        read(path, architecture=source / "model.json").plan(outputs=True)
+        opened(read(path, architecture=source / "model.json")).plan(outputs=True)
 
 
 def test_adapters_with_a_scale_that_keras_forgets_are_refused(tmp_path):

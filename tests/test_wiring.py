@@ -14,6 +14,8 @@ import gateprobe
 from gateprobe.cli import main
 from gateprobe.errors import ReadError
 from gateprobe.graph import WeightArray, WeightGroup, WeightScheme, WeightStore, freeze
+from gateprobe.model import opened
+from gateprobe.opened import open_model
 from gateprobe.readers.wiring import parse
 
 PAGE = (Path(__file__).parents[1] / "docs" / "wiring.md").read_text(encoding="utf-8")
@@ -46,7 +48,7 @@ def test_inspect_lists_the_cell_of_a_decoder_and_not_its_output_layer(tmp_path):
 @pytest.mark.parametrize("name", ["model.h5", "model.keras"])
 def test_the_documented_class_replays_both_of_its_files(name, tmp_path):
     model = gateprobe.read(DATA / name, architecture=written(tmp_path, CLASS))
-    assert model.graph.notes == ("the graph is that of the wiring file, not what this file says of itself",)
+    assert opened(model).graph.notes == ("the graph is that of the wiring file, not what this file says of itself",)
     with np.load(DATA / "case.npz") as case:
         arrays = dict(case)
     np.testing.assert_allclose(model.predict(arrays["input_0"])["d1"], arrays["output_0"], rtol=0, atol=2e-6)
@@ -61,10 +63,8 @@ def test_the_documented_class_replays_both_of_its_files(name, tmp_path):
 
 
 def test_without_a_wiring_the_message_names_it():
-    assert "a wiring file can say" in gateprobe.read(DATA / "model.h5").graph.notes[0]
-    assert (
-        "or a wiring file, with --architecture" in gateprobe.read(unpacked() / "default" / "weights.h5").graph.notes[0]
-    )
+    assert "a wiring file can say" in open_model(DATA / "model.h5").graph.notes[0]
+    assert "or a wiring file, with --architecture" in open_model(unpacked() / "default" / "weights.h5").graph.notes[0]
 
 
 def test_an_architecture_of_keras_does_not_replace_that_of_the_file(tmp_path):

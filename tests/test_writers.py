@@ -332,9 +332,9 @@ def test_a_trace_saves_itself(tmp_path):
     assert (
         (tmp_path / "t.csv").read_text().startswith("sample,layer,direction,timestep,step,unit,masked,signal,value\n")
     )
-    with pytest.raises(OutputError, match="exists already; use --force"):
+    with pytest.raises(OutputError, match="exists already; use overwrite=True"):
         trace.save(tmp_path / "t.csv")
-    trace.save(tmp_path / "t.csv", force=True)
+    trace.save(tmp_path / "t.csv", overwrite=True)
     assert "3×4×2" in repr(trace)
 
 

@@ -60,7 +60,7 @@ def failing(archive, texts):
 def test_an_existing_file_is_kept_unless_forced(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("precious")
-    with pytest.raises(OutputError, match=r"x\.csv: exists already; use --force"):
+    with pytest.raises(OutputError, match=r"x\.csv: exists already; use overwrite=True"):
         write([lstm_chunk()], [Output(str(path))], {})
     with pytest.raises(InputError):
         write(breaking_off(InputError("later")), [Output(str(path), force=True)], {})

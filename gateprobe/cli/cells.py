@@ -12,7 +12,7 @@ from gateprobe.layers.binding.registry import kind_of
 from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.binding.weight_assignment import Weights, find_weights
 from gateprobe.layers.binding.weight_order import layer_paths, parts_of, slots_of
-from gateprobe.model import Model
+from gateprobe.opened import OpenedModel
 
 Report = dict[str, Any]
 """Plain values, JSON-ready."""
@@ -31,14 +31,14 @@ _WeightsOf = Callable[[], Weights]
 """Finds weights when they are needed: most layers of a model have no recurrent layer inside."""
 
 
-def cells_by_record(model: Model, record: ModelRecord) -> Iterator[tuple[int, Cells]]:
+def cells_by_record(model: OpenedModel, record: ModelRecord) -> Iterator[tuple[int, Cells]]:
     """Yield the cells of each recurrent layer, nested ones too, by the ``id`` of its record."""
     weights = find_weights(record, model.graph.weights, model.semantics)
     for layer in record.layers:
         yield from _cells_in(layer, partial(weights, layer), model)
 
 
-def _cells_in(record: LayerRecord, weights: _WeightsOf, model: Model) -> Iterator[tuple[int, Cells]]:
+def _cells_in(record: LayerRecord, weights: _WeightsOf, model: OpenedModel) -> Iterator[tuple[int, Cells]]:
     kind = kind_of(record)
     if kind is not None and kind.recurrent:
         try:
@@ -54,7 +54,7 @@ def _cells_in(record: LayerRecord, weights: _WeightsOf, model: Model) -> Iterato
             yield from _cells_in(child, partial(_part, weights, "layer", child), model)
 
 
-def count_parameters(record: LayerRecord, weights: _WeightsOf, model: Model) -> int | None:
+def count_parameters(record: LayerRecord, weights: _WeightsOf, model: OpenedModel) -> int | None:
     """Return how many numbers the weights of a layer hold, with those of the layers inside it.
 
     Returns:
@@ -75,7 +75,7 @@ def count_parameters(record: LayerRecord, weights: _WeightsOf, model: Model) -> 
     return None if None in counts else total + sum(filter(None, counts))
 
 
-def understood(model: Model, record: ModelRecord) -> bool:
+def understood(model: OpenedModel, record: ModelRecord) -> bool:
     """Whether every layer is one that we know, so that weights which do not fit are the file's fault."""
     try:
         for layer in record.layers:
@@ -85,7 +85,7 @@ def understood(model: Model, record: ModelRecord) -> bool:
     return True
 
 
-def _walk(record: LayerRecord, model: Model) -> None:
+def _walk(record: LayerRecord, model: OpenedModel) -> None:
     slots_of(record, model.semantics)
     for part in () if record.class_name == "InputLayer" else parts_of(record).values():
         _walk(part, model)
@@ -95,7 +95,7 @@ def _part(weights: _WeightsOf, path: str, record: LayerRecord) -> Weights:
     return weights().part(path, record)
 
 
-def _cells(record: LayerRecord, weights: Weights, model: Model, direction: str) -> Iterator[Report]:
+def _cells(record: LayerRecord, weights: Weights, model: OpenedModel, direction: str) -> Iterator[Report]:
     """Yield the cells inside a record: what is recurrent and has weights of its own."""
     arrays = weights.own(slots_of(record, model.semantics))
     if arrays:
@@ -107,7 +107,7 @@ def _cells(record: LayerRecord, weights: Weights, model: Model, direction: str) 
         yield from _cells(part, weights.part(name, part), model, "backward" if turned else "forward")
 
 
-def _cell(record: LayerRecord, arrays: Mapping[str, Array], model: Model, direction: str) -> Report:
+def _cell(record: LayerRecord, arrays: Mapping[str, Array], model: OpenedModel, direction: str) -> Report:
     kernel = next(iter(arrays.values()))
     bias, columns = arrays.get("bias"), kernel.shape[-1]
     if bias is not None and "kernel" in arrays and bias.size not in (columns, 2 * columns):
@@ -125,7 +125,7 @@ def _cell(record: LayerRecord, arrays: Mapping[str, Array], model: Model, direct
     }
 
 
-def _activation(record: LayerRecord, model: Model, key: str, default: str) -> str:
+def _activation(record: LayerRecord, model: OpenedModel, key: str, default: str) -> str:
     """Return the label of an activation, with the constants of the file's era."""
     try:
         return Settings(record.config, model.semantics).activation(key, default).label

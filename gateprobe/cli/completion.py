@@ -58,9 +58,9 @@ def _layer_names(ctx: click.Context) -> list[str]:
         # what stands before an option without its value is still among the arguments
         path = Path(ctx.params.get("model") or ctx.args[0])
         if path.is_file() and path.stat().st_size <= _READ_AT_MOST:
-            from gateprobe.model import read
+            from gateprobe.opened import open_model
 
-            model = read(path, architecture=ctx.params.get("architecture"), max_bytes=_READ_AT_MOST)
+            model = open_model(path, architecture=ctx.params.get("architecture"), max_bytes=_READ_AT_MOST)
             found = model.groups if model.graph.model is None else ()
             names = [group.name for group in found] or [call.path for call in model.recurrent]
     return [name for name in names if _HARMLESS.fullmatch(name)]

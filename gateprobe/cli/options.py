@@ -20,7 +20,7 @@ from gateprobe.errors import GateprobeWarning, ReadError, printable
 if TYPE_CHECKING:
     from gateprobe.files.places import Guard
     from gateprobe.inputs.samples import Samples
-    from gateprobe.model import Model
+    from gateprobe.opened import OpenedModel
     from gateprobe.readers.weights_only import Assumptions
     from gateprobe.traces.selection import Selection
 
@@ -68,15 +68,17 @@ class ModelFile:
         if self.architecture is not None:
             yield self.architecture
 
-    def read(self) -> Model:
+    def read(self) -> OpenedModel:
         """Read the file; from now on errors that name no file are about it."""
         from gateprobe.files.remote import redact_url
-        from gateprobe.model import read
+        from gateprobe.opened import open_model
 
         context = click.get_current_context()
         context.meta[MODEL_KEY] = redact_url(self.model)
         try:
-            return read(self.model, architecture=self.architecture, semantics=self.semantics, max_bytes=self.max_bytes)
+            return open_model(
+                self.model, architecture=self.architecture, semantics=self.semantics, max_bytes=self.max_bytes
+            )
         except ReadError:
             from gateprobe.cli.swapped import swapped
 
@@ -102,7 +104,7 @@ class Run:
 
         return files_of(self.inputs, self.feed)
 
-    def load(self, model: Model, file: ModelFile) -> Samples:
+    def load(self, model: OpenedModel, file: ModelFile) -> Samples:
         """Open the inputs and check them against the model."""
         from gateprobe.inputs.samples import load
 
@@ -123,7 +125,7 @@ class Assumed:
     go_backwards: bool
     reset_after: bool | None
 
-    def complete(self, model: Model, selection: Selection) -> Model:
+    def complete(self, model: OpenedModel, selection: Selection) -> OpenedModel:
         """Return a model that can run: with an architecture as it is, else as assumed."""
         return model.completed(self.given, selection.layers)
 
@@ -146,13 +148,13 @@ class Talk:
         if self.quiet:  # the program puts the filters back when it is done
             warnings.simplefilter("ignore", GateprobeWarning)
 
-    def details(self, model: Model, samples: Samples) -> None:
+    def details(self, model: OpenedModel, samples: Samples) -> None:
         """Say to the curious what will run, before it does."""
         self.detail(f"{model.graph.file}: {model.semantics.label}")
         for name, source in samples.sources.items():
             self.detail(f"{name} <- {source.name} {source.array.shape} {source.array.dtype}")
 
-    def notes(self, model: Model, samples: Samples) -> None:
+    def notes(self, model: OpenedModel, samples: Samples) -> None:
         """Say what is worth knowing about a run that is done."""
         for text in model.notes:
             self.note(text)

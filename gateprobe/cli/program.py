@@ -147,10 +147,10 @@ def _report(fault: Exception) -> None:
 
 def _message(fault: Exception) -> str:
     if isinstance(fault, UnsupportedModel) and 1 < len(fault.refusals) <= _REASONS_ON_A_LINE:
-        reasons = " | ".join(map(str, fault.refusals))
+        reasons = " | ".join(refusal.flagged for refusal in fault.refusals)
         return printable(f"{fault.file}: {reasons}{f'; {fault.remedy}' if fault.remedy else ''}")
     if isinstance(fault, GateprobeError):
-        return str(fault)
+        return fault.flagged
     if isinstance(fault, click.UsageError):
         help_of = fault.ctx.command_path if fault.ctx is not None else "gateprobe"
         reason = printable(fault.format_message())
@@ -223,7 +223,8 @@ def _note(
     line: str | None = None,
 ) -> None:
     """Stand in for `warnings.showwarning`."""
-    click.echo(f"gateprobe: note: {printable(message)}", err=True)
+    text = message.flagged if isinstance(message, GateprobeWarning) else message
+    click.echo(f"gateprobe: note: {printable(text)}", err=True)
 
 
 def _forget_stdout() -> None:

@@ -21,7 +21,7 @@ from gateprobe.layers.binding.graph import call_name
 from gateprobe.layers.binding.registry import kind_of
 from gateprobe.layers.binding.weight_assignment import Weights, find_weights
 from gateprobe.layers.binding.weight_order import layer_paths
-from gateprobe.model import Model
+from gateprobe.opened import OpenedModel
 from gateprobe.replay.calls import RecurrentCall, join_path
 from gateprobe.replay.contested import Watched
 from gateprobe.replay.dry_run import Input, Shape, output_shapes
@@ -29,7 +29,7 @@ from gateprobe.replay.plan import Plan, Wanted, make_plan
 from gateprobe.replay.today import meanings, today, words_of
 
 
-def summarise(model: Model) -> Report:
+def summarise(model: OpenedModel) -> Report:
     """Return everything that ``inspect`` says about a model; JSON-ready."""
     graph, origin = model.graph, model.graph.origin
     report: Report = {
@@ -73,7 +73,7 @@ def _damage(report: Report) -> Iterator[Report]:
             yield {key: one[key] for key in ("layer", "class", "reason")}
 
 
-def _architecture(model: Model, record: ModelRecord) -> Report:
+def _architecture(model: OpenedModel, record: ModelRecord) -> Report:
     try:
         inputs = [{"name": spec.name, "shape": spec.shape, "dtype": spec.dtype} for spec in model.inputs]
     except (KeyError, InputError):
@@ -113,14 +113,14 @@ def _architecture(model: Model, record: ModelRecord) -> Report:
     }
 
 
-def _weights_only(model: Model) -> Report:
+def _weights_only(model: OpenedModel) -> Report:
     return {"predict": _verdict(partial(model.plan, outputs=True))[0], "groups": _groups(model)}
 
 
 _WeightsOf = Callable[[LayerRecord], Weights]
 
 
-def _layers(record: ModelRecord, path: str, weights_of: _WeightsOf, model: Model) -> Iterator[Report]:
+def _layers(record: ModelRecord, path: str, weights_of: _WeightsOf, model: OpenedModel) -> Iterator[Report]:
     for layer in record.layers:
         own = join_path(path, layer.name)
         known = layer.model is not None or layer.class_name == "InputLayer" or kind_of(layer) is not None
@@ -170,7 +170,7 @@ def _input_shapes(record: LayerRecord) -> list[list[int | None]]:
     return [[size if isinstance(size, int) else None for size in shape]]
 
 
-def _shapes(model: Model, plan: Plan | None, parameters: int) -> dict[str, tuple[Shape, ...]]:
+def _shapes(model: OpenedModel, plan: Plan | None, parameters: int) -> dict[str, tuple[Shape, ...]]:
     if plan is None:
         return {}
     try:
@@ -193,7 +193,7 @@ class _Verdicts:
     """Of as much as can be replayed together."""
 
 
-def _verdicts(model: Model) -> _Verdicts:
+def _verdicts(model: OpenedModel) -> _Verdicts:
     """Return the verdict on every recurrent call and on the outputs; one look is enough when all goes."""
     watched = Watched.over(model.semantics)
     calls = model.recurrent
@@ -220,7 +220,7 @@ def _verdict(attempt: Callable[[], Plan]) -> tuple[Report, Plan | None]:
 
 
 def _plan(
-    model: Model, traced: Callable[[str], bool], *, outputs: bool = False, watched: Watched | None = None
+    model: OpenedModel, traced: Callable[[str], bool], *, outputs: bool = False, watched: Watched | None = None
 ) -> Plan:
     return make_plan(model.graph, model.semantics, Wanted(traced, outputs=outputs), watched=watched)
 
@@ -244,7 +244,7 @@ def _reason(refusal: Refusal) -> Report:
     }
 
 
-def _groups(model: Model) -> list[Report]:
+def _groups(model: OpenedModel) -> list[Report]:
     """Return what weights alone prove."""
     return [
         {

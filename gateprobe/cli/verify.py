@@ -194,6 +194,7 @@ def _result(file: ModelFile, given: Given, files: Files, talk: Talk, **options: 
     from gateprobe.cli.steps import step_line
     from gateprobe.errors import GateprobeError
     from gateprobe.inputs.samples import load
+    from gateprobe.model import Model
     from gateprobe.verify.report import error_as_junit
     from gateprobe.verify.verification import verify as compare
 
@@ -203,10 +204,10 @@ def _result(file: ModelFile, given: Given, files: Files, talk: Talk, **options: 
         if x is not None:
             talk.details(model, x)
         with step_line(talk) as tell:
-            return compare(model, x, architecture=file.architecture, tell=tell, **options)
+            return compare(Model(model), x, architecture=file.architecture, tell=tell, **options)
     except GateprobeError as error:
         if files.junit is not None:
-            _put({files.junit: error_as_junit(file.model, str(error))}, force=files.force)
+            _put({files.junit: error_as_junit(file.model, error.flagged)}, force=files.force)
         raise
 
 

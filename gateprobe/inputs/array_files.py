@@ -40,6 +40,11 @@ _FIELDS: Mapping[str, re.Pattern[str]] = {
 }
 _SIZE = re.compile(r"\s*(\d{1,18})L?\s*")
 """One axis; Python 2 wrote an L behind large numbers."""
+_TEXT = re.compile(
+    rb"\x93NUMPY\x01\0..\{'descr': '<U(\d{1,9})', 'fortran_order': False, 'shape': \(\), \} *\n", re.DOTALL
+)
+"""The header of a text, as `numpy.save` writes it."""
+_TEXT_LIMIT = 64 << 20
 _NUMBER = re.compile(r"[<>=|]?(?:f[248]|[iu][1248]|b1)")
 
 
@@ -282,6 +287,28 @@ class NpzFile:
             numbers = np.empty(math.prod(header.shape), header.dtype)
             _fill(file, numbers.view(np.uint8).data, name)
         return header.filled(numbers)
+
+    def size(self, key: str) -> int:
+        """Return how many bytes an array unpacks into."""
+        return self._members[key].file_size
+
+    def text(self, key: str) -> str | None:
+        """Unpack a text, stored as an array without axes; ``None`` when there is none.
+
+        Raises:
+            InputError: It is something else, or too large.
+        """
+        info = self._members.get(key)
+        if info is None:
+            return None
+        if info.file_size > _TEXT_LIMIT:
+            raise InputError(f"holds a text of {info.file_size:,} bytes", file=f"{self.name}[{key}]")
+        with self._faults(), zipfile.ZipFile(self._file) as archive:
+            data = archive.read(info)
+        match = _TEXT.match(data)
+        if match is None or len(data) != match.end() + 4 * int(match[1]):
+            raise InputError("is not one text", file=f"{self.name}[{key}]")
+        return data[match.end() :].decode("utf-32-le", "replace").rstrip("\0")
 
     @contextmanager
     def _faults(self) -> Iterator[None]:

@@ -228,7 +228,7 @@ def split_feed(feed: str) -> tuple[str, str]:
     """Return the layer, or its mask or state, and the file of ``LAYER=FILE``."""
     layer, equals, file = feed.partition("=")
     if not equals or not layer or not file:
-        raise InputError(f"--feed {feed}: expected LAYER=FILE")
+        raise InputError(f"--feed={feed}: expected LAYER=FILE")
     return layer, file
 
 

@@ -271,12 +271,13 @@ def _text(value: Any, place: str) -> str:
     return value
 
 
-def array(dataset: h5py.Dataset, budget: Budget) -> WeightArray:
+def array(dataset: h5py.Dataset, budget: Budget, *, truths: bool = False) -> WeightArray:
     """Read one array of weights, read-only and in native byte order.
 
     Args:
         dataset: Floats of any size and byte order; bfloat16 as Keras stores it; a single integer (counters).
         budget: What may still be read.
+        truths: Whether truth values are welcome too, as in the masks of traces.
 
     Raises:
         UnsafeFile: The array lives outside the file, needs a plugin or is larger than what is stored.
@@ -285,7 +286,8 @@ def array(dataset: h5py.Dataset, budget: Budget) -> WeightArray:
     found = Declared(dataset)
     check_storage(found)
     half = _bfloat16(found)
-    dtype = np.dtype(np.uint16) if half else _dtype(found)
+    masks = truths and found.dtype == np.bool_
+    dtype = found.dtype if masks else np.dtype(np.uint16) if half else _dtype(found)
     size = math.prod(found.shape) * dtype.itemsize
     check_size(found, size)
     budget.spend(size * 2 if half else size, found.place)

@@ -143,7 +143,7 @@ def _refuse_useless(feeds: frozenset[str], needed: set[str]) -> None:
         outer = [layer[: number.end()] for number in re.finditer(r":\d+(?=/)", layer)]
         if not needed.issuperset(re.sub(r":\d+(?=/)", "", call) for call in (*outer, layer)):
             raise InputError(
-                f"--feed {feed}: nothing that is wanted depends on this layer",
+                f"--feed={feed}: nothing that is wanted depends on this layer",
                 remedy="choose other layers with --layer",
             )
 

@@ -15,7 +15,7 @@ from gateprobe.errors import InputError, OutputError
 from gateprobe.files.remote import redact_url
 from gateprobe.inputs.samples import Samples
 from gateprobe.layers.recurrent.kernels.choice import Kernel
-from gateprobe.model import Model, Tracing
+from gateprobe.opened import OpenedModel, Tracing
 from gateprobe.replay.run import Progress
 from gateprobe.scale.dask_workers import DaskWorkers, Perform
 from gateprobe.scale.dataset import Block, Destination, Manifest
@@ -31,7 +31,7 @@ BLOCK_BYTES = 64 << 20
 
 
 def dump_folder(
-    model: Model,
+    model: OpenedModel,
     samples: Samples,
     destination: Destination,
     workers: DaskWorkers | None = None,
@@ -49,7 +49,7 @@ def dump_folder(
         samples: On what.
         destination: The folder.
         workers: Others who compute the blocks; without them this process does it.
-        options: Arguments of `Model.tracing`.
+        options: Arguments of `OpenedModel.tracing`.
         block_size: Samples of a block, a multiple of the rows of a batch.
         force: Whether to start anew where another run's trace is.
         threads: How many batches run side by side in one process; without it, one on each core where this process

@@ -17,7 +17,7 @@ from gateprobe.errors import GateprobeError, InputError
 from gateprobe.files.remote import is_url, local_path
 from gateprobe.inputs.files import STDIN
 from gateprobe.inputs.samples import Samples, load, split_feed, split_spec
-from gateprobe.model import Model, Tracing, read
+from gateprobe.opened import OpenedModel, Tracing, open_model
 from gateprobe.readers.weights_only import Assumptions
 from gateprobe.replay.run import Batches
 from gateprobe.scale.dataset import Block, Destination, Manifest
@@ -40,12 +40,14 @@ class Sources:
     layers: tuple[str, ...] = ()
     """What is traced of a file of weights alone."""
 
-    def read(self) -> Model:
+    def read(self) -> OpenedModel:
         """Read the model."""
-        model = read(self.model, architecture=self.architecture, semantics=self.semantics, max_bytes=self.max_bytes)
+        model = open_model(
+            self.model, architecture=self.architecture, semantics=self.semantics, max_bytes=self.max_bytes
+        )
         return model.completed(self.assumptions, self.layers)
 
-    def load(self, model: Model) -> Samples:
+    def load(self, model: OpenedModel) -> Samples:
         """Open the inputs."""
         return load(self.inputs, model.inputs, self.feeds, max_bytes=self.max_bytes)
 
@@ -69,7 +71,7 @@ class Job:
     """What all tasks of a run have in common."""
 
     options: Mapping[str, Any]
-    """Arguments of `Model.tracing`."""
+    """Arguments of `OpenedModel.tracing`."""
     batches: Batches
     destination: Destination
     manifest: Manifest
@@ -127,7 +129,7 @@ def compute(block: Block, tracing: Tracing, job: Job) -> None:
 
 
 @lru_cache(maxsize=1)
-def _opened(sources: Sources) -> tuple[Model, Samples]:
+def _opened(sources: Sources) -> tuple[OpenedModel, Samples]:
     """Read the model once in a process."""
     model = sources.read()
     return model, sources.load(model)

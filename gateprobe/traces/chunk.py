@@ -12,8 +12,11 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from gateprobe.errors import InputError
+from gateprobe.errors import InputError, NotInTrace
 from gateprobe.graph import Array
+
+TRACE_FORMAT = 2
+"""Version of the layout of traces in files; goes into their metadata. In format 1, options were texts of Python."""
 
 Layout: TypeAlias = Literal["tidy", "long", "wide"]
 """How a table arranges a trace."""
@@ -45,8 +48,8 @@ def signal_rank(name: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class DirectionTrace:
-    """The signals of one direction of one call of a recurrent layer, for some samples.
+class DirectionTrace(Mapping[str, Array]):
+    """The signals of one direction of one call of a recurrent layer, for some samples: name → array.
 
     Signals are attributes too: ``trace.forget_gate``.
     """
@@ -82,19 +85,57 @@ class DirectionTrace:
         """``(timesteps,)``: the order in which the layer processed them, from 0."""
         return self.length - 1 - self.timesteps if self.backwards else self.timesteps
 
-    def __getattr__(self, name: str) -> Array:
-        """Return a signal by its name."""
+    def __getitem__(self, name: str) -> Array:
+        """Return a signal by its name.
+
+        Raises:
+            NotInTrace: The layer has no such signal, or it was not kept; lists those there are.
+        """
         signals: Mapping[str, Array] = object.__getattribute__(self, "signals")
         if name in signals:
             return signals[name]
-        raise AttributeError(f"{name!r} is no signal of this layer; it has {', '.join(signals)}")
+        raise NotInTrace(f"no signal {name!r} in this trace of {self.layer}", remedy=f"available: {', '.join(signals)}")
+
+    def __getattr__(self, name: str) -> Array:
+        """Return a signal by its name."""
+        if name.startswith("__"):  # what copy, pickle and NumPy ask for
+            raise AttributeError(name)
+        return self[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the signals, in `SIGNAL_ORDER`."""
+        return iter(self.signals)
+
+    def __len__(self) -> int:
+        """Return the number of signals."""
+        return len(self.signals)
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> Array:
+        """Refuse to be one array.
+
+        Raises:
+            InputError: Says how to get one.
+        """
+        raise several_arrays(self.signals)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     def __dir__(self) -> list[str]:
         return [*object.__dir__(self), *self.signals]
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.signals)
+
     def __repr__(self) -> str:
         shape = "×".join(map(str, next(iter(self.signals.values())).shape)) if self.signals else "nothing"
         return f"<{self.layer} {self.direction}: {', '.join(self.signals)}, each {shape}>"
+
+
+def several_arrays(signals: Iterable[str]) -> InputError:
+    """Return the error for a trace that is taken for one array."""
+    first = next(iter(signals), "hidden_state")
+    return InputError("a trace holds several arrays, not one", remedy=f"choose a signal, such as .{first}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

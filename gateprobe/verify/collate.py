@@ -9,7 +9,7 @@ import numpy as np
 
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.binding.settings import Unsupported
-from gateprobe.model import Model
+from gateprobe.opened import OpenedModel
 from gateprobe.replay.plan import precision_of
 from gateprobe.traces.chunk import STATES, DirectionTrace
 from gateprobe.verify.compare import SignalReport, Tolerance, Trio, compare, epsilon
@@ -37,7 +37,7 @@ class Precisions:
     outputs: Sequence[str]
 
     @classmethod
-    def of(cls, model: Model) -> Precisions:
+    def of(cls, model: OpenedModel) -> Precisions:
         """Read them from the dtype policies of a model."""
         records = {record.name: record for record in model.record.layers}
         layers = {call.path: _precision(call.record) for call in model.recurrent}

@@ -15,7 +15,7 @@ import numpy as np
 
 from gateprobe.errors import GateprobeError, MissingExtra
 from gateprobe.graph import Era, LayerRecord, ModelRecord, Origin
-from gateprobe.model import Model
+from gateprobe.opened import OpenedModel
 from gateprobe.semantics import Semantics, semantics_of
 from gateprobe.verify.prepare import Prepared, Replays
 from gateprobe.verify.replay import Replayed, Subject, replay
@@ -103,7 +103,7 @@ def _within(record: LayerRecord) -> Iterator[LayerRecord]:
             yield from _within(child)
 
 
-def unchecked_rules(model: Model, prepared: Prepared, replays: Sequence[Replays], keras: str) -> list[str]:
+def unchecked_rules(model: OpenedModel, prepared: Prepared, replays: Sequence[Replays], keras: str) -> list[str]:
     """Return a sentence for each rule of the file's era that decides some number here and that Keras cannot confirm."""
     ours, theirs = model.semantics, prepared.subject.semantics
 

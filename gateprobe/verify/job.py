@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from gateprobe.errors import GateprobeError, MissingExtra
+from gateprobe.errors import MissingExtra, OracleError
 from gateprobe.graph import Array
 from gateprobe.verify.blueprint import ObjectWeights
 from gateprobe.verify.clean_copy import Handed, Unfit, clean_copy
@@ -27,10 +27,6 @@ from gateprobe.verify.clean_copy import Handed, Unfit, clean_copy
 Tell = Callable[[str], None]
 
 _PACKAGES = {"keras3": ("tensorflow", "keras"), "tf_keras": ("tensorflow", "tf_keras")}
-
-
-class OracleError(GateprobeError):
-    """The real Keras could not be asked, so nothing is verified."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

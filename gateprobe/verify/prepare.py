@@ -11,7 +11,7 @@ from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import Array
 from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
 from gateprobe.layers.base import FLOAT64
-from gateprobe.model import Model
+from gateprobe.opened import OpenedModel
 from gateprobe.replay.batch_size import DEFAULT_ROWS
 from gateprobe.replay.plan import Wanted, make_plan
 from gateprobe.replay.run import plain_path
@@ -28,12 +28,12 @@ _RANDOM = "is called with training=True"
 class Prepared:
     """A model that can be replayed, perhaps in part."""
 
-    model: Model
+    model: OpenedModel
     subject: Subject
     options: Options
     batch: int | None
     """The number of samples in a batch of a stateful model."""
-    asked: Model
+    asked: OpenedModel
     """What Keras runs: the model, or the part of it that does not depend on ``left_out``."""
     random: tuple[Refusal, ...] = ()
     """Why some of what Keras runs is not replayed: it should be random at inference."""
@@ -59,7 +59,7 @@ class Replays:
     """In float64."""
 
 
-def replayable(model: Model, subject: Subject) -> Prepared:
+def replayable(model: OpenedModel, subject: Subject) -> Prepared:
     """Bind everything once, so that refusals come before Keras is started.
 
     A layer that cannot be replayed, or that Keras must not get, is no refusal here as long as some recurrent layer does
@@ -84,7 +84,7 @@ def _merged(refusals: Sequence[Refusal], unknown: Sequence[Refusal]) -> list[Ref
     return [*refusals, *(refusal for refusal in unknown if refusal.layer not in places)]
 
 
-def _partly(model: Model, subject: Subject, options: Options, refusals: Sequence[Refusal]) -> Prepared:
+def _partly(model: OpenedModel, subject: Subject, options: Options, refusals: Sequence[Refusal]) -> Prepared:
     """Replay what does not depend on what is refused."""
     random = tuple(refusal for refusal in refusals if refusal.reason.startswith(_RANDOM))
     left_out = tuple(refusal for refusal in refusals if refusal not in random)
@@ -102,7 +102,7 @@ def _partly(model: Model, subject: Subject, options: Options, refusals: Sequence
     return Prepared(model, subject, options, batch, asked, random, left_out)
 
 
-def _asked(model: Model, refused: Collection[str], bound: Collection[str]) -> Model:
+def _asked(model: OpenedModel, refused: Collection[str], bound: Collection[str]) -> OpenedModel:
     """Return the part of a model without some layers, and without recurrent ones that cannot be bound."""
     while True:
         part = part_without(model.record, refused)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
+from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.verify.compare import Divergence, SignalReport
+
+_SHOWN = 5
+"""Findings that a ``repr`` shows."""
 
 
 class Status(Enum):
@@ -36,7 +40,7 @@ class InputSet:
     """Inputs of one length."""
 
     description: str
-    arrays: Mapping[str, Array]
+    arrays: Mapping[str, Array] = field(repr=False)
     """By name."""
 
     @property
@@ -45,7 +49,7 @@ class InputSet:
         return len(next(iter(self.arrays.values())))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Verification:
     """The result of a comparison; true when the replay agrees with Keras."""
 
@@ -83,9 +87,27 @@ class Verification:
         return Status.RANDOM if self.random else Status.AGREES
 
     @property
-    def worst(self) -> SignalReport | None:
-        """The signal that needs the largest tolerance."""
-        return max(self.signals, key=lambda report: report.required, default=None)
+    def worst(self) -> SignalReport:
+        """The signal that needs the largest tolerance.
+
+        Raises:
+            InputError: Nothing was compared.
+        """
+        if not self.signals:
+            raise InputError("no numbers were compared", file=self.file)
+        return max(self.signals, key=lambda report: report.required)
+
+    def __repr__(self) -> str:
+        lines = [f"Verification of {self.file} against {self.keras}: {self.status.value}"]
+        if self.signals:
+            worst = self.worst
+            lines.append(
+                f"  {len(self.signals)} signals; the largest difference is {worst.required:.2g} of what is allowed, in "
+                f"{worst.layer} {worst.direction} {worst.signal}"
+            )
+        found = [*self.problems, *(one.text for one in self.explanations)]
+        lines += [f"  {text}" for text in found[:_SHOWN]]
+        return "\n".join([*lines, "  ..."] if len(found) > _SHOWN else lines)
 
     def __bool__(self) -> bool:
         return self.status is not Status.DISAGREES

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gateprobe.errors import InputError, ReadError, UnsupportedModel
+from gateprobe.errors import InputError, OracleError, ReadError, UnsupportedModel
 from gateprobe.graph import Era, WeightArray, WeightGroup
-from gateprobe.model import Model, read
+from gateprobe.model import Model, opened
+from gateprobe.opened import OpenedModel, open_model
 from gateprobe.readers.containers import contradictions
 from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES
 from gateprobe.verify.blueprint import ObjectWeights, blueprint_of, object_weights
@@ -28,7 +29,7 @@ from gateprobe.verify.installed_rules import (
     spoken,
     unchecked_rules,
 )
-from gateprobe.verify.job import Answer, Job, OracleError, Run, Tell, ask
+from gateprobe.verify.job import Answer, Job, Run, Tell, ask
 from gateprobe.verify.prepare import Prepared, Replays, given_inputs, made_inputs, replayable
 from gateprobe.verify.replay import Subject
 from gateprobe.verify.result import Explanation, InputSet, Verification
@@ -77,21 +78,21 @@ def verify(
         ReadError: Which model the file holds depends on the program that reads it.
         InputError: The inputs do not fit.
     """
-    opened = model if isinstance(model, Model) else read(model, architecture=architecture)
+    found = opened(model) if isinstance(model, Model) else open_model(model, architecture=architecture)
     tell = tell or (lambda line: None)
-    library = _library(opened, against)
-    _refuse_contradictions(opened)
-    prepared = replayable(opened, _subject(opened, library))
+    library = _library(found, against)
+    _refuse_contradictions(found)
+    prepared = replayable(found, _subject(found, library))
     made = made or Made()
     tell("replaying in float32 and float64")
     replays = made_inputs(prepared, seed=made.seed, samples=made.samples) if x is None else [given_inputs(prepared, x)]
-    objects = object_weights(opened.graph, prepared.asked.record, opened.semantics)
+    objects = object_weights(found.graph, prepared.asked.record, found.semantics)
     path = None if architecture is None else os.fspath(architecture)
-    answer = ask(_job(opened, library, path, prepared, replays, objects), tell)
-    return _judged(_Case(opened, library, prepared, replays, objects, tolerance or Tolerance(), answer), tell)
+    answer = ask(_job(found, library, path, prepared, replays, objects), tell)
+    return _judged(_Case(found, library, prepared, replays, objects, tolerance or Tolerance(), answer), tell)
 
 
-def _library(model: Model, against: str | None) -> str:
+def _library(model: OpenedModel, against: str | None) -> str:
     library = against or default_library(model.graph.origin)
     if library not in LIBRARIES:
         raise InputError(f"unknown oracle {library!r}", remedy=f"choose {' or '.join(LIBRARIES)}")
@@ -99,7 +100,7 @@ def _library(model: Model, against: str | None) -> str:
     return library
 
 
-def _refuse_contradictions(model: Model) -> None:
+def _refuse_contradictions(model: OpenedModel) -> None:
     """Refuse a file in which Keras might see another model than was read."""
     if model.graph.origin.container not in _FILES:
         return
@@ -112,7 +113,7 @@ def _refuse_contradictions(model: Model) -> None:
                 raise ReadError(found, file=model.graph.file, remedy=remedy)
 
 
-def _subject(model: Model, library: str) -> Subject:
+def _subject(model: OpenedModel, library: str) -> Subject:
     """Return what to replay: with the rules of the installed Keras, where it speaks for the file's era."""
     origin = model.graph.origin
     own = library == default_library(origin) and model.semantics.era is origin.era
@@ -121,7 +122,7 @@ def _subject(model: Model, library: str) -> Subject:
 
 
 def _job(
-    model: Model,
+    model: OpenedModel,
     library: str,
     architecture: str | None,
     prepared: Prepared,
@@ -151,7 +152,7 @@ def _arrays(group: WeightGroup) -> Iterator[WeightArray]:
         yield from _arrays(child)
 
 
-def _build_because(model: Model, library: str, prepared: Prepared) -> str | None:
+def _build_because(model: OpenedModel, library: str, prepared: Prepared) -> str | None:
     """Return why Keras must not open a copy of the file, ``None`` when it may if one can be made."""
     container = model.graph.origin.container
     if container not in _FILES:
@@ -167,7 +168,7 @@ def _build_because(model: Model, library: str, prepared: Prepared) -> str | None
 class _Case:
     """Everything there is to judge."""
 
-    model: Model
+    model: OpenedModel
     library: str
     prepared: Prepared
     replays: Sequence[Replays]

@@ -14,7 +14,9 @@ from typing import BinaryIO
 
 _MAGIC = b"ARROW1"
 _FOOTER_VERSION, _FOOTER_SCHEMA, _FOOTER_DICTIONARIES, _FOOTER_BATCHES = 0, 1, 2, 3
-_SCHEMA_FIELDS = 1
+_SCHEMA_FIELDS, _SCHEMA_METADATA = 1, 2
+_MAX_FOOTER = 64 << 20
+_MAX_PAIRS = 100
 
 # Positions inside the new footer. Each table is preceded by its vtable: sizes of both, then the offset of each field.
 _FOOTER_TABLE = 20
@@ -40,6 +42,35 @@ def add_metadata(file: BinaryIO, key: str, value: str) -> None:
     file.seek(start)
     file.truncate()
     file.write(footer + struct.pack("<i", len(footer)) + _MAGIC)
+
+
+def metadata_in(file: BinaryIO, key: str) -> str | None:
+    """Return an entry of the metadata of the schema; ``None`` when there is none that can be read.
+
+    Args:
+        file: An Arrow file, open for reading; nothing in it is believed.
+        key: The name of the entry.
+    """
+    end = file.seek(0, io.SEEK_END)
+    file.seek(max(0, end - 4 - len(_MAGIC)))
+    size = int.from_bytes(file.read(4), "little")
+    if not 0 < size <= min(end, _MAX_FOOTER):
+        return None
+    file.seek(max(0, end - 4 - len(_MAGIC) - size))
+    footer = file.read(size)
+    pairs = _object(footer, _object(footer, _number(footer, 0, 4), _FOOTER_SCHEMA), _SCHEMA_METADATA)
+    for number in range(min(_number(footer, pairs, 4), _MAX_PAIRS)):
+        at = pairs + 4 + 4 * number
+        pair = at + _number(footer, at, 4)
+        if _text(footer, pair, 0) == key.encode():
+            return _text(footer, pair, 1).decode("utf-8", "replace")
+    return None
+
+
+def _text(buffer: bytes, table: int, number: int) -> bytes:
+    """Return the text to which a field of a table points."""
+    at = _object(buffer, table, number)
+    return buffer[at + 4 : at + 4 + _number(buffer, at, 4)]
 
 
 def _with_metadata(old: bytes, key: bytes, value: bytes) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import chain, lstm_weights
+from graphs import chain, changed, lstm_weights
 
 import gateprobe
 from gateprobe.errors import InputError, UnsupportedModel
@@ -15,6 +15,8 @@ from gateprobe.graph import Call, LayerRecord, Namespace, TensorRef, freeze
 from gateprobe.layers.binding.call_arguments import understood
 from gateprobe.layers.binding.registry import registered
 from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.model import opened
+from gateprobe.opened import open_model
 from gateprobe.traces.selection import Ranges, Selection
 
 DATA = Path(__file__).parents[1] / "data" / "constants"
@@ -68,7 +70,7 @@ def test_constants_for_a_batch_fix_its_size():
 )
 def test_arguments_that_are_not_replayed_are_refused(name, reason):
     with pytest.raises(UnsupportedModel, match=reason):
-        gateprobe.read(DATA / f"refused_{name}.keras").plan(outputs=True)
+        open_model(DATA / f"refused_{name}.keras").plan(outputs=True)
 
 
 @pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.class_name)
@@ -104,12 +106,12 @@ def test_arguments_of_the_wrong_kind_are_refused(call, reason):
 def test_the_plan_asks_what_calls_hold():
     rng = np.random.default_rng(1)
     model = chain([("LSTM", "l", {"units": 2})], {"l": lstm_weights(rng, 3, 2)})
-    graph = model.graph
+    graph = opened(model).graph
     for kwargs in ({"constants": TensorRef("input")}, {"surprise": CONSTANT}):
         lstm = replace(graph.model.layers[1], calls=(Call((TensorRef("input"),), kwargs),))
         record = replace(graph.model, layers=(graph.model.layers[0], lstm))
         with pytest.raises(UnsupportedModel, match=f"is called with {next(iter(kwargs))}=a tensor"):
-            replace(model, graph=replace(graph, model=record)).trace(np.zeros((2, 4, 3), np.float32))
+            changed(model, graph=replace(graph, model=record)).trace(np.zeros((2, 4, 3), np.float32))
 
 
 _FIRST = {"sequences", "sequence", "data", "x"}
@@ -138,16 +140,16 @@ def with_states(rows):
     """Return a model whose LSTM starts from constants for so many samples."""
     model = chain([("LSTM", "l", {"units": 2})], {"l": lstm_weights(np.random.default_rng(1), 3, 2)})
     states = tuple(freeze(np.full((rows, 2), 0.5, np.float32)) for _ in range(2))
-    graph = model.graph
+    graph = opened(model).graph
     lstm = replace(graph.model.layers[1], calls=(Call((TensorRef("input"),), {"initial_state": states}),))
     record = replace(graph.model, layers=(graph.model.layers[0], lstm))
-    return replace(model, graph=replace(graph, model=record))
+    return changed(model, graph=replace(graph, model=record))
 
 
 def test_states_of_one_row_serve_one_sample_at_a_time_as_in_keras():
     x = np.random.default_rng(2).normal(size=(3, 4, 3)).astype(np.float32)
     model = with_states(1)
-    assert model.plan(outputs=True).batch_size == 1
+    assert opened(model).plan(outputs=True).batch_size == 1
     together = model.predict(x)["l"]
     alone = np.concatenate([model.predict(x[n : n + 1])["l"] for n in range(3)])
     np.testing.assert_array_equal(together, alone)
@@ -156,21 +158,21 @@ def test_states_of_one_row_serve_one_sample_at_a_time_as_in_keras():
 
 def test_sequences_are_not_cut_where_a_call_holds_constants():
     plain = chain([("LSTM", "l", {"units": 2})], {"l": lstm_weights(np.random.default_rng(1), 3, 2)})
-    assert plain.plan(outputs=True).graph.over_time((3,)) is not None
-    assert with_states(1).plan(outputs=True).graph.over_time((3,)) is None
+    assert opened(plain).plan(outputs=True).graph.over_time((3,)) is not None
+    assert opened(with_states(1)).plan(outputs=True).graph.over_time((3,)) is None
 
 
 def test_constants_for_samples_are_refused_where_a_layer_calls_by_timesteps():
-    inner = with_states(2).graph.model
+    inner = opened(with_states(2)).graph.model
     wrapped = LayerRecord("inner", "Functional", {}, model=inner, children={})
     weights = {"t": lstm_weights(np.random.default_rng(1), 3, 2)}
     outer = chain([("TimeDistributed", "t", {}, {"layer": wrapped})], weights)
     with pytest.raises(UnsupportedModel, match="a constant in initial_state, inside a layer that calls it by"):
-        outer.plan(outputs=True)
+        opened(outer).plan(outputs=True)
 
 
 def test_two_constants_for_other_numbers_of_samples_are_refused():
-    graph = (model := with_states(2)).graph
+    graph = opened(model := with_states(2)).graph
     second = replace(
         graph.model.layers[1],
         name="m",
@@ -181,4 +183,4 @@ def test_two_constants_for_other_numbers_of_samples_are_refused():
     children = {**root.children, "m": root.children["l"]}
     weights = replace(graph.weights, root=replace(root, children=children))
     with pytest.raises(UnsupportedModel, match=r"a constant for \d samples in \w+, but the model takes \d at a"):
-        replace(model, graph=replace(graph, model=record, weights=weights)).plan(outputs=True)
+        opened(changed(model, graph=replace(graph, model=record, weights=weights))).plan(outputs=True)

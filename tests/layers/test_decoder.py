@@ -10,6 +10,7 @@ from wired import recorded, unpacked, wiring
 
 import gateprobe
 from gateprobe.errors import InputError, UnsupportedModel
+from gateprobe.opened import open_model
 
 CASES = {
     "default": {},
@@ -75,7 +76,7 @@ def test_the_addons_end_with_the_longest_sequence_of_a_batch(tmp_path):
     np.testing.assert_allclose(predicted["decoder"], outputs[0][1:3, :6], rtol=0, atol=2e-6)
     alone, together = model.trace(short)["decoder"], model.trace(inputs)["decoder"]
     np.testing.assert_allclose(alone.hidden_state, together.hidden_state[1:3], rtol=0, atol=2e-6)
-    with pytest.raises(InputError, match=r"shape \(8, 11\) in one batch and \(6, 11\) in another.*--batch-size"):
+    with pytest.raises(InputError, match=r"shape \(8, 11\) in one batch and \(6, 11\) in another.*batch_size"):
         model.predict(inputs, batch_size=2)
 
 
@@ -125,4 +126,4 @@ def test_a_setting_that_is_not_replayed_is_refused(options, message, tmp_path):
     file = tmp_path / "wiring.json"
     file.write_text(json.dumps(described))
     with pytest.raises(UnsupportedModel, match=message):
-        gateprobe.read(unpacked() / "default" / "weights.h5", architecture=file).plan(outputs=True)
+        open_model(unpacked() / "default" / "weights.h5", architecture=file).plan(outputs=True)

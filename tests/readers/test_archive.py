@@ -240,9 +240,9 @@ def test_architecture_beside_weights(tmp_path):
     layer = {"module": "keras.layers", "registered_name": None, **lstm()}
     model.write_text(json.dumps({"module": "keras", "registered_name": None, **sequential(layer)}))
     assert [layer.name for layer in read(weights, architecture=model).model.layers] == ["lstm_input", "lstm"]
-    with pytest.raises(ReadError, match="has an architecture of its own; leave --architecture out"):
+    with pytest.raises(ReadError, match="has an architecture of its own; leave architecture out"):
         read(h5(tmp_path / "model.h5"), architecture=model)
-    with pytest.raises(ReadError, match="has an architecture of its own; leave --architecture out"):
+    with pytest.raises(ReadError, match="has an architecture of its own; leave architecture out"):
         read(keras(tmp_path / "model.keras"), architecture=model)
     model.write_text("{}")
     with pytest.raises(ReadError, match=r"model.json: is not an architecture; write one with"):

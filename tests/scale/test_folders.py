@@ -162,7 +162,7 @@ def test_only_what_is_missing_or_broken_is_computed(work):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--unit", "0"], "options.selection"),
+        (["--unit", "0"], "options.selection.units"),
         (["--block-size", "640"], "block"),
         (["--pre"], "options.pre_activations"),
         (["--layout", "wide"], "layout"),

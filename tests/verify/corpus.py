@@ -17,6 +17,7 @@ from pathlib import Path
 
 import gateprobe
 from gateprobe.errors import GateprobeError
+from gateprobe.model import opened
 from gateprobe.verify import Made, job, oracle
 from gateprobe.verify.verification import verify
 
@@ -59,7 +60,7 @@ def row(name, path, architecture, *, against=None, seed=0):
     start = time.monotonic()
     try:
         model = gateprobe.read(path, architecture=architecture)
-        model.plan(outputs=True)
+        opened(model).plan(outputs=True)
     except GateprobeError as refusal:
         return Row(name, "-", detail=" ".join(str(refusal).split())[-120:])
     try:

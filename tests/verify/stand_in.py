@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from gateprobe.model import opened
 from gateprobe.replay.batch_size import DEFAULT_ROWS
 from gateprobe.verify import installed_rules, verification
 from gateprobe.verify.job import Answer, KerasCall, KerasRun
@@ -25,7 +26,7 @@ def answering(monkeypatch, *models, change=lambda number, run: run, weights=None
         for number, run in enumerate(job.runs):
             model = models[min(number, len(models) - 1)]
             inputs = dict(zip(job.inputs, run.inputs, strict=True))
-            subject = Subject(model.graph, model.semantics)
+            subject = Subject(opened(model).graph, opened(model).semantics)
             runs.append(change(number, _as_keras(replay(subject, inputs, Options(model.inputs, DEFAULT_ROWS)), run)))
         return Answer(VERSION, "2", None, tuple(runs), weights or {})
 

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from readers import build
 from verify import attacks
 
-import gateprobe
 from gateprobe.cli import main
 from gateprobe.errors import ReadError
+from gateprobe.opened import open_model
 from gateprobe.verify import clean_copy, job, verify
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
@@ -51,7 +51,7 @@ def test_a_file_that_is_two_containers_is_told_by_inspect_and_refused_by_verify(
     monkeypatch.setattr(job, "_run", lambda *_: pytest.fail("Keras was started"))
     name, path = list(polyglots(tmp_path))[number]
     told = "begins with something else" if name == "inner" else "two containers"
-    assert any(told in note for note in gateprobe.read(path).graph.notes), name
+    assert any(told in note for note in open_model(path).graph.notes), name
     with pytest.raises(ReadError, match=told):
         verify(path)
     done = CliRunner().invoke(main, ["inspect", str(path)])
@@ -78,7 +78,7 @@ def test_a_suffix_that_says_another_container(tmp_path, monkeypatch, name, versi
     metadata = json.dumps({"keras_version": version}).encode()
     is_zip = name.startswith("zip")
     path = build.keras(tmp_path / name, metadata=metadata) if is_zip else build.h5(tmp_path / name, version=version)
-    assert any("the suffix" in note for note in gateprobe.read(path).graph.notes) == told
+    assert any("the suffix" in note for note in open_model(path).graph.notes) == told
     if told:
         with pytest.raises(ReadError, match="the suffix"):
             verify(path)
@@ -97,7 +97,7 @@ def test_the_weights_of_a_zip_may_begin_where_hdf5_is_looked_for(tmp_path):
         info.extra = b"\xfe\xca" + padding.to_bytes(2, "little") + bytes(padding)
         file.writestr(info, content["model.weights.h5"])
     assert path.read_bytes()[2048:].startswith(b"\x89HDF")
-    assert gateprobe.read(path).graph.notes == gateprobe.read(build.keras(tmp_path / "plain.keras")).graph.notes
+    assert open_model(path).graph.notes == open_model(build.keras(tmp_path / "plain.keras")).graph.notes
 
 
 @pytest.mark.oracle

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from graphs import changed
 
 import gateprobe
 from gateprobe.graph import WeightArray, WeightGroup
 from gateprobe.layers.recurrent import bidirectional
-from gateprobe.model import Model
+from gateprobe.model import opened
 from gateprobe.replay.run import _Recorder
 from gateprobe.verify.result import Status
 from gateprobe.verify.verification import verify
@@ -50,9 +51,9 @@ def with_record(model, class_name, **config):
     """Change the configuration of the layers of a class, as a wrong reader would."""
     layers = tuple(
         replace(record, config={**record.config, **config}) if record.class_name == class_name else record
-        for record in model.record.layers
+        for record in opened(model).record.layers
     )
-    return Model(replace(model.graph, model=replace(model.record, layers=layers)), model.semantics)
+    return changed(model, graph=replace(opened(model).graph, model=replace(opened(model).record, layers=layers)))
 
 
 def with_weights(model, shape, change):
@@ -65,8 +66,8 @@ def with_weights(model, shape, change):
         )
         return WeightGroup(arrays, {key: regrouped(child) for key, child in group.children.items()}, group.name)
 
-    store = model.graph.weights
-    return Model(replace(model.graph, weights=replace(store, root=regrouped(store.root))), model.semantics)
+    store = opened(model).graph.weights
+    return changed(model, graph=replace(opened(model).graph, weights=replace(store, root=regrouped(store.root))))
 
 
 def blocks(order, gates):
@@ -133,7 +134,7 @@ def test_a_mask_that_keras_ignores(in_process, tmp_path):
     model = gateprobe.read(tmp_path / "model.keras")
     assert verify(model)
     # Keras 3 hides the mask from layers that are given states; a replay that does not know it differs
-    wrong = Model(model.graph, replace(model.semantics, states_hide_mask=False))
+    wrong = changed(model, semantics=replace(opened(model).semantics, states_hide_mask=False))
     result = verify(wrong, against="keras3")
     assert result  # rules of the installed Keras are put in place of wrong ones ...
     from gateprobe.verify import verification as module

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import gateprobe
+from gateprobe.model import opened
 from gateprobe.verify.inputs import generate, use_of
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
@@ -14,12 +15,12 @@ SAMPLES = Path(__file__).parents[2] / "sample_models"
 def made(name, **options):
     model = gateprobe.read(SAMPLES / name)
     settings = {"seed": 0, "samples": None, "batch": None, **options}
-    return model, list(generate(model.record, model.inputs, **settings))
+    return model, list(generate(opened(model).record, model.inputs, **settings))
 
 
 def test_token_ids_stay_within_the_vocabulary_and_some_timesteps_are_masked():
     model, sets = made("tokens.keras")
-    use = use_of(model.record, model.record.inputs[0])
+    use = use_of(opened(model).record, opened(model).record.inputs[0])
     assert use.vocabulary is not None
     tokens = next(iter(sets[0].arrays.values()))
     assert tokens.min() >= 0

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graphs import changed
 from verify.stand_in import answering
 
 import gateprobe
 from gateprobe.errors import GateprobeError
-from gateprobe.model import Model
+from gateprobe.model import opened
 from gateprobe.verify import verify
 from gateprobe.verify.blueprint import object_weights
 from gateprobe.verify.replay import Options, Subject, replay
@@ -37,9 +38,9 @@ def hard(model):
         replace(record, config={**record.config, "recurrent_activation": "hard_sigmoid"})
         if record.class_name == "LSTM"
         else record
-        for record in model.record.layers
+        for record in opened(model).record.layers
     )
-    return Model(replace(model.graph, model=replace(model.record, layers=layers)), model.semantics)
+    return changed(model, graph=replace(opened(model).graph, model=replace(opened(model).record, layers=layers)))
 
 
 def planted(run, direction, signal, index, by):
@@ -199,7 +200,7 @@ def test_a_cause_upstream(brackets, monkeypatch):
     def change(n, run):
         given = run.calls[0].given["input"] * 0.5
         specs, name = brackets.inputs, brackets.inputs[0].name
-        answer = replay(Subject(brackets.graph, brackets.semantics), {name: given}, Options(specs, 32))
+        answer = replay(Subject(opened(brackets).graph, opened(brackets).semantics), {name: given}, Options(specs, 32))
         signals = next(iter(answer.traces.values())).signals
         return replace(run, calls=(replace(run.calls[0], signals=signals, given={"input": given}),))
 
@@ -208,7 +209,7 @@ def test_a_cause_upstream(brackets, monkeypatch):
 
 
 def test_weights_that_keras_holds_otherwise(brackets, monkeypatch):
-    objects = object_weights(brackets.graph, brackets.record, brackets.semantics)
+    objects = object_weights(opened(brackets).graph, opened(brackets).record, opened(brackets).semantics)
     wrong = {number: dict(item.weights) for number, item in enumerate(objects)}
     kernel = wrong[0]["kernel"].copy()
     kernel[2, 3] += 1
@@ -233,7 +234,7 @@ def test_layers_that_only_one_side_ran(tokens, monkeypatch):
 
 
 def test_nothing_compared_is_an_error(brackets, monkeypatch):
-    path = brackets.recurrent[0].path
+    path = opened(brackets).recurrent[0].path
     answering(
         monkeypatch,
         brackets,

@@ -8,7 +8,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-import gateprobe
+from gateprobe.opened import open_model
 from gateprobe.semantics import RULES, release_of
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -19,7 +19,7 @@ def wanted(path):
     """Whether the tests need a model."""
     if path.stem == "hard_sigmoid_slope" or path.stem not in RULES:
         return True
-    release = release_of(gateprobe.read(path).graph.origin)
+    release = release_of(open_model(path).graph.origin)
     places = [bisect.bisect_left(rules.RELEASES, since) for since, _ in RULES[path.stem].changes]
     return any(release in rules.RELEASES[place - 1 : place + 1] for place in places)
 

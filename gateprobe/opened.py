@@ -1,0 +1,331 @@
+"""A model file that has been read: its graph with the meaning of its words, planned and run from here."""
+
+from __future__ import annotations
+
+import operator
+import os
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gateprobe.errors import GateprobeWarning, InputError, UnsupportedModel, choices
+from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
+from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
+from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
+from gateprobe.layers.binding.weight_assignment import contradictions
+from gateprobe.readers import read as read_graph
+from gateprobe.readers.weights_only import Assumptions, RecurrentGroup, assume, find_groups
+from gateprobe.replay.batch_size import BatchSize
+from gateprobe.replay.calls import RecurrentCall, call_paths, recurrent_calls, signal_paths
+from gateprobe.replay.plan import Plan, Wanted, fed_layer, make_plan, model_of
+from gateprobe.replay.run import Batches, Progress, Result, batches_of, run
+from gateprobe.replay.unclaimed import unclaimed
+from gateprobe.semantics import Semantics, semantics_of
+from gateprobe.traces.chunk import TRACE_FORMAT, TraceChunk
+from gateprobe.traces.selection import Selection, check_layers
+
+_CHANGES_NOTHING = ("threads", "progress")
+"""Options of a run that its numbers do not depend on."""
+
+_PRECISIONS: Mapping[str | None, Precision | None] = {None: None, "float32": FLOAT32, "float64": FLOAT64}
+
+
+def open_model(
+    path: str | os.PathLike[str],
+    *,
+    architecture: str | os.PathLike[str] | None = None,
+    semantics: str = "auto",
+    max_bytes: int | None = None,
+) -> OpenedModel:
+    """Read a model file; takes what `gateprobe.read` takes."""
+    graph = read_graph(path, architecture=architecture, max_bytes=max_bytes)
+    graph = replace(graph, notes=(*graph.notes, *unclaimed(graph)))
+    return OpenedModel(graph, semantics_of(graph.origin, semantics), max_bytes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedModel:
+    """What a file says, with the meaning of its words; `gateprobe.Model` is its public face."""
+
+    graph: ModelGraph
+    semantics: Semantics
+    max_bytes: int | None = None
+    """How many bytes of arrays a batch may hold at a time; 4 GiB without it."""
+
+    @property
+    def record(self) -> ModelRecord:
+        """The model's graph.
+
+        Raises:
+            UnsupportedModel: The file holds none.
+        """
+        return model_of(self.graph)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must know of the file to trust its numbers; `Plan.notes` adds what matters for a run."""
+        if self.graph.model is None:
+            return self.graph.notes
+        return (*self.graph.notes, *contradictions(self.graph.model, self.graph.weights, self.semantics))
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """Name, shape and dtype of each input, in the model's order."""
+        records = {record.name: record for record in self.record.layers}
+        return tuple(_input_spec(records[ref.layer]) for ref in self.record.inputs)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The keys of `predict`, in the model's order: layer names, ``name:1`` for further tensors of one layer."""
+        seen: dict[str, int] = {}
+        keys = []
+        for ref in self.record.outputs:
+            count = seen.get(ref.layer, 0)
+            seen[ref.layer] = count + 1
+            keys.append(f"{ref.layer}:{count}" if count else ref.layer)
+        return tuple(keys)
+
+    @property
+    def recurrent(self) -> tuple[RecurrentCall, ...]:
+        """Every call of a recurrent layer, in the order of the file."""
+        return tuple(recurrent_calls(self.record))
+
+    @property
+    def groups(self) -> tuple[RecurrentGroup, ...]:
+        """The recurrent layers that the weights alone prove; for files without an architecture."""
+        return find_groups(self.graph.weights)
+
+    def assume(self, assumptions: Assumptions, layers: tuple[str, ...] = ()) -> OpenedModel:
+        """Return a weights-only model whose recurrent layers can be traced, each fed with an input of its own.
+
+        Args:
+            assumptions: What the weights cannot tell.
+            layers: Globs over the names of `groups`; all without them.
+
+        Raises:
+            InputError: The file has an architecture, no such group, or something is neither in it nor assumed.
+        """
+        if self.graph.model is not None:
+            raise InputError("the file has an architecture, which says all of this", file=self.graph.file)
+        selection = Selection(layers=layers)
+        check_layers(selection, [group.name for group in self.groups])
+        chosen = [group for group in self.groups if selection.takes_layer(group.name)]
+        if not chosen:
+            raise InputError("the weights prove no recurrent layer", file=self.graph.file)
+        return replace(self, graph=assume(self.graph, chosen, assumptions))
+
+    def completed(self, assumptions: Assumptions, layers: tuple[str, ...] = ()) -> OpenedModel:
+        """Return a model that can run: with an architecture as it is, else as `assume` makes it."""
+        if self.graph.model is not None and assumptions == Assumptions():
+            return self
+        return self.assume(assumptions, layers)
+
+    def plan(
+        self,
+        selection: Selection | None = None,
+        *,
+        outputs: bool = False,
+        feeds: Collection[str] = (),
+        dtype: str | None = None,
+    ) -> Plan:
+        """Bind what the selected layers, and the outputs if they are wanted, need.
+
+        Raises:
+            UnsupportedModel: Something upstream cannot be replayed exactly; carries every reason.
+            InputError: The selection matches no layer, or ``dtype`` is none of ours.
+        """
+        if dtype not in _PRECISIONS:
+            raise InputError(f"unknown dtype {dtype!r}", remedy="choose float32 or float64")
+        if selection is not None:
+            recurrent = [path for call in self.recurrent for path in signal_paths(call.record, call.path)]
+            check_layers(selection, recurrent, call_paths(self.record))
+        _check_feeds(feeds, self.record)
+        wanted = Wanted(_takes(selection), outputs=outputs, fed=frozenset(feeds))
+        plan = make_plan(self.graph, self.semantics, wanted, _PRECISIONS[dtype])
+        return replace(plan, max_bytes=self.max_bytes)
+
+    def tracing(
+        self,
+        x: object,
+        *,
+        selection: Selection | None = None,
+        batch_size: BatchSize = None,
+        dtype: str | None = None,
+        pre_activations: bool = False,
+        kernel: str = "auto",
+        batches: Batches | None = None,
+    ) -> Tracing:
+        """Decide everything about a trace and compute nothing yet; takes what `gateprobe.Model.trace` takes.
+
+        A process that computes a part of another one's run takes its ``batches`` too.
+        """
+        selection = selection or Selection()
+        samples = self.samples(x)
+        plan = self.plan(selection, feeds=samples.feeds, dtype=dtype)
+        numbers = np.arange(samples.count)
+        if selection.samples is not None:
+            numbers = selection.samples.pick(samples.count, "sample")
+        with self._blamed(samples):
+            batches = batches or batches_of(plan, samples, numbers, batch_size=batch_size, kernel=kernel)
+        pre_activations = pre_activations or any(name.startswith("pre_") for name in selection.signals)
+        return Tracing(self, plan, samples, selection, numbers, batches, pre_activations)
+
+    def iter_predict(
+        self,
+        x: object,
+        *,
+        batch_size: BatchSize = None,
+        dtype: str | None = None,
+        kernel: str = "auto",
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[Array, ...]]:
+        """Compute the model's outputs batch by batch; takes what `gateprobe.Model.iter_predict` takes.
+
+        Raises:
+            InputError: An output has another shape in another batch, as that of a decoder which ends with the longest
+                sequence of a batch.
+        """
+        samples = self.samples(x)
+        plan = self.plan(outputs=True, feeds=samples.feeds, dtype=dtype)
+        first: tuple[Array, ...] | None = None
+        how: dict[str, Any] = {"batch_size": batch_size, "kernel": kernel, "threads": threads, "progress": progress}
+        for result in self._run(plan, samples, None, **how):
+            outputs = tuple(output for output in result.outputs if output is not None)
+            first = first or outputs
+            for key, here, there in zip(self.outputs, outputs, first, strict=True):
+                if here.shape[1:] != there.shape[1:]:
+                    raise InputError(
+                        f"the output {key} has shape {there.shape[1:]} in one batch and {here.shape[1:]} in another",
+                        file=self.graph.file,
+                        remedy="run all samples in one batch, with --batch-size",
+                    )
+            yield outputs
+
+    def metadata(
+        self, samples: Samples | None = None, options: Mapping[str, Any] | None = None, plan: Plan | None = None
+    ) -> dict[str, Any]:
+        """Return what a trace must say about where it comes from; JSON-ready."""
+        from importlib.metadata import version  # noqa: PLC0415 - a tenth of the time that `inspect` takes
+
+        origin = self.graph.origin
+        return {
+            "format": TRACE_FORMAT,
+            "gateprobe": version("gateprobe"),
+            "model": {"file": Path(self.graph.file).name, "sha256": origin.sha256},
+            "inputs": dict(samples.digests) if samples is not None else {},
+            "era": origin.era.value,
+            "keras_version": origin.keras_version,
+            "evidence": list(origin.evidence),
+            "notes": list(dict.fromkeys((*self.notes, *(plan.notes if plan is not None else ())))),
+            "semantics": self.semantics.label,
+            "layers": [{"path": call.path, "class": call.record.class_name} for call in self.recurrent]
+            if self.graph.model is not None
+            else [],
+            "options": {
+                key: _plain(value)
+                for key, value in (options or {}).items()
+                if value is not None and key not in _CHANGES_NOTHING
+            },
+        }
+
+    def samples(self, x: object, feeds: Mapping[str, object] | None = None) -> Samples:
+        """Check what a caller gives against the model's inputs."""
+        return from_arrays(x, self.inputs, feeds)
+
+    def _run(self, plan: Plan, samples: Samples, selection: Selection | None, **options: Any) -> Iterator[Result]:
+        for note in plan.notes:
+            warnings.warn(note, GateprobeWarning, stacklevel=2)
+        given = dict(zip(samples.names, samples.arrays, strict=True))
+        missing = [ref.layer for ref in plan.inputs if given.get(ref.layer) is None]
+        if missing:
+            raise InputError(f"the feeds do not replace the input {', '.join(missing)}", remedy="give it too")
+        with self._blamed(samples):
+            yield from run(plan, samples, traced=_takes(selection), **options)
+            samples.check()
+
+    @contextmanager
+    def _blamed(self, samples: Samples) -> Iterator[None]:
+        """Say in errors which files they are about."""
+        try:
+            yield
+        except UnsupportedModel:
+            raise
+        except InputError as error:
+            if error.file:
+                raise
+            blamed = ": ".join(filter(None, (self.graph.file, samples.files)))  # a layer's word against a sample's
+            raise InputError(error.reason, file=blamed, place=error.place, remedy=error.remedy) from None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracing:
+    """A trace of which everything is decided; any part of it can be computed on its own."""
+
+    model: OpenedModel
+    plan: Plan
+    samples: Samples
+    selection: Selection
+    numbers: Array
+    """``(samples,)``: which ones are wanted."""
+    batches: Batches
+    pre_activations: bool
+
+    def metadata(self, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return what the trace must say about where it comes from; JSON-ready."""
+        return self.model.metadata(self.samples, options, self.plan)
+
+    def chunks(
+        self, part: slice = slice(None), *, threads: int | None = 1, progress: Progress | None = None
+    ) -> Iterator[TraceChunk]:
+        """Compute the samples ``numbers[part]``, batch by batch; parts begin where batches do."""
+        results = self.model._run(  # noqa: SLF001 - a model and its tracings are one
+            self.plan,
+            self.samples,
+            self.selection,
+            numbers=self.numbers[part],
+            batches=self.batches,
+            pre_activations=self.pre_activations,
+            threads=threads,
+            progress=progress,
+        )
+        return (self.selection.apply(result.chunk) if result.chunk.directions else result.chunk for result in results)
+
+
+def _check_feeds(feeds: Iterable[str], model: ModelRecord) -> None:
+    """Refuse feeds of layers that are not there.
+
+    Raises:
+        InputError: Names the nearest layers.
+    """
+    paths = list(call_paths(model)) if feeds else []
+    for feed in feeds:
+        layer = fed_layer(feed)
+        if layer not in paths:
+            raise InputError(f"--feed={feed}: no such layer", remedy=choices(paths, layer))
+
+
+def _plain(value: object) -> object:
+    """Return an option as JSON holds it."""
+    if isinstance(value, Selection):
+        return value.described()
+    return operator.index(value) if isinstance(value, np.integer) else value
+
+
+def _takes(selection: Selection | None) -> Any:
+    """Return the predicate over layer paths; without a selection nothing is traced."""
+    return selection.takes_layer if selection is not None else lambda path: False
+
+
+def _input_spec(record: LayerRecord) -> InputSpec:
+    shape = record.config.get("batch_shape") or record.config.get("batch_input_shape")
+    dtype = record.config.get("dtype") or record.config.get("input_dtype") or "float32"
+    known = (
+        tuple(size if isinstance(size, int) else None for size in shape) if isinstance(shape, (list, tuple)) else None
+    )
+    return InputSpec(record.name, known, str(dtype))

@@ -1,0 +1,138 @@
+"""What a file says of its trace: the metadata, and the index of its arrays. Nothing in it is believed unchecked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+
+from gateprobe.errors import ReadError
+from gateprobe.graph import Array
+from gateprobe.readers.safe_json import loads
+from gateprobe.traces.chunk import SIGNAL_ORDER, TRACE_FORMAT, DirectionTrace
+
+Metadata: TypeAlias = Mapping[str, Any]
+T = TypeVar("T")
+
+SIGNALS = frozenset({*SIGNAL_ORDER, *(f"pre_{name}" for name in SIGNAL_ORDER)})
+_SPAN = re.compile(r"(\d{1,18})(?::(\d{1,18}))?")
+
+
+def metadata_of(text: str | None) -> Metadata:
+    """Parse the metadata of a trace.
+
+    Raises:
+        ReadError: There are none, or those of another program or a later version.
+    """
+    if text is None:
+        raise ReadError("holds no metadata of gateprobe", remedy="give a trace that gateprobe wrote")
+    found = _typed(loads(text, "metadata"), dict, "metadata")
+    version = found.get("format")
+    if type(version) is not int or not 1 <= version <= TRACE_FORMAT:
+        reason = f"has the format {version!r}; this gateprobe reads 1 to {TRACE_FORMAT}"
+        raise ReadError(reason, place="metadata", remedy="install a newer gateprobe")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the index says of one direction."""
+
+    key: str
+    layer: str
+    direction: str
+    backwards: bool
+    length: int
+    timesteps: str
+    units: str
+    signals: Sequence[str]
+
+    @property
+    def mask_key(self) -> str:
+        """Where the mask stands, if there is one."""
+        return f"{self.key.rpartition('/')[0]}/mask"
+
+    def trace(self, signals: Mapping[str, Array], mask: Array | None) -> DirectionTrace:
+        """Put arrays and index together.
+
+        Raises:
+            ReadError: They contradict each other.
+        """
+        shapes = {value.shape for value in signals.values()}
+        shape = next(iter(shapes), ())
+        if len(shapes) != 1 or len(shape) < 3:
+            raise ReadError("the arrays differ in their shapes", place=self.key)
+        if any(value.dtype.kind != "f" for value in signals.values()):
+            raise ReadError("holds other arrays than floats", place=self.key)
+        if mask is not None and (mask.shape != shape[:2] or mask.dtype != np.bool_):
+            raise ReadError("the mask is not one of these timesteps", place=self.mask_key)
+        return DirectionTrace(
+            layer=self.layer,
+            direction=self.direction,
+            backwards=self.backwards,
+            signals=signals,
+            mask=mask,
+            timesteps=numbers(self.timesteps, shape[1], self.key),
+            units=numbers(self.units, int(np.prod(shape[2:])), self.key),
+            length=self.length,
+        )
+
+
+def directions_of(index: Mapping[str, Any]) -> Iterator[Described]:
+    """Read the directions of an index.
+
+    Raises:
+        ReadError: It is not one that gateprobe writes.
+    """
+    for entry in _typed(index.get("directions"), list, "directions"):
+        found = _typed(entry, dict, "directions")
+        words = {name: _typed(found.get(name), str, name) for name in ("key", "layer", "direction")}
+        signals = [_typed(name, str, "signals") for name in _typed(found.get("signals"), list, "signals")]
+        if not signals or not SIGNALS.issuperset(signals) or words["direction"] not in ("forward", "backward"):
+            raise ReadError("names signals or directions that no trace has", place=f"metadata: {words['key']}")
+        yield Described(
+            **words,
+            backwards=_typed(found.get("backwards"), bool, "backwards"),
+            length=_typed(found.get("length"), int, "length"),
+            timesteps=_typed(found.get("timesteps"), str, "timesteps"),
+            units=_typed(found.get("units"), str, "units"),
+            signals=signals,
+        )
+
+
+def numbers(text: str, size: int, place: str) -> Array:
+    """Return the numbers that a text such as ``0:8,31`` lists.
+
+    Args:
+        text: The numbers.
+        size: How many there must be: the axis that they number.
+        place: What it belongs to, for messages.
+
+    Raises:
+        ReadError: It is no such text, or lists more or fewer.
+    """
+    spans = _spans(text, place)
+    listed = sum(map(len, spans))
+    if listed != size:
+        raise ReadError(f"numbers {listed} places of an axis of {size}", place=f"metadata: {place}")
+    return np.concatenate([np.arange(0), *(np.arange(span.start, span.stop) for span in spans)])
+
+
+def _spans(text: str, place: str) -> list[range]:
+    spans = []
+    for part in text.split(",") if text else ():
+        match = _SPAN.fullmatch(part)
+        if match is None:
+            raise ReadError(f"{part!r:.40} is no range", place=f"metadata: {place}")
+        start = int(match[1])
+        spans.append(range(start, start + 1 if match[2] is None else int(match[2])))
+    return spans
+
+
+def _typed(value: Any, kind: type[T], place: str) -> T:
+    if type(value) is not kind:
+        raise ReadError("is not what gateprobe writes there", place=f"metadata: {place}")
+    return value
