@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from gateprobe.trace import LayerTrace, Trace, load_trace
     from gateprobe.traces.chunk import DirectionTrace, TraceChunk
     from gateprobe.traces.selection import Selection
-    from gateprobe.verify.compare import Tolerance
-    from gateprobe.verify.result import Verification
-    from gateprobe.verify.verification import Made, verify
+    from gateprobe.verification.compare import Tolerance
+    from gateprobe.verification.result import Verification
+    from gateprobe.verification.run import Made, verify
 
     __version__: str
 
@@ -69,9 +69,9 @@ _HOMES = {
     "model": ("Model", "read"),
     "traces.selection": ("Selection",),
     "trace": ("LayerTrace", "Trace", "load_trace"),
-    "verify.compare": ("Tolerance",),
-    "verify.result": ("Verification",),
-    "verify.verification": ("Made", "verify"),
+    "verification.compare": ("Tolerance",),
+    "verification.result": ("Verification",),
+    "verification.run": ("Made", "verify"),
 }
 """Module → names; every other name is an error."""
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

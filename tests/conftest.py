@@ -39,7 +39,7 @@ def kerases():
 @pytest.fixture
 def in_process(kerases, monkeypatch):
     """Let `verify` run the oracle in this process."""
-    from gateprobe.verify import job, oracle
+    from gateprobe.verification import job, oracle
 
     def run(folder, tell):
         with warnings.catch_warnings():

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "opened": ROLES | {"layers", "layers/binding", "readers", "inputs", "traces", "replay"},
     "model": BASE | {"readers", "inputs", "traces", "replay", "trace", "opened"},
     "scale": BASE | {"files", "layers/recurrent/kernels", "readers", "inputs", "traces", "replay", "writers", "opened"},
-    "verify": REPLAYED - {"layers/recurrent/kernels"},
+    "verification": REPLAYED - {"layers/recurrent/kernels"},
 }
 """Room → the rooms above it, from which it may import beside itself."""
 THIRD_PARTY = {
@@ -47,7 +47,7 @@ THIRD_PARTY = {
     "readers": {"numpy", "h5py", "tensorflow"},
     "writers": {"numpy", "h5py", "polars", "xarray"},
     "cli": {"numpy", "click", "rich", "polars"},
-    "verify": {"numpy", "tensorflow", "keras", "tf_keras"},
+    "verification": {"numpy", "tensorflow", "keras", "tf_keras"},
     "inputs": {"numpy", "polars"},
     "stored": {"numpy", "polars"},
     "traces": {"numpy"},

@@ -15,8 +15,8 @@ from rich.cells import cell_len
 
 from gateprobe.cli import main
 from gateprobe.cli.verdict import show_verdict
-from gateprobe.verify.compare import Divergence, Gap, SignalReport
-from gateprobe.verify.result import Explanation, InputSet, Verification
+from gateprobe.verification.compare import Divergence, Gap, SignalReport
+from gateprobe.verification.result import Explanation, InputSet, Verification
 
 SAMPLES = Path(__file__).parents[1] / "sample_models"
 LONG = "a_recurrent_layer_with_a_name_of_sixty_letters_that_fits_nowhere"

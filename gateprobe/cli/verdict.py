@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gateprobe.cli.layout import Column, Page
-from gateprobe.verify.compare import Gap, SignalReport
-from gateprobe.verify.report import described
-from gateprobe.verify.result import Status, Verification
+from gateprobe.verification.compare import Gap, SignalReport
+from gateprobe.verification.report import described
+from gateprobe.verification.result import Status, Verification
 
 _COLOURS = {Status.AGREES: "green", Status.DISAGREES: "red", Status.RANDOM: "yellow"}
 _SIGNALS = (

@@ -24,9 +24,9 @@ from gateprobe.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from gateprobe.verify.compare import Tolerance
-    from gateprobe.verify.result import Verification
-    from gateprobe.verify.verification import Made
+    from gateprobe.verification.compare import Tolerance
+    from gateprobe.verification.result import Verification
+    from gateprobe.verification.run import Made
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Files:
 
 def _tolerance(atol: tuple[str, ...], rtol: tuple[str, ...]) -> Tolerance:
     """Return what ``--atol`` and ``--rtol`` ask for."""
-    from gateprobe.verify.compare import Tolerance
+    from gateprobe.verification.compare import Tolerance
 
     absolute, relative = _numbers("--atol", atol), _numbers("--rtol", rtol)
     names = (absolute.keys() | relative.keys()) - {""}
@@ -73,7 +73,7 @@ def _numbers(option: str, texts: Iterable[str]) -> dict[str, float]:
     """Return signal → number; the empty name stands for all signals."""
     from gateprobe.errors import choices
     from gateprobe.traces.chunk import ALIASES, SIGNAL_ORDER
-    from gateprobe.verify.collate import OUTPUT
+    from gateprobe.verification.collate import OUTPUT
 
     found = {}
     for text in texts:
@@ -91,7 +91,7 @@ def _numbers(option: str, texts: Iterable[str]) -> dict[str, float]:
 
 
 def _made(seed: int, samples: int | None) -> Made:
-    from gateprobe.verify.verification import Made
+    from gateprobe.verification.run import Made
 
     return Made(seed, samples)
 
@@ -179,7 +179,7 @@ def verify(
         talk.note(note)
     if report.as_json:
         from gateprobe.cli.json_text import json_text
-        from gateprobe.verify.report import as_json as json_of
+        from gateprobe.verification.report import as_json as json_of
 
         click.echo(json_text(json_of(result)))
     else:
@@ -195,8 +195,8 @@ def _result(file: ModelFile, given: Given, files: Files, talk: Talk, **options: 
     from gateprobe.errors import GateprobeError
     from gateprobe.inputs.samples import load
     from gateprobe.model import Model
-    from gateprobe.verify.report import error_as_junit
-    from gateprobe.verify.verification import verify as compare
+    from gateprobe.verification.report import error_as_junit
+    from gateprobe.verification.run import verify as compare
 
     try:
         model = file.read()
@@ -213,7 +213,7 @@ def _result(file: ModelFile, given: Given, files: Files, talk: Talk, **options: 
 
 def _write(result: Verification, files: Files) -> None:
     """Write the files that were asked for: all of them, or none."""
-    from gateprobe.verify.report import as_junit
+    from gateprobe.verification.report import as_junit
 
     saved = {} if files.save_input is None else dict(_saved(result, files.save_input))
     guard().writes(list(saved)[1:])  # how many there are is known only now

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.verify.oracle_library import Library, as_array
-from gateprobe.verify.oracle_step import step
-from gateprobe.verify.oracle_watch import Watch
+from gateprobe.verification.oracle_library import Library, as_array
+from gateprobe.verification.oracle_step import step
+from gateprobe.verification.oracle_watch import Watch
 
 from .build import Kit, flatten
 from .spec import Spec

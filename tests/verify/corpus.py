@@ -18,8 +18,8 @@ from pathlib import Path
 import gateprobe
 from gateprobe.errors import GateprobeError
 from gateprobe.model import opened
-from gateprobe.verify import Made, job, oracle
-from gateprobe.verify.verification import verify
+from gateprobe.verification import job, oracle
+from gateprobe.verification.run import Made, verify
 
 SHARED = Path(__file__).parents[3] / "shared"
 CANNOT = (

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from gateprobe.model import opened
 from gateprobe.replay.batch_size import DEFAULT_ROWS
-from gateprobe.verify import installed_rules, verification
-from gateprobe.verify.job import Answer, KerasCall, KerasRun
-from gateprobe.verify.replay import Options, Subject, replay
+from gateprobe.verification import installed_rules
+from gateprobe.verification import run as module
+from gateprobe.verification.job import Answer, KerasCall, KerasRun
+from gateprobe.verification.replay import Options, Subject, replay
 
 VERSION = "2.21.0"
 
@@ -30,10 +31,10 @@ def answering(monkeypatch, *models, change=lambda number, run: run, weights=None
             runs.append(change(number, _as_keras(replay(subject, inputs, Options(model.inputs, DEFAULT_ROWS)), run)))
         return Answer(VERSION, "2", None, tuple(runs), weights or {})
 
-    monkeypatch.setattr(verification, "ask", ask)
-    for module in (verification, installed_rules):
-        monkeypatch.setattr(module, "installed_version", lambda library: VERSION)
-    monkeypatch.setattr(verification, "spoken", lambda semantics, origin, version: semantics)
+    monkeypatch.setattr(module, "ask", ask)
+    for other in (module, installed_rules):
+        monkeypatch.setattr(other, "installed_version", lambda library: VERSION)
+    monkeypatch.setattr(module, "spoken", lambda semantics, origin, version: semantics)
 
 
 def _as_keras(answer, run):

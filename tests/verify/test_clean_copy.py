@@ -17,7 +17,8 @@ from verify import attacks
 from gateprobe.cli import main
 from gateprobe.errors import ReadError
 from gateprobe.opened import open_model
-from gateprobe.verify import clean_copy, job, verify
+from gateprobe.verification import clean_copy, job
+from gateprobe.verification.run import verify
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 
@@ -300,7 +301,7 @@ def test_memory_is_that_of_one_array(tmp_path):
         for number in range(12):
             file["model_weights"].create_dataset(f"x{number}", data=np.ones(1 << 20))
     code = (
-        "import resource, sys; from pathlib import Path; from gateprobe.verify.clean_copy import clean_copy; "
+        "import resource, sys; from pathlib import Path; from gateprobe.verification.clean_copy import clean_copy; "
         "size = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; import h5py; before = size(); "
         "clean_copy(sys.argv[1], None, Path(sys.argv[2]), 1 << 30); print(size() - before)"
     )
@@ -312,7 +313,7 @@ def test_memory_is_that_of_one_array(tmp_path):
 @pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore")
 def test_keras_gets_the_copy_and_never_the_file(in_process, tmp_path, monkeypatch):
-    from gateprobe.verify import oracle
+    from gateprobe.verification import oracle
 
     given = []
 
@@ -332,7 +333,7 @@ def test_keras_gets_the_copy_and_never_the_file(in_process, tmp_path, monkeypatc
 @pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore")
 def test_a_savedmodel_is_never_given_to_keras(in_process, monkeypatch, tmp_path):
-    from gateprobe.verify import oracle
+    from gateprobe.verification import oracle
 
     keras, folder = in_process["tf_keras"], tmp_path / "saved"
     keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(2)]).save(folder, save_format="tf")

@@ -14,7 +14,8 @@ from readers import build
 import gateprobe
 from gateprobe.cli import main
 from gateprobe.errors import MissingExtra
-from gateprobe.verify import clean_copy, installed_rules, job, verify
+from gateprobe.verification import clean_copy, installed_rules, job
+from gateprobe.verification.run import verify
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 QUIET = pytest.mark.filterwarnings("ignore")  # of Keras and TensorFlow
@@ -130,7 +131,7 @@ def test_a_model_that_is_random_at_inference(in_process, library, tmp_path):
 @pytest.mark.oracle
 def test_what_compares_nothing_is_no_success(in_process, tmp_path, monkeypatch):
     """Neither when everything should be random, nor when Keras computes nothing twice alike."""
-    from gateprobe.verify import oracle
+    from gateprobe.verification import oracle
 
     keras = in_process["keras3"]
     x = keras.Input((6, 3))
@@ -150,7 +151,7 @@ def test_what_compares_nothing_is_no_success(in_process, tmp_path, monkeypatch):
 @QUIET
 @pytest.mark.oracle
 def test_keras_must_agree_with_itself(in_process, monkeypatch):
-    from gateprobe.verify import oracle_step
+    from gateprobe.verification import oracle_step
 
     own = oracle_step._own_output
 

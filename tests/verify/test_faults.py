@@ -12,8 +12,8 @@ from gateprobe.graph import WeightArray, WeightGroup
 from gateprobe.layers.recurrent import bidirectional
 from gateprobe.model import opened
 from gateprobe.replay.run import _Recorder
-from gateprobe.verify.result import Status
-from gateprobe.verify.verification import verify
+from gateprobe.verification.result import Status
+from gateprobe.verification.run import verify
 
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]  # of Keras and TensorFlow
 
@@ -137,7 +137,7 @@ def test_a_mask_that_keras_ignores(in_process, tmp_path):
     wrong = changed(model, semantics=replace(opened(model).semantics, states_hide_mask=False))
     result = verify(wrong, against="keras3")
     assert result  # rules of the installed Keras are put in place of wrong ones ...
-    from gateprobe.verify import verification as module
+    from gateprobe.verification import run as module
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "spoken", lambda semantics, origin, version: semantics)  # ... unless planted deeper

@@ -7,7 +7,7 @@ import pytest
 
 import gateprobe
 from gateprobe.model import opened
-from gateprobe.verify.inputs import generate, use_of
+from gateprobe.verification.inputs import generate, use_of
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 

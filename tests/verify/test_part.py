@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from gateprobe.cli import main
 from gateprobe.graph import Call, LayerRecord, ModelRecord, TensorRef
-from gateprobe.verify import verify
-from gateprobe.verify.part import part_without
+from gateprobe.verification.part import part_without
+from gateprobe.verification.run import verify
 
 
 def record(name, *calls, **more):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateprobe.verify.trust import _NAMED, objections, without_training
+from gateprobe.verification.trust import _NAMED, objections, without_training
 
 PLAIN = {"module": "keras.layers", "class_name": "LSTM", "registered_name": None, "config": {"units": 2}}
 

@@ -11,11 +11,11 @@ from verify.stand_in import answering
 import gateprobe
 from gateprobe.errors import GateprobeError
 from gateprobe.model import opened
-from gateprobe.verify import verify
-from gateprobe.verify.blueprint import object_weights
-from gateprobe.verify.replay import Options, Subject, replay
-from gateprobe.verify.report import described
-from gateprobe.verify.result import Status
+from gateprobe.verification.blueprint import object_weights
+from gateprobe.verification.replay import Options, Subject, replay
+from gateprobe.verification.report import described
+from gateprobe.verification.result import Status
+from gateprobe.verification.run import verify
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateprobe.verify.oracle_library import Library, calls_in_order, children, is_model
+from gateprobe.verification.oracle_library import Library, calls_in_order, children, is_model
 
 _PROBE = "layer:-1"
 """Path component of the call that ``K.rnn`` of tf_keras makes only to learn the output's shape."""

@@ -15,10 +15,10 @@ from gateprobe.opened import OpenedModel
 from gateprobe.replay.batch_size import DEFAULT_ROWS
 from gateprobe.replay.plan import Wanted, make_plan
 from gateprobe.replay.run import plain_path
-from gateprobe.verify.blueprint import unknown_layers
-from gateprobe.verify.inputs import KNOWN_DTYPES, generate
-from gateprobe.verify.part import part_without
-from gateprobe.verify.replay import Options, Replayed, Subject, replay
+from gateprobe.verification.blueprint import unknown_layers
+from gateprobe.verification.inputs import KNOWN_DTYPES, generate
+from gateprobe.verification.part import part_without
+from gateprobe.verification.replay import Options, Replayed, Subject, replay
 
 _RANDOM = "is called with training=True"
 """How a plan's refusal begins when a layer is random at inference."""

@@ -17,8 +17,8 @@ from gateprobe.errors import GateprobeError, MissingExtra
 from gateprobe.graph import Era, LayerRecord, ModelRecord, Origin
 from gateprobe.opened import OpenedModel
 from gateprobe.semantics import Semantics, semantics_of
-from gateprobe.verify.prepare import Prepared, Replays
-from gateprobe.verify.replay import Replayed, Subject, replay
+from gateprobe.verification.prepare import Prepared, Replays
+from gateprobe.verification.replay import Replayed, Subject, replay
 
 LIBRARIES = {"keras3": "keras", "tf_keras": "tf-keras"}
 """What can be asked → its distribution."""

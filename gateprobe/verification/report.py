@@ -8,8 +8,8 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from gateprobe.errors import printable
-from gateprobe.verify.compare import Divergence, Gap, SignalReport
-from gateprobe.verify.result import Status, Verification
+from gateprobe.verification.compare import Divergence, Gap, SignalReport
+from gateprobe.verification.result import Status, Verification
 
 JSON_FORMAT = 1
 """Version of the JSON's layout."""

@@ -21,8 +21,8 @@ import numpy as np
 
 from gateprobe.errors import MissingExtra, OracleError
 from gateprobe.graph import Array
-from gateprobe.verify.blueprint import ObjectWeights
-from gateprobe.verify.clean_copy import Handed, Unfit, clean_copy
+from gateprobe.verification.blueprint import ObjectWeights
+from gateprobe.verification.clean_copy import Handed, Unfit, clean_copy
 
 Tell = Callable[[str], None]
 
@@ -169,7 +169,7 @@ def _handed(job: Job, folder: Path) -> tuple[Handed | None, str | None]:
 
 def _run(folder: Path, tell: Tell) -> None:
     """Run the oracle; its complaints go to a file, of which only the end is shown when it fails."""
-    command = [sys.executable, "-P", "-m", "gateprobe.verify.oracle", str(folder)]
+    command = [sys.executable, "-P", "-m", "gateprobe.verification.oracle", str(folder)]
     complaints = folder / "stderr.txt"
     with complaints.open("w", encoding="utf-8") as stream, _started(command, folder, stream) as process:
         assert process.stdout is not None

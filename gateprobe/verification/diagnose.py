@@ -11,13 +11,13 @@ from gateprobe.errors import GateprobeError
 from gateprobe.graph import Array
 from gateprobe.layers.base import FLOAT64
 from gateprobe.replay.run import plain_path
-from gateprobe.verify.alterations import alterations
-from gateprobe.verify.blueprint import ObjectPath, ObjectWeights
-from gateprobe.verify.collate import Collated, Precisions, collate
-from gateprobe.verify.compare import Divergence, Tolerance, compare
-from gateprobe.verify.job import Answer, KerasCall, KerasRun, Tell
-from gateprobe.verify.replay import Options, Replayed, Subject, replay
-from gateprobe.verify.result import Explanation
+from gateprobe.verification.alterations import alterations
+from gateprobe.verification.blueprint import ObjectPath, ObjectWeights
+from gateprobe.verification.collate import Collated, Precisions, collate
+from gateprobe.verification.compare import Divergence, Tolerance, compare
+from gateprobe.verification.job import Answer, KerasCall, KerasRun, Tell
+from gateprobe.verification.replay import Options, Replayed, Subject, replay
+from gateprobe.verification.result import Explanation
 
 _SAMPLES = 4
 """How many samples a known difference is tried on, the one that disagrees first among them."""

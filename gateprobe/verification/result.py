@@ -8,7 +8,7 @@ from enum import Enum
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
-from gateprobe.verify.compare import Divergence, SignalReport
+from gateprobe.verification.compare import Divergence, SignalReport
 
 _SHOWN = 5
 """Findings that a ``repr`` shows."""

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.verify.oracle_library import Library, as_array
-from gateprobe.verify.oracle_watch import SeenCall
+from gateprobe.verification.oracle_library import Library, as_array
+from gateprobe.verification.oracle_watch import SeenCall
 
 _GATES = {3: ("input_gate", "forget_gate", "output_gate"), 2: ("update_gate", "reset_gate"), 0: ()}
 """What a cell computes with its recurrent activation, in the order in which it computes it."""

@@ -1,7 +1,7 @@
-"""The oracle's process: ``python -m gateprobe.verify.oracle JOB``.
+"""The oracle's process: ``python -m gateprobe.verification.oracle JOB``.
 
 Reads ``JOB/job.json`` and ``JOB/arrays.npz``, runs the model in the real Keras, writes ``JOB/result.npz`` and
-``JOB/result.json``; progress goes to standard output, one line each. See `gateprobe.verify.job` for both formats.
+``JOB/result.json``; progress goes to standard output, one line each. See `gateprobe.verification.job` for both formats.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.verify.oracle_build import Built, build, read_weights, set_weights
-from gateprobe.verify.oracle_library import (
+from gateprobe.verification.oracle_build import Built, build, read_weights, set_weights
+from gateprobe.verification.oracle_library import (
     Library,
     Refused,
     Unavailable,
@@ -29,8 +29,8 @@ from gateprobe.verify.oracle_library import (
     load_native,
     recurrent_layers,
 )
-from gateprobe.verify.oracle_step import Stepped, step
-from gateprobe.verify.oracle_watch import SeenCall, Watch
+from gateprobe.verification.oracle_step import Stepped, step
+from gateprobe.verification.oracle_watch import SeenCall, Watch
 
 _REPEATS = 1e-4
 """Two runs that differ by more than this, relative to the larger value, are random and not rounding."""

@@ -1,8 +1,8 @@
 """Builds a Keras model from a blueprint, the graph as gateprobe read it. Runs only inside the oracle's process.
 
-A blueprint is JSON (see `gateprobe.verify.blueprint`): layers with translated configurations and calls. Class names
-are looked up among Keras's own public layers, and configurations hold neither initializers nor regularizers, so that
-nothing of the file selects code here but names that the layer registry knows.
+A blueprint is JSON (see `gateprobe.verification.blueprint`): layers with translated configurations and calls. Names of
+classes are looked up among Keras's own public layers, and configurations hold neither initializers nor regularizers,
+so that nothing of the file selects code here but names that the layer registry knows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.verify.oracle_library import Library, Refused, attribute, by_name, first_line
+from gateprobe.verification.oracle_library import Library, Refused, attribute, by_name, first_line
 
 Node = tuple[str, int]
 

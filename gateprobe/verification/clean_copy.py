@@ -25,7 +25,7 @@ from gateprobe.readers import archive, hdf5, safe_json
 from gateprobe.readers.crash_guard import rehearse
 from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.weights import MAX_DEPTH, MAX_OBJECTS, TRAINING
-from gateprobe.verify.trust import objections, without_training
+from gateprobe.verification.trust import objections, without_training
 
 if TYPE_CHECKING:
     import h5py

@@ -17,11 +17,11 @@ from gateprobe.model import Model, opened
 from gateprobe.opened import OpenedModel, open_model
 from gateprobe.readers.containers import contradictions
 from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES
-from gateprobe.verify.blueprint import ObjectWeights, blueprint_of, object_weights
-from gateprobe.verify.collate import Collated, Precisions, collate, self_contradictions
-from gateprobe.verify.compare import SignalReport, Tolerance, compare, first_of, merged
-from gateprobe.verify.diagnose import Scene, diagnose, weight_differences
-from gateprobe.verify.installed_rules import (
+from gateprobe.verification.blueprint import ObjectWeights, blueprint_of, object_weights
+from gateprobe.verification.collate import Collated, Precisions, collate, self_contradictions
+from gateprobe.verification.compare import SignalReport, Tolerance, compare, first_of, merged
+from gateprobe.verification.diagnose import Scene, diagnose, weight_differences
+from gateprobe.verification.installed_rules import (
     LIBRARIES,
     default_library,
     installed_version,
@@ -29,10 +29,10 @@ from gateprobe.verify.installed_rules import (
     spoken,
     unchecked_rules,
 )
-from gateprobe.verify.job import Answer, Job, Run, Tell, ask
-from gateprobe.verify.prepare import Prepared, Replays, given_inputs, made_inputs, replayable
-from gateprobe.verify.replay import Subject
-from gateprobe.verify.result import Explanation, InputSet, Verification
+from gateprobe.verification.job import Answer, Job, Run, Tell, ask
+from gateprobe.verification.prepare import Prepared, Replays, given_inputs, made_inputs, replayable
+from gateprobe.verification.replay import Subject
+from gateprobe.verification.result import Explanation, InputSet, Verification
 
 _FILES = ("hdf5", "keras", "weights-hdf5")
 """Containers of which Keras may get a copy."""

@@ -19,8 +19,8 @@ from gateprobe.layers.recurrent.bidirectional import Bidirectional
 from gateprobe.layers.recurrent.rnn import Recurrent
 from gateprobe.layers.wrappers import TimeDistributed
 from gateprobe.replay.plan import Plan
-from gateprobe.verify.blueprint import ObjectWeights
-from gateprobe.verify.replay import Subject
+from gateprobe.verification.blueprint import ObjectWeights
+from gateprobe.verification.replay import Subject
 
 
 @dataclass(frozen=True, slots=True, eq=False)

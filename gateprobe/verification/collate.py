@@ -12,9 +12,9 @@ from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.opened import OpenedModel
 from gateprobe.replay.plan import precision_of
 from gateprobe.traces.chunk import STATES, DirectionTrace
-from gateprobe.verify.compare import SignalReport, Tolerance, Trio, compare, epsilon
-from gateprobe.verify.job import KerasCall, KerasRun
-from gateprobe.verify.replay import Key, Replayed
+from gateprobe.verification.compare import SignalReport, Tolerance, Trio, compare, epsilon
+from gateprobe.verification.job import KerasCall, KerasRun
+from gateprobe.verification.replay import Key, Replayed
 
 OUTPUT = "output"
 """Signal name of a model output."""
