@@ -361,7 +361,7 @@ def test_feeds_are_never_ignored(tmp_path):
 
 def test_layers_take_commas_and_may_be_repeated():
     model, inputs = SAMPLES / "translate.keras", (SAMPLES / "translate_source.npy", SAMPLES / "translate_target.npy")
-    paths = [call.path for call in gateprobe.opened(read(model)).recurrent]
+    paths = [call.path for call in opened(gateprobe.read(model)).recurrent]
     both = run("dump", model, *inputs, "--layer", ",".join(paths)).stdout
     assert both == run("dump", model, *inputs, "--layer", paths[0], "--layer", paths[1]).stdout
     assert both == run("dump", model, *inputs).stdout != run("dump", model, *inputs, "--layer", paths[0]).stdout
