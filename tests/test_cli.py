@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import gateprobe
 from gateprobe.cli import COMMANDS, main, progress
 from gateprobe.cli.options import Talk
+from gateprobe.opened import open_model
 
 SAMPLES = Path(__file__).parents[1] / "sample_models"
 MODEL, INPUT = str(SAMPLES / "keras2.h5"), str(SAMPLES / "keras2.npy")
@@ -361,7 +362,7 @@ def test_feeds_are_never_ignored(tmp_path):
 
 def test_layers_take_commas_and_may_be_repeated():
     model, inputs = SAMPLES / "translate.keras", (SAMPLES / "translate_source.npy", SAMPLES / "translate_target.npy")
-    paths = [call.path for call in opened(gateprobe.read(model)).recurrent]
+    paths = [call.path for call in open_model(model).recurrent]
     both = run("dump", model, *inputs, "--layer", ",".join(paths)).stdout
     assert both == run("dump", model, *inputs, "--layer", paths[0], "--layer", paths[1]).stdout
     assert both == run("dump", model, *inputs).stdout != run("dump", model, *inputs, "--layer", paths[0]).stdout
