@@ -278,7 +278,7 @@ def test_an_input_from_standard_input_is_not_written_over(tmp_path):
 
 @bash_only
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of address space")
-@pytest.mark.parametrize("kilobytes", [150_000, 300_000, 1_000_000])
+@pytest.mark.parametrize("kilobytes", [300_000, 500_000, 1_000_000])
 @pytest.mark.parametrize("target", ["-o x.parquet", "-o x.npz"])
 def test_little_memory_is_one_line(kilobytes, target, tmp_path):
     status, _, err = shell(f"ulimit -v {kilobytes}; gateprobe dump '{MODEL}' '{INPUT}' {target}", cwd=tmp_path)

@@ -1,6 +1,5 @@
 """How recurrent layers are called (states, masks, directions), and how a run cuts samples: against a scalar loop."""
 
-import itertools
 import math
 from dataclasses import replace
 
@@ -26,6 +25,7 @@ from gateprobe.inputs.samples import from_arrays
 from gateprobe.layers.base import Arguments, Tensor
 from gateprobe.layers.recurrent.kernels import compiled
 from gateprobe.model import Model
+from gateprobe.opened import OpenedModel
 from gateprobe.readers.weights_only import Assumptions, assume, find_groups
 from gateprobe.semantics import semantics_of
 from gateprobe.traces.selection import Ranges
@@ -160,7 +160,7 @@ def test_as_many_rows_come_out_as_samples_go_in(samples, version):
     ],
 )
 def test_numbers_are_picked_as_python_picks_them(text, picked):
-    assert [number for span in Ranges(text).spans(5, "unit") for number in span] == picked
+    assert Ranges(text).matches(5, "unit").tolist() == picked
 
 
 def test_what_is_fed_never_runs_in_slabs(monkeypatch):
@@ -178,13 +178,18 @@ def test_what_is_fed_never_runs_in_slabs(monkeypatch):
 @pytest.mark.parametrize("backwards", [False, True])
 def test_a_group_goes_backwards_only_where_it_has_one_direction(directions, backwards):
     cells = [lstm_weights(RNG, FEATURES, UNITS) for _ in range(directions)]
-    arrays = [WeightArray(f"a/{n}", freeze(np.float32(array))) for n, array in enumerate(itertools.chain(*cells))]
+    names = ["forward_lstm", "backward_lstm"] if directions == 2 else ["lstm"]
+    arrays = [
+        WeightArray(f"a/{name}/{role}", freeze(np.float32(array)), f"a/{name}/lstm_cell/{role}:0")
+        for name, cell in zip(names, cells, strict=True)
+        for role, array in zip(("kernel", "recurrent_kernel", "bias"), cell, strict=True)
+    ]
     root = WeightGroup(children={"a": WeightGroup(tuple(arrays))})
     origin = Origin("hdf5", Era.KERAS2, (), "2.15.0")
     graph = ModelGraph("made", origin, None, WeightStore(WeightScheme.LAYER_LISTS, root))
     groups = find_groups(graph.weights)
     assumed = assume(graph, groups, Assumptions("tanh", "sigmoid", go_backwards=backwards))
-    traced = Model(assumed, semantics_of(origin)).trace([X])["a"]
+    traced = Model(OpenedModel(assumed, semantics_of(origin))).trace([X])["a"]
     turned = {"forward": backwards and directions == 1, "backward": True}
     zeros = np.zeros((2, 2, UNITS))
     for name, weights in zip(

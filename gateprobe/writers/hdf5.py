@@ -89,6 +89,8 @@ class _Disk(io.RawIOBase):
                 return act() or 0
             except OSError as fault:
                 self._fault = fault
+            except ValueError:  # an interruption closed the target before HDF5 let go of it: nothing is kept of it
+                self._fault = OSError("the target is closed")
         return 0
 
 

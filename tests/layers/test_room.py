@@ -106,6 +106,7 @@ ENLARGING = set(
 ALLOWED = {
     "cells.py": {"concatenate", "hstack"},  # of weights, when they are bound
     "gru.py": {"concatenate", "zeros", "@"},  # of weights; products of a single timestep
+    "lora.py": {"@"},  # of weights, when they are bound
     "lstm.py": {"matmul"},  # of one timestep
     "peephole.py": {"@"},
     "simple_rnn.py": {"@"},
