@@ -1,6 +1,17 @@
 """The GRU cell.
 
-Formulas: ``keras/src/layers/rnn/gru.py`` 3.15.1.
+With the input ``x_t`` and the hidden state ``h`` of the timestep before::
+
+    z  = sigmoid(x_t @ W_z + h @ U_z + b_z)             update_gate
+    r  = sigmoid(x_t @ W_r + h @ U_r + b_r)             reset_gate
+    g  = tanh(x_t @ W_h + (r * h) @ U_h + b_h)          candidate
+    g  = tanh(x_t @ W_h + b_h + r * (h @ U_h + d_h))    with reset_after, as in CuDNN; z and r have a d, too
+    h' = z * h + (1 - z) * g                            hidden_state
+
+``sigmoid`` is the layer's ``recurrent_activation``, ``tanh`` its ``activation``. Keras keeps ``W_z | W_r | W_h`` side by
+side in ``kernel``, ``U`` likewise, and with ``reset_after`` the biases ``b`` and ``d`` in two rows.
+
+Source: ``GRUCell.call`` in ``keras/src/layers/rnn/gru.py`` 3.15.1.
 """
 
 from __future__ import annotations

@@ -1,6 +1,10 @@
 """The simple recurrent cell.
 
-Formulas: ``keras/src/layers/rnn/simple_rnn.py`` 3.15.1.
+With the input ``x_t`` and the hidden state ``h`` of the timestep before::
+
+    h' = tanh(x_t @ W + b + h @ U)    hidden_state
+
+``tanh`` is the layer's ``activation``. Source: ``SimpleRNNCell.call`` in ``keras/src/layers/rnn/simple_rnn.py`` 3.15.1.
 """
 
 from __future__ import annotations
