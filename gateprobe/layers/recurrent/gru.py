@@ -8,8 +8,8 @@ With the input ``x_t`` and the hidden state ``h`` of the timestep before::
     g  = tanh(x_t @ W_h + b_h + r * (h @ U_h + d_h))    with reset_after, as in CuDNN; z and r have a d, too
     h' = z * h + (1 - z) * g                            hidden_state
 
-``sigmoid`` is the layer's ``recurrent_activation``, ``tanh`` its ``activation``. Keras keeps ``W_z | W_r | W_h`` side by
-side in ``kernel``, ``U`` likewise, and with ``reset_after`` the biases ``b`` and ``d`` in two rows.
+``sigmoid`` is the layer's ``recurrent_activation``, ``tanh`` its ``activation``. Keras keeps ``W_z | W_r | W_h`` side
+by side in ``kernel``, ``U`` likewise, and with ``reset_after`` the biases ``b`` and ``d`` in two rows.
 
 Source: ``GRUCell.call`` in ``keras/src/layers/rnn/gru.py`` 3.15.1.
 """
