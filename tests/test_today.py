@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import gateprobe
 from gateprobe.cli.summary import summarise
 from gateprobe.graph import Namespace
 from gateprobe.layers.binding.registry import registered
+from gateprobe.opened import open_model
 from gateprobe.replay.today import GONE
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +21,7 @@ QUIET = pytest.mark.filterwarnings("ignore")  # of Keras and TensorFlow
 
 
 def summary(path):
-    report = summarise(gateprobe.read(path))
+    report = summarise(open_model(path))
     json.dumps(report)
     return report
 
@@ -61,9 +61,9 @@ def test_connections_shapes_and_parameters():
 def test_keras_itself_opens_what_is_said_to_open(path, monkeypatch):
     """And where it does, its own shapes and numbers of parameters are ours."""
     keras = pytest.importorskip("keras")
-    model = gateprobe.read(path)
+    model = open_model(path)
     if model.graph.model is None:
-        pytest.skip("no architecture")
+        return  # weights alone open nowhere
     report = summary(path)
     opened = fault = None
     try:
