@@ -54,12 +54,13 @@ class LayerTrace:
         return self._only(name)[name]
 
     def __getattr__(self, name: str) -> Array:
-        """Return a signal of a layer that has only one direction."""
+        """Return a signal of a layer that has only one direction, or what else its direction has, such as its mask."""
         if name in ("forward", "backward"):  # their properties have failed: this tells why
             raise self._without(name)
         if name.startswith("__"):
             raise AttributeError(name)
-        return self._only(name)[name]
+        value: Array = getattr(self._only(name), name)
+        return value
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the signals of a layer that has only one direction."""

@@ -53,7 +53,7 @@ def model_of(name):
 
 @cache
 def release(name):
-    return release_of(model_of(name).graph.origin)
+    return release_of(opened(model_of(name)).graph.origin)
 
 
 @cache

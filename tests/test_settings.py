@@ -92,7 +92,7 @@ def gru(version, **config):
 )
 def test_a_gru_without_reset_after_has_the_default_of_its_keras(version, after):
     model = gru(version)
-    given = gru(version, reset_after=after).plan(outputs=True)
+    given = opened(gru(version, reset_after=after)).plan(outputs=True)
     step, same = (plan.graph.steps[0].layer.cells[0] for plan in (opened(model).plan(outputs=True), given))
     assert step.reset_after == same.reset_after == after
 
@@ -112,7 +112,7 @@ def test_what_keras_refuses_is_no_default(layer, reason):
         inner = LayerRecord("l", "LSTM", {"units": 2})
         layer, arrays = (*layer, {"layer": inner}), {"a": lstm_weights(RNG, 3, 2) * 2}
     with pytest.raises(UnsupportedModel, match=reason):
-        chain([layer], arrays).plan(outputs=True)
+        opened(chain([layer], arrays)).plan(outputs=True)
 
 
 @pytest.mark.parametrize("change", [{"num_heads": 3}, {"key_dim": 4}, {"value_dim": 4}])
@@ -121,7 +121,7 @@ def test_the_sizes_of_heads_are_those_of_the_weights(change):
     shapes = [(3, 2, 3), (2, 3)] * 3 + [(2, 3, 3), (3,)]
     weights = {"m": [RNG.normal(size=shape) for shape in shapes]}
     with pytest.raises(UnsupportedModel, match="expected shape"):
-        chain([("MultiHeadAttention", "m", config)], weights).plan(outputs=True)
+        opened(chain([("MultiHeadAttention", "m", config)], weights)).plan(outputs=True)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from gateprobe.cli import main
 from gateprobe.errors import GateprobeWarning, InputError
 from gateprobe.inputs.samples import from_arrays
 from gateprobe.layers.recurrent.kernels.blas import arithmetic
+from gateprobe.model import opened
 from gateprobe.scale.dask_workers import _check_workers
 from gateprobe.scale.dataset import Block, Destination
 from gateprobe.scale.dump import dump_folder
@@ -219,7 +220,7 @@ def test_a_stateful_model_is_refused(tmp_path):
     model = chain([("LSTM", "lstm", config)], weights, input_shape=(2, None, 3))
     samples = from_arrays(np.zeros((4, 5, 3), np.float32), model.inputs)
     with pytest.raises(InputError, match=r"is stateful: .* cannot be cut into blocks; write one file"):
-        dump_folder(model, samples, Destination(f"{tmp_path}/t/"), options={})
+        dump_folder(opened(model), samples, Destination(f"{tmp_path}/t/"), options={})
     assert not names(tmp_path)
 
 
@@ -256,7 +257,7 @@ def test_long_sequences_go_into_folders_in_slabs(tmp_path, monkeypatch, selectio
     expected.save(tmp_path / "x.npz")
     samples, options = from_arrays(x, model.inputs), {"selection": selection}
     for name in ("x.zarr", "x/"):
-        dump_folder(model, samples, Destination(f"{tmp_path}/{name}"), options=options, block_size=2)
+        dump_folder(opened(model), samples, Destination(f"{tmp_path}/{name}"), options=options, block_size=2)
     assert pl.read_parquet(tmp_path / "x" / "*.parquet").equals(expected.to_polars())
     root = zarr.open_group(tmp_path / "x.zarr", mode="r")
     with np.load(tmp_path / "x.npz") as arrays:
