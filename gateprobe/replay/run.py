@@ -258,11 +258,11 @@ def _emptied(direction: DirectionTrace) -> DirectionTrace:
 
 
 def _nowhere(*args: object, **kwargs: object) -> None:
-    """Takes the signals of nobody; every batch has a recorder of its own."""
+    """Placeholder; each batch sets its own recorder."""
 
 
 def _untold(done: int, total: int, unit: str) -> None:
-    """Progress that nobody wants to know."""
+    """Stand in for progress where none is asked for."""
 
 
 def batches_of(
