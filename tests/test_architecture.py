@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "stored": BASE | {"files", "limits", "readers", "inputs", "traces", "writers"},
     "trace": BASE | {"traces", "writers", "stored"},
     "opened": ROLES | {"layers", "layers/binding", "readers", "inputs", "traces", "replay"},
+    "analysis": BASE | {"traces"},
     "model": BASE | {"readers", "inputs", "traces", "replay", "trace", "opened"},
     "scale": BASE | {"files", "layers/recurrent/kernels", "readers", "inputs", "traces", "replay", "writers", "opened"},
     "verification": REPLAYED - {"layers/recurrent/kernels"},
