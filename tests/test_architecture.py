@@ -26,15 +26,17 @@ MAY_IMPORT = {
     "layers": ROLES | LAYERS - {"layers/operations"},
     "layers/recurrent": ROLES | LAYERS - {"layers/operations"},
     "layers/operations": ROLES | LAYERS - {"layers/recurrent"},
-    "inputs": BASE | {"files", "limits"},
+    "inputs": BASE | {"files", "limits", "readers"},
     "traces": BASE,
     "replay": ROLES | LAYERS - {"layers/operations"} | {"traces"},
     "writers": BASE | {"files", "limits", "traces"},
     "stored": BASE | {"files", "limits", "readers", "inputs", "traces", "writers"},
-    "trace": BASE | {"traces", "writers", "stored"},
+    "trace": BASE | {"traces", "writers", "stored", "observed", "analysis", "pictures"},
     "opened": ROLES | {"layers", "layers/binding", "readers", "inputs", "traces", "replay"},
-    "analysis": BASE | {"traces"},
-    "model": BASE | {"readers", "inputs", "traces", "replay", "trace", "opened"},
+    "observed": BASE | {"files", "inputs", "traces", "replay", "stored", "opened"},
+    "analysis": ROLES | LAYERS - {"layers/recurrent/kernels"} | {"inputs", "traces", "replay", "opened", "observed"},
+    "pictures": BASE | {"inputs", "traces", "observed", "analysis"},
+    "model": BASE | {"readers", "inputs", "traces", "replay", "trace", "opened", "observed", "analysis"},
     "scale": BASE | {"files", "layers/recurrent/kernels", "readers", "inputs", "traces", "replay", "writers", "opened"},
     "verification": REPLAYED - {"layers/recurrent/kernels"},
 }
@@ -53,6 +55,7 @@ THIRD_PARTY = {
     "stored": {"numpy", "polars"},
     "traces": {"numpy"},
     "trace": set(),
+    "pictures": {"numpy", "altair", "vl_convert"},
 }
 
 

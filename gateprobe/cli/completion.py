@@ -56,7 +56,7 @@ def _layer_names(ctx: click.Context) -> list[str]:
     names: Iterable[str] = ()
     with suppress(Exception):  # a command line that is not finished is no place for complaints
         # what stands before an option without its value is still among the arguments
-        path = Path(ctx.params.get("model") or ctx.args[0])
+        path = Path(ctx.params.get("model") or ctx.params.get("source") or ctx.args[0])
         if path.is_file() and path.stat().st_size <= _READ_AT_MOST:
             from gateprobe.opened import open_model
 
@@ -68,6 +68,7 @@ def _layer_names(ctx: click.Context) -> list[str]:
 
 _COMPLETED: dict[str, Callable[[click.Context, str], _Items]] = {
     "MODEL": _files,
+    "SOURCE": _files,
     "INPUT...": _files,
     "[INPUT...]": _files,
     "FILE": _files,

@@ -17,10 +17,23 @@ DOCS: Mapping[str, str] = {
 }
 """Where the documentation says more about a command."""
 
+LOOKING: Mapping[str, tuple[str, ...]] = {
+    "weights": (),
+    "stats": (),
+    "track": (),
+    "plot": (),
+    "report": (),
+    "explain": (),
+    "compare": (),
+}
+"""Command that looks → the options that no other group has; each option stands once."""
+
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "What to read": ("feed",),
     "What to compare": ("against", "atol", "rtol", "seed", "samples"),
     "What to keep": ("layer", "signal", "timestep", "unit", "sample", "direction", "pre"),
+    "What to call timesteps": ("tokens", "vocab"),
+    "What to look for": tuple(name for names in LOOKING.values() for name in names),
     "What to print": ("as_json", "check"),
     "Where to write": ("output", "format", "layout", "compress", "save_input", "junit", "force"),
     "Weights-only files": ("architecture", "activation", "recurrent_activation", "go_backwards", "reset_after"),
@@ -40,6 +53,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 
 _ARGUMENTS: Mapping[str, str] = {
     "model": "A .keras or .h5 file, weights alone, or a SavedModel folder of Keras 2.",
+    "source": "A trace that gateprobe wrote; or a model, which is run on INPUT...",
     "inputs": "A .npy, .npz or .csv file for each input of the model, in the model's order, or NAME=FILE. "
     "FILE.npz[KEY] names one array; - is standard input.",
 }
@@ -69,6 +83,13 @@ class Command(click.Command):
                 formatter.write(f"{'':{formatter.current_indent}}{example}\n")
         formatter.write(f"\nMore: {DOCS[self.name or '']}\n")
 
+
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "Look": ("inspect", "weights", "stats", "track", "plot", "report", "explain"),
+    "Write": ("dump", "predict"),
+    "Check": ("verify", "compare"),
+}
+"""Title → commands, in the order of the program's help; a command that is in none stands under Commands."""
 
 _COLUMN = 26
 """Characters of an option beside which its text begins; that of a longer one begins on the next line."""

@@ -258,10 +258,7 @@ def _listed(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for text in texts for name in text.split(","))
 
 
-reading = bundle(
-    "file",
-    ModelFile,
-    click.argument("model", metavar="MODEL"),
+READING = (
     click.option(
         "--architecture",
         metavar="JSON",
@@ -282,12 +279,12 @@ reading = bundle(
         help="Read no more than this, and hold no more for a batch, such as 8G.",
     ),
 )
+"""How to read a model."""
+
+reading = bundle("file", ModelFile, click.argument("model", metavar="MODEL"), *READING)
 """Adds MODEL and how to read it; the command takes ``file``."""
 
-running = bundle(
-    "run",
-    Run,
-    click.argument("inputs", metavar="INPUT...", nargs=-1),
+RUNNING = (
     click.option(
         "--feed",
         multiple=True,
@@ -314,11 +311,12 @@ running = bundle(
         help="Run N batches side by side, instead of one on each core.",
     ),
 )
+"""How to run a model."""
+
+running = bundle("run", Run, click.argument("inputs", metavar="INPUT...", nargs=-1), *RUNNING)
 """Adds INPUT... and how to run; the command takes ``run``."""
 
-assuming = bundle(
-    "assumed",
-    Assumed,
+ASSUMING = (
     click.option("--activation", metavar="NAME", help="Activation of the layers of a weights-only file, such as tanh."),
     click.option(
         "--recurrent-activation", metavar="NAME", help="Activation of their gates, such as sigmoid or hard_sigmoid."
@@ -330,6 +328,9 @@ assuming = bundle(
         help="A GRU without bias applies its reset gate after or before the recurrent product.",
     ),
 )
+"""What a weights-only file cannot tell."""
+
+assuming = bundle("assumed", Assumed, *ASSUMING)
 """Adds what a weights-only file cannot tell; the command takes ``assumed``."""
 
 selecting = bundle(

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 import click
 
+from gateprobe.cli.help import SECTIONS
 from gateprobe.cli.options import LEFT_KEY, MODEL_KEY
 from gateprobe.errors import GateprobeError, GateprobeWarning, UnsupportedModel, printable
 
@@ -85,8 +86,14 @@ class Program(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(self._short_helps.items()))
+        grouped = {name for names in SECTIONS.values() for name in names}
+        rest = tuple(name for name in self._short_helps if name not in grouped)
+        widest = max(map(len, self._short_helps))
+        for title, names in (*SECTIONS.items(), ("Commands", rest)):
+            found = [(f"{name:{widest}}", self._short_helps[name]) for name in names if name in self._short_helps]
+            if found:
+                with formatter.section(title):
+                    formatter.write_dl(found)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an interruption ends it with a line that says what is left and how to go on."""

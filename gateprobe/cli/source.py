@@ -1,0 +1,200 @@
+"""SOURCE: a trace file, or a model with its inputs; the same for every command that looks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateprobe.cli.options import ASSUMING, MODEL_KEY, READING, RUNNING, Assumed, ModelFile, Run, Talk, bundle
+from gateprobe.errors import InputError
+
+if TYPE_CHECKING:
+    from gateprobe.inputs.samples import Samples
+    from gateprobe.inputs.tokens import Tokens
+    from gateprobe.observed import Observed
+    from gateprobe.opened import OpenedModel, Tracing
+    from gateprobe.traces.selection import Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What the user calls the timesteps."""
+
+    tokens: str | None
+    vocab: str | None
+
+    def reads(self) -> Iterator[str]:
+        """Yield the files that are read."""
+        yield from filter(None, (self.tokens, self.vocab))
+
+    def load(self, numbers: Any, samples: Samples | None, model: OpenedModel | None) -> Tokens | None:
+        """Read them.
+
+        Raises:
+            InputError: They do not fit the samples, or the model has no input with ids.
+        """
+        from gateprobe.inputs.tokens import look_up, read_tokens, read_vocabulary
+
+        if self.tokens is not None and self.vocab is not None:
+            raise InputError("--tokens and --vocab both say what the timesteps are called", remedy="give one of them")
+        if self.tokens is not None:
+            return read_tokens(self.tokens, numbers, None if samples is None else samples.count)
+        if self.vocab is None:
+            return None
+        if samples is None or model is None:
+            raise InputError("--vocab: a trace file has no ids of tokens", remedy="give --tokens")
+        inputs = dict(zip(samples.names, samples.arrays, strict=True))
+        whole = {spec.name for spec in model.inputs if spec.dtype.startswith(("int", "uint"))}
+        return look_up(read_vocabulary(self.vocab), inputs, whole.__contains__)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What to look at."""
+
+    file: ModelFile
+    run: Run
+    assumed: Assumed
+    labels: Labels
+
+    @property
+    def is_trace(self) -> bool:
+        """Whether it is a trace file; what is no readable file is taken for a model, whose reader says why not."""
+        from gateprobe.stored.recognised import is_trace
+
+        return is_trace(self.file.model)
+
+    def reads(self) -> Iterator[str]:
+        """Yield the files that are read."""
+        yield from self.file.reads()
+        if Path(self.file.model).is_dir() and self.is_trace:
+            yield from (os.path.join(folder, name) for folder, _, names in os.walk(self.file.model) for name in names)  # noqa: PTH118
+        yield from self.run.reads()
+        yield from self.labels.reads()
+
+    def open(self, selection: Selection, talk: Talk, *, pre_activations: bool = False) -> Observed:
+        """Open the trace, or the model and its inputs, so that it can be gone through.
+
+        Args:
+            selection: What to look at.
+            talk: What is said on stderr.
+            pre_activations: Whether the gates before their activation are needed.
+
+        Raises:
+            ReadError: It is neither trace nor model.
+            InputError: Inputs or options are missing, or do not go with a trace; the selection matches nothing.
+            UnsupportedModel: The model cannot be replayed.
+        """
+        return (
+            self._stored(selection, pre_activations) if self.is_trace else self._run(selection, talk, pre_activations)
+        )
+
+    def _stored(self, selection: Selection, pre_activations: bool) -> Observed:
+        from dataclasses import replace
+
+        from gateprobe.files.remote import redact_url
+        from gateprobe.observed import of_file
+
+        click.get_current_context().meta[MODEL_KEY] = redact_url(self.file.model)
+        self._refuse_beside_trace()
+        found = of_file(self.file.model, selection=selection, max_bytes=self.file.max_bytes)
+        if pre_activations and not _has_pre_activations(found):
+            raise InputError("holds no gates before their activation", remedy="write the trace with dump --pre")
+        return replace(found, tokens=self.labels.load(found.numbers, None, None))
+
+    def _refuse_beside_trace(self) -> None:
+        """Refuse inputs and options of a run.
+
+        Raises:
+            InputError: There are some.
+        """
+        if self.run.inputs:
+            raise InputError("is a trace, which takes no inputs", remedy=f"leave out {', '.join(self.run.inputs)}")
+        context = click.get_current_context()
+        for parameter in context.command.get_params(context):
+            given = context.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE
+            if given and parameter.name in _ABOUT_RUNS:
+                raise InputError(f"is a trace, which is not run: {parameter.opts[-1]} does not go with it")
+
+    def _run(self, selection: Selection, talk: Talk, pre_activations: bool) -> Observed:
+        from gateprobe.observed import of_run
+
+        model = self.assumed.complete(self.file.read(), selection)
+        samples = self.run.load(model, self.file)
+        talk.details(model, samples)
+        options = {**self.run.how, "pre_activations": pre_activations, "selection": selection}
+        tracing: Tracing = model.tracing(samples, **options)
+        tokens = self.labels.load(tracing.numbers, samples, model)
+        return of_run(tracing, options=options, threads=self.run.threads, tokens=tokens)
+
+
+def say_notes(observed: Observed, talk: Talk) -> None:
+    """Say what is worth knowing about what was looked at, when that is done."""
+    if observed.model is not None and observed.samples is not None:
+        talk.notes(observed.model, observed.samples)
+        return
+    for note in observed.metadata.get("notes", ()):
+        talk.note(f"{observed.name}: {note}")
+
+
+def _has_pre_activations(observed: Observed) -> bool:
+    first = next(observed.chunks(), None)
+    parts = () if first is None else first.directions
+    return any(name.startswith("pre_") for part in parts for name in part.signals)
+
+
+def _names(*options: Any) -> frozenset[str]:
+    """Return the names of the parameters that decorators add."""
+
+    def nothing() -> None:
+        """Take the parameters."""
+
+    for option in options:
+        option(nothing)
+    parameters: Any = nothing
+    return frozenset(parameter.name for parameter in parameters.__click_params__)
+
+
+_ABOUT_RUNS = _names(*READING, *RUNNING, *ASSUMING) - {"max_bytes"}
+"""Options that mean nothing for a trace."""
+
+
+def _source(source: str, inputs: tuple[str, ...], tokens: str | None, vocab: str | None, **values: Any) -> Source:
+    def taken(options: Any) -> dict[str, Any]:
+        return {name: values[name] for name in _names(*options)}
+
+    return Source(
+        ModelFile(source, **taken(READING)),
+        Run(inputs, **taken(RUNNING)),
+        Assumed(**taken(ASSUMING)),
+        Labels(tokens, vocab),
+    )
+
+
+observing = bundle(
+    "source",
+    _source,
+    click.argument("source", metavar="SOURCE"),
+    click.argument("inputs", metavar="[INPUT...]", nargs=-1),
+    *READING,
+    *RUNNING,
+    *ASSUMING,
+    click.option(
+        "--tokens",
+        metavar="FILE",
+        help="Label timesteps with these tokens: one a line with an empty line between samples, or a JSON list for "
+        "each sample.",
+    ),
+    click.option(
+        "--vocab",
+        metavar="FILE",
+        help="Label timesteps with the words of this vocabulary: JSON of a Tokenizer or TextVectorization, or one word "
+        "a line, from 0.",
+    ),
+)
+"""Adds SOURCE [INPUT...], how to read and run it, and labels; the command takes ``source``."""

@@ -1,0 +1,339 @@
+"""Tokens that label timesteps: listed by the user, or looked up in a vocabulary by the ids that the model reads."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, ReadError
+from gateprobe.files.remote import is_url, local_path, redact_url, remote
+from gateprobe.graph import Array
+from gateprobe.inputs.array_files import Rows
+from gateprobe.readers import safe_json
+
+Labels: TypeAlias = tuple[str, ...]
+_Lists: TypeAlias = tuple[Labels, ...]
+
+
+class Tokens(Protocol):
+    """What stands at each timestep of a sample, as text."""
+
+    def labels(
+        self, sample: int, timesteps: Array, *, length: int | None = None, mask: Array | None = None
+    ) -> Labels | None:
+        """Return the tokens at some timesteps of one sample.
+
+        Args:
+            sample: Its number.
+            timesteps: ``(timesteps,)`` positions in the layer's input.
+            length: Timesteps of the layer's whole input; not checked without it.
+            mask: ``(length,)``, ``False`` at masked timesteps.
+
+        Returns:
+            One for each timestep; ``None`` where this layer's timesteps have no tokens.
+
+        Raises:
+            InputError: There are more or fewer tokens than timesteps.
+        """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ListedTokens:
+    """Tokens from a file."""
+
+    name: str
+    """Of the file, for messages."""
+    lists: Mapping[int, Labels]
+    """Number of a sample → its tokens."""
+
+    def labels(
+        self, sample: int, timesteps: Array, *, length: int | None = None, mask: Array | None = None
+    ) -> Labels | None:
+        """Return the tokens at some timesteps; see `Tokens`.
+
+        Fewer tokens than timesteps belong to the timesteps that are not masked, where there are as many of these.
+        """
+        listed = self.lists.get(sample)
+        if listed is None:
+            return None
+        if length is not None and len(listed) != length:
+            listed = self._spread(sample, listed, length, mask)
+        return tuple(listed[int(timestep)] for timestep in timesteps)
+
+    def _spread(self, sample: int, listed: Labels, length: int, mask: Array | None) -> Labels:
+        if mask is None or len(mask) != length or int(mask.sum()) != len(listed):
+            raise InputError(
+                f"sample {sample} has {len(listed)} tokens and {length} timesteps",
+                file=self.name,
+                remedy="give a token for each timestep, also where the input is padded",
+            )
+        spread = np.full(length, "", object)
+        spread[mask] = listed
+        return tuple(spread)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vocabulary:
+    """Words by their numbers."""
+
+    name: str
+    """Of the file, for messages."""
+    words: Mapping[int, str]
+
+    def word(self, number: int) -> str:
+        """Return a word; the number itself where the vocabulary has none."""
+        found = self.words.get(number)
+        if found is None:
+            note = f"{self.name} has no words for some ids of the input: they are shown as numbers"
+            warnings.warn(note, GateprobeWarning, stacklevel=2)
+            return str(number)
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LookedUpTokens:
+    """The words behind the ids of an input of the model."""
+
+    vocabulary: Vocabulary
+    ids: Rows
+    """``(samples, timesteps)`` of whole numbers."""
+
+    def labels(
+        self, sample: int, timesteps: Array, *, length: int | None = None, mask: Array | None = None
+    ) -> Labels | None:
+        """Return the words at some timesteps; ``None`` for a layer that has another number of timesteps."""
+        if length is not None and length != self.ids.shape[1]:
+            return None
+        row = np.asarray(self.ids[sample : sample + 1]).reshape(-1)[timesteps]
+        return tuple(self.vocabulary.word(int(number)) for number in row)
+
+
+def read_tokens(file: str, numbers: Sequence[int] | Array, total: int | None) -> ListedTokens:
+    """Read the tokens of samples.
+
+    Args:
+        file: One token a line, an empty line between samples; or a line of tokens with spaces between them for each
+            sample; or a JSON list for each sample, in one list or each on a line of its own.
+        numbers: Of the samples that are looked at.
+        total: How many samples the input has; ``None`` where that is not known.
+
+    Raises:
+        InputError: It is no such file, or not for so many samples.
+    """
+    name = redact_url(file)
+    with_lists = _parsed_tokens(_text(file), name)
+    wanted = [int(number) for number in numbers]
+    by_number = len(with_lists) == total or (total is None and bool(wanted) and len(with_lists) > max(wanted))
+    if len(with_lists) == len(wanted):
+        by_number = by_number and len(with_lists) == total
+        keys = range(len(with_lists)) if by_number else wanted
+    elif by_number:
+        keys = range(len(with_lists))
+    else:
+        there = f"{len(wanted)} samples are looked at" + (f", of {total}" if total not in (None, len(wanted)) else "")
+        raise InputError(
+            f"holds the tokens of {len(with_lists)} samples, and {there}",
+            file=name,
+            remedy="give a list for each sample: see docs/formats.md",
+        )
+    return ListedTokens(name, dict(zip(keys, with_lists, strict=True)))
+
+
+def _parsed_tokens(text: str, name: str) -> _Lists:
+    """Return a list of tokens for each sample."""
+    found = _json_lists(text, name)
+    if found is None:
+        found = _plain_lists(text, name)
+    if not found or not all(found):
+        what = "holds no tokens" if not any(found) else f"holds no tokens for sample {found.index(())}"
+        raise InputError(what, file=name)
+    return found
+
+
+def _json_lists(text: str, name: str) -> _Lists | None:
+    """Read JSON; ``None`` where it is none, as a text of brackets alone, which may be tokens."""
+    bare = text.strip()
+    if not (bare.startswith("[") and bare.endswith("]")) or not bare.strip("[]\n\r "):
+        return None
+    try:
+        values = _json(bare, name)
+    except ReadError as error:
+        lines = [line for line in bare.split("\n") if line.strip()]
+        if not all(line.strip().startswith("[") and line.strip().endswith("]") for line in lines):
+            return None
+        if len(lines) < 2:
+            raise InputError(error.reason, file=name) from None
+        values = [_json(line, name) for line in lines]
+    if all(isinstance(value, list) for value in values):
+        return tuple(tuple(_token(token, name) for token in value) for value in values)
+    return (tuple(_token(token, name) for token in values),)
+
+
+def _token(value: object, name: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return json.dumps(value)
+    raise InputError(f"holds {json.dumps(value):.40} where a token belongs", file=name)
+
+
+def _plain_lists(text: str, name: str) -> _Lists:
+    lines = text.split("\n")
+    if any(len(line.split()) > 1 for line in lines):
+        return tuple(tuple(line.split()) for line in lines if line.strip())
+    groups: list[list[str]] = [[]]
+    for line in lines:
+        if line:
+            groups[-1].append(line)
+        elif groups[-1]:
+            groups.append([])
+    return tuple(tuple(group) for group in groups if group)
+
+
+def read_vocabulary(file: str) -> Vocabulary:
+    """Read a vocabulary.
+
+    Args:
+        file: JSON of Keras's Tokenizer, of a TextVectorization or StringLookup layer, a list of words, a map from words
+            to numbers or from numbers to words; or one word a line. The first word of a list has the number 0.
+
+    Raises:
+        InputError: It is no such file.
+    """
+    name = redact_url(file)
+    text = _text(file)
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            value = _json(text, name)
+        except GateprobeError:
+            if text.lstrip()[:1] == "{" and text.rstrip().endswith("}"):
+                raise
+        else:
+            return Vocabulary(name, _words(value, name))
+    lines = text.split("\n")
+    return Vocabulary(name, _numbered(lines[:-1] if lines[-1] == "" else lines, name))
+
+
+def _words(value: Any, name: str) -> Mapping[int, str]:
+    """Find out which kind of JSON it is."""
+    if isinstance(value, list):
+        return _numbered(value, name)
+    if not isinstance(value, dict):
+        raise _no_vocabulary(name)
+    inner = value.get("config")
+    config: dict[str, Any] = inner if isinstance(inner, dict) else value
+    if isinstance(config.get("word_index"), str):
+        return {0: "", **_by_word(_json(config["word_index"], name), name)}
+    if isinstance(config.get("vocabulary"), list):
+        return _numbered(_with_specials(config, name), name)
+    if config is inner:
+        raise InputError(
+            "holds a layer without its vocabulary",
+            file=name,
+            remedy="save json.dumps(layer.get_vocabulary()), or the vocabulary one word a line",
+        )
+    if value and all(isinstance(word, str) for word in value.values()):
+        return {0: "", **_by_number(value, name)}
+    return {0: "", **_by_word(value, name)}
+
+
+def _with_specials(config: Mapping[str, Any], name: str) -> list[Any]:
+    """Return a layer's vocabulary with the entries that Keras puts in front, unless they are there.
+
+    Source: ``IndexLookup.set_vocabulary`` of Keras 2.6 to 3.
+    """
+    if config.get("output_mode", "int") != "int" or config.get("invert"):
+        raise InputError("holds a layer that does not turn words into ids", file=name)
+    mask, unknown = config.get("mask_token", "" if "standardize" in config else None), config.get("oov_token", "[UNK]")
+    specials = [*([] if mask is None else [mask]), *[unknown] * int(config.get("num_oov_indices", 1))]
+    words = list(config["vocabulary"])
+    return words if words[: len(specials)] == specials else [*specials, *words]
+
+
+def _numbered(words: Iterable[Any], name: str) -> Mapping[int, str]:
+    found = dict(enumerate(words))
+    if not found or not all(isinstance(word, str) for word in found.values()):
+        raise _no_vocabulary(name)
+    return found
+
+
+def _by_word(value: Any, name: str) -> Mapping[int, str]:
+    if not isinstance(value, dict) or not value or not all(type(number) is int for number in value.values()):
+        raise _no_vocabulary(name)
+    found: dict[int, str] = {}
+    for word, number in value.items():
+        if number in found:
+            raise InputError(f"gives the number {number} to {found[number]!r} and to {word!r}", file=name)
+        found[number] = word
+    return found
+
+
+def _by_number(value: Mapping[str, str], name: str) -> Mapping[int, str]:
+    if not all(key.isascii() and key.isdigit() and len(key) < 19 for key in value):
+        raise _no_vocabulary(name)
+    return {int(key): word for key, word in value.items()}
+
+
+def _no_vocabulary(name: str) -> InputError:
+    remedy = "give the JSON of a Tokenizer or TextVectorization, a map of words and numbers, or one word a line"
+    return InputError("is no vocabulary", file=name, remedy=remedy)
+
+
+def look_up(vocabulary: Vocabulary, inputs: Mapping[str, Rows | None], takes_ids: Callable[[str], bool]) -> Tokens:
+    """Label timesteps by the ids of an input.
+
+    Args:
+        vocabulary: What the ids mean.
+        inputs: The model's inputs by name.
+        takes_ids: Whether the model takes an input for ids, whatever the type of its numbers.
+
+    Raises:
+        InputError: There is no input of ids, or there are several.
+    """
+    found = {
+        name: array
+        for name, array in inputs.items()
+        if array is not None and len(array.shape) == 2 and (array.dtype.kind in "iu" or takes_ids(name))
+    }
+    if len(found) != 1:
+        listed = f"several inputs with ids, {', '.join(found)}" if found else "no input with ids"
+        raise InputError(f"the model has {listed}: a vocabulary does not go with it", remedy="list the tokens")
+    return LookedUpTokens(vocabulary, next(iter(found.values())))
+
+
+def _json(text: str, name: str) -> Any:
+    """Parse JSON, limited as every JSON text is.
+
+    Raises:
+        ReadError: It is none; names the file.
+    """
+    try:
+        return safe_json.loads(text, "")
+    except ReadError as error:
+        raise type(error)(error.reason, file=name, place=None) from None
+
+
+def _text(file: str) -> str:
+    """Return what a file holds."""
+    name = redact_url(file)
+    try:
+        if is_url(file):
+            data = remote(file).read(0, safe_json.MAX_BYTES + 1)
+        else:
+            with Path(local_path(file)).open("rb") as opened:
+                data = opened.read(safe_json.MAX_BYTES + 1)
+        if len(data) > safe_json.MAX_BYTES:
+            raise InputError(f"has more than {safe_json.MAX_BYTES:,} bytes", file=name)
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except OSError as error:
+        raise InputError(error.strerror or "cannot be read", file=name) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not UTF-8 text: byte {error.start}", file=name) from None
+    except ValueError:  # a NUL in the name
+        raise InputError("is not a possible file name", file=name) from None

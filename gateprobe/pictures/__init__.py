@@ -1,0 +1,1 @@
+"""Charts and pages of what `gateprobe.analysis` finds."""
