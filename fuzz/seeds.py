@@ -14,6 +14,8 @@ from fuzz.edits import Seed
 
 ROOT = Path(__file__).parents[1]
 LEGACY = ROOT / "tests" / "data" / "legacy"
+TFJS = ROOT / "tests" / "data" / "tfjs"
+_TFJS = ("converted_keras2", "uint8", "bidirectional")
 
 
 @cache
@@ -46,6 +48,17 @@ def chunked() -> list[Seed]:
     """The same in compressed chunks, which no Keras writes and other tools do."""
     path = LEGACY / "keras_2.0.4" / "masking_lstm" / "model.h5"
     return [_hdf5_seed("packed", _packed(path))]
+
+
+def tfjs() -> list[Any]:
+    """A `model.json` of TensorFlow.js for each way to store weights."""
+    return [json.loads((TFJS / name / "model.json").read_bytes()) for name in _TFJS]
+
+
+@cache
+def tfjs_shards() -> dict[str, bytes]:
+    """The shards of these models, by name: each model finds its own or, after an edit, another one's."""
+    return {path.name: path.read_bytes() for name in _TFJS for path in sorted((TFJS / name).glob("*.bin"))}
 
 
 def _smaller(paths: list[Path], limit: int) -> list[Path]:

@@ -7,14 +7,16 @@ it was edited. No target needs atheris, so the tests replay recorded inputs with
 
 import io
 import json
+import math
 import re
 import tempfile
 import tokenize
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import h5py
@@ -27,14 +29,15 @@ from gateprobe.inputs.array_files import NpzFile, parse_npy
 from gateprobe.inputs.tables import read_table
 from gateprobe.model import Model
 from gateprobe.opened import OpenedModel
-from gateprobe.readers import safe_json, wiring
+from gateprobe.readers import safe_json, tfjs, wiring
 from gateprobe.readers.acyclic import references
 from gateprobe.readers.architecture import read_architecture
 from gateprobe.readers.crash_guard import rehearse
 from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.savedmodel.objects import check_paths, described_objects, tracked_objects
 from gateprobe.readers.savedmodel.wire import parse
-from gateprobe.readers.sources import read_hdf5, read_zip, shard_names
+from gateprobe.readers.shards import shard_names
+from gateprobe.readers.sources import read_hdf5, read_zip
 from gateprobe.semantics import semantics_of
 from gateprobe.writers.names import archive_key, cell_text, column_text
 
@@ -99,6 +102,43 @@ def shards(data: bytes) -> None:
         _check_message(error)
         return
     assert all("/" not in name and name not in ("", ".", "..") for name in names)
+
+
+def tfjs_model(data: bytes) -> None:
+    """What is read from a changed `model.json` and its shards is what the manifest says, by NumPy's own reading."""
+    try:
+        value = safe_json.loads(data, "here")
+    except GateprobeError as error:
+        _check_message(error)
+        return
+    if not tfjs.is_tfjs(value):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        stored = seeds.tfjs_shards()
+        for name, content in stored.items():
+            Path(folder, name).write_bytes(content)
+        try:
+            found = tfjs.read_tfjs(Path(folder, "model.json"), value, None, Budget(BUDGET))
+        except GateprobeError as error:
+            _check_message(error)
+            return
+    read = {array.name: array.value for array in _arrays(found.weights.root)}
+    for name, expected in _manifest(value, stored):
+        if name in read:  # states of training are left out
+            np.testing.assert_array_equal(read[name], expected)
+    assert len(read) <= sum(len(group["weights"]) for group in value["weightsManifest"])
+
+
+def _manifest(value: Any, stored: Mapping[str, bytes]) -> Iterator[tuple[str, Any]]:
+    """Yield the weights of a manifest that are not quantized, one after the other."""
+    for group in value["weightsManifest"]:
+        data, at = b"".join(stored[name] for name in group["paths"]), 0
+        for entry in group["weights"]:
+            if entry.get("quantization") is not None:
+                break
+            count, dtype = math.prod(entry["shape"]), np.dtype(entry["dtype"])
+            yield entry["name"], np.frombuffer(data, dtype, count, at).reshape(entry["shape"])
+            at += count * dtype.itemsize
 
 
 def _accepted(read: Callable[[], Any]) -> Any:
@@ -496,6 +536,7 @@ TARGETS = {
     "architecture": Target(architecture, _json_seeds(seeds.architectures), _of_json(seeds.architectures)),
     "wiring": Target(wiring_file, _json_seeds(seeds.wirings), _of_json(seeds.wirings)),
     "shards": Target(shards, _json_seeds(_indexes), _of_json(_indexes)),
+    "tfjs": Target(tfjs_model, _json_seeds(seeds.tfjs), _of_json(seeds.tfjs)),
     "hdf5": Target(hdf5, _edit_seeds(seeds.hdf5), _of_edits(seeds.hdf5)),
     "chunks": Target(chunks, _edit_seeds(seeds.chunked), _of_edits(seeds.chunked)),
     "keras": Target(keras, _edit_seeds(seeds.keras), _of_edits(seeds.keras)),

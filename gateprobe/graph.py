@@ -149,7 +149,7 @@ class Origin:
     """Where a graph comes from and how we know."""
 
     container: str
-    """``hdf5``, ``keras`` (zip), ``weights-hdf5``, ``savedmodel``."""
+    """``hdf5``, ``keras`` (zip), ``weights-hdf5``, ``savedmodel``, ``tfjs``."""
     era: Era
     evidence: tuple[str, ...]
     """Why this era: one short sentence for each thing seen in the file."""

@@ -261,8 +261,8 @@ def _listed(texts: tuple[str, ...]) -> tuple[str, ...]:
 READING = (
     click.option(
         "--architecture",
-        metavar="JSON",
-        help="Take the layers from this file, which holds the model's to_json() or a wiring.",
+        metavar="FILE",
+        help="Take the layers from this file: the model's to_json(), a whole model, or a wiring.",
     ),
     click.option(
         "--semantics",

@@ -1,8 +1,8 @@
 """Read a saved Keras model as inert data: bytes → `gateprobe.graph.ModelGraph`.
 
 Containers are told apart by their first bytes, never by their suffix: HDF5 (whole models and weights alone), the
-``.keras`` zip, and the index of sharded weights; a SavedModel is a folder. Nothing that a file names is ever imported
-or run.
+``.keras`` zip, the index of sharded weights, and ``model.json`` of TensorFlow.js; a SavedModel is a folder. Nothing that
+a file names is ever imported or run.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from typing import BinaryIO
 from gateprobe.errors import GateprobeError, ReadError
 from gateprobe.files.remote import is_url, local_path, redact_url, remote
 from gateprobe.graph import Era, ModelGraph
-from gateprobe.readers import archive, containers, hdf5
+from gateprobe.readers import archive, containers, hdf5, safe_json
 from gateprobe.readers.crash_guard import rehearse
+from gateprobe.readers.found import Architecture, Found
+from gateprobe.readers.given import read_given
 from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES, Budget
-from gateprobe.readers.sources import Architecture, Found, read_hdf5, read_shards, read_zip
+from gateprobe.readers.indexes import read_index
+from gateprobe.readers.sources import read_hdf5, read_zip
 
 __all__ = ["read"]
 
@@ -35,9 +38,10 @@ def read(
     """Read a model file.
 
     Args:
-        path: HDF5 or ``.keras`` of any Keras, the ``.json`` index of sharded weights, or a SavedModel folder. The
-            first two may be URLs.
-        architecture: JSON from ``model.to_json()``, for a file that holds weights alone; or a wiring file. Or its URL.
+        path: HDF5 or ``.keras`` of any Keras, the ``.json`` index of sharded weights, the ``model.json`` of
+            TensorFlow.js, or a SavedModel folder. The first two may be URLs.
+        architecture: For a file that holds weights alone: JSON from ``model.to_json()``, a whole model, or a wiring
+            file. Or its URL.
         max_bytes: How many bytes of arrays may be read; 4 GiB when not given.
 
     Raises:
@@ -110,8 +114,15 @@ def _open(name: str, stack: ExitStack) -> tuple[BinaryIO, int]:
 def _architecture(name: str) -> Architecture:
     with ExitStack() as stack:
         try:
-            stream, _ = _open(name, stack)
-            return Architecture.parse(stream.read(), redact_url(name), _sha256(stream))
+            stream, size = _open(name, stack)
+            digest = _sha256(stream)
+            hdf5.library()
+
+            def found() -> Architecture:
+                return read_given(stream, size, redact_url(name), digest)
+
+            rehearse(found, stream, size, safe_json.MAX_BYTES)
+            return found()
         except GateprobeError as error:
             raise _located(error, name) from None
 
@@ -127,7 +138,7 @@ def _found(path: Path, stream: BinaryIO, size: int, given: Architecture | None, 
     if hdf5.find_magic(stream, size):
         return read_hdf5(stream, given, budget)
     if head.lstrip()[:1] == b"{":
-        return read_shards(path, stream, size, given, budget)
+        return read_index(path, stream, size, given, budget)
     raise ReadError("is neither HDF5 nor a .keras zip", remedy="save the model with model.save('model.keras')")
 
 

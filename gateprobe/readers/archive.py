@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from gateprobe.errors import GateprobeError, ReadError, UnsafeFile
 from gateprobe.limits import expansion
+from gateprobe.readers import safe_json
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-_BLOCK = 1 << 20
-
 MAGIC = b"PK\x03\x04"
 MAX_DIRECTORY_BYTES = 32 << 20
 """Of the table of contents; one member takes about 60 bytes in it and much more in memory."""
+MAX_METADATA = 1 << 20
 CONFIG, METADATA, WEIGHTS, SHARDS = "config.json", "metadata.json", "model.weights.h5", "model.weights.json"
 
 _END = b"PK\x05\x06"
@@ -69,6 +69,15 @@ def _check_directory(stream: BinaryIO, size: int) -> None:
 def has(archive: zipfile.ZipFile, name: str) -> bool:
     """Tell whether the zip has a member of exactly this name."""
     return name in archive.NameToInfo
+
+
+def keras_version(archive: zipfile.ZipFile) -> str | None:
+    """Return the version that ``metadata.json`` gives, ``None`` without one."""
+    if not has(archive, METADATA):
+        return None
+    value = safe_json.loads(read(archive, METADATA, MAX_METADATA), METADATA)
+    said = value.get("keras_version") if isinstance(value, dict) else None
+    return said if isinstance(said, str) else None
 
 
 def read(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from gateprobe.errors import GateprobeError
 from gateprobe.files.remote import is_url, local_path
-from gateprobe.readers import safe_json
-from gateprobe.readers.sources import shard_names
+from gateprobe.readers.indexes import named_files
 
 
 def model_files(model: str) -> Iterator[str]:
@@ -32,9 +31,5 @@ def model_files(model: str) -> Iterator[str]:
 
 
 def _shards(path: Path) -> list[str]:
-    """Return the files that the index of sharded weights names; none if the file is not one."""
     with path.open("rb") as file:
-        head = file.read(64)
-        if head.lstrip()[:1] != b"{" or path.stat().st_size > safe_json.MAX_BYTES:
-            return []
-        return shard_names(head + file.read(), path.name)
+        return named_files(file, path.stat().st_size, path.name)

@@ -87,6 +87,22 @@ def object_tree(files: Iterable[h5py.Group], budget: Budget) -> WeightStore:
     return WeightStore(WeightScheme.OBJECT_PATHS, _frozen(root, ""))
 
 
+def tree_of(arrays: Iterable[tuple[list[str], WeightArray]]) -> WeightStore:
+    """Make the tree of objects from arrays and the parts of their paths, such as ``layers/lstm/cell/vars/0``."""
+    root = _Object()
+    for parts, array in arrays:
+        *path, last, number = parts
+        if last != "vars" or len(path) > MAX_DEPTH:
+            raise ReadError("is no path to a numbered array", place=array.name)
+        if any(name in _NO_WEIGHTS for name in path) or (path[:1] and path[0] in TRAINING):
+            continue
+        target = root
+        for name in path:
+            target = _descend(target, name)
+        target.arrays[number] = array
+    return WeightStore(WeightScheme.OBJECT_PATHS, _frozen(root, ""))
+
+
 def _gather(file: h5py.Group, root: _Object, budget: Budget) -> None:
     """Add what a file holds to the tree.
 

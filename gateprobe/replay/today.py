@@ -233,6 +233,8 @@ GONE = frozenset(
     """.split()
 )
 """Classes of earlier Kerases that Keras 3.15 does not have."""
+_FOREIGN = {"savedmodel": "a SavedModel folder", "tfjs": "a model of TensorFlow.js"}
+"""Containers that Keras 3.15 does not read at all."""
 _MAPPED = (2, 2, 3)
 """The first release that wrote the configuration of a Sequential as a mapping instead of a list."""
 _WITH_INPUT = (2, 4)
@@ -246,12 +248,12 @@ def _refusals(graph: ModelGraph, records: Iterable[LayerRecord]) -> Iterator[str
     2.0 to 2.15 and 3.0 to 3.15.
     """
     origin = graph.origin
-    if origin.container == "savedmodel":
-        yield "a SavedModel folder"
+    if origin.container in _FOREIGN:
+        yield _FOREIGN[origin.container]
     if origin.era is Era.KERAS1:
         yield "the words of Keras 1"
     rules = _RULES_OF_HDF5 if origin.era is Era.KERAS3 else (*_RULES_OF_KERAS_2, *_RULES_OF_HDF5)
-    if origin.era is Era.KERAS3 and origin.container == "keras":
+    if origin.era is Era.KERAS3 and origin.container in ("keras", "tfjs"):
         return
     if origin.era is Era.KERAS2:
         yield from (found for model in _models(graph) if (found := _sequential(model, origin)) is not None)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gateprobe.errors import ReadError, UnsafeFile
+from gateprobe.readers.found import Architecture, Found
 from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.savedmodel import objects
 from gateprobe.readers.savedmodel.decoder import decoder_settings
@@ -23,7 +24,6 @@ from gateprobe.readers.savedmodel.objects import Described, TrackedObject
 from gateprobe.readers.savedmodel.variables import inside, read_checkpoint
 from gateprobe.readers.savedmodel.weights import Objects
 from gateprobe.readers.savedmodel.wire import parse
-from gateprobe.readers.sources import Architecture, Found
 from gateprobe.readers.wiring import DECODER
 
 GRAPH, METADATA = "saved_model.pb", "keras_metadata.pb"

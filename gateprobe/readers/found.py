@@ -1,0 +1,126 @@
+"""What a container held, and how it becomes a `ModelGraph`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gateprobe.errors import ReadError
+from gateprobe.graph import Era, ModelGraph, ModelRecord, Origin, WeightStore
+from gateprobe.readers import contradictions, version, wiring
+from gateprobe.readers.architecture import read_architecture
+from gateprobe.readers.contradictions import Verdict
+from gateprobe.readers.wiring import Wiring
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Architecture:
+    """A parsed ``model.to_json()``."""
+
+    value: Any
+    file: str
+    sha256: str
+    keras_version: str | None
+    backend: str | None
+    wiring: Wiring | None = None
+    """When it is a wiring file of ours and not an architecture of Keras."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What a container held."""
+
+    container: str
+    value: Any
+    """The architecture as JSON, ``None`` without one."""
+    weights: WeightStore
+    keras_version: str | None
+    backend: str | None
+    where: str
+    """Where the version stands."""
+    architecture: Architecture | None = None
+    """The one given beside the file."""
+    digests: tuple[str, ...] = ()
+    """Of further files."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of this container."""
+    versions: tuple[tuple[str, str], ...] = ()
+    """Further places in the file that give a version, and the versions."""
+    evidence: tuple[str, ...] = ()
+    """Why the version is this one, where the file does not say so itself."""
+
+    def graph(self, file: str, sha256: str) -> ModelGraph:
+        """Put together what was found."""
+        verdict = self._verdict()
+        era, evidence, notes, rivals = verdict.era, verdict.evidence, verdict.notes, verdict.rivals
+        model: ModelRecord | None = None
+        store = self.weights
+        if self.architecture is not None and self.architecture.wiring is not None:
+            model, store, more = self._wired(self.architecture.wiring)
+            notes = (*notes, *more)
+        elif self.architecture is not None:
+            said = _dialect(self.architecture)
+            dialect = era if said is None else said.era
+            model, more = read_architecture(self.architecture.value, dialect)
+            notes = (*notes, *more, *_disagreement(dialect, era))
+            if said is not None and self.architecture.keras_version != self._version:
+                evidence, notes = (*evidence, *said.evidence), (*notes, *said.notes)
+        elif self.value is not None:
+            model, more = read_architecture(self.value, era)
+            if model is not None and self.container == "savedmodel":
+                model = wiring.adopted(model)
+            notes = (*notes, *more)
+        else:
+            advice = "give the model's JSON, or a wiring file, with --architecture to replay it"
+            notes = (*notes, f"the file holds weights alone; {advice}")
+        backend = self.backend or (self.architecture.backend if self.architecture else None)
+        origin = Origin(self.container, era, evidence, self._version, backend, rivals, sha256)
+        left = () if model is None else tuple(contradictions.unreached(model))
+        return ModelGraph(file, origin, model, store, (*notes, *left, *self.notes))
+
+    @property
+    def _version(self) -> str | None:
+        return self.keras_version or (self.architecture.keras_version if self.architecture else None)
+
+    def _wired(self, given: Wiring) -> tuple[ModelRecord, WeightStore, tuple[str, ...]]:
+        """Connect the layers as a wiring file says."""
+        model, notes = given.model()
+        store, more = given.store(self.weights, model)
+        own = () if self.value is None else ("the graph is that of the wiring file, not what this file says of itself",)
+        return model, store, (*own, *notes, *more)
+
+    def _verdict(self) -> Verdict:
+        """Return the era of the numbers: of the Keras that saved the weights."""
+        given = self.architecture
+        if self.keras_version is not None:
+            verdict = contradictions.weigh(self.keras_version, self.where, self.versions, self.value)
+            return replace(verdict, evidence=self.evidence or verdict.evidence)
+        if given is not None and given.keras_version is not None:
+            config = None if given.wiring is not None else given.value
+            place = f"the architecture {given.file}"
+            return contradictions.weigh(given.keras_version, place, self.versions, config)
+        value = self.value if given is None or given.wiring is not None else given.value
+        inferred = (value and version.era_of_config(value)) or version.era_of_weights(self.weights)
+        if inferred is None:
+            raise ReadError("nothing in the file tells which Keras wrote it")
+        era, sentence = inferred
+        rivals = version.rivals_of(era, self.weights, value)
+        return Verdict(era, ("no version is recorded", sentence), rivals=rivals)
+
+
+def _dialect(given: Architecture) -> Verdict | None:
+    """Return the era whose words an architecture uses."""
+    if given.keras_version is not None:
+        return contradictions.weigh(given.keras_version, f"the architecture {given.file}", (), given.value)
+    inferred = version.era_of_config(given.value)
+    return None if inferred is None else Verdict(inferred[0], (f"architecture: {inferred[1]}",))
+
+
+def _disagreement(dialect: Era, era: Era) -> tuple[str, ...]:
+    if dialect is era:
+        return ()
+    note = (
+        f"the weights are from {era.value} and the architecture from {dialect.value}: activations are computed as in "
+        f"{era.value}; choose otherwise with --semantics"
+    )
+    return (note,)
