@@ -15,7 +15,17 @@ import atheris
 with atheris.instrument_imports(include=["gateprobe", "zipfile"]):
     from fuzz.targets import TARGETS
 
-LENGTHS = {"names": 64, "npy": 300, "savedmodel": 512, "table": 400, "json": 4000, "shards": 2000, "wiring": 4000}
+LENGTHS = {
+    "names": 64,
+    "npy": 300,
+    "savedmodel": 512,
+    "checkpoint": 512,
+    "tfjs": 8000,
+    "table": 400,
+    "json": 4000,
+    "shards": 2000,
+    "wiring": 4000,
+}
 """The longest input, where short ones tell as much as long ones; executions per second count."""
 SHARE = 0.8
 """How often the structure-aware mutator is used rather than libFuzzer's own."""

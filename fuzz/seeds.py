@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ import h5py
 import numpy as np
 
 from fuzz.edits import Seed
+from gateprobe.readers.savedmodel.checksum import masked_crc32c
 
 ROOT = Path(__file__).parents[1]
 LEGACY = ROOT / "tests" / "data" / "legacy"
@@ -196,6 +198,42 @@ def metadata() -> list[bytes]:
     ]
     children = field(1, field(1, 1) + field(2, b"variables")) + field(2, field(1, b"VARIABLE_VALUE") + field(3, b"k"))
     return [b"".join(nodes), field(1, children) * 3, field(1, field(1, (1 << 64) - 1)), b""]
+
+
+def index_of(block: bytes) -> bytes:
+    """Return an index of variables whose one block holds these bytes, with the checksums that belong to them."""
+
+    def closed(content: bytes) -> bytes:
+        return content + b"\0" + struct.pack("<I", masked_crc32c(content + b"\0"))
+
+    handle = _varint(0) + _varint(len(block))
+    entry = bytes([0, 1, len(handle)]) + b"~" + handle + struct.pack("<II", 0, 1)
+    head = closed(block)
+    footer = (_varint(0) + _varint(0) + _varint(len(head)) + _varint(len(entry))).ljust(40, b"\0")
+    return head + closed(entry) + footer + struct.pack("<Q", 0xDB4775248B80FB57)
+
+
+def blocks() -> list[bytes]:
+    """Blocks of indexes: a header and a tensor; a text; a tensor in two parts."""
+
+    def field(number: int, value: int | bytes) -> bytes:
+        if isinstance(value, int):
+            return bytes([number << 3]) + _varint(value)
+        return bytes([number << 3 | 2]) + _varint(len(value)) + value
+
+    def block(**entries: bytes) -> bytes:
+        items = {"": field(1, 1), **entries}
+        body = b"".join(bytes([0, len(key), len(value)]) + key.encode() + value for key, value in items.items())
+        return body + struct.pack("<II", 0, 1)
+
+    def tensor(kind: int, *more: bytes) -> bytes:
+        return field(1, kind) + field(2, field(2, field(1, 4))) + field(5, 16) + b"".join(more)
+
+    def part(start: int) -> bytes:
+        return field(7, field(1, field(1, start) + field(2, 2)))
+
+    checksum = bytes([6 << 3 | 5]) + struct.pack("<I", masked_crc32c(bytes(range(16))))
+    return [block(a=tensor(1, checksum)), block(a=tensor(7)), block(a=tensor(3, part(0), part(2)))]
 
 
 def _varint(value: int) -> bytes:

@@ -5,10 +5,12 @@ hang, too much memory, or an answer that differs from what an independent reader
 it was edited. No target needs atheris, so the tests replay recorded inputs without it.
 """
 
+import atexit
 import io
 import json
 import math
 import re
+import shutil
 import tempfile
 import tokenize
 import unicodedata
@@ -34,6 +36,7 @@ from gateprobe.readers.acyclic import references
 from gateprobe.readers.architecture import read_architecture
 from gateprobe.readers.crash_guard import rehearse
 from gateprobe.readers.hdf5 import Budget
+from gateprobe.readers.savedmodel.bundle import Bundle, Entry, open_bundle
 from gateprobe.readers.savedmodel.objects import check_paths, described_objects, tracked_objects
 from gateprobe.readers.savedmodel.wire import parse
 from gateprobe.readers.shards import shard_names
@@ -113,20 +116,26 @@ def tfjs_model(data: bytes) -> None:
         return
     if not tfjs.is_tfjs(value):
         return
-    with tempfile.TemporaryDirectory() as folder:
-        stored = seeds.tfjs_shards()
-        for name, content in stored.items():
-            Path(folder, name).write_bytes(content)
-        try:
-            found = tfjs.read_tfjs(Path(folder, "model.json"), value, None, Budget(BUDGET))
-        except GateprobeError as error:
-            _check_message(error)
-            return
+    stored = seeds.tfjs_shards()
+    try:
+        found = tfjs.read_tfjs(_tfjs_folder() / "model.json", value, None, Budget(BUDGET))
+    except GateprobeError as error:
+        _check_message(error)
+        return
     read = {array.name: array.value for array in _arrays(found.weights.root)}
     for name, expected in _manifest(value, stored):
         if name in read:  # states of training are left out
             np.testing.assert_array_equal(read[name], expected)
     assert len(read) <= sum(len(group["weights"]) for group in value["weightsManifest"])
+
+
+@cache
+def _tfjs_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="gateprobe-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name, content in seeds.tfjs_shards().items():
+        (folder / name).write_bytes(content)
+    return folder
 
 
 def _manifest(value: Any, stored: Mapping[str, bytes]) -> Iterator[tuple[str, Any]]:
@@ -270,6 +279,28 @@ def savedmodel(data: bytes) -> None:
 
 
 # --- weights and settings
+
+
+def checkpoint(data: bytes) -> None:
+    """A block of an index, under checksums that fit, names tensors that stand in the file, or none."""
+    stored = bytes(range(256)) * 16
+    try:
+        bundle = open_bundle(seeds.index_of(data), lambda count: (io.BytesIO(stored),) * count, "index")
+    except GateprobeError as error:
+        _check_message(error)
+        return
+    budget = Budget(BUDGET)
+    for key, entry in bundle.entries.items():
+        value = _accepted(lambda key=key, entry=entry: _tensor(bundle, key, entry, budget))
+        if value is not None and not entry.texts and not entry.parts:
+            assert value.shape == entry.shape
+            assert value.nbytes <= 2 * len(stored)
+
+
+def _tensor(bundle: Bundle, key: str, entry: Entry, budget: Budget) -> Any:
+    if entry.texts:
+        return bundle.texts(key, BUDGET)
+    return bundle.array(key, budget) if entry.numeric else None
 
 
 def weights(data: bytes) -> None:
@@ -541,6 +572,7 @@ TARGETS = {
     "chunks": Target(chunks, _edit_seeds(seeds.chunked), _of_edits(seeds.chunked)),
     "keras": Target(keras, _edit_seeds(seeds.keras), _of_edits(seeds.keras)),
     "savedmodel": Target(savedmodel, seeds.metadata),
+    "checkpoint": Target(checkpoint, seeds.blocks),
     "weights": Target(weights, lambda: [bytes(4)], partial(_numbered, size=4)),
     "replay": Target(replay, lambda: [bytes(9)], partial(_numbered, size=9)),
     "npy": Target(npy, seeds.npy),

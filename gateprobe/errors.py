@@ -71,6 +71,7 @@ _PYTHON: Mapping[str, str] = {
     "--feed LAYER=FILE": "feeds={LAYER: array}",
     "--force": "overwrite=True",
     "--format": "format",
+    "--ignore-metadata": "ignore_metadata=True",
     "--layer": "layers",
     "--layout": "layout",
     "--max-bytes": "max_bytes",

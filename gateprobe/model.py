@@ -32,6 +32,7 @@ def read(
     architecture: str | os.PathLike[str] | None = None,
     semantics: SemanticsName = "auto",
     max_bytes: int | None = None,
+    ignore_metadata: bool = False,
 ) -> Model:
     """Read a saved Keras model as inert data; nothing in the file is executed, imported or unpickled.
 
@@ -42,12 +43,15 @@ def read(
         semantics: ``auto``, or ``keras1``, ``keras2``, ``keras3`` to ask what another era would compute.
         max_bytes: Limit for the size of all weights together, and for what a batch may hold at a time; 4 GiB each
             without it.
+        ignore_metadata: Whether to read a SavedModel without its ``keras_metadata.pb``, where that is left over from
+            another save.
 
     Raises:
         ReadError: The file cannot be read as a Keras model.
         UnsafeFile: It asks for something that a data file must not ask for.
     """
-    return Model(open_model(path, architecture=architecture, semantics=semantics, max_bytes=max_bytes))
+    how: dict[str, Any] = {"semantics": semantics, "max_bytes": max_bytes, "ignore_metadata": ignore_metadata}
+    return Model(open_model(path, architecture=architecture, **how))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

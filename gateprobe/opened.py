@@ -41,9 +41,10 @@ def open_model(
     architecture: str | os.PathLike[str] | None = None,
     semantics: str = "auto",
     max_bytes: int | None = None,
+    ignore_metadata: bool = False,
 ) -> OpenedModel:
     """Read a model file; takes what `gateprobe.read` takes."""
-    graph = read_graph(path, architecture=architecture, max_bytes=max_bytes)
+    graph = read_graph(path, architecture=architecture, max_bytes=max_bytes, ignore_metadata=ignore_metadata)
     graph = replace(graph, notes=(*graph.notes, *unclaimed(graph)))
     return OpenedModel(graph, semantics_of(graph.origin, semantics), max_bytes)
 

@@ -47,7 +47,7 @@ THIRD_PARTY = {
     "layers/recurrent/kernels": {"numpy", "numba", "threadpoolctl"},
     "files": {"fsspec"},
     "scale": {"numpy", "distributed", "zarr"},
-    "readers": {"numpy", "h5py", "tensorflow"},
+    "readers": {"numpy", "h5py"},
     "writers": {"numpy", "h5py", "polars", "xarray"},
     "cli": {"numpy", "click", "rich", "polars"},
     "verification": {"numpy", "tensorflow", "keras", "tf_keras"},

@@ -45,7 +45,9 @@ def test_kept_input(targets, path):
     check(targets, path)
 
 
-NAMES = "json architecture wiring shards tfjs hdf5 chunks keras savedmodel weights replay npy npz table names".split()
+NAMES = (
+    "json architecture wiring shards tfjs hdf5 chunks keras savedmodel checkpoint weights replay npy npz table names"
+).split()
 
 
 @pytest.mark.parametrize("name", NAMES)

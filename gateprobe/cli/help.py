@@ -46,13 +46,14 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "block_size",
         "scheduler",
         "max_bytes",
+        "ignore_metadata",
     ),
     "Talk": ("quiet", "verbose", "help"),
 }
 """Title → names of the options, in the order of the help text."""
 
 _ARGUMENTS: Mapping[str, str] = {
-    "model": "A .keras or .h5 file, weights alone, or a SavedModel folder of Keras 2.",
+    "model": "A .keras or .h5 file, weights alone, a SavedModel folder of Keras 2, or TensorFlow.js's model.json.",
     "source": "A trace that gateprobe wrote; or a model, which is run on INPUT...",
     "inputs": "A .npy, .npz or .csv file for each input of the model, in the model's order, or NAME=FILE. "
     "FILE.npz[KEY] names one array; - is standard input.",

@@ -59,6 +59,7 @@ class ModelFile:
     architecture: str | None
     semantics: str
     max_bytes: int | None
+    ignore_metadata: bool
 
     def reads(self) -> Iterator[str]:
         """Yield the files that are read."""
@@ -77,7 +78,11 @@ class ModelFile:
         context.meta[MODEL_KEY] = redact_url(self.model)
         try:
             return open_model(
-                self.model, architecture=self.architecture, semantics=self.semantics, max_bytes=self.max_bytes
+                self.model,
+                architecture=self.architecture,
+                semantics=self.semantics,
+                max_bytes=self.max_bytes,
+                ignore_metadata=self.ignore_metadata,
             )
         except ReadError:
             from gateprobe.cli.swapped import swapped
@@ -277,6 +282,11 @@ READING = (
         callback=_size,
         metavar="SIZE",
         help="Read no more than this, and hold no more for a batch, such as 8G.",
+    ),
+    click.option(
+        "--ignore-metadata",
+        is_flag=True,
+        help="Read a SavedModel without its keras_metadata.pb, where that is left over from another save.",
     ),
 )
 """How to read a model."""

@@ -50,6 +50,7 @@ class Scaling:
             architecture=file.architecture,
             semantics=file.semantics,
             max_bytes=file.max_bytes,
+            ignore_metadata=file.ignore_metadata,
             assumptions=assumed.given,
             layers=selection.layers,
         )

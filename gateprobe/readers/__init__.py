@@ -1,8 +1,8 @@
 """Read a saved Keras model as inert data: bytes → `gateprobe.graph.ModelGraph`.
 
 Containers are told apart by their first bytes, never by their suffix: HDF5 (whole models and weights alone), the
-``.keras`` zip, the index of sharded weights, and ``model.json`` of TensorFlow.js; a SavedModel is a folder. Nothing that
-a file names is ever imported or run.
+``.keras`` zip, the index of sharded weights, and ``model.json`` of TensorFlow.js; a SavedModel is a folder. Nothing
+that a file names is ever imported or run.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gateprobe.files.remote import is_url, local_path, redact_url, remote
 from gateprobe.graph import Era, ModelGraph
 from gateprobe.readers import archive, containers, hdf5, safe_json
 from gateprobe.readers.crash_guard import rehearse
+from gateprobe.readers.files import savedmodel_folder
 from gateprobe.readers.found import Architecture, Found
 from gateprobe.readers.given import read_given
 from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES, Budget
@@ -33,7 +34,11 @@ _BLOCK = 1 << 20
 
 
 def read(
-    path: str | PathLike[str], *, architecture: str | PathLike[str] | None = None, max_bytes: int | None = None
+    path: str | PathLike[str],
+    *,
+    architecture: str | PathLike[str] | None = None,
+    max_bytes: int | None = None,
+    ignore_metadata: bool = False,
 ) -> ModelGraph:
     """Read a model file.
 
@@ -43,23 +48,26 @@ def read(
         architecture: For a file that holds weights alone: JSON from ``model.to_json()``, a whole model, or a wiring
             file. Or its URL.
         max_bytes: How many bytes of arrays may be read; 4 GiB when not given.
+        ignore_metadata: Read a SavedModel without its ``keras_metadata.pb``.
 
     Raises:
         ReadError: The file is not a Keras model, or damaged; names the file and the place.
         UnsafeFile: It asks for something that a data file must not ask for.
-        MissingExtra: It is a SavedModel, and TensorFlow is not installed.
     """
     name = local_path(fspath(path))
     path = Path(name)
     with ExitStack() as stack:
         try:
             budget = Budget(DEFAULT_MAX_BYTES if max_bytes is None else max_bytes)
-            if _is_savedmodel(path):
+            folder = savedmodel_folder(path)
+            if folder is not None:
                 from gateprobe.readers.savedmodel.reader import read_folder  # noqa: PLC0415 - eight modules that few need
 
                 given = None if architecture is None else _architecture(local_path(fspath(architecture)))
-                found = read_folder(path, given, budget)
-                return found.graph(fspath(path), _combined([*found.digests, *([given.sha256] if given else [])]))
+                found = read_folder(folder, given, budget, ignore_metadata=ignore_metadata)
+                return found.graph(fspath(folder), _combined([*found.digests, *([given.sha256] if given else [])]))
+            if ignore_metadata:
+                raise ReadError("is no SavedModel", remedy="leave --ignore-metadata out")
             stream, size = _open(name, stack)
             budget.stored = size
             given = None if architecture is None else _architecture(local_path(fspath(architecture)))
@@ -76,14 +84,6 @@ def read(
             return replace(graph, notes=(*graph.notes, *notes))
         except GateprobeError as error:
             raise _located(error, name) from None
-
-
-def _is_savedmodel(path: Path) -> bool:
-    """Tell whether a path is a folder with a SavedModel in it."""
-    try:
-        return path.is_dir() and (path / "saved_model.pb").exists()
-    except OSError:
-        return False
 
 
 def _located(error: GateprobeError, name: str) -> GateprobeError:

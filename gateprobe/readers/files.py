@@ -10,6 +10,8 @@ from gateprobe.errors import GateprobeError
 from gateprobe.files.remote import is_url, local_path
 from gateprobe.readers.indexes import named_files
 
+SAVED_MODEL = "saved_model.pb"
+
 
 def model_files(model: str) -> Iterator[str]:
     """Yield the model and every file behind it: all of a SavedModel folder, and the shards that an index names.
@@ -22,12 +24,22 @@ def model_files(model: str) -> Iterator[str]:
     try:
         if is_url(model):
             return
-        if (path / "saved_model.pb").exists():
-            yield from (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)  # noqa: PTH118
+        saved = savedmodel_folder(path)
+        if saved is not None:
+            yield from (os.path.join(folder, name) for folder, _, names in os.walk(saved) for name in names)  # noqa: PTH118
         elif path.is_file():
             yield from (str(path.with_name(name)) for name in _shards(path))
     except (OSError, ValueError, GateprobeError):
         return  # who reads the model says what is wrong
+
+
+def savedmodel_folder(path: Path) -> Path | None:
+    """Return the folder of a SavedModel, given that or the ``saved_model.pb`` in it; ``None`` for anything else."""
+    folder = path.parent if path.name == SAVED_MODEL and not path.is_dir() else path
+    try:
+        return folder if (folder / SAVED_MODEL).exists() else None
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return None
 
 
 def _shards(path: Path) -> list[str]:

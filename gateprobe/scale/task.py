@@ -36,6 +36,7 @@ class Sources:
     architecture: str | None = None
     semantics: str = "auto"
     max_bytes: int | None = None
+    ignore_metadata: bool = False
     assumptions: Assumptions = field(default_factory=Assumptions)
     layers: tuple[str, ...] = ()
     """What is traced of a file of weights alone."""
@@ -43,7 +44,11 @@ class Sources:
     def read(self) -> OpenedModel:
         """Read the model."""
         model = open_model(
-            self.model, architecture=self.architecture, semantics=self.semantics, max_bytes=self.max_bytes
+            self.model,
+            architecture=self.architecture,
+            semantics=self.semantics,
+            max_bytes=self.max_bytes,
+            ignore_metadata=self.ignore_metadata,
         )
         return model.completed(self.assumptions, self.layers)
 

@@ -112,7 +112,12 @@ def check_paths(objects: tuple[TrackedObject, ...], described: Mapping[int, Desc
     for item in described.values():
         number = _follow(objects, item.path) if item.path else None
         if not 0 <= item.node < len(objects) or (number is not None and number != item.node):
-            raise ReadError("names another object in the checkpoint than here", place=f"{place}: {item.path}")
+            raise ReadError(
+                "names another object than the checkpoint has there",
+                place=f"{place}: {item.path}",
+                remedy=f"{place} seems to be left over from another save: save into an empty folder, or read it with "
+                "--ignore-metadata",
+            )
 
 
 def _follow(objects: tuple[TrackedObject, ...], path: str) -> int | None:

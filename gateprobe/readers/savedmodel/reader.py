@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gateprobe.errors import ReadError, UnsafeFile
+from gateprobe.readers.files import SAVED_MODEL
 from gateprobe.readers.found import Architecture, Found
 from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.savedmodel import objects
@@ -26,7 +27,7 @@ from gateprobe.readers.savedmodel.weights import Objects
 from gateprobe.readers.savedmodel.wire import parse
 from gateprobe.readers.wiring import DECODER
 
-GRAPH, METADATA = "saved_model.pb", "keras_metadata.pb"
+GRAPH, METADATA = SAVED_MODEL, "keras_metadata.pb"
 MAX_GRAPH_BYTES = 1 << 30
 MAX_METADATA_BYTES = 256 << 20
 _BLOCK = 1 << 20
@@ -34,16 +35,25 @@ _EXPORTED = "is a SavedModel without Keras's own description of its layers (as m
 _SETTINGS = ("impute_finished", "output_time_major", "maximum_iterations")
 
 
-def read_folder(path: Path, given: Architecture | None, budget: Budget) -> Found:
+def read_folder(path: Path, given: Architecture | None, budget: Budget, *, ignore_metadata: bool = False) -> Found:
     """Read a SavedModel.
+
+    Args:
+        path: The folder.
+        given: A wiring file.
+        budget: What may still be read.
+        ignore_metadata: Whether to do without ``keras_metadata.pb``: with what ``saved_model.pb`` says of the layers,
+            as in folders from before TensorFlow 2.5, or else with the weights alone.
 
     Raises:
         ReadError: It was not written by ``model.save`` of Keras 2, or it is damaged.
         MissingExtra: TensorFlow is not installed.
     """
+    folder = _Folder(path, METADATA if (path / METADATA).exists() and not ignore_metadata else GRAPH)
+    if ignore_metadata and objects.ROOT not in folder.described:
+        return _weights_alone(path, folder, given, budget)
     if given is not None and given.wiring is None:
         raise ReadError("has an architecture of its own", remedy="leave --architecture out")
-    folder = _Folder(path)
     root = folder.described.get(objects.ROOT)
     value = {} if root is None else _architecture_of(root.value)
     if root is None or "class_name" not in value:
@@ -69,6 +79,15 @@ def read_folder(path: Path, given: Architecture | None, budget: Budget) -> Found
     )
 
 
+def _weights_alone(path: Path, folder: _Folder, given: Architecture | None, budget: Budget) -> Found:
+    """Read the variables by the names of the attributes that hold them."""
+    checkpoint = read_checkpoint(path, budget)
+    tracked = objects.tracked_objects(parse(checkpoint.objects, "variables"))
+    store = Objects(tracked, {}, checkpoint.arrays).store()
+    digests = tuple(folder.digests())
+    return Found("savedmodel", None, store, None, None, folder.metadata_name, given, digests)
+
+
 def _architecture_of(root: Mapping[str, Any]) -> dict[str, Any]:
     """Return the class and the configuration of the model, which the first versions kept in ``model_config`` only."""
     kept = root.get("model_config")
@@ -81,11 +100,12 @@ class _Folder:
 
     Args:
         path: The folder.
+        metadata_name: The file that describes the layers.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, metadata_name: str) -> None:
         self._path = path
-        self.metadata_name = METADATA if (path / METADATA).exists() else GRAPH
+        self.metadata_name = metadata_name
 
     @cached_property
     def library(self) -> Library:

@@ -1,26 +1,25 @@
-"""The variables of a SavedModel, read by TensorFlow's checkpoint reader in a process of its own."""
+"""The variables of a SavedModel: what its checkpoint holds of the model itself."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
 import stat
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-import numpy as np
-
-from gateprobe.errors import MissingExtra, ReadError, UnsafeFile
-from gateprobe.graph import Array, freeze
+from gateprobe.errors import ReadError, UnsafeFile
+from gateprobe.graph import Array
 from gateprobe.readers.hdf5 import Budget
+from gateprobe.readers.savedmodel.bundle import Bundle, open_bundle
 
-_ROUTES = ("light", "full")
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_INDEX = "variables/variables.index"
+_MAX_INDEX_BYTES = 256 << 20
+_MAX_TEXT_BYTES = 256 << 20
+_TRAINING = ("optimizer/", "save_counter/")
+_SLOT = "/.OPTIMIZER_SLOT/"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,24 +36,33 @@ def read_checkpoint(folder: Path, budget: Budget) -> Checkpoint:
     """Read ``FOLDER/variables/variables``.
 
     Raises:
-        MissingExtra: TensorFlow is not installed.
         UnsafeFile: The arrays are larger than the budget.
         ReadError: It is no checkpoint, or damaged.
     """
-    if importlib.util.find_spec("tensorflow") is None:
-        raise MissingExtra("TensorFlow, whose checkpoint reader reads the variables of a SavedModel,", "keras")
-    prefix = folder.resolve() / "variables" / "variables"
-    inside(folder, "variables/variables.index")
-    for part in prefix.parent.glob("variables.data-*"):
-        inside(folder, f"variables/{part.name}")
-    with tempfile.TemporaryDirectory(prefix="gateprobe-") as name:
-        out = Path(name)
-        complaint = ""
-        for route in _ROUTES:
-            complaint = _asked([route, str(prefix), str(out), str(budget.limit - budget.used)], out)
-            if (out / "answer.json").exists():
-                return _answered(out, budget)
-        raise ReadError(f"TensorFlow cannot read the variables: {complaint}", place="variables")
+    with ExitStack() as stack:
+        bundle = _opened(folder, stack)
+        if _OBJECT_GRAPH not in bundle.entries:
+            raise ReadError("holds no object graph: it was not saved by TensorFlow 2", place=_INDEX)
+        (objects,) = bundle.texts(_OBJECT_GRAPH, _MAX_TEXT_BYTES)
+        keys = sorted(key for key, entry in bundle.entries.items() if entry.numeric and _belongs_to_the_model(key))
+        return Checkpoint(objects, {key: bundle.array(key, budget) for key in keys})
+
+
+def _opened(folder: Path, stack: ExitStack) -> Bundle:
+    index = inside(folder, _INDEX)
+    size = index.stat().st_size
+    if size > _MAX_INDEX_BYTES:
+        raise UnsafeFile(f"has {size:,} bytes; the limit is {_MAX_INDEX_BYTES:,}", place=_INDEX)
+
+    def files(count: int) -> tuple[BinaryIO, ...]:
+        names = [f"variables/variables.data-{number:05}-of-{count:05}" for number in range(count)]
+        return tuple(stack.enter_context(inside(folder, name).open("rb")) for name in names)
+
+    return open_bundle(index.read_bytes(), files, _INDEX)
+
+
+def _belongs_to_the_model(key: str) -> bool:
+    return not key.startswith(_TRAINING) and _SLOT not in key
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -73,31 +81,3 @@ def inside(folder: Path, name: str) -> Path:
     if not stat.S_ISREG(status.st_mode):
         raise ReadError("is not a regular file", place=name)
     return real
-
-
-def _asked(arguments: list[str], out: Path) -> str:
-    """Run the process; return the last line it complained with."""
-    here = str(Path(__file__).resolve().parents[2])
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "PYTHONIOENCODING": "utf-8",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "-1",
-    }
-    done = subprocess.run(  # noqa: S603 -- our own module
-        [sys.executable, "-P", "-m", "gateprobe.readers.savedmodel.child", *arguments],
-        cwd=out, env=environment, capture_output=True, stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    return (lines[-1] if lines else f"the process ended with status {done.returncode}")[:200]
-
-
-def _answered(out: Path, budget: Budget) -> Checkpoint:
-    answer: Any = json.loads((out / "answer.json").read_text(encoding="utf-8"))
-    if "error" in answer:
-        raise ReadError(f"TensorFlow's checkpoint reader says: {answer['error'][:200]}", place="variables")
-    budget.spend(answer["bytes"], "variables")
-    with np.load(out / "variables.npz", allow_pickle=False) as stored:
-        arrays = {key: freeze(stored[f"v{number}"]) for number, key in enumerate(answer["keys"])}
-    return Checkpoint((out / "objects.pb").read_bytes(), arrays)

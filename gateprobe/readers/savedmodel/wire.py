@@ -77,6 +77,19 @@ class Message:
                 return value - (1 << 64) if value >= 1 << 63 else value
         return 0
 
+    def fixed32(self, number: int) -> int:
+        """Return the integer of a field of four bytes; without it, 0."""
+        for found, value in self.fields():
+            if found == number:
+                if len(self._bytes(value)) != 4:
+                    raise self._damaged()
+                return int.from_bytes(self._bytes(value), "little")
+        return 0
+
+    def has(self, number: int) -> bool:
+        """Tell whether there is such a field."""
+        return any(found == number for found, _ in self.fields())
+
     def _bytes(self, value: int | memoryview) -> memoryview:
         if isinstance(value, int):
             raise self._damaged()
@@ -89,16 +102,28 @@ class Message:
             raise self._damaged() from None
 
     def _varint(self, position: int) -> tuple[int, int]:
-        """Return the integer at a position and the position behind it."""
-        result = 0
-        for count, byte in enumerate(self.data[position : position + _MAX_VARINT_BYTES]):
-            result |= (byte & 0x7F) << (7 * count)
-            if byte < 0x80:
-                return result & ((1 << 64) - 1), position + count + 1
-        raise self._damaged()
+        return varint(self.data, position, self.place)
 
     def _damaged(self) -> ReadError:
-        return ReadError("is damaged or truncated: it is no protocol buffer", place=self.place)
+        return _damaged(self.place)
+
+
+def varint(data: memoryview, position: int, place: str) -> tuple[int, int]:
+    """Return the integer at a position and the position behind it.
+
+    Raises:
+        ReadError: There is none.
+    """
+    result = 0
+    for count, byte in enumerate(data[position : position + _MAX_VARINT_BYTES]):
+        result |= (byte & 0x7F) << (7 * count)
+        if byte < 0x80:
+            return result & ((1 << 64) - 1), position + count + 1
+    raise _damaged(place)
+
+
+def _damaged(place: str) -> ReadError:
+    return ReadError("is damaged or truncated: it is no protocol buffer", place=place)
 
 
 def parse(data: bytes, place: str) -> Message:
