@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, overload
 
-from gateprobe.errors import InputError, MissingExtra, NotInTrace, OutputError
+from gateprobe.errors import InputError, MissingExtra, NotInTrace
 from gateprobe.graph import Array
 from gateprobe.traces.chunk import DirectionTrace, Layout, TraceChunk, joined, several_arrays
 
@@ -236,13 +236,9 @@ class Trace(Mapping[str, LayerTrace]):
         Raises:
             OutputError: The file exists already, the format is unknown, or the file cannot be written.
         """
-        from gateprobe.writers import Format, Output, write  # noqa: PLC0415
+        from gateprobe.writers import Output, write  # noqa: PLC0415
 
-        kinds = {kind.value: kind for kind in Format}
-        if format is not None and format not in kinds:
-            raise OutputError(f"unknown format {format!r}", remedy=f"choose {', '.join(kinds)}")
-        kind = None if format is None else kinds[format]
-        output = Output(os.fspath(path), kind, layout=layout, compress=compress, force=overwrite)
+        output = Output(os.fspath(path), format, layout=layout, compress=compress, force=overwrite)
         write([TraceChunk(self.samples, self.directions)], [output], self.metadata)
 
 

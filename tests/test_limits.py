@@ -20,7 +20,7 @@ from gateprobe.inputs.array_files import NpzFile
 from gateprobe.inputs.tables import read_table
 from gateprobe.limits import expansion
 from gateprobe.model import opened
-from gateprobe.writers import hdf5 as hdf5_writer
+from gateprobe.writers import datasets
 
 MIB = 1 << 20
 DENSE = {"class_name": "Dense", "config": {"name": "dense", "units": 2, "batch_input_shape": [None, 3]}}
@@ -199,8 +199,8 @@ def test_what_waits_for_a_chunk_of_hdf5_does_not_grow_with_the_number_of_layers(
     (chunk,) = model.iter_trace(np.zeros((2, 100, 4), np.float32))
     many = replace(chunk, directions=chunk.directions * 5_000)
     per_sample = sum(value[0].nbytes for part in many.directions for value in part.signals.values())
-    assert hdf5_writer._samples_together(chunk) > 100
-    assert hdf5_writer._samples_together(many) * per_sample <= max(hdf5_writer.WAITING_BYTES, per_sample)
+    assert datasets._samples_together(chunk) > 100
+    assert datasets._samples_together(many) * per_sample <= max(datasets.WAITING_BYTES, per_sample)
 
 
 def test_few_datasets_of_hdf5_are_open_at_a_time(tmp_path, monkeypatch):
@@ -209,7 +209,7 @@ def test_few_datasets_of_hdf5_are_open_at_a_time(tmp_path, monkeypatch):
     layers = [("LSTM", name, {"units": 4, "return_sequences": True}) for name in weights]
     model, x = chain(layers, weights, input_shape=(None, None, 4)), np.ones((8, 5, 4), np.float32)
     model.trace(x).save(tmp_path / "all.h5")
-    monkeypatch.setattr(hdf5_writer, "MAX_OPEN", 3)
+    monkeypatch.setattr(datasets, "MAX_OPEN", 3)
     model.trace(x).save(tmp_path / "few.h5")
     with h5py.File(tmp_path / "few.h5") as few, h5py.File(tmp_path / "all.h5") as every:
         for name in weights:

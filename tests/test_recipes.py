@@ -107,6 +107,9 @@ def test_a_writer(house):
     assert rows[0] == expected[0].split(",")
     numbers = [[float(cell) for cell in row[7:]] for row in rows[1:]]
     assert numbers == [pytest.approx([float(cell) for cell in line.split(",")[7:]]) for line in expected[1:]]
+    assert "npz, .h5 or .md; - is" in " ".join(house.program("dump", "-h").split())
+    outputs = house.program("predict", SAMPLE.with_suffix(".h5"), SAMPLE.with_suffix(".npy"), "--format", "md")
+    assert outputs.startswith("| sample | output |")
 
 
 def test_a_command(house):

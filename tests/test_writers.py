@@ -20,12 +20,12 @@ from traces import GRU, chunks, direction_of, lstm_chunk, rows_of, same_bits
 from gateprobe.errors import GateprobeWarning, InputError, MissingExtra, OutputError
 from gateprobe.trace import Trace
 from gateprobe.traces.chunk import TraceChunk
-from gateprobe.writers import Format, Output, columnar, write, write_predictions
+from gateprobe.writers import Output, trace_formats, write, write_predictions
 from gateprobe.writers.chunks import cut_rows, cut_samples
 from gateprobe.writers.names import archive_key, cell_text
 from gateprobe.writers.table import table
 
-SUFFIXES = ["csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5"]
+SUFFIXES = [kind.name for kind in trace_formats()]
 METADATA = {"format": 1, "model": {"file": "é\x00.h5"}}
 INDEX = ("sample", "layer", "direction", "timestep", "step", "unit", "masked")
 
@@ -253,7 +253,7 @@ def test_parquet_and_arrow_carry_the_metadata(tmp_path):
 
 @pytest.mark.parametrize("layout", ["tidy", "long", "wide"])
 def test_parquet_has_row_groups_that_can_be_read_alone_and_skipped(tmp_path, monkeypatch, layout):
-    monkeypatch.setattr(columnar, "GROUP_ROWS", 500)
+    monkeypatch.setattr("gateprobe.writers.formats.parquet.GROUP_ROWS", 500)
     chunk = lstm_chunk(700, 20, 2, masked=True)
     path, want = written(tmp_path, [chunk], "parquet", layout=layout), table(chunk, layout)
     assert pl.read_parquet(path).equals(want)
@@ -309,7 +309,7 @@ def test_a_run_without_samples_or_layers_is_refused(tmp_path):
     ("output", "message"),
     [
         (Output("x.foo"), "unknown format '.foo'"),
-        (Output("-", Format.NPZ), "npz cannot go to standard output"),
+        (Output("-", "npz"), "npz cannot go to standard output"),
         (Output("x.npz", layout="wide"), "has no layout"),
         (Output("x.csv", compress=True), "cannot be compressed"),
     ],

@@ -41,6 +41,13 @@ def _signals(ctx: click.Context, incomplete: str) -> _Items:
     return _listed(incomplete, SIGNAL_ORDER)
 
 
+def _formats(ctx: click.Context, incomplete: str) -> _Items:
+    from gateprobe.writers.formats import all_formats, trace_formats
+
+    kinds = trace_formats() if ctx.info_name == "dump" else all_formats()
+    return [CompletionItem(kind.name, help=kind.title) for kind in kinds if kind.name.startswith(incomplete)]
+
+
 def _listed(incomplete: str, names: Iterable[str]) -> _Items:
     """Complete the last name of a list with commas."""
     before, comma, _ = incomplete.rpartition(",")
@@ -76,6 +83,7 @@ _COMPLETED: dict[str, Callable[[click.Context, str], _Items]] = {
     "LAYER=FILE": _feeds,
     "GLOBS": _layers,
     "NAMES": _signals,
+    "FORMAT": _formats,
 }
 """Metavar → what completes it."""
 

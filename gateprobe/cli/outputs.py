@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from gateprobe.cli.options import bundle, force
 from gateprobe.cli.progress import samples_done
 from gateprobe.errors import InputError
 from gateprobe.files.places import STREAM
+from gateprobe.writers.formats import all_formats, trace_formats
 
 if TYPE_CHECKING:
     from gateprobe.scale.dataset import Destination
@@ -20,18 +21,50 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Writing:
-    """Where a trace goes, and in which form."""
+class Predicting:
+    """Where a model's outputs go, and in which form."""
 
     output: tuple[str, ...]
     format: str | None
-    layout: Layout
     compress: bool
     force: bool
 
     def writes(self) -> tuple[str, ...]:
         """Return the files that are written."""
         return self.output or (STREAM,)
+
+    def left(self) -> str:
+        """Return what an interruption leaves behind."""
+        return _left(self.writes())
+
+    def outputs(self) -> list[Output]:
+        """Return the outputs; each takes the options that fit it, and each option must fit one.
+
+        Raises:
+            OutputError: A format is unknown.
+            InputError: An option fits no output.
+        """
+        return [output for output, _ in self._found()]
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether something goes to standard output."""
+        return STREAM in self.writes()
+
+    @property
+    def described(self) -> bool:
+        """Whether a format has a place for metadata."""
+        return any(kind.described for _, kind in self._found())
+
+    def _found(self) -> list[tuple[Output, Format]]:
+        return _found(self, all_formats())
+
+
+@dataclass(frozen=True, slots=True)
+class Writing(Predicting):
+    """Where a trace goes, and in which form."""
+
+    layout: Layout
 
     def left(self) -> str:
         """Return what an interruption leaves behind, and how to go on."""
@@ -41,20 +74,6 @@ class Writing:
         for name in filter(is_folder, self.output):
             return f"{redact_url(name)} keeps {samples_done()}; run the same command again to resume"
         return f"{_left(self.writes())}; -o DIR/ writes part by part and resumes"
-
-    def outputs(self) -> list[Output]:
-        """Return the outputs; each takes the options that fit it, and each option must fit one.
-
-        Raises:
-            OutputError: A format is unknown.
-            InputError: An option fits no output.
-        """
-        from gateprobe.writers import SUFFIXES
-
-        found = _outputs(self.writes(), self.format, SUFFIXES, compress=self.compress, force=self.force)
-        if self.layout != "tidy" and not any(kind.tabular for _, kind in found):
-            raise InputError(f"--layout {self.layout}: npz and h5 hold arrays and have no layout")
-        return [replace(output, layout=self.layout) if kind.tabular else output for output, kind in found]
 
     def destination(self) -> Destination | None:
         """Return the folder to fill, if it is not files that were asked for.
@@ -78,62 +97,49 @@ class Writing:
         if self.layout != "tidy" and found.is_zarr:
             raise InputError(f"--layout {self.layout}: Zarr holds arrays and has no layout")
         if self.compress and not found.is_zarr:
-            raise InputError("--compress: Parquet files always are; only npz, h5 and zarr can be compressed")
+            raise InputError(
+                f"--compress: Parquet files always are; only {_names(compressible=True)} and zarr can be compressed"
+            )
         return found
 
-    @property
-    def to_stdout(self) -> bool:
-        """Whether something goes to standard output."""
-        return STREAM in self.writes()
-
-    @property
-    def described(self) -> bool:
-        """Whether a format has a place for metadata."""
-        from gateprobe.writers import format_of
-
-        return any(format_of(output).described for output in self.outputs())
-
-
-@dataclass(frozen=True, slots=True)
-class Predicting:
-    """Where a model's outputs go, and in which form."""
-
-    output: tuple[str, ...]
-    format: str | None
-    compress: bool
-    force: bool
-
-    def writes(self) -> tuple[str, ...]:
-        """Return the files that are written."""
-        return self.output or (STREAM,)
-
-    def left(self) -> str:
-        """Return what an interruption leaves behind."""
-        return _left(self.writes())
-
-    def outputs(self) -> list[Output]:
-        """Return the outputs.
-
-        Raises:
-            OutputError: A format is unknown.
-            InputError: An option fits no output.
-        """
-        return [output for output, _ in self._found()]
-
-    @property
-    def to_stdout(self) -> bool:
-        """Whether something goes to standard output."""
-        return STREAM in self.writes()
-
-    @property
-    def described(self) -> bool:
-        """Whether a format has a place for metadata."""
-        return any(kind.described for _, kind in self._found())
-
     def _found(self) -> list[tuple[Output, Format]]:
-        from gateprobe.writers import PREDICTION_SUFFIXES
+        found = _found(self, trace_formats())
+        if self.layout != "tidy" and not any(kind.tabular for _, kind in found):
+            raise InputError(f"--layout {self.layout}: only {_names(tabular=True)} have a layout")
+        return [(replace(output, layout=self.layout if kind.tabular else "tidy"), kind) for output, kind in found]
 
-        return _outputs(self.writes(), self.format, PREDICTION_SUFFIXES, compress=self.compress, force=self.force)
+
+def _found(asked: Predicting, among: tuple[Format, ...]) -> list[tuple[Output, Format]]:
+    """Return each output with its format; ``--compress`` goes to those that it fits."""
+    from gateprobe.writers import Output, format_of
+
+    if asked.format is not None and len(asked.output) > 1:
+        raise InputError("--format goes with one output; the suffixes choose the formats of several")
+    plain = [Output(name, asked.format, force=asked.force) for name in asked.writes()]
+    kinds = [format_of(output, among) for output in plain]
+    if asked.compress and not any(kind.compressible for kind in kinds):
+        raise InputError(f"--compress: only {_names(compressible=True)} can be compressed")
+    return [
+        (replace(output, compress=asked.compress and kind.compressible), kind)
+        for output, kind in zip(plain, kinds, strict=True)
+    ]
+
+
+def _names(**facts: bool) -> str:
+    """Return the names of the formats of traces of which some facts hold."""
+    return _and(
+        found.name for found in trace_formats() if all(getattr(found, fact) == value for fact, value in facts.items())
+    )
+
+
+def _suffixes(kinds: Iterable[Format]) -> str:
+    return _and((found.suffixes[0] for found in kinds), "or")
+
+
+def _and(words: Iterable[str], last: str = "and") -> str:
+    """Put words into a sentence."""
+    *first, end = words
+    return f"{', '.join(first)} {last} {end}" if first else end
 
 
 def _left(names: Sequence[str]) -> str:
@@ -144,26 +150,10 @@ def _left(names: Sequence[str]) -> str:
     return f"not written: {files}" if files else "the output is not complete"
 
 
-def _outputs(
-    names: Sequence[str], form: str | None, suffixes: Mapping[str, Format], *, compress: bool, force: bool
-) -> list[tuple[Output, Format]]:
-    """Return each output with its format; ``--compress`` goes to those that it fits."""
-    from gateprobe.writers import Format, Output, format_of
-
-    if form is not None and len(names) > 1:
-        raise InputError("--format goes with one output; the suffixes choose the formats of several")
-    plain = [Output(name, None if form is None else Format(form), force=force) for name in names]
-    kinds = [format_of(output, suffixes) for output in plain]
-    if compress and not any(kind.compressible for kind in kinds):
-        raise InputError("--compress: only npz and h5 can be compressed")
-    return [
-        (replace(output, compress=compress and kind.compressible), kind)
-        for output, kind in zip(plain, kinds, strict=True)
-    ]
-
-
-_FORMATS = ("csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5")
-_FORMAT_HELP = "Write this format, such as csv or npz, whatever the suffix."
+_COMPRESSED = _and(found.suffixes[0] for found in all_formats() if found.compressible)
+_FORMAT = click.option(
+    "--format", metavar="FORMAT", help="Write this format, such as csv or npz, whatever the suffix of the file."
+)
 
 predicting = bundle(
     "predicting",
@@ -173,11 +163,10 @@ predicting = bundle(
         "--output",
         multiple=True,
         metavar="FILE",
-        help="Write this file, in the format of its suffix: .csv, .tsv, .jsonl, .parquet, .arrow, .npz, .h5 or .npy; - "
-        "is stdout. May be repeated.",
+        help=f"Write this file, in the format of its suffix: {_suffixes(all_formats())}; - is stdout. May be repeated.",
     ),
-    click.option("--format", type=click.Choice([*_FORMATS, "npy"]), metavar="FORMAT", help=_FORMAT_HELP),
-    click.option("--compress", is_flag=True, help="Compress .npz and .h5 files."),
+    _FORMAT,
+    click.option("--compress", is_flag=True, help=f"Compress {_COMPRESSED} files."),
     force,
 )
 """Adds -o and its companions for a model's outputs; the command takes ``predicting``."""
@@ -190,11 +179,11 @@ writing = bundle(
         "--output",
         multiple=True,
         metavar="FILE",
-        help="Write this file, in the format of its suffix: .csv, .tsv, .jsonl, .parquet, .arrow, .npz or .h5; - is "
-        "stdout. May be repeated. DIR/ is filled with Parquet files and DIR.zarr with arrays, part by part; the same "
-        "command again resumes.",
+        help=f"Write this file, in the format of its suffix: {_suffixes(trace_formats())}; - is stdout. May be "
+        "repeated. DIR/ is filled with Parquet files and DIR.zarr with arrays, part by part; the same command again "
+        "resumes.",
     ),
-    click.option("--format", type=click.Choice(_FORMATS), metavar="FORMAT", help=_FORMAT_HELP),
+    _FORMAT,
     click.option(
         "--layout",
         type=click.Choice(["tidy", "long", "wide"]),
@@ -202,7 +191,7 @@ writing = bundle(
         metavar="LAYOUT",
         help="Arrange a table with a row per unit (tidy), per unit and signal (long), or per timestep (wide).",
     ),
-    click.option("--compress", is_flag=True, help="Compress .npz and .h5 files, and .zarr."),
+    click.option("--compress", is_flag=True, help=f"Compress {_COMPRESSED} files, and .zarr."),
     force,
 )
 """Adds -o and its companions; the command takes ``writing``."""

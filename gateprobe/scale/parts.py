@@ -27,7 +27,7 @@ from gateprobe.scale.dataset import (
     stranger,
 )
 from gateprobe.traces.chunk import TraceChunk
-from gateprobe.writers import Format, Output, write
+from gateprobe.writers import Output, write
 from gateprobe.writers.seal import Seal, examine
 from gateprobe.writers.target import blamed, open_target
 
@@ -102,7 +102,7 @@ class PartsFolder:
     def write(self, block: Block, chunks: Iterable[TraceChunk], manifest: Manifest) -> None:
         """Write a block's file; another process may have done the same meanwhile, which is as good."""
         seal = Seal(run_id(manifest), block.start, block.stop)
-        output = Output(joined(self._name, _part(block)), Format.PARQUET, self._layout, force=True, seal=seal)
+        output = Output(joined(self._name, _part(block)), "parquet", self._layout, force=True, seal=seal)
         write(chunks, [output], manifest["metadata"])
 
     def reopen(self) -> None:

@@ -1,4 +1,4 @@
-"""Parquet and Arrow (IPC file, also called Feather).
+"""Tables as Polars' own writers take them.
 
 Polars pulls the tables from an iterator, while chunks are pushed: a thread stands between the two.
 """
@@ -6,36 +6,27 @@ Polars pulls the tables from an iterator, while chunks are pushed: a thread stan
 from __future__ import annotations
 
 import io
-import json
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Generic, cast
+from typing import IO, TYPE_CHECKING, Generic, TypeAlias, cast
 
 import polars as pl
-from polars.io.plugins import register_io_source
 
 from gateprobe.errors import OutputError
-from gateprobe.writers.arrow_footer import add_metadata
-from gateprobe.writers.base import Metadata, Sink, T, Tables
-from gateprobe.writers.parquet_footer import JoinedFile
-from gateprobe.writers.seal import SEAL_KEY, Seal, Sealer
+from gateprobe.writers.base import Sink, T, Tables
 from gateprobe.writers.target import Target, blamed
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-GROUP_ROWS = 1 << 16
-"""Rows of a Parquet row group, however the rows arrived."""
-BATCH_ROWS = 1 << 14
-"""Rows of an Arrow record batch."""
-
 METADATA_KEY = "gateprobe"
 """Where the file's own key-value metadata holds ours, as JSON."""
 
-_Schema = dict[str, pl.DataType]
-_Consume = Callable[[Iterator[pl.DataFrame], _Schema, IO[bytes]], object]
+Schema: TypeAlias = dict[str, pl.DataType]
+Consume: TypeAlias = Callable[[Iterator[pl.DataFrame], Schema, IO[bytes]], object]
 """Writes tables of one schema into a file."""
 
 
@@ -67,7 +58,7 @@ class _Abandoned(Exception):
 class _ColumnarSink(Generic[T]):
     target: Target
     tables: Tables[T]
-    consume: _Consume
+    consume: Consume
     _frames: queue.Queue[pl.DataFrame | _Abandoned | None] = field(default_factory=lambda: queue.Queue(maxsize=1))
     _thread: threading.Thread | None = None
     _fault: BaseException | None = None
@@ -117,56 +108,25 @@ class _ColumnarSink(Generic[T]):
                 raise OutputError(f"cannot write: {fault}", file=self.target.name)
             raise fault
 
-    def _run(self, schema: _Schema) -> None:
+    def _run(self, schema: Schema) -> None:
         try:
             self.consume(self._pull(), schema, cast("IO[bytes]", self._file))
         except BaseException as fault:  # noqa: BLE001 - raised again by the thread that waits for this one
             self._fault = fault
 
     def _pull(self) -> Iterator[pl.DataFrame]:
-        while (item := self._frames.get()) is not None:
+        while (item := self._next()) is not None:
             if isinstance(item, _Abandoned):
                 raise item
             yield item
 
-
-def open_parquet(target: Target, tables: Tables[T], metadata: Metadata, seal: Seal | None = None) -> Sink[T]:
-    """Write Parquet, compressed with zstd."""
-    texts = {METADATA_KEY: json.dumps(metadata), **({} if seal is None else {SEAL_KEY: seal.text})}
-
-    def consume(frames: Iterator[pl.DataFrame], schema: _Schema, file: IO[bytes]) -> None:
-        joined, buffer = JoinedFile(file, seal=None if seal is None else Sealer()), io.BytesIO()
-        for group in _groups(frames):
-            buffer.seek(0)
-            group.write_parquet(buffer, row_group_size=GROUP_ROWS, metadata=texts)
-            with buffer.getbuffer() as written:
-                joined.add(written[: buffer.tell()])
-        joined.finish()
-
-    return _ColumnarSink(target, tables, consume)
+    def _next(self) -> pl.DataFrame | _Abandoned | None:
+        """Wait for an item, but never for the notice of it alone, which Ctrl-C during `queue.Queue.put` can lose."""
+        while True:
+            with suppress(queue.Empty):
+                return self._frames.get(timeout=0.1)
 
 
-def _groups(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Yield the rows of tables again, `GROUP_ROWS` at a time."""
-    waiting: list[pl.DataFrame] = []
-    for frame in frames:
-        waiting.append(frame)
-        while sum(map(len, waiting)) >= GROUP_ROWS:
-            together = pl.concat(waiting)
-            yield together[:GROUP_ROWS]
-            waiting = [together[GROUP_ROWS:]]
-    rest = pl.concat(waiting)
-    if len(rest):
-        yield rest
-
-
-def open_arrow(target: Target, tables: Tables[T], metadata: Metadata) -> Sink[T]:
-    """Write an Arrow IPC file, uncompressed; only a regular file gets the metadata."""
-
-    def consume(frames: Iterator[pl.DataFrame], schema: _Schema, file: IO[bytes]) -> None:
-        table = register_io_source(lambda *options: frames, schema=schema)
-        table.sink_ipc(file, record_batch_size=BATCH_ROWS, compat_level=pl.CompatLevel.oldest())
-        if target.is_file:
-            add_metadata(target.file, METADATA_KEY, json.dumps(metadata))
-
+def begin(target: Target, tables: Tables[T], consume: Consume) -> Sink[T]:
+    """Begin a file into which ``consume`` writes the tables."""
     return _ColumnarSink(target, tables, consume)

@@ -24,7 +24,7 @@ def tree_of(trace: TraceChunk, metadata: Metadata) -> xarray.DataTree:
         MissingExtra: xarray is not installed.
     """
     try:
-        import xarray  # noqa: PLC0415 - optional
+        import xarray
     except ImportError:
         raise MissingExtra("xarray", "xarray") from None
     index = Index()

@@ -1,4 +1,4 @@
-"""NPY: one array, as ``numpy.load`` opens it, with ``mmap_mode`` too."""
+"""NPY files whose array grows."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.lib import format as npy
 
 from gateprobe.graph import Array
-from gateprobe.writers.base import Metadata, Output, Sink
+from gateprobe.writers.base import Sink
 from gateprobe.writers.rows import Outputs
 from gateprobe.writers.target import Target, blamed
 
 
 @dataclass(slots=True, eq=False)
-class _NpySink:
+class _ArraySink:
     """The header, which says how many rows follow, is written again at the end."""
 
     target: Target
@@ -41,7 +41,7 @@ class _NpySink:
             self.target.file.write(header)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
 
 def _header(array: Array, rows: int) -> bytes:
@@ -53,6 +53,6 @@ def _header(array: Array, rows: int) -> bytes:
     return buffer.getvalue()
 
 
-def open_predictions(target: Target, output: Output, keys: tuple[str, ...], metadata: Metadata) -> Sink[Outputs]:
-    """Write the only output of a model."""
-    return _NpySink(target)
+def begin_outputs(target: Target) -> Sink[Outputs]:
+    """Begin with the only output of a model."""
+    return _ArraySink(target)

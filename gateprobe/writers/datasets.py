@@ -1,4 +1,4 @@
-"""HDF5: the arrays of the NPZ file as chunked datasets with dimension scales, as netCDF and xarray expect them.
+"""HDF5 files whose datasets grow, with dimension scales, as netCDF and xarray expect them.
 
 ``<layer>/<direction>`` holds the signals, ``unit`` and ``step``; ``<layer>`` holds ``sample``, ``timestep`` and
 ``mask``. The bytes depend on the arrays alone: datasets grow by whole chunks.
@@ -231,7 +231,7 @@ def _samples_together(chunk: TraceChunk) -> int:
     return max(1, min(1024, CHUNK_BYTES // max(1, *sizes), WAITING_BYTES // max(1, sum(sizes))))
 
 
-def open_hdf5(target: Target, output: Output, metadata: Metadata) -> Sink[TraceChunk]:
+def begin_trace(target: Target, output: Output, metadata: Metadata) -> Sink[TraceChunk]:
     """Write HDF5, each signal a dataset."""
     disk = _Disk(target)
     return _Hdf5Sink(disk, output.compress, metadata, h5py.File(disk, "w"))
@@ -291,7 +291,7 @@ class _PredictionSink:
         self.disk.check()
 
 
-def open_predictions(target: Target, output: Output, keys: tuple[str, ...], metadata: Metadata) -> Sink[Outputs]:
+def begin_outputs(target: Target, output: Output, keys: tuple[str, ...], metadata: Metadata) -> Sink[Outputs]:
     """Write HDF5, each output a dataset."""
     disk = _Disk(target)
     return _PredictionSink(disk, output, keys, metadata, h5py.File(disk, "w"))

@@ -1,4 +1,4 @@
-"""NPZ: the archive that ``numpy.load`` opens, with ``allow_pickle=False``.
+"""NPZ files whose arrays grow.
 
 Arrays must stand in the archive one after the other, but arrive block by block: blocks wait in a nameless file beside
 the target. The bytes depend on the arrays alone; members carry no time of day.
@@ -121,7 +121,7 @@ def _open_member(archive: zipfile.ZipFile, name: str, size: int, *, compress: bo
 
 
 @dataclass(slots=True, eq=False)
-class _NpzSink:
+class _TraceSink:
     archive: Archive
     metadata: Metadata
     index: Index = field(default_factory=Index)
@@ -140,13 +140,8 @@ class _NpzSink:
         self.archive.close()
 
 
-def open_npz(target: Target, output: Output, metadata: Metadata) -> Sink[TraceChunk]:
-    """Write one array for each signal, and the masks and the metadata."""
-    return _NpzSink(Archive(target, output.compress), metadata)
-
-
 @dataclass(slots=True, eq=False)
-class _PredictionSink:
+class _OutputsSink:
     archive: Archive
     keys: tuple[str, ...]
 
@@ -161,6 +156,11 @@ class _PredictionSink:
         self.archive.close()
 
 
-def open_predictions(target: Target, output: Output, keys: tuple[str, ...], metadata: Metadata) -> Sink[Outputs]:
-    """Write one array for each output of a model, and nothing else."""
-    return _PredictionSink(Archive(target, output.compress), keys)
+def begin_trace(target: Target, output: Output, metadata: Metadata) -> Sink[TraceChunk]:
+    """Begin with one array for each signal; the masks and the metadata follow."""
+    return _TraceSink(Archive(target, output.compress), metadata)
+
+
+def begin_outputs(target: Target, output: Output, keys: tuple[str, ...]) -> Sink[Outputs]:
+    """Begin with one array for each output of a model, and nothing else."""
+    return _OutputsSink(Archive(target, output.compress), keys)

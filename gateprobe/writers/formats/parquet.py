@@ -1,0 +1,67 @@
+"""Parquet, compressed with zstd, in row groups that can be read alone."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING
+
+from gateprobe.writers.base import Metadata, Output, Sink, T, TableFormat, Tables
+from gateprobe.writers.seal import SEAL_KEY, Sealer
+from gateprobe.writers.target import Target
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from gateprobe.writers.columnar import Schema
+
+GROUP_ROWS = 1 << 16
+"""Rows of a row group, however the rows arrived."""
+
+
+class Parquet(TableFormat):
+    """Parquet."""
+
+    name = "parquet"
+    title = "Parquet, for Polars, pandas, DuckDB"
+    suffixes = (".parquet",)
+    described = True
+
+    def open_table(self, target: Target, tables: Tables[T], output: Output, metadata: Metadata) -> Sink[T]:
+        """Begin with the first row group."""
+        from gateprobe.writers.columnar import METADATA_KEY, begin
+        from gateprobe.writers.parquet_footer import JoinedFile
+
+        seal = output.seal
+        texts = {METADATA_KEY: json.dumps(metadata), **({} if seal is None else {SEAL_KEY: seal.text})}
+
+        def consume(frames: Iterator[pl.DataFrame], schema: Schema, file: IO[bytes]) -> None:
+            joined, buffer = JoinedFile(file, seal=None if seal is None else Sealer()), io.BytesIO()
+            for group in _groups(frames):
+                buffer.seek(0)
+                group.write_parquet(buffer, row_group_size=GROUP_ROWS, metadata=texts)
+                with buffer.getbuffer() as written:
+                    joined.add(written[: buffer.tell()])
+            joined.finish()
+
+        return begin(target, tables, consume)
+
+
+def _groups(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Yield the rows of tables again, `GROUP_ROWS` at a time."""
+    import polars as pl
+
+    waiting: list[pl.DataFrame] = []
+    for frame in frames:
+        waiting.append(frame)
+        while sum(map(len, waiting)) >= GROUP_ROWS:
+            together = pl.concat(waiting)
+            yield together[:GROUP_ROWS]
+            waiting = [together[GROUP_ROWS:]]
+    rest = pl.concat(waiting)
+    if len(rest):
+        yield rest
+
+
+FORMAT = Parquet()
