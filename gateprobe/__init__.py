@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         UnsafeFile,
         UnsupportedModel,
     )
+    from gateprobe.migration.run import Migration, migrate
     from gateprobe.model import Model, read
     from gateprobe.trace import LayerTrace, Trace, load_trace
     from gateprobe.traces.chunk import DirectionTrace, TraceChunk
@@ -44,6 +45,7 @@ __all__ = [
     "InputError",
     "LayerTrace",
     "Made",
+    "Migration",
     "MissingExtra",
     "Model",
     "NotInTrace",
@@ -60,12 +62,14 @@ __all__ = [
     "Verification",
     "__version__",
     "load_trace",
+    "migrate",
     "read",
     "verify",
 ]
 
 _HOMES = {
     "traces.chunk": ("DirectionTrace", "TraceChunk"),
+    "migration.run": ("Migration", "migrate"),
     "model": ("Model", "read"),
     "traces.selection": ("Selection",),
     "trace": ("LayerTrace", "Trace", "load_trace"),

@@ -37,6 +37,10 @@ class Activation:
         return out
 
 
+REGISTERED_HARD_SIGMOID = "gateprobe>hard_sigmoid_02"
+"""The ``hard_sigmoid`` of Keras 1 and 2 in files that ``gateprobe migrate`` writes for Keras 3, if it is asked to."""
+
+
 class UnknownActivation(ValueError):
     """The file names an activation that is not in the table."""
 
@@ -334,6 +338,7 @@ _TABLE: Mapping[object, Callable[..., Activation]] = {
     "tanh": _plain("tanh", _tanh),
     "sigmoid": _plain("sigmoid", _sigmoid),
     "hard_sigmoid": _hard_sigmoid,
+    REGISTERED_HARD_SIGMOID: lambda semantics: _hard_sigmoid(replace(semantics, hard_sigmoid_slope=0.2)),
     "relu": _relu,
     "relu6": lambda semantics: _relu(semantics, max_value=6.0),
     "leaky_relu": _leaky_relu,

@@ -70,6 +70,7 @@ _PYTHON: Mapping[str, str] = {
     "--feed": "feeds",
     "--feed LAYER=FILE": "feeds={LAYER: array}",
     "--force": "overwrite=True",
+    "--hard-sigmoid": "hard_sigmoid",
     "--format": "format",
     "--ignore-metadata": "ignore_metadata=True",
     "--layer": "layers",

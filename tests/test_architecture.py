@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "pictures": BASE | {"inputs", "traces", "observed", "analysis"},
     "model": BASE | {"readers", "inputs", "traces", "replay", "trace", "opened", "observed", "analysis"},
     "scale": BASE | {"files", "layers/recurrent/kernels", "readers", "inputs", "traces", "replay", "writers", "opened"},
+    "migration": REPLAYED | {"writers", "verification"},
     "verification": REPLAYED - {"layers/recurrent/kernels"},
 }
 """Room → the rooms above it, from which it may import beside itself."""
@@ -51,6 +52,7 @@ THIRD_PARTY = {
     "writers": {"numpy", "h5py", "polars", "xarray"},
     "cli": {"numpy", "click", "rich", "polars"},
     "verification": {"numpy", "tensorflow", "keras", "tf_keras"},
+    "migration": {"numpy", "h5py"},
     "inputs": {"numpy", "polars"},
     "stored": {"numpy", "polars"},
     "traces": {"numpy"},

@@ -14,6 +14,7 @@ COMMANDS = {
     "dump": "Write gates and states, as CSV to stdout or to files.",
     "verify": "Step the real Keras beside the replay and compare every gate.",
     "predict": "Write the model's outputs, replayed.",
+    "migrate": "Say what changes in today's Keras, and write a clean Keras 3 file.",
 }
 """Name and short help of every command, in the order of the help text."""
 

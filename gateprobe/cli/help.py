@@ -14,6 +14,7 @@ DOCS: Mapping[str, str] = {
     "dump": "docs/formats.md and docs/scaling.md",
     "verify": "docs/verify.md",
     "predict": "docs/formats.md",
+    "migrate": "docs/migrate.md",
 }
 """Where the documentation says more about a command."""
 
@@ -35,7 +36,18 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "What to call timesteps": ("tokens", "vocab"),
     "What to look for": tuple(name for names in LOOKING.values() for name in names),
     "What to print": ("as_json", "check"),
-    "Where to write": ("output", "format", "layout", "compress", "save_input", "junit", "force"),
+    "Where to write": (
+        "write",
+        "verify",
+        "hard_sigmoid",
+        "output",
+        "format",
+        "layout",
+        "compress",
+        "save_input",
+        "junit",
+        "force",
+    ),
     "Weights-only files": ("architecture", "activation", "recurrent_activation", "go_backwards", "reset_after"),
     "Running and scaling": (
         "workers",

@@ -160,7 +160,7 @@ class _Draft:
         }
 
     def layer(self, record: LayerRecord, path: ObjectPath) -> dict[str, Any]:
-        class_name, config = _translated(record, self.semantics, self.library)
+        class_name, config = translated(record, self.semantics, self.library)
         kind = {"InputLayer": "input"}.get(class_name, "layer")
         parts = {key: self.parts(key, group, path) for key, group in record.children.items()}
         return {
@@ -213,7 +213,7 @@ def _argument(argument: Argument) -> Any:
     return [_argument(item) for item in argument] if isinstance(argument, (tuple, list)) else argument
 
 
-def _translated(record: LayerRecord, semantics: Semantics, library: str) -> tuple[str, dict[str, Any]]:
+def translated(record: LayerRecord, semantics: Semantics, library: str) -> tuple[str, dict[str, Any]]:
     """Return the class name and configuration in the words of the oracle's Keras."""
     if record.class_name == "InputLayer":
         return "InputLayer", _input(record)

@@ -1,0 +1,372 @@
+"""The graph that was read → the same graph in the words, names and weight layouts of Keras 3.
+
+Every layer becomes one of Keras 3 with its configuration spelt out, so that nothing depends on what an era took for
+granted. Where a word means something else in Keras 3, `gateprobe.migration.exact` rewrites the layer; where it cannot,
+the model is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from gateprobe.errors import Refusal, UnsupportedModel
+from gateprobe.graph import (
+    Argument,
+    Array,
+    Call,
+    Era,
+    GateLayout,
+    LayerRecord,
+    ModelGraph,
+    ModelRecord,
+    Namespace,
+    Origin,
+    TensorRef,
+    WeightArray,
+    WeightGroup,
+    WeightScheme,
+    WeightStore,
+    freeze,
+)
+from gateprobe.layers.base import FLOAT32
+from gateprobe.layers.binding.registry import Binding, kind_of
+from gateprobe.layers.binding.settings import Settings, Unsupported
+from gateprobe.layers.binding.weight_assignment import Weights, find_weights
+from gateprobe.layers.binding.weight_order import parts_of, slots_of
+from gateprobe.layers.conv import stored_kernel
+from gateprobe.layers.recurrent.cells import from_cudnn
+from gateprobe.migration import exact, masks
+from gateprobe.migration.parameters import PARAMETERS
+from gateprobe.replay.plan import model_of
+from gateprobe.semantics import Semantics, semantics_of
+from gateprobe.verification.blueprint import translated
+
+TARGET = "3.15.1"
+"""The Keras whose words are used."""
+_GATES = {"LSTMCell": "ifco", "GRUCell": "zrh"}
+"""The order in which Keras 2 and 3 keep the gates side by side."""
+
+
+def modern_semantics() -> Semantics:
+    """Return the meaning of words in the Keras that the file is written for."""
+    return semantics_of(Origin("keras", Era.KERAS3, (), TARGET, "tensorflow"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Modern:
+    """A model in today's words."""
+
+    graph: ModelGraph
+    names: Mapping[str, str]
+    """Path of a layer in the file → its new path, where a name had to change."""
+    rewritten: Mapping[str, str]
+    """Path of a layer in the file → what was expressed in another way, and how."""
+
+
+def modernise(graph: ModelGraph, semantics: Semantics, *, registered: bool = False) -> Modern:
+    """Put a model into the words of Keras 3.
+
+    Args:
+        graph: What was read.
+        semantics: The meaning of its words.
+        registered: Whether to write the steeper ``hard_sigmoid`` as a registered function, not by scaled weights.
+
+    Raises:
+        UnsupportedModel: Keras 3 has nothing that computes the same; carries every reason.
+    """
+    model = model_of(graph)
+    work = _Work(semantics, modern_semantics(), exact.HardSigmoid(semantics, registered=registered))
+    weights = find_weights(model, graph.weights, semantics)
+    made, root = work.model(model, "", weights)
+    if work.refusals:
+        raise UnsupportedModel(work.refusals, file=graph.file)
+    origin = Origin(
+        "keras", Era.KERAS3, (f"written for Keras {TARGET}",), TARGET, "tensorflow", (), graph.origin.sha256
+    )
+    store = WeightStore(WeightScheme.OBJECT_PATHS, root)
+    return Modern(ModelGraph(graph.file, origin, made, store), work.names, work.rewritten)
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is gathered on the way through the model."""
+
+    semantics: Semantics
+    modern: Semantics
+    steep: exact.HardSigmoid
+    names: dict[str, str] = field(default_factory=dict)
+    rewritten: dict[str, str] = field(default_factory=dict)
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def model(self, model: ModelRecord, path: str, weights: Any) -> tuple[ModelRecord, WeightGroup]:
+        """Translate a model and the models inside it.
+
+        Args:
+            model: As read.
+            path: Of the model around it, with a slash behind it.
+            weights: Function that finds the weights of one of its layers.
+        """
+        renamed = _unique_names(model)
+        around = self.names.get(path.removesuffix("/"), path.removesuffix("/"))
+        outer = f"{around}/" if around else ""
+        self.names.update(
+            {f"{path}{old}": f"{outer}{new}" for old, new in renamed.items() if old != new or outer != path}
+        )
+        rename = _Renaming(renamed)
+        records: list[LayerRecord] = []
+        groups: dict[str, WeightGroup] = {}
+        for record in model.layers:
+            place = f"{path}{record.name}"
+            try:
+                found = weights(record) if record.class_name != "InputLayer" and record.calls else None
+                made, group = self.layer(record, found, place)
+            except Unsupported as reason:
+                self.refusals.append(Refusal(place, record.class_name, str(reason)))
+                continue
+            new = replace(
+                made,
+                name=renamed[record.name],
+                calls=tuple(self.call(record, rename.call(one)) for one in record.calls),
+            )
+            groups[new.name] = group
+            records += self.steep.before(record, new, renamed.values())
+        refs = (tuple(map(rename.argument, some)) for some in (model.inputs, model.outputs))
+        inputs, outputs = refs
+        name = _plain_name(model.name) or "model"
+        made_model = ModelRecord(name, "Functional", tuple(records), inputs, outputs, model.trainable, model.input_keys)
+        try:
+            made_model = masks.restored(made_model, self.semantics, nested=bool(path))
+        except Unsupported as reason:
+            self.refusals.append(Refusal(path or model.name, model.class_name, str(reason)))
+        return made_model, _tree(made_model, groups)
+
+    def layer(self, record: LayerRecord, weights: Weights | None, place: str) -> tuple[LayerRecord, WeightGroup]:
+        """Translate one layer and what is inside it; its name and calls stay."""
+        if record.model is not None:
+            parts = {inner.name: name for name, inner in parts_of(record).items()}
+
+            def inside(inner: LayerRecord) -> Weights:
+                assert weights is not None
+                return weights.part(parts[inner.name], inner)
+
+            model, group = self.model(record.model, f"{place}/", inside)
+            return replace(record, class_name="Functional", config={}, model=model), group
+        if record.class_name == "InputLayer" or weights is None:
+            return self.record(record, place), WeightGroup()
+        made = self.record(_sized(record, weights, self.semantics), place)
+        return made, self.weights(record, made, weights)
+
+    def record(self, record: LayerRecord, place: str) -> LayerRecord:
+        """Translate a layer's class and configuration, and those of the layers inside it."""
+        if record.namespace is Namespace.OPERATION and self.semantics.era is Era.KERAS3:
+            return record
+        if record.class_name != "InputLayer" and kind_of(record) is None:
+            raise Unsupported("is not a layer that gateprobe knows")
+        class_name, config = translated(record, self.semantics, "keras3")
+        children = {
+            key: tuple(self.child(child, f"{place}/{key}") for child in group) for key, group in record.children.items()
+        }
+        made = replace(
+            record,
+            class_name=class_name,
+            config=config,
+            children=children,
+            namespace=Namespace.LAYER,
+            gate_layout=GateLayout.FUSED,
+            module="keras.layers",
+        )
+        made = self.steep.layer(record, made)
+        if made.class_name != "InputLayer":
+            made = replace(made, config=_known(made))
+        said = self.steep.told(record)
+        if said is not None:
+            self.rewritten[place] = said
+        return made
+
+    def child(self, record: LayerRecord, place: str) -> LayerRecord:
+        """Translate a layer inside another one, which has no calls of its own."""
+        if record.model is not None:
+            model, _ = self.model(record.model, f"{place}/", lambda _: None)
+            return replace(record, name=_plain_name(record.name), class_name="Functional", config={}, model=model)
+        return replace(self.record(record, place), name=_plain_name(record.name))
+
+    def weights(self, old: LayerRecord, new: LayerRecord, weights: Weights) -> WeightGroup:
+        """Return a layer's weights as Keras 3 stores them."""
+        if old.model is not None and new.model is not None:
+            parts = {inner.name: name for name, inner in parts_of(old).items()}
+            originals_by_name = {inner.name: inner for inner in old.model.layers}
+            groups = {}
+            renamed = _unique_names(old.model)
+            originals = {fresh: name for name, fresh in renamed.items()}
+            for inner in new.model.layers:
+                if inner.name in originals and inner.class_name != "InputLayer":
+                    before = originals_by_name[originals[inner.name]]
+                    groups[inner.name] = self.weights(before, inner, weights.part(parts[before.name], before))
+            return _tree(new.model, groups)
+        own = weights.own(slots_of(old, self.semantics))
+        values = self.steep.weights(old, _today(old, own, self.semantics))
+        slots = sorted(slots_of(new, self.modern), key=lambda slot: not slot.trainable)
+        missing = [slot.role for slot in slots if slot.role not in values]
+        if missing or len(slots) != len(values):
+            raise Unsupported(f"its weights {', '.join(values)} are not those of Keras 3: {', '.join(missing)}")
+        arrays = tuple(WeightArray(slot.role, freeze(values[slot.role])) for slot in slots)
+        children: dict[str, WeightGroup] = {}
+        pairs = zip(parts_of(old).items(), parts_of(new).items(), strict=True)
+        for (old_path, old_part), (new_path, new_part) in pairs:
+            group = self.weights(old_part, new_part, weights.part(old_path, old_part))
+            _hang(children, new_path.partition("#")[0].split("/"), group)
+        return WeightGroup(arrays, children)
+
+    def call(self, record: LayerRecord, call: Call) -> Call:
+        """Translate a call: Keras 3 takes initial states by keyword only, and no mask that is not there."""
+        kwargs = {key: value for key, value in call.kwargs.items() if value is not None}
+        if kwargs.get("training") is False:
+            del kwargs["training"]
+        kind = kind_of(record)
+        recurrent = kind is not None and kind.recurrent and not record.class_name.endswith(("Cell", "Cells"))
+        if recurrent and call.args and isinstance(call.args[0], (tuple, list)):
+            first, *states = call.args[0]
+            given = {"initial_state": tuple(states)} if states else {}
+            return Call((first, *call.args[1:]), {**kwargs, **given})
+        return Call(call.args, kwargs)
+
+
+def _sized(record: LayerRecord, weights: Weights, semantics: Semantics) -> LayerRecord:
+    """Return a layer whose cells say their size, which those of Keras 2.0.9 left to the weights."""
+    if record.class_name.endswith("Cell") and Settings(record.config, semantics).bare:
+        own = weights.own(slots_of(record, semantics))
+        config = {**record.config, "units": own["recurrent_kernel"].shape[0], "use_bias": "bias" in own}
+        return replace(record, config=config)
+    if record.model is not None:
+        return record
+    paths = {id(part): path for path, part in parts_of(record).items()}
+
+    def sized(child: LayerRecord) -> LayerRecord:
+        found = paths.get(id(child))
+        return child if found is None else _sized(child, weights.part(found, child), semantics)
+
+    return replace(record, children={key: tuple(map(sized, group)) for key, group in record.children.items()})
+
+
+def _today(record: LayerRecord, own: Mapping[str, Array], semantics: Semantics) -> dict[str, Array]:
+    """Return an object's own weights by role in the layout of Keras 3."""
+    gates = _GATES.get(record.class_name, "")
+    if gates and record.gate_layout is GateLayout.PER_GATE:
+        roles = {"W": "kernel", "U": "recurrent_kernel", "b": "bias"}
+        return {role: np.concatenate([own[f"{letter}_{gate}"] for gate in gates], -1) for letter, role in roles.items()}
+    values = {role: np.asarray(array) for role, array in own.items()}
+    if gates and values.get("bias") is not None:
+        units = values["recurrent_kernel"].shape[0]
+        if values["bias"].shape == (2 * len(gates) * units,):  # CuDNN
+            pair = from_cudnn((values["kernel"], values["recurrent_kernel"]), len(gates))
+            halves = values["bias"].reshape(2, -1)
+            bias = halves[0] + halves[1] if record.class_name == "LSTMCell" else halves
+            return {"kernel": pair[0], "recurrent_kernel": pair[1], "bias": bias}
+    if _is_convolution(record) and (semantics.keras1_kernels or semantics.theano):
+        binding = Binding(record, Settings(record.config, semantics), values, {}, semantics, FLOAT32)
+        turned = "Transpose" in record.class_name
+        values |= {role: stored_kernel(binding, role, transposed=turned) for role in values if role.endswith("kernel")}
+    return values
+
+
+def _is_convolution(record: LayerRecord) -> bool:
+    return "Conv" in record.class_name and "LSTM" not in record.class_name
+
+
+def _known(record: LayerRecord) -> dict[str, Any]:
+    """Return a configuration without keys that Keras 3 does not have, if they are switched off.
+
+    Raises:
+        Unsupported: Keras 3 has no such class, or a key that it does not have is set.
+    """
+    known = PARAMETERS.get(record.class_name)
+    if known is None:
+        raise Unsupported(f"Keras 3 has no layer {record.class_name}")
+    config = {"dtype": record.config["dtype"]} if "dtype" in record.config else {}
+    for key, value in record.config.items():
+        if key in known:
+            config[key] = value
+        elif key != "dtype" and value is not None and value is not False:
+            raise Unsupported(f"Keras 3's {record.class_name} has no {key}, which is {value!r:.60}")
+    return config
+
+
+def _hang(children: dict[str, WeightGroup], path: list[str], group: WeightGroup) -> None:
+    """Put a group at a path below others."""
+    name, *rest = path
+    if not rest:
+        children[name] = group
+        return
+    inside = dict(children[name].children) if name in children else {}
+    _hang(inside, rest, group)
+    children[name] = WeightGroup(children=inside)
+
+
+def _tree(model: ModelRecord, groups: Mapping[str, WeightGroup]) -> WeightGroup:
+    """Return the weights of a model's layers under the names that Keras 3 gives to objects in files."""
+    holder = LayerRecord(model.name, model.class_name, {}, model=model)
+    inside: dict[str, WeightGroup] = {}
+    for path, record in parts_of(holder).items():
+        name = path.partition("#")[0].removeprefix("layers/")
+        if name and record.name in groups:
+            inside[name] = groups[record.name]
+    return WeightGroup(children={"layers": WeightGroup(children=inside)})
+
+
+def _plain_name(name: str) -> str:
+    """Return a name without the slashes that Keras 3 refuses."""
+    return name.replace("/", "_")
+
+
+def _unique_names(model: ModelRecord) -> dict[str, str]:
+    """Return the new name of each layer."""
+    taken = {record.name for record in model.layers if "/" not in record.name}
+    found = {}
+    for record in model.layers:
+        name = _plain_name(record.name)
+        while name != record.name and name in taken:
+            name += "_"
+        taken.add(name)
+        found[record.name] = name
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Renaming:
+    """Puts new names into the arguments of calls."""
+
+    names: Mapping[str, str]
+
+    def call(self, call: Call) -> Call:
+        """Rename what a call refers to."""
+        kwargs = {key: self.argument(value) for key, value in call.kwargs.items()}
+        return Call(tuple(map(self.argument, call.args)), kwargs)
+
+    def argument(self, value: Argument) -> Argument:
+        """Rename what an argument refers to."""
+        if isinstance(value, TensorRef):
+            return replace(value, layer=self.names[value.layer])
+        if isinstance(value, Mapping):
+            return {key: self.argument(item) for key, item in value.items()}
+        if isinstance(value, (tuple, list)):
+            return tuple(map(self.argument, value))
+        return value
+
+
+def records_in(model: ModelRecord) -> Iterator[LayerRecord]:
+    """Yield every record of a model, those inside others too."""
+    for record in model.layers:
+        yield from _within(record)
+
+
+def _within(record: LayerRecord) -> Iterator[LayerRecord]:
+    yield record
+    if record.model is not None:
+        yield from records_in(record.model)
+    for group in record.children.values():
+        for child in group:
+            yield from _within(child)
