@@ -34,7 +34,7 @@ from gateprobe.opened import OpenedModel
 from gateprobe.readers import safe_json, tfjs, wiring
 from gateprobe.readers.acyclic import references
 from gateprobe.readers.architecture import read_architecture
-from gateprobe.readers.crash_guard import rehearse
+from gateprobe.readers.crash_guard import try_in_fork
 from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.savedmodel.bundle import Bundle, Entry, open_bundle
 from gateprobe.readers.savedmodel.objects import check_paths, described_objects, tracked_objects
@@ -185,21 +185,21 @@ def _check_graph(model: ModelRecord) -> None:
 
 def hdf5(data: bytes) -> None:
     """What is read from a damaged HDF5 file is what h5py itself reads from it, and all of it is in the file."""
-    _rehearsed(edits.chosen(data, seeds.hdf5())[1])
+    _survived(edits.chosen(data, seeds.hdf5())[1])
 
 
 def chunks(data: bytes) -> None:
     """The same for files in chunks, whose index can crash the library."""
-    _rehearsed(edits.chosen(data, seeds.chunked())[1])
+    _survived(edits.chosen(data, seeds.chunked())[1])
 
 
-def _rehearsed(file: bytes) -> None:
+def _survived(file: bytes) -> None:
     """Read a file as the program does: in a fork first."""
     with tempfile.TemporaryFile() as stream:
         stream.write(file)
         stream.flush()
         try:
-            rehearse(lambda: check_hdf5(file), cast("BinaryIO", stream), len(file), 1 << 32)
+            try_in_fork(lambda: check_hdf5(file), cast("BinaryIO", stream), len(file), 1 << 32)
         except GateprobeError as error:
             _check_message(error)
             return

@@ -43,6 +43,13 @@ def printable(text: object) -> str:
     )
 
 
+def reason_of(fault: OSError) -> str:
+    """Return what to say of a fault of the operating system, in the same words wherever it happens."""
+    if isinstance(fault, FileNotFoundError):
+        return "there is no such file"
+    return fault.strerror or str(fault)
+
+
 _LISTED = 20
 """How many names a message lists."""
 
@@ -208,6 +215,8 @@ class Refusal:
     """What is wrong and, where something can be done, what to do."""
     damage: bool = False
     """Whether the file is at fault: no Keras saves such a layer."""
+    other_weights: bool = False
+    """Whether the layer needs other weights than the file holds."""
 
     def __str__(self) -> str:
         """``name (Class): reason`` on one line."""

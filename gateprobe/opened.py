@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.errors import GateprobeWarning, InputError, UnsupportedModel, choices
+from gateprobe.activations import activation_names
+from gateprobe.errors import GateprobeWarning, InputError, Refusal, UnsupportedModel, choices
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
 from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
 from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
@@ -112,13 +113,24 @@ class OpenedModel:
             InputError: The file has an architecture, no such group, or something is neither in it nor assumed.
         """
         if self.graph.model is not None:
-            raise InputError("the file has an architecture, which says all of this", file=self.graph.file)
+            given = " and ".join(assumptions.given()) or "the assumptions"
+            reason = f"the file has an architecture, which says what {given} would"
+            raise InputError(reason, file=self.graph.file, remedy=f"leave out {given}")
+        self._check_activations(assumptions)
         selection = Selection(layers=layers)
         check_layers(selection, [group.name for group in self.groups])
         chosen = [group for group in self.groups if selection.takes_layer(group.name)]
         if not chosen:
             raise InputError("the weights prove no recurrent layer", file=self.graph.file)
         return replace(self, graph=assume(self.graph, chosen, assumptions))
+
+    def _check_activations(self, assumptions: Assumptions) -> None:
+        """Refuse names that the era of the file does not have."""
+        names = activation_names(self.semantics.era)
+        for flag, name in assumptions.activations():
+            if name not in names:
+                reason = f"{flag}={name}: no such activation in {self.semantics.era.value}"
+                raise InputError(reason, remedy=choices(names, name))
 
     def completed(self, assumptions: Assumptions, layers: tuple[str, ...] = ()) -> OpenedModel:
         """Return a model that can run: with an architecture as it is, else as `assume` makes it."""
@@ -147,8 +159,27 @@ class OpenedModel:
             check_layers(selection, recurrent, call_paths(self.record))
         _check_feeds(feeds, self.record)
         wanted = Wanted(_takes(selection), outputs=outputs, fed=frozenset(feeds))
-        plan = make_plan(self.graph, self.semantics, wanted, _PRECISIONS[dtype])
+        with self._foreign_architecture():
+            plan = make_plan(self.graph, self.semantics, wanted, _PRECISIONS[dtype])
         return replace(plan, max_bytes=self.max_bytes)
+
+    @contextmanager
+    def _foreign_architecture(self) -> Iterator[None]:
+        """Where the weights do not fit an architecture that was given, name it as the cause."""
+        try:
+            yield
+        except UnsupportedModel as error:
+            remedy = self.remedy_for(error.refusals)
+            if remedy is None:
+                raise
+            raise UnsupportedModel(error.refusals, file=error.file, remedy=remedy) from None
+
+    def remedy_for(self, refusals: Iterable[Refusal]) -> str | None:
+        """Return what to do where the weights do not fit an architecture that was given; ``None`` for other reasons."""
+        given = self.graph.architecture
+        if given is None or not any(refusal.other_weights for refusal in refusals):
+            return None
+        return f"{given} is not the architecture of these weights; give that of the same model"
 
     def tracing(
         self,

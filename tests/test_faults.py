@@ -143,7 +143,7 @@ def test_a_read_only_disk():
 
 
 @contextmanager
-def nobody():
+def unprivileged():
     """Be a user without rights."""
     os.seteuid(65534)
     try:
@@ -154,14 +154,17 @@ def nobody():
 
 @root_only
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_folder_of_somebody_else(suffix):
+def test_a_folder_of_another_user(suffix):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
         expected = whole(folder, suffix)
         (folder / f"old.{suffix}").write_text("old")
         for file in ("new", "old"):
-            with nobody(), pytest.raises(OutputError, match=rf"{file}\.{suffix}: cannot write: Permission denied"):
+            with (
+                unprivileged(),
+                pytest.raises(OutputError, match=rf"{file}\.{suffix}: cannot write: Permission denied"),
+            ):
                 write([lstm_chunk()], [Output(str(folder / f"{file}.{suffix}"), force=True)], {})
         assert [path.read_text() for path in folder.iterdir()] == ["old"]
         assert expected
@@ -177,7 +180,7 @@ def test_files_that_may_not_be_read():
         for path in folder.iterdir():
             path.chmod(0o600)
         inputs = read(model).inputs
-        with nobody():
+        with unprivileged():
             with pytest.raises(ReadError, match=r"model\.h5: Permission denied"):
                 read(model)
             with pytest.raises(InputError, match=r"x\.npy: cannot be read: Permission denied"):

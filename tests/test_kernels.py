@@ -107,7 +107,7 @@ def test_a_product_in_pieces_is_the_product(samples, rows, units, in_pieces):
 
 
 @pytest.mark.parametrize("class_name", ["LSTM", "GRU"])
-def test_a_batch_gives_its_memory_back_as_soon_as_nobody_holds_it(class_name):
+def test_a_batch_gives_its_memory_back_as_soon_as_it_is_not_held(class_name):
     rng, gates = np.random.default_rng(0), {"LSTM": 4, "GRU": 3}[class_name]
     weights = [rng.normal(0, 0.1, shape) for shape in ((2, gates * 64), (64, gates * 64))]
     config = {"units": 64, "use_bias": False, "return_sequences": True}

@@ -74,12 +74,12 @@ def test_an_existing_file_is_kept_unless_forced(tmp_path):
 def test_a_file_that_appears_meanwhile_is_kept(tmp_path):
     path = tmp_path / "x.csv"
 
-    def somebody_else():
+    def another_process():
         yield lstm_chunk()
         path.write_text("precious")
 
     with pytest.raises(OutputError, match="exists already"):
-        write(somebody_else(), [Output(str(path))], {})
+        write(another_process(), [Output(str(path))], {})
     assert path.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -98,10 +98,10 @@ def test_a_new_file_has_the_usual_permissions_and_links_stay(tmp_path):
 
 def test_places_that_cannot_hold_a_file_are_refused(tmp_path):
     chunk = [lstm_chunk()]
-    with pytest.raises(OutputError, match="no such directory"):
+    with pytest.raises(OutputError, match="no such folder"):
         write(chunk, [Output(str(tmp_path / "no" / "x.csv"))], {})
     (tmp_path / "d.csv").mkdir()
-    with pytest.raises(OutputError, match="is a directory"):
+    with pytest.raises(OutputError, match="is a folder"):
         write(chunk, [Output(str(tmp_path / "d.csv"), force=True)], {})
     with pytest.raises(OutputError, match="named twice"):
         write(chunk, [Output("x.csv"), Output("x.csv")], {})

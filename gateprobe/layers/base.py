@@ -107,7 +107,7 @@ class Scope:
     path: str
     """Layer path, with ``:n`` for further calls."""
     traced: Callable[[str], bool]
-    """Whether somebody wants the signals of the recurrent layer at a path."""
+    """Whether the signals of the recurrent layer at a path are wanted."""
     deliver: Callable[..., None]
     """`Signals` with the path as its first argument."""
     states: dict[tuple[str, ...], tuple[Array, ...]] = field(default_factory=dict)
@@ -128,7 +128,7 @@ class Scope:
     """Whether this is one of several calls, each with a slab of the timesteps: recurrent layers go on where the slab
     before ended."""
     stop: Event = field(default_factory=Event)
-    """Is set when nobody waits for the results any more."""
+    """Is set when the results are no longer wanted."""
 
     @property
     def wanted(self) -> bool:

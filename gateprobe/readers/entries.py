@@ -103,7 +103,7 @@ def checked_name(name: Any, place: str) -> str:
 def _namespace(value: Mapping[str, Any], era: Era) -> Namespace:
     """Tell Keras's own classes from everybody else's by what the file says, never by the class name alone."""
     class_name, registered = value["class_name"], value.get("registered_name")
-    if ">" in class_name:  # "package>Class": registered by somebody
+    if ">" in class_name:  # "package>Class": registered by users
         return Namespace.CUSTOM
     if "module" not in value:
         return Namespace.OPERATION if _legacy_operation(value, era) else Namespace.LAYER

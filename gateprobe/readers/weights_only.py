@@ -27,6 +27,11 @@ from gateprobe.graph import (
     WeightStore,
 )
 
+WEIGHTS_ALONE = (
+    "the file holds weights alone; give the model's JSON, or a wiring file, with --architecture to replay it"
+)
+"""What inspect notes of such a file; once its layers are traced, it is no news."""
+
 _HALVES = ("forward_layer", "backward_layer")
 _CLASSES = {1: "SimpleRNN", 3: "GRU", 4: "LSTM"}
 
@@ -200,6 +205,17 @@ class Assumptions:
     go_backwards: bool = False
     reset_after: bool | None = None
 
+    def activations(self) -> Iterator[tuple[str, str]]:
+        """Yield the names of activations that were given, each with its option."""
+        named = (("--activation", self.activation), ("--recurrent-activation", self.recurrent_activation))
+        yield from ((flag, name) for flag, name in named if name is not None)
+
+    def given(self) -> list[str]:
+        """Return the options that were given."""
+        flags = [flag for flag, _ in self.activations()]
+        flags += ["--go-backwards"] * self.go_backwards
+        return flags + ["--reset-after"] * (self.reset_after is not None)
+
 
 def assume(graph: ModelGraph, groups: Sequence[RecurrentGroup], assumptions: Assumptions) -> ModelGraph:
     """Return a graph in which each group is a layer with an input of its own.
@@ -244,7 +260,9 @@ def assume(graph: ModelGraph, groups: Sequence[RecurrentGroup], assumptions: Ass
     )
     lists = {group.name: WeightGroup(group.arrays) for group in groups}
     store = WeightStore(WeightScheme.LAYER_LISTS, WeightGroup(children=lists))
-    return replace(graph, model=model, weights=store)
+    return replace(
+        graph, model=model, weights=store, notes=tuple(note for note in graph.notes if note != WEIGHTS_ALONE)
+    )
 
 
 def _missing(group: RecurrentGroup, assumptions: Assumptions) -> Iterator[str]:

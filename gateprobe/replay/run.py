@@ -286,7 +286,7 @@ def _samples_of(value: Array, rows: int, place: str) -> Array:
     """Check that an array has one row for each sample, which a graph may change by reshaping.
 
     Raises:
-        InputError: It has more or fewer, so that nobody can say which rows belong to which sample.
+        InputError: It has more or fewer, so that it is unknown which rows belong to which sample.
     """
     if len(value) != rows:
         raise InputError(f"has {len(value)} rows for {rows} samples, which gateprobe does not tell apart", place=place)

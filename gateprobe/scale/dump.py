@@ -155,7 +155,7 @@ def _goes_on(found: Manifest, wanted: Manifest, destination: Destination, *, for
     """Return whether a run goes on with what is there; if not, it starts anew.
 
     Raises:
-        OutputError: It is that of another run, which nobody said may go.
+        OutputError: It is that of another run, and --force was not given.
     """
     others = sorted(_differences({**found, "kernel": None}, {**wanted, "kernel": None}))
     if others and not force:

@@ -12,7 +12,7 @@ from gateprobe.errors import ReadError, UnsafeFile
 from gateprobe.graph import Array
 from gateprobe.inputs.array_files import NpzFile
 from gateprobe.readers import hdf5
-from gateprobe.readers.crash_guard import rehearse
+from gateprobe.readers.crash_guard import try_in_fork
 from gateprobe.stored.described import Metadata, directions_of, metadata_of, numbers
 from gateprobe.traces.chunk import TraceChunk
 from gateprobe.writers.arrays import METADATA_KEY
@@ -48,7 +48,7 @@ def from_hdf5(path: Path, limit: int) -> tuple[TraceChunk, Metadata]:
     size = path.stat().st_size
     hdf5.library()  # before the fork, so that it is imported once
     with path.open("rb") as stream:
-        rehearse(lambda: _from_hdf5(stream, size, limit), stream, size, limit)
+        try_in_fork(lambda: _from_hdf5(stream, size, limit), stream, size, limit)
         return _from_hdf5(stream, size, limit)
 
 

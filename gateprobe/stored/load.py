@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from gateprobe.errors import GateprobeError, InputError, ReadError
+from gateprobe.errors import GateprobeError, InputError, ReadError, reason_of
 from gateprobe.files.remote import is_url, local_path, redact_url
 from gateprobe.stored.described import Metadata
 from gateprobe.traces.chunk import TraceChunk
@@ -77,7 +77,7 @@ def _blamed(name: str) -> Iterator[None]:
         kind = ReadError if isinstance(error, InputError) else type(error)
         raise kind(error.reason, file=redact_url(name), place=error.place, remedy=error.remedy) from None
     except OSError as error:
-        raise ReadError(error.strerror or "cannot be read", file=redact_url(name)) from None
+        raise ReadError(reason_of(error), file=redact_url(name)) from None
     except MemoryError:
         raise ReadError("needs more memory than there is", file=redact_url(name)) from None
     except ValueError:  # a NUL in the name

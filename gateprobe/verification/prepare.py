@@ -92,7 +92,8 @@ def _partly(model: OpenedModel, subject: Subject, options: Options, refusals: Se
     asked = _asked(model, {refusal.layer for refusal in left_out}, bound) if left_out else model
     known = {call.path for call in asked.recurrent}.intersection(bound)
     if not known:
-        raise UnsupportedModel(refusals, file=model.graph.file, remedy="verify compares what comes before such layers")
+        remedy = model.remedy_for(refusals) or "verify compares what comes before such layers"
+        raise UnsupportedModel(refusals, file=model.graph.file, remedy=remedy)
 
     def traced(path: str) -> bool:
         return any(path == one or path.startswith(f"{one}/") for one in known)

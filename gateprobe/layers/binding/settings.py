@@ -38,6 +38,10 @@ class BadSize(Unsupported):
     """A size, a count or an axis that no Keras accepts, such as ``units: -4``: the file was not saved by Keras so."""
 
 
+class OtherWeights(Unsupported):
+    """The file holds other weights than the layer needs: the file is damaged, or it is of another model."""
+
+
 def refuse(reason: str) -> NoReturn:
     """Raise `Unsupported`."""
     raise Unsupported(reason)

@@ -26,7 +26,7 @@ from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Precision
 from gateprobe.layers.binding.call_arguments import CELL
 from gateprobe.layers.binding.registry import Binding, Slot, replays
-from gateprobe.layers.binding.settings import Settings, Unsupported
+from gateprobe.layers.binding.settings import OtherWeights, Settings
 from gateprobe.layers.recurrent.cells import (
     Steps,
     finish_cell,
@@ -252,7 +252,9 @@ def _bind_gru(binding: Binding) -> GRUCell:
         kernel, recurrent_kernel = from_cudnn((kernel, recurrent_kernel), gates=3)
         bias = bias.reshape(2, -1)
     if bias is not None and bias.shape != expected:
-        raise Unsupported(f"bias: expected shape {expected} for reset_after={reset_after}, the file holds {bias.shape}")
+        raise OtherWeights(
+            f"bias: expected shape {expected} for reset_after={reset_after}, the file holds {bias.shape}"
+        )
     cell = GRUCell(
         kernel,
         recurrent_kernel,

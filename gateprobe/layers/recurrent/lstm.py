@@ -30,7 +30,7 @@ from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Precision
 from gateprobe.layers.binding.call_arguments import CELL
 from gateprobe.layers.binding.registry import Binding, Slot, replays
-from gateprobe.layers.binding.settings import Settings, Unsupported
+from gateprobe.layers.binding.settings import OtherWeights, Settings
 from gateprobe.layers.recurrent.cells import (
     Steps,
     finish_cell,
@@ -313,7 +313,7 @@ def _bind_lstm(binding: Binding) -> LSTMCell:
         kernel, recurrent_kernel = from_cudnn((kernel, recurrent_kernel), gates=4)
         bias = bias[: 4 * units] + bias[4 * units :]
     if bias is not None and bias.shape != (4 * units,):
-        raise Unsupported(f"bias: expected {4 * units} numbers for {units} units, the file holds {bias.shape[0]}")
+        raise OtherWeights(f"bias: expected {4 * units} numbers for {units} units, the file holds {bias.shape[0]}")
     cell = LSTMCell(
         kernel,
         recurrent_kernel,
