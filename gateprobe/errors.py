@@ -44,10 +44,10 @@ def printable(text: object) -> str:
 
 
 def reason_of(fault: OSError) -> str:
-    """Return what to say of a fault of the operating system, in the same words wherever it happens."""
+    """Return what to say of a file that cannot be read, in the same words wherever that happens."""
     if isinstance(fault, FileNotFoundError):
         return "there is no such file"
-    return fault.strerror or str(fault)
+    return f"cannot be read: {fault.strerror or fault}"
 
 
 _LISTED = 20
@@ -103,6 +103,24 @@ def in_python(text: str) -> str:
 def in_flags(text: str) -> str:
     """Put the options that a message names into the words of the command line."""
     return _GIVEN.sub(r"\1 ", text)
+
+
+class Worded(str):  # noqa: SLOT000 - it holds the other wording
+    """A text of a result: in Python's words, and in those of the command line as `flagged`."""
+
+    flagged: str
+
+    @classmethod
+    def of(cls, text: str) -> Worded:
+        """Take a text that names options as ``--force`` and ``--layer=lstm*``."""
+        worded = cls(in_python(text))
+        worded.flagged = in_flags(text)
+        return worded
+
+
+def flagged(text: str) -> str:
+    """Return a text in the words of the command line, if it knows them."""
+    return text.flagged if isinstance(text, Worded) else text
 
 
 def _keyword(match: re.Match[str]) -> str:

@@ -181,7 +181,7 @@ def test_files_that_may_not_be_read():
             path.chmod(0o600)
         inputs = read(model).inputs
         with unprivileged():
-            with pytest.raises(ReadError, match=r"model\.h5: Permission denied"):
+            with pytest.raises(ReadError, match=r"model\.h5: cannot be read: Permission denied"):
                 read(model)
             with pytest.raises(InputError, match=r"x\.npy: cannot be read: Permission denied"):
                 load([str(folder / "x.npy")], inputs)

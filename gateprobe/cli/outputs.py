@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateprobe.cli.options import bundle, force
-from gateprobe.cli.progress import samples_done
+from gateprobe.cli.progress import is_terminal, samples_done
 from gateprobe.errors import InputError
 from gateprobe.files.places import STREAM
 from gateprobe.writers.formats import all_formats, trace_formats
@@ -50,6 +51,11 @@ class Predicting:
     def to_stdout(self) -> bool:
         """Whether something goes to standard output."""
         return STREAM in self.writes()
+
+    @property
+    def on_screen(self) -> bool:
+        """Whether a person looks at what was not asked for as a file or a format."""
+        return not self.output and self.format is None and is_terminal(sys.stdout)
 
     @property
     def described(self) -> bool:

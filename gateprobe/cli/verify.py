@@ -175,8 +175,10 @@ def verify(
     """
     result = _result(file, given, files, talk, against=against, tolerance=tolerance, made=made)
     _write(result, files)
+    from gateprobe.errors import flagged
+
     for note in result.notes:
-        talk.note(note)
+        talk.note(flagged(note))
     if report.as_json:
         from gateprobe.cli.json_text import json_text
         from gateprobe.verification.report import as_json as json_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateprobe.errors import InputError, Refusal, UnsupportedModel
+from gateprobe.errors import InputError, Refusal, UnsupportedModel, Worded
 from gateprobe.graph import Array
 from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
 from gateprobe.layers.base import FLOAT64
@@ -43,7 +43,10 @@ class Prepared:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is not compared."""
-        found = [f"{refusal}; what depends on it is not compared" for refusal in (*self.left_out, *self.random)]
+        found = [
+            Worded.of(f"{refusal.message(str)}; what depends on it is not compared")
+            for refusal in (*self.left_out, *self.random)
+        ]
         return (*found, *(["the outputs of the model are not compared"] if self.left_out else []))
 
 

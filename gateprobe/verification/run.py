@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gateprobe.errors import InputError, OracleError, ReadError, UnsupportedModel
+from gateprobe.errors import InputError, OracleError, ReadError, UnsupportedModel, Worded
 from gateprobe.graph import Era, WeightArray, WeightGroup
 from gateprobe.model import Model, opened
 from gateprobe.opened import OpenedModel, open_model
@@ -216,7 +216,7 @@ def _judged(case: _Case, tell: Tell) -> Verification:
         explanations=(),
         notes=(*case.model.notes, *case.prepared.notes, *_notes(case)),
         random=random,
-        left_out=tuple(map(str, case.prepared.left_out)),
+        left_out=tuple(Worded.of(refusal.message(str)) for refusal in case.prepared.left_out),
         rule=case.tolerance.rule,
     )
     return replace(result, explanations=tuple(_explained(case, result, weights, precisions, tell)))
