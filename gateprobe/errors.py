@@ -12,7 +12,7 @@
 Reasons and remedies name options as ``--force`` and ``--layer=lstm*``. `str` of an error puts that into Python's words
 (``overwrite=True``, ``layers=lstm*``), `GateprobeError.flagged` into those of the command line (``--layer lstm*``).
 
-`GateprobeWarning` is issued where a number is right only under a condition that the file cannot settle.
+`GateprobeWarning` is issued where a number is right only under a condition that the file cannot decide.
 
 A mismatch found by ``verify`` or ``compare`` is a result, not an error.
 """

@@ -197,17 +197,17 @@ assert "numba" not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
 
 
-def test_another_machine_repeats_a_settled_choice(monkeypatch):
+def test_another_machine_repeats_a_choice(monkeypatch):
     monkeypatch.setattr(compiled, "is_available", lambda: False)
     monkeypatch.setattr(compiled, "is_installed", lambda: False)
-    assert Kernel("auto").settled() == Kernel("numpy")
+    assert Kernel("auto").chosen() == Kernel("numpy")
     elsewhere = Kernel("auto", required=True)
     assert not elsewhere.compiles(1)
     with pytest.raises(MissingExtra, match="fast"):
         elsewhere.compiles(1000)
     monkeypatch.setattr(compiled, "is_available", lambda: True)
-    assert Kernel("auto").settled() == elsewhere
-    assert Kernel("compiled").settled() == Kernel("compiled")
+    assert Kernel("auto").chosen() == elsewhere
+    assert Kernel("compiled").chosen() == Kernel("compiled")
 
 
 def test_parts_of_a_run_are_the_whole():

@@ -103,8 +103,8 @@ def _cells(record: LayerRecord, weights: Weights, model: OpenedModel, direction:
             yield _cell(record, arrays, model, direction)
         return
     for name, part in parts_of(record).items():
-        turned = direction == "backward" or name == "backward_layer" or record.config.get("go_backwards") is True
-        yield from _cells(part, weights.part(name, part), model, "backward" if turned else "forward")
+        backwards = direction == "backward" or name == "backward_layer" or record.config.get("go_backwards") is True
+        yield from _cells(part, weights.part(name, part), model, "backward" if backwards else "forward")
 
 
 def _cell(record: LayerRecord, arrays: Mapping[str, Array], model: OpenedModel, direction: str) -> Report:

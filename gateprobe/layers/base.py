@@ -240,7 +240,7 @@ class Precision:
             return _round_to_bfloat16(x)
         return x
 
-    def settle(self, x: Array) -> None:
+    def round_in_place(self, x: Array) -> None:
         """Round ``x`` in place; costs nothing when the precision is full."""
         if not self.exact:
             np.copyto(x, self.round(x))

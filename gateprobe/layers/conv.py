@@ -235,7 +235,7 @@ def _bind_separable(binding: Binding) -> Layer:
 
 def _separable(x: Array, kernel: Array, pointwise: Array, convolution: Convolution) -> Array:
     between = depthwise(x, kernel, convolution.window)
-    convolution.precision.settle(between)
+    convolution.precision.round_in_place(between)
     if between.shape[-1] != pointwise.shape[0]:
         raise InputError(f"expected {pointwise.shape[0]} channels after the depthwise part, got {between.shape[-1]}")
     return convolution.finished(multiply(between, pointwise))

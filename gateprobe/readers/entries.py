@@ -1,4 +1,4 @@
-"""One serialised layer, as an untrusted mapping turned into typed fields.
+"""One serialised layer, as an untrusted mapping, as typed fields.
 
 Sources: ``keras/src/saving/serialization_lib.py::serialize_keras_object`` 3.15.1 (``module``, ``registered_name``),
 ``tf_keras/src/saving/legacy/serialization.py`` 2.21 (``class_name`` and ``config`` only).

@@ -54,7 +54,7 @@ class RecurrentGroup:
     """Of a GRU; ``None`` where the file cannot tell (a GRU without bias)."""
     cudnn: bool = False
     """Whether the arrays are laid out as CuDNN has them."""
-    unsettled: bool = False
+    ambiguous: bool = False
     """Whether the file leaves open in which direction it runs: one half of a Bidirectional whose other half is not its
     like, or a cell beside an equal one when no name says whether they are two halves."""
 
@@ -85,7 +85,7 @@ def _in_tree(path: str, group: WeightGroup, *, half: bool = False) -> Iterator[R
         return
     own = _cell(group.arrays)
     if own is not None:
-        yield replace(own, name=path, unsettled=half)
+        yield replace(own, name=path, ambiguous=half)
     for name, child in group.children.items():
         plain = name in ("layers", "cell", "cells")
         inner = path if plain else "/".join(filter(None, (path, child.name or name)))
@@ -110,15 +110,15 @@ def _in_list(name: str, arrays: Sequence[WeightArray]) -> Iterator[RecurrentGrou
         if found and _same(first, found[0]):
             first = _paired(first, found)
         alone = first.directions == 1 and (_half(first) or ("neither",))[0] != "neither"
-        yield replace(first, name=name, unsettled=first.unsettled or alone)
+        yield replace(first, name=name, ambiguous=first.ambiguous or alone)
 
 
 def _paired(first: RecurrentGroup, others: list[RecurrentGroup]) -> RecurrentGroup:
     """Return a cell with its other direction, which is then taken from the others, if the next one is named so."""
     one, two = _half(first), _half(others[0])
     if one is None or two is None:
-        others[0] = replace(others[0], unsettled=True)
-        return replace(first, unsettled=True)
+        others[0] = replace(others[0], ambiguous=True)
+        return replace(first, ambiguous=True)
     if {one[0], two[0]} != {"forward", "backward"} or one[1] != two[1]:
         return first
     forward, backward = sorted((first, others.pop(0)), key=lambda cell: _half(cell) or ("", ""), reverse=True)
@@ -228,10 +228,10 @@ def assume(graph: ModelGraph, groups: Sequence[RecurrentGroup], assumptions: Ass
     Raises:
         InputError: Something that decides the numbers is neither in the file nor assumed.
     """
-    unsettled = [group.name for group in groups if group.unsettled]
-    if unsettled:
+    ambiguous = [group.name for group in groups if group.ambiguous]
+    if ambiguous:
         raise InputError(
-            f"the file does not say in which direction {' and '.join(unsettled)} run: they may be the halves of a "
+            f"the file does not say in which direction {' and '.join(ambiguous)} run: they may be the halves of a "
             "Bidirectional, or layers that follow each other",
             file=graph.file,
             remedy="give --architecture FILE.json",

@@ -1,8 +1,8 @@
 """Wiring files: a small JSON of ours that says how the layers of a model are connected, where no file of Keras does.
 
 A model that is a class of its own, and a model with a decoder of TensorFlow Addons, keep their graph in Python code.
-The user writes it down in the words of Keras 2 (``docs/wiring.md``) and gives it with ``--architecture``. It is turned
-into the JSON of a functional model, so that it is read by the same code as one.
+The user writes it down in the words of Keras 2 (``docs/wiring.md``) and gives it with ``--architecture``. It becomes
+the JSON of a functional model and is read by the same code as one.
 """
 
 from __future__ import annotations

@@ -90,14 +90,14 @@ def make_plan(
         )
         raise UnsupportedModel(binder.refusals, file=graph.file, remedy=remedy)
     assert bound is not None
-    binder.notes += _settle_meanings(graph, model, watched, wanted)
+    binder.notes += _check_meanings(graph, model, watched, wanted)
     _refuse_useless(wanted.fed, binder.needed)
     needed = tuple(ref for ref in model.inputs if (ref.layer, ref.call) in binder.outermost)
     notes = (*contradictions(model, graph.weights, semantics), *binder.notes)
     return Plan(bound, needed, _batch_of(model, binder), notes=notes)
 
 
-def _settle_meanings(graph: ModelGraph, model: ModelRecord, watched: Watched, wanted: Wanted) -> list[str]:
+def _check_meanings(graph: ModelGraph, model: ModelRecord, watched: Watched, wanted: Wanted) -> list[str]:
     """Return a note when the file does not tell which version of its era it is of, and that matters.
 
     Raises:

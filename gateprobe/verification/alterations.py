@@ -116,7 +116,7 @@ def _changed(record: LayerRecord, change: Callable[[LayerRecord], LayerRecord]) 
 def _direction(subject: Subject, layer: str, direction: str) -> Alteration:
     def adjust(plan: Plan) -> Plan:
         plan = plan if subject.adjust is None else subject.adjust(plan)
-        return replace(plan, graph=turned(plan.graph, layer, direction))
+        return replace(plan, graph=reversed_in_time(plan.graph, layer, direction))
 
     return Alteration(
         "direction",
@@ -125,7 +125,7 @@ def _direction(subject: Subject, layer: str, direction: str) -> Alteration:
     )
 
 
-def turned(graph: Graph, layer: str, direction: str) -> Graph:
+def reversed_in_time(graph: Graph, layer: str, direction: str) -> Graph:
     """Let one recurrent layer of a bound graph run through time the other way.
 
     Args:
@@ -135,21 +135,21 @@ def turned(graph: Graph, layer: str, direction: str) -> Graph:
     """
     name, _, rest = layer.partition("/")
     steps = tuple(
-        replace(step, layer=_turned(step.layer, rest, direction)) if call_name(*step.node) == name else step
+        replace(step, layer=_reversed_layer(step.layer, rest, direction)) if call_name(*step.node) == name else step
         for step in graph.steps
     )
     return replace(graph, steps=steps)
 
 
-def _turned(layer: Any, path: str, direction: str) -> Any:
+def _reversed_layer(layer: Any, path: str, direction: str) -> Any:
     if isinstance(layer, Graph):
-        return turned(layer, path, direction)
+        return reversed_in_time(layer, path, direction)
     if isinstance(layer, Bidirectional):
-        return replace(layer, **{direction: _turned(getattr(layer, direction), path, direction)})
+        return replace(layer, **{direction: _reversed_layer(getattr(layer, direction), path, direction)})
     if isinstance(layer, Recurrent):
         return replace(layer, go_backwards=not layer.go_backwards)
     if isinstance(layer, TimeDistributed):
-        return replace(layer, layer=_turned(layer.layer, path.partition("/")[2], direction))
+        return replace(layer, layer=_reversed_layer(layer.layer, path.partition("/")[2], direction))
     return layer
 
 

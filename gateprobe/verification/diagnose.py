@@ -196,12 +196,12 @@ def _reversed(scene: Scene, first: Divergence) -> Iterator[Explanation]:
     call = _call(scene, first)
     if call is None or not call.backwards:
         return
-    turned = replace(
+    reversed_call = replace(
         call,
         signals={name: value[:, ::-1] for name, value in call.signals.items()},
         mask=None if call.mask is None else call.mask[:, ::-1],
     )
-    others = tuple(turned if one is call else one for one in scene.keras.calls)
+    others = tuple(reversed_call if one is call else one for one in scene.keras.calls)
     ours: list[Replayed] = [
         replay(scene.subject, scene.inputs, replace(scene.options, precision=precision))
         for precision in (scene.options.precision, FLOAT64)

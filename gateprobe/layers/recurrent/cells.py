@@ -171,10 +171,10 @@ def project(x: Array, kernel: Array, bias: Array | None, precision: Precision) -
     x = fitting(x, kernel)
     z = room.empty((*x.shape[:-1], kernel.shape[1]), kernel.dtype)
     multiply(x.swapaxes(0, 1), kernel, z.swapaxes(0, 1))
-    precision.settle(z)
+    precision.round_in_place(z)
     if bias is not None:
         z += bias
-        precision.settle(z)
+        precision.round_in_place(z)
     return z
 
 

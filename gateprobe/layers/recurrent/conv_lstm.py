@@ -69,13 +69,13 @@ class ConvLSTMCell:
         lead = x.shape[:2]
         z = correlate(x.reshape(-1, *x.shape[2:]), self.kernel, 1, self.window)
         z = np.ascontiguousarray(z.reshape(*lead, *z.shape[1:]))
-        self.precision.settle(z)
+        self.precision.round_in_place(z)
         if self.bias is not None:
             if self.first and self.bias_goes_astray:
                 shape = (x.shape[1], self.units, *z.shape[2:-1])
                 refuse_stray_bias(shape, (self.units, *[1] * self.window.rank))
             z += self.bias
-            self.precision.settle(z)
+            self.precision.round_in_place(z)
         steps = LSTMSteps(self, z, pre=pre)
         return _ChannelsFirst(steps) if self.first else steps
 

@@ -92,41 +92,41 @@ class RoundingSteps:
 
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """Blend old and new: h' = z * h + (1 - z) * candidate; the reset gate acts on h or on its product."""
-        cell, units, settle = self._cell, self._cell.units, self._cell.precision.settle
+        cell, units, round_in_place = self._cell, self._cell.units, self._cell.precision.round_in_place
         z, h, h_before = self._z[t], self._hidden_state[t], states[0]
         columns = 3 * units if cell.reset_after else 2 * units
         product = multiply(h_before, cell.recurrent_kernel[:, :columns])
-        settle(product)
+        round_in_place(product)
         if cell.recurrent_bias is not None:
             product += cell.recurrent_bias
-            settle(product)
+            round_in_place(product)
         gates, candidate = z[:, : 2 * units], z[:, 2 * units :]
         gates += product[:, : 2 * units]
-        settle(gates)
+        round_in_place(gates)
         if self._pre is not None:
             self._pre[t, :, : 2 * units] = gates
         for gate in (gates[:, :units], gates[:, units:]):
             cell.recurrent_activation.apply(gate, gate)
-        settle(gates)
+        round_in_place(gates)
         reset = gates[:, units:]
         if cell.reset_after:
             recurrent = reset * product[:, 2 * units :]
         else:
             gated = reset * h_before
-            settle(gated)
+            round_in_place(gated)
             recurrent = multiply(gated, cell.recurrent_kernel[:, 2 * units :])
-        settle(recurrent)
+        round_in_place(recurrent)
         candidate += recurrent
-        settle(candidate)
+        round_in_place(candidate)
         if self._pre is not None:
             self._pre[t, :, 2 * units :] = candidate
         cell.activation.apply(candidate, candidate)
-        settle(candidate)
-        kept, new = gates[:, :units] * h_before, (1 - gates[:, :units]) * candidate
-        settle(kept)
-        settle(new)
-        np.add(kept, new, out=h)
-        settle(h)
+        round_in_place(candidate)
+        carried, new = gates[:, :units] * h_before, (1 - gates[:, :units]) * candidate
+        round_in_place(carried)
+        round_in_place(new)
+        np.add(carried, new, out=h)
+        round_in_place(h)
         return (h,)
 
     def signals(self) -> Mapping[str, Array]:

@@ -175,12 +175,12 @@ class LSTMSteps:
 
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """i, f, o = recurrent_activation(z); c' = f * c + i * activation(z_c); h' = o * activation(c')."""
-        cell, units, settle = self._cell, self._cell.units, self._cell.precision.settle
+        cell, units, round_in_place = self._cell, self._cell.units, self._cell.precision.round_in_place
         z, c, h = self._z[t], self._cell_state[t], self._hidden_state[t]  # (samples, 4 * units), twice (samples, units)
         cell.recur(states[0], self._product)  # h @ U, (samples, 4 * units)
-        settle(self._product)
+        round_in_place(self._product)
         z += self._product  # x_t @ W + b stood there before
-        settle(z)
+        round_in_place(z)
         if self._pre is not None:
             self._pre[t] = z
         gates = (
@@ -192,17 +192,17 @@ class LSTMSteps:
             cell.recurrent_activation.apply(gate, gate)
         candidate = z[..., 2 * units : 3 * units]
         cell.activation.apply(candidate, candidate)
-        settle(z)
+        round_in_place(z)
         np.multiply(z[..., units : 2 * units], states[1], out=c)  # f * c, (samples, units)
-        settle(c)
+        round_in_place(c)
         np.multiply(z[..., :units], candidate, out=h)  # i * g
-        settle(h)
+        round_in_place(h)
         c += h
-        settle(c)
+        round_in_place(c)
         cell.activation.apply(c, h)
-        settle(h)
+        round_in_place(h)
         h *= z[..., 3 * units :]  # o * tanh(c')
-        settle(h)
+        round_in_place(h)
         return h, c
 
     def signals(self) -> Mapping[str, Array]:

@@ -70,11 +70,11 @@ class _PeepholeSteps:
         self._activate(t, "candidate", cell.activation, None)
         np.multiply(self._gates["forget_gate"][t], c_before, out=c)
         c += self._gates["input_gate"][t] * self._gates["candidate"][t]
-        cell.precision.settle(c)
+        cell.precision.round_in_place(c)
         self._activate(t, "output_gate", cell.recurrent_activation, cell.peepholes[2] * c)
         cell.activation.apply(c, h)
         h *= self._gates["output_gate"][t]
-        cell.precision.settle(h)
+        cell.precision.round_in_place(h)
         return h, c
 
     def _activate(self, t: int, name: str, activation: Activation, peephole: Array | None) -> None:
@@ -84,7 +84,7 @@ class _PeepholeSteps:
         if self._pre:
             self._pre[f"pre_{name}"][t] = gate
         activation.apply(gate, gate)
-        self._cell.precision.settle(gate)
+        self._cell.precision.round_in_place(gate)
 
     def signals(self) -> Mapping[str, Array]:
         """See `gateprobe.layers.recurrent.cells.Steps`."""

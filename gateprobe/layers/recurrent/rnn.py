@@ -117,8 +117,8 @@ class Recurrent:
         """Return the states of each cell, from the call, from the batch before, or zeros."""
         shapes = [cell.state_shapes(x.shape[2:]) for cell in self.cells]
         given = [tensor.value for tensor in tensors]
-        turned = bool(given) and self.reversed_states
-        flat = [(x.shape[1], *shape) for group in (shapes[::-1] if turned else shapes) for shape in group]
+        reverse = bool(given) and self.reversed_states
+        flat = [(x.shape[1], *shape) for group in (shapes[::-1] if reverse else shapes) for shape in group]
         if not given:
             given = list(carried or (room.zeros(shape, self.precision.dtype) for shape in flat))
         if len(given) != len(flat):
@@ -127,8 +127,8 @@ class Recurrent:
             if state.shape != shape:
                 raise InputError(f"expected an initial state of shape {shape}, got {state.shape}")
         values = iter(self.precision.cast(state) for state in given)
-        groups = [tuple(next(values) for _ in group) for group in (shapes[::-1] if turned else shapes)]
-        return groups[::-1] if turned else groups
+        groups = [tuple(next(values) for _ in group) for group in (shapes[::-1] if reverse else shapes)]
+        return groups[::-1] if reverse else groups
 
     def _outputs(
         self,

@@ -64,15 +64,15 @@ class _SimpleRNNSteps:
 
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """See the class."""
-        h, settle = self._hidden_state[t], self._cell.precision.settle
+        h, round_in_place = self._hidden_state[t], self._cell.precision.round_in_place
         product = multiply(states[0], self._cell.recurrent_kernel)
-        settle(product)
+        round_in_place(product)
         h += product
-        settle(h)
+        round_in_place(h)
         if self._pre is not None:
             self._pre[t] = h
         self._cell.activation.apply(h, h)
-        settle(h)
+        round_in_place(h)
         return (h,)
 
     def signals(self) -> Mapping[str, Array]:
