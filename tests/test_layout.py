@@ -17,6 +17,7 @@ from rich.cells import cell_len
 from gateprobe.cli import main
 from gateprobe.cli.preview import Preview
 from gateprobe.cli.verdict import show_verdict
+from gateprobe.errors import Worded
 from gateprobe.verification.compare import Divergence, Gap, SignalReport
 from gateprobe.verification.result import Explanation, InputSet, Verification
 
@@ -141,6 +142,13 @@ def test_a_layer_that_agrees_takes_one_line_unless_all_is_asked_for(capsys, monk
 def test_a_finding_is_one_line_in_a_pipe(capsys, monkeypatch):
     (line,) = [line for line in shown(capsys, monkeypatch, DISAGREES) if "would explain" in line]
     assert line.endswith("everything agrees then")
+
+
+def test_what_is_left_out_is_told_in_the_words_of_the_command_line(capsys, monkeypatch):
+    reason = Worded.of("l (Lambda): --layer=l is code; use --feed LAYER=FILE")
+    assert reason == "l (Lambda): layers=l is code; use feeds={LAYER: array}"
+    lines = shown(capsys, monkeypatch, verification(report("forget_gate"), left_out=(reason,)))
+    assert "not compared, nor what depends on it: l (Lambda): --layer l is code; use --feed LAYER=FILE" in lines
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
