@@ -16,11 +16,11 @@ from traces import lstm_chunk
 from gateprobe.errors import GateprobeWarning, InputError, OutputError, ReadError
 from gateprobe.inputs.samples import load
 from gateprobe.model import read
-from gateprobe.writers import Output, write
+from gateprobe.writers import Output, trace_formats, write
 
 ROOT = Path(__file__).parents[1]
 MODEL, INPUT = str(ROOT / "sample_models" / "keras2.h5"), str(ROOT / "sample_models" / "keras2.npy")
-SUFFIXES = ["csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5"]
+SUFFIXES = [kind.name for kind in trace_formats()]
 PATH = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
 
 linux_only = pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="needs files without a name")

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SUFFIXES = ["csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5"]
+from gateprobe.writers import trace_formats
+
+SUFFIXES = [kind.name for kind in trace_formats()]
 FEATURES = 2
 CHILD = """
 import sys
