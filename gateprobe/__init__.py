@@ -6,6 +6,7 @@ model = gateprobe.read("model.keras")               # inert: runs nothing in the
 trace = model.trace(x)                              # or {"encoder_input": a, "decoder_input": b}
 trace["bidirectional"].backward.forget_gate         # (samples, timesteps, units)
 trace.save("trace.npz")                             # and gateprobe.load_trace("trace.npz")
+model.weights("lstm").forward.forget_gate.kernel    # (features, units)
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gateprobe.analysis.weights import DirectionWeights, GateWeights, LayerWeights
     from gateprobe.errors import (
         GateprobeError,
         GateprobeWarning,
@@ -40,10 +42,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DirectionTrace",
+    "DirectionWeights",
+    "GateWeights",
     "GateprobeError",
     "GateprobeWarning",
     "InputError",
     "LayerTrace",
+    "LayerWeights",
     "Made",
     "Migration",
     "MissingExtra",
@@ -68,6 +73,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "analysis.weights": ("DirectionWeights", "GateWeights", "LayerWeights"),
     "traces.chunk": ("DirectionTrace", "TraceChunk"),
     "migration.run": ("Migration", "migrate"),
     "model": ("Model", "read"),

@@ -83,6 +83,7 @@ _PYTHON: Mapping[str, str] = {
     "--layer": "layers",
     "--layout": "layout",
     "--max-bytes": "max_bytes",
+    "--order": "order",
     "--sample": "samples",
     "--semantics": "semantics",
     "--signal": "signals",

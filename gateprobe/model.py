@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, Unpack
 
 import numpy as np
 
+from gateprobe.analysis.weights import LayerWeights, layer_of
 from gateprobe.errors import InputError, UnsupportedModel, in_python
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.inputs.samples import InputSpec
@@ -191,6 +192,21 @@ class Model:
             threads=how["threads"],
             progress=how["progress"],
         )
+
+    def weights(self, layer: str | None = None) -> LayerWeights:
+        """Return the weights of a recurrent layer, split by gate, in Keras's layout whatever the file's.
+
+        ``model.weights("lstm").forward.forget_gate.kernel`` is an array ``(features, units)``. What lies upstream of
+        the layer need not be replayable, and a file with weights alone needs no assumptions.
+
+        Args:
+            layer: Its path; ``rnn/cell_0`` for the first of stacked cells. May be left out where there is only one.
+
+        Raises:
+            InputError: There is no such layer, or there are several; lists those there are.
+            UnsupportedModel: Its weights are not understood.
+        """
+        return layer_of(self._opened, layer)
 
     def summary(self) -> str:
         """Return what the file is and which recurrent layers it has, in a few lines."""

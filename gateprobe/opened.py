@@ -132,6 +132,24 @@ class OpenedModel:
                 reason = f"{flag}={name}: no such activation in {self.semantics.era.value}"
                 raise InputError(reason, remedy=choices(names, name))
 
+    def with_layers(self, layers: tuple[str, ...] = (), said: Assumptions | None = None) -> OpenedModel:
+        """Return a model whose weights can be looked at: what is not said of a weights-only file changes none of them.
+
+        Args:
+            layers: See `assume`.
+            said: What is said all the same, such as the direction.
+
+        Raises:
+            InputError: See `assume`.
+        """
+        said = said or Assumptions()
+        if self.graph.model is not None and said == Assumptions():
+            return self
+        activation, recurrent = said.activation or "linear", said.recurrent_activation or "linear"
+        reset_after = bool(said.reset_after)
+        told = replace(said, activation=activation, recurrent_activation=recurrent, reset_after=reset_after)
+        return self.assume(told, layers)
+
     def completed(self, assumptions: Assumptions, layers: tuple[str, ...] = ()) -> OpenedModel:
         """Return a model that can run: with an architecture as it is, else as `assume` makes it."""
         if self.graph.model is not None and assumptions == Assumptions():

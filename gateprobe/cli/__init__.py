@@ -15,6 +15,7 @@ COMMANDS = {
     "verify": "Step the real Keras beside the replay and compare every gate.",
     "predict": "Write the model's outputs, replayed.",
     "migrate": "Say what changes in today's Keras, and write a clean Keras 3 file.",
+    "weights": "Split the weights of recurrent layers by gate, in any gate order.",
 }
 """Name and short help of every command, in the order of the help text."""
 

@@ -15,6 +15,7 @@ DOCS: Mapping[str, str] = {
     "verify": "docs/verify.md",
     "predict": "docs/formats.md",
     "migrate": "docs/migrate.md",
+    "weights": "docs/weights.md",
 }
 """Where the documentation says more about a command."""
 
@@ -42,6 +43,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "hard_sigmoid",
         "output",
         "format",
+        "order",
+        "transpose",
         "layout",
         "compress",
         "save_input",

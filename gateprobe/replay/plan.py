@@ -25,7 +25,14 @@ from gateprobe.layers.binding.settings import BadSize, OtherWeights, Settings, U
 from gateprobe.layers.binding.weight_assignment import Weights, contradictions, find_weights
 from gateprobe.layers.binding.weight_order import layer_paths, parts_of, slots_of
 from gateprobe.layers.recurrent.rnn import is_stateful
-from gateprobe.replay.calls import join_path, refuse_random, refuse_shared_states, signal_paths, stateful_batch
+from gateprobe.replay.calls import (
+    RecurrentLayer,
+    join_path,
+    refuse_random,
+    refuse_shared_states,
+    signal_paths,
+    stateful_batch,
+)
 from gateprobe.replay.contested import Watched, has_masks
 from gateprobe.semantics import Semantics
 
@@ -95,6 +102,31 @@ def make_plan(
     needed = tuple(ref for ref in model.inputs if (ref.layer, ref.call) in binder.outermost)
     notes = (*contradictions(model, graph.weights, semantics), *binder.notes)
     return Plan(bound, needed, _batch_of(model, binder), notes=notes)
+
+
+def bind_alone(graph: ModelGraph, semantics: Semantics, layer: RecurrentLayer) -> Layer:
+    """Bind one layer with nothing of what lies upstream, for its weights.
+
+    They are in the precision in which the file keeps them, also where the layer computes in half precision.
+
+    Raises:
+        UnsupportedModel: Its weights or settings are not understood.
+    """
+    precision = FLOAT64 if _keeps_float64(layer.record) else FLOAT32
+    binder = _Binder(Watched.over(semantics), Wanted(lambda path: False), precision)
+    uncalled = replace(layer.record, calls=())  # how it is called changes none of its weights
+    bound = binder.layer(uncalled, lambda record: layer.weights(), layer.path, frozenset())
+    if bound is None:
+        raise UnsupportedModel(binder.refusals, file=graph.file)
+    return bound
+
+
+def _keeps_float64(record: LayerRecord) -> bool:
+    inside = (child for group in record.children.values() for child in group)
+    try:
+        return policy_name(record.config) == "float64" or any(map(_keeps_float64, inside))
+    except Unsupported:  # a policy of computing, which changes no weight
+        return False
 
 
 def _check_meanings(graph: ModelGraph, model: ModelRecord, watched: Watched, wanted: Wanted) -> list[str]:

@@ -11,10 +11,12 @@ Formulas: ``keras/src/layers/rnn/{lstm,gru,simple_rnn}.py`` 3.15.1; for the weig
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from gateprobe.activations import Activation
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, GateLayout, LayerRecord
 from gateprobe.layers.base import Arguments, Precision, Scope, Tensor, tensors_in
@@ -41,6 +43,42 @@ CELL_KEYS = ("units", "activation", "recurrent_activation", "use_bias", "reset_a
 """Keys of the cell that stand in the configuration of an ``LSTM``, ``GRU`` or ``SimpleRNN``."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Anatomy:
+    """What a cell computes with, as values; the last axis of kernels and biases holds the gates side by side."""
+
+    activations: Mapping[str, Activation]
+    """Gate → activation, in the order of the columns: ``input_gate``, ``forget_gate``, ``candidate``, ..."""
+    kernel: Array
+    """``(features, gates * units)``; of a convolution ``(*kernel_size, channels, gates * filters)``."""
+    recurrent_kernel: Array
+    """``(units, gates * units)``."""
+    bias: Array | None
+    """``(gates * units,)``."""
+    recurrent_bias: Array | None = None
+    """``(gates * units,)``, of a GRU that resets after the product."""
+    peepholes: Mapping[str, Array] = field(default_factory=dict)
+    """Gate → ``(units,)``: what its look at the cell state is multiplied with."""
+    output_activation: Activation | None = None
+    """Of the cell state on its way out, where there is one."""
+    reset_after: bool = False
+    """Whether a GRU resets the recurrent product and not the state."""
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Their names, in the order of the columns; a simple cell has one block, called as its ``hidden_state``."""
+        return tuple(self.activations)
+
+    def split(self, weight: Array) -> dict[str, Array]:
+        """Return the columns of each gate."""
+        return dict(zip(self.gates, np.split(weight, len(self.gates), axis=-1), strict=True))
+
+
+def lstm_activations(gate: Activation, candidate: Activation) -> dict[str, Activation]:
+    """Return the activations of the columns i | f | c | o."""
+    return {"input_gate": gate, "forget_gate": gate, "candidate": candidate, "output_gate": gate}
+
+
 class Steps(Protocol):
     """One run of a cell over a block of timesteps; holds the memory of its signals."""
 
@@ -60,6 +98,10 @@ class Cell(Protocol):
         Args:
             x_shape: Of one timestep of one sample.
         """
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """What the cell computes with."""
 
     def begin(self, x: Array, *, pre: bool) -> Steps:
         """Prepare a run over ``x``, ``(timesteps, samples, features)``; ``pre`` keeps the ``pre_`` signals."""

@@ -19,7 +19,7 @@ from gateprobe.layers.binding.registry import Binding, Slot, replays
 from gateprobe.layers.binding.settings import Settings
 from gateprobe.layers.conv import correlate, kernel_slot, rank_of, with_bias
 from gateprobe.layers.core import refuse_stray_bias
-from gateprobe.layers.recurrent.cells import CELL_KEYS, RNN_KEYS, Steps, replay_cell
+from gateprobe.layers.recurrent.cells import CELL_KEYS, RNN_KEYS, Anatomy, Steps, lstm_activations, replay_cell
 from gateprobe.layers.recurrent.lstm import LSTMSteps
 from gateprobe.layers.recurrent.rnn import Recurrent, bind_recurrent
 from gateprobe.layers.shape import channels_first
@@ -48,6 +48,17 @@ class ConvLSTMCell:
     bias_goes_astray: bool
 
     replay = replay_cell
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """See `gateprobe.layers.recurrent.cells.Cell`."""
+        return Anatomy(
+            lstm_activations(self.recurrent_activation, self.activation),
+            self.kernel,
+            self.recurrent_kernel,
+            self.bias,
+            output_activation=self.activation,
+        )
 
     @property
     def units(self) -> int:

@@ -28,6 +28,7 @@ from gateprobe.layers.binding.call_arguments import CELL
 from gateprobe.layers.binding.registry import Binding, Slot, replays
 from gateprobe.layers.binding.settings import OtherWeights, Settings
 from gateprobe.layers.recurrent.cells import (
+    Anatomy,
     Steps,
     finish_cell,
     fitting,
@@ -71,6 +72,19 @@ class GRUCell:
     def state_shapes(self, x_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """Hidden state."""
         return ((self.units,),)
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """See `Cell`."""
+        gate = self.recurrent_activation
+        return Anatomy(
+            {"update_gate": gate, "reset_gate": gate, "candidate": self.activation},
+            self.kernel,
+            self.recurrent_kernel,
+            self.bias,
+            self.recurrent_bias,
+            reset_after=self.reset_after,
+        )
 
     replay = replay_cell
 

@@ -32,12 +32,14 @@ from gateprobe.layers.binding.call_arguments import CELL
 from gateprobe.layers.binding.registry import Binding, Slot, replays
 from gateprobe.layers.binding.settings import OtherWeights, Settings
 from gateprobe.layers.recurrent.cells import (
+    Anatomy,
     Steps,
     finish_cell,
     fitting,
     from_cudnn,
     fused,
     gate_slots,
+    lstm_activations,
     named,
     project,
     replay_cell,
@@ -74,6 +76,17 @@ class LSTMCell:
     def state_shapes(self, x_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """Hidden state, cell state."""
         return ((self.units,), (self.units,))
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """See `Cell`."""
+        return Anatomy(
+            lstm_activations(self.recurrent_activation, self.activation),
+            self.kernel,
+            self.recurrent_kernel,
+            self.bias,
+            output_activation=self.activation,
+        )
 
     replay = replay_cell
 

@@ -16,7 +16,15 @@ from gateprobe.layers.base import Precision
 from gateprobe.layers.binding.call_arguments import CELL
 from gateprobe.layers.binding.registry import Binding, Slot, replays
 from gateprobe.layers.binding.settings import Settings
-from gateprobe.layers.recurrent.cells import CELL_KEYS, RNN_KEYS, Steps, project, replay_cell
+from gateprobe.layers.recurrent.cells import (
+    CELL_KEYS,
+    RNN_KEYS,
+    Anatomy,
+    Steps,
+    lstm_activations,
+    project,
+    replay_cell,
+)
 from gateprobe.layers.recurrent.kernels.blas import multiply
 
 
@@ -37,6 +45,18 @@ class PeepholeLSTMCell:
     precision: Precision
 
     replay = replay_cell
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """See `gateprobe.layers.recurrent.cells.Cell`."""
+        return Anatomy(
+            lstm_activations(self.recurrent_activation, self.activation),
+            self.kernel,
+            self.recurrent_kernel,
+            self.bias,
+            peepholes=dict(zip(("input_gate", "forget_gate", "output_gate"), self.peepholes, strict=True)),
+            output_activation=self.activation,
+        )
 
     def state_shapes(self, x_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """Hidden state, cell state."""

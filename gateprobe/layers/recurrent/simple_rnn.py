@@ -21,6 +21,7 @@ from gateprobe.layers.binding.call_arguments import CELL
 from gateprobe.layers.binding.registry import Binding, Slot, replays
 from gateprobe.layers.binding.settings import Settings
 from gateprobe.layers.recurrent.cells import (
+    Anatomy,
     Steps,
     finish_cell,
     project,
@@ -46,6 +47,11 @@ class SimpleRNNCell:
     def state_shapes(self, x_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """Hidden state."""
         return ((self.recurrent_kernel.shape[0],),)
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """See `Cell`."""
+        return Anatomy({"hidden_state": self.activation}, self.kernel, self.recurrent_kernel, self.bias)
 
     replay = replay_cell
 
