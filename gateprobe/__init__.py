@@ -15,6 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gateprobe.analysis.explain import Explanation
+    from gateprobe.analysis.ledger import Ledger, ledger
     from gateprobe.analysis.weights import DirectionWeights, GateWeights, LayerWeights
     from gateprobe.errors import (
         GateprobeError,
@@ -43,12 +45,14 @@ if TYPE_CHECKING:
 __all__ = [
     "DirectionTrace",
     "DirectionWeights",
+    "Explanation",
     "GateWeights",
     "GateprobeError",
     "GateprobeWarning",
     "InputError",
     "LayerTrace",
     "LayerWeights",
+    "Ledger",
     "Made",
     "Migration",
     "MissingExtra",
@@ -66,6 +70,7 @@ __all__ = [
     "UnsupportedModel",
     "Verification",
     "__version__",
+    "ledger",
     "load_trace",
     "migrate",
     "read",
@@ -73,6 +78,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "analysis.explain": ("Explanation",),
+    "analysis.ledger": ("Ledger", "ledger"),
     "analysis.weights": ("DirectionWeights", "GateWeights", "LayerWeights"),
     "traces.chunk": ("DirectionTrace", "TraceChunk"),
     "migration.run": ("Migration", "migrate"),

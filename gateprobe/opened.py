@@ -19,6 +19,7 @@ from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
 from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
 from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
 from gateprobe.layers.binding.weight_assignment import contradictions
+from gateprobe.layers.recurrent.cells import CellRun
 from gateprobe.readers import read as read_graph
 from gateprobe.readers.weights_only import Assumptions, RecurrentGroup, assume, find_groups
 from gateprobe.replay.batch_size import BatchSize
@@ -27,7 +28,7 @@ from gateprobe.replay.plan import Plan, Wanted, fed_layer, make_plan, model_of
 from gateprobe.replay.run import Batches, Progress, Result, batches_of, run
 from gateprobe.replay.unclaimed import unclaimed
 from gateprobe.semantics import Semantics, semantics_of
-from gateprobe.traces.chunk import TRACE_FORMAT, TraceChunk
+from gateprobe.traces.chunk import TRACE_FORMAT, DirectionTrace, TraceChunk, only
 from gateprobe.traces.selection import Selection, check_layers
 
 _CHANGES_NOTHING = ("threads", "progress")
@@ -329,6 +330,37 @@ class Tracing:
     def metadata(self, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what the trace must say about where it comes from; JSON-ready."""
         return self.model.metadata(self.samples, options, self.plan)
+
+    def cell_runs(self, number: int) -> Iterator[tuple[DirectionTrace, CellRun]]:
+        """Compute one sample, and say what each cell ran on.
+
+        A stateful model runs as a whole, since a sample depends on those before it.
+
+        Args:
+            number: Of the sample.
+
+        Yields:
+            The trace of the sample in each direction that the selection takes, with all signals, units and timesteps,
+            and the run of its cell for this sample alone. Very long sequences come in slabs.
+
+        Raises:
+            InputError: There is no such sample.
+        """
+        if not 0 <= number < self.samples.count:
+            raise InputError(f"--sample={number} is not there", remedy=f"available: 0 to {self.samples.count - 1}")
+        numbers = np.array([number]) if self.plan.batch_size is None else None
+        results = self.model._run(  # noqa: SLF001 - a model and its tracings are one
+            self.plan, self.samples, self.selection, numbers=numbers, batches=self.batches, cell_runs=True
+        )
+        for result in results:
+            at = np.flatnonzero(result.chunk.samples == number)
+            if len(at):
+                timed = (part for part in result.chunk.directions if len(part.timesteps))
+                for part, ran in zip(timed, result.ran, strict=True):
+                    yield (
+                        only(part, int(at[0])),
+                        replace(ran, x=ran.x[at].copy(), states=tuple(state[at].copy() for state in ran.states)),
+                    )
 
     def chunks(
         self, part: slice = slice(None), *, threads: int | None = 1, progress: Progress | None = None

@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": "Write the model's outputs, replayed.",
     "migrate": "Say what changes in today's Keras, and write a clean Keras 3 file.",
     "weights": "Split the weights of recurrent layers by gate, in any gate order.",
+    "explain": "Show one timestep of one unit as a worked equation, or who wrote its state.",
 }
 """Name and short help of every command, in the order of the help text."""
 

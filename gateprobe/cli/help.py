@@ -16,6 +16,7 @@ DOCS: Mapping[str, str] = {
     "predict": "docs/formats.md",
     "migrate": "docs/migrate.md",
     "weights": "docs/weights.md",
+    "explain": "docs/explain.md",
 }
 """Where the documentation says more about a command."""
 
@@ -25,7 +26,7 @@ LOOKING: Mapping[str, tuple[str, ...]] = {
     "track": (),
     "plot": (),
     "report": (),
-    "explain": (),
+    "explain": ("ledger", "top"),
     "compare": (),
 }
 """Command that looks → the options that no other group has; each option stands once."""
@@ -36,7 +37,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "What to keep": ("layer", "signal", "timestep", "unit", "sample", "direction", "pre"),
     "What to call timesteps": ("tokens", "vocab"),
     "What to look for": tuple(name for names in LOOKING.values() for name in names),
-    "What to print": ("as_json", "check"),
+    "What to print": ("as_json", "form", "check"),
     "Where to write": (
         "write",
         "verify",

@@ -91,7 +91,7 @@ def _npz(arrays: Arrays, metadata: Metadata) -> bytes:
 
 
 def _hdf5(arrays: Arrays, metadata: Metadata) -> bytes:
-    import h5py  # noqa: PLC0415 - a format like the others
+    import h5py
 
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
@@ -103,7 +103,7 @@ def _hdf5(arrays: Arrays, metadata: Metadata) -> bytes:
 
 def _csv(arrays: Arrays, metadata: Metadata) -> bytes:
     """Make a row for each number; ``row`` is empty for vectors, further axes of images are numbered through by it."""
-    import polars as pl  # noqa: PLC0415 - a format like the others
+    import polars as pl
 
     frames = []
     for names, value in arrays:

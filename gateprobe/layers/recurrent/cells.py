@@ -24,6 +24,7 @@ from gateprobe.layers.binding.registry import Binding, Slot
 from gateprobe.layers.binding.settings import Settings
 from gateprobe.layers.recurrent.kernels.blas import multiply
 from gateprobe.layers.recurrent.kernels.choice import Kernel
+from gateprobe.layers.windows import Window
 from gateprobe.limits import room
 
 RNN_KEYS = (
@@ -63,6 +64,10 @@ class Anatomy:
     """Of the cell state on its way out, where there is one."""
     reset_after: bool = False
     """Whether a GRU resets the recurrent product and not the state."""
+    windows: tuple[Window, Window] | None = None
+    """Of the convolutions of the input and of the hidden state, where the products are such."""
+    channels_first: bool = False
+    """Whether the channels of images stand before their spatial axes."""
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -70,7 +75,13 @@ class Anatomy:
         return tuple(self.activations)
 
     def split(self, weight: Array) -> dict[str, Array]:
-        """Return the columns of each gate."""
+        """Return the columns of each gate.
+
+        Raises:
+            InputError: There are not as many for each.
+        """
+        if weight.shape[-1] % len(self.gates):
+            raise InputError(f"{weight.shape[-1]} columns are not those of {len(self.gates)} gates")
         return dict(zip(self.gates, np.split(weight, len(self.gates), axis=-1), strict=True))
 
 
@@ -107,6 +118,19 @@ class Cell(Protocol):
         """Prepare a run over ``x``, ``(timesteps, samples, features)``; ``pre`` keeps the ``pre_`` signals."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CellRun:
+    """What a cell ran on, for those who want to follow its arithmetic; holds arrays of the run, copies none."""
+
+    cell: Cell
+    x: Array
+    """``(samples, timesteps, ...)``, timesteps in the order of the input."""
+    states: tuple[Array, ...]
+    """Before the first timestep that was processed, each ``(samples, ...)``."""
+    begins: str
+    """Where these are from: ``zeros``; ``given`` by the call; ``carried`` from the call or the batch before."""
+
+
 @runtime_checkable
 class Sweeping(Protocol):
     """A cell that can run all timesteps at once."""
@@ -140,7 +164,8 @@ def replay_cell(self: Cell, call: Arguments, scope: Scope) -> tuple[Tensor, ...]
     new = steps.step(0, states)
     if scope.wanted:
         signals = {name: np.swapaxes(value, 0, 1) for name, value in steps.signals().items()}
-        scope.emit(direction="forward", backwards=False, signals=signals, mask=None)
+        ran = CellRun(self, x.value[:, np.newaxis], states, "given")
+        scope.emit(direction="forward", backwards=False, signals=signals, mask=None, ran=ran)
     return tuple(Tensor(state.copy()) for state in (new[0], *new))
 
 

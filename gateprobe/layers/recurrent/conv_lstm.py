@@ -58,6 +58,8 @@ class ConvLSTMCell:
             self.recurrent_kernel,
             self.bias,
             output_activation=self.activation,
+            windows=(self.window, self._recurrent_window),
+            channels_first=self.first,
         )
 
     @property
@@ -92,9 +94,12 @@ class ConvLSTMCell:
 
     def recur(self, hidden: Array, out: Array) -> None:
         """Compute the recurrent convolution of one timestep."""
+        np.copyto(out, correlate(hidden, self.recurrent_kernel, 1, self._recurrent_window))
+
+    @property
+    def _recurrent_window(self) -> Window:
         ones = (1,) * self.window.rank
-        window = Window(self.recurrent_kernel.shape[: self.window.rank], ones, ones, "same")
-        np.copyto(out, correlate(hidden, self.recurrent_kernel, 1, window))
+        return Window(self.recurrent_kernel.shape[: self.window.rank], ones, ones, "same")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
