@@ -144,8 +144,8 @@ class OpenedModel:
             InputError: See `assume`.
         """
         said = said or Assumptions()
-        if self.graph.model is not None and said == Assumptions():
-            return self
+        if self.graph.model is not None:
+            return self.completed(said, layers)
         activation, recurrent = said.activation or "linear", said.recurrent_activation or "linear"
         reset_after = bool(said.reset_after)
         told = replace(said, activation=activation, recurrent_activation=recurrent, reset_after=reset_after)

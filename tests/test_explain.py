@@ -539,3 +539,26 @@ def test_names_from_a_file_are_harmless():
         text = list(lines)
         assert not any(character in line for line in text for character in "\n\x1b")
     assert next(iter(odd.latex(None))).startswith("% ")
+
+
+@pytest.mark.parametrize("top", [0, 2, 20])
+def test_a_ledger_adds_up_whatever_is_left_out(top):
+    table = shown("explain", *BRACKETS, "--ledger", "--unit", "0", "--top", top)
+    rows = [line.split("\t") for line in table.splitlines() if "\t" in line][1:]
+    parts, (name, *_, total) = rows[:-2], rows[-2]
+    assert name == "sum"
+    assert sum(float(row[-1]) for row in parts) == pytest.approx(float(total), abs=1e-3)
+    assert len(parts) == min(top, 12) + (top < 12) + 1
+    found = json.loads(shown("explain", *BRACKETS, "--ledger", "--unit", "0", "--top", top, "--json"))
+    sizes = [abs(part["left"][0]) for part in found["parts"]]
+    assert len(sizes) == min(top, 12)
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_only_the_sample_that_is_meant_runs(brackets, monkeypatch):
+    from gateprobe import opened as home
+
+    asked, real = [], home.run
+    monkeypatch.setattr(home, "run", lambda *args, **how: asked.append(how["numbers"].tolist()) or real(*args, **how))
+    brackets.explain(inputs_of("brackets.keras"), unit=0, sample=2)
+    assert asked == [[2]]

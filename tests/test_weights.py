@@ -17,6 +17,7 @@ from graphs import chain, lstm_weights
 
 import gateprobe
 from gateprobe.cli import main
+from gateprobe.graph import LayerRecord
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "sample_models"
@@ -502,7 +503,7 @@ def test_names_from_a_file_stay_where_they_belong(tmp_path):
         (["--order", "ifgo"], "--format, --order and --transpose arrange files; name one with -o"),
         (["-o", "w.npz", "-o", "w.h5", "--format", "csv"], "--format goes with one output"),
         (["-o", "w.npz", "-o", "./w.npz"], "named twice as an output"),
-        (["--activation", "tanh"], "the file has an architecture, which says all of this"),
+        (["--activation", "tanh"], "the file has an architecture, which says what --activation would; leave out"),
     ],
 )
 def test_refusals_are_one_line_and_leave_nothing(tmp_path, monkeypatch, options, said):
@@ -518,3 +519,39 @@ def test_a_model_without_a_recurrent_layer_is_refused(tmp_path):
     model = chain([("Dense", "dense", {"units": 2})], {"dense": [np.ones((3, 2)), np.zeros(2)]})
     with pytest.raises(gateprobe.InputError, match="no recurrent layer"):
         weights_of(opened(model))
+
+
+def test_float64_stays_float64():
+    rng = np.random.default_rng(0)
+    config = {"units": 2, "dtype": {"class_name": "DTypePolicy", "config": {"name": "float64"}}}
+    inner = lambda where: LayerRecord("lstm", "LSTM", {"name": "lstm", **where})  # noqa: E731
+    for layers in (
+        [("LSTM", "lstm", config)],
+        [("TimeDistributed", "lstm", {}, {"layer": inner(config)})],
+    ):
+        model = chain(layers, {"lstm": lstm_weights(rng, 3, 2)})
+        assert model.weights().forward.kernel.dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", [{"class_name": ["Policy"], "config": {}}, {"class_name": "Mine"}, 5])
+def test_a_policy_of_computing_that_is_not_understood_changes_no_weight(dtype):
+    weights = lstm_weights(np.random.default_rng(0), 3, 2)
+    model = chain([("LSTM", "lstm", {"units": 2, "dtype": dtype})], {"lstm": weights})
+    np.testing.assert_array_equal(model.weights().forward.kernel, weights[0].astype(np.float32))
+
+
+def test_kernels_of_images_are_transposed_in_their_last_two_axes():
+    layer = gateprobe.read(LEGACY / "tfkeras_2.15.0" / "convlstm1d" / "model.h5").weights("c1")
+    kernel = layer.forget_gate.kernel
+    assert kernel.shape == (3, 2, 3)
+    found = layer.to_numpy(transpose=True)["c1/forward/forget_gate/kernel"]
+    np.testing.assert_array_equal(found, kernel.transpose(0, 2, 1))
+
+
+def test_one_of_stacked_cells_is_chosen_by_its_path():
+    file = LEGACY / "keras_2.0.9" / "rnn_cells" / "model.h5"
+    found = json.loads(shown("weights", file, "--layer", "two/cell_1", "--json"))
+    assert [one["layer"] for one in found["layers"]] == ["two/cell_1"]
+    assert gateprobe.read(file).weights("two/cell_1").forward.units == 4
+    with pytest.raises(gateprobe.InputError, match="two is several: say which; available: two/cell_0, two/cell_1"):
+        gateprobe.read(file).weights("two")

@@ -16,8 +16,7 @@ import numpy as np
 from gateprobe.activations import Activation
 from gateprobe.analysis.ledger import unit_roundoff
 from gateprobe.errors import InputError, choices
-from gateprobe.graph import Array
-from gateprobe.layers.binding.call_order import references
+from gateprobe.graph import Array, references
 from gateprobe.layers.recurrent.cells import Anatomy, CellRun
 from gateprobe.layers.windows import Window, views
 from gateprobe.opened import OpenedModel, Tracing

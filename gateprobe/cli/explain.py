@@ -84,7 +84,7 @@ _which = bundle(
 @reporting
 @talking
 def explain(source: Source, which: Which, ledger: bool, top: int | None, form: str, report: Report, talk: Talk) -> int:
-    """Explain one timestep of one unit, with numbers.
+    """Show one timestep of one unit as a worked equation, or who wrote its state.
 
     For each gate its products with the input and with the hidden state before, the largest first, the bias, their sum
     and its activation; then the new states. They are checked against the replay.

@@ -109,7 +109,7 @@ _files = bundle(
 @reporting
 @talking
 def weights(file: ModelFile, selection: Selection, files: Files, assumed: Assumed, report: Report, talk: Talk) -> None:
-    """Split the weights of recurrent layers by gate.
+    """Split the weights of recurrent layers by gate, in any gate order.
 
     Whatever the layout in the file, they are those of Keras: kernel (features, units), recurrent_kernel (units, units)
     and bias (units) of each gate. Without -o a table of their norms; orthogonality is the distance of U U^T from the

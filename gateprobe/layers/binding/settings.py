@@ -61,7 +61,7 @@ def policy_name(config: Config) -> str:
     if dtype is None:
         return "float32"
     name = dtype
-    if isinstance(dtype, Mapping) and dtype.get("class_name") in _POLICIES:
+    if isinstance(dtype, Mapping) and str(dtype.get("class_name")) in _POLICIES:
         inner = dtype.get("config")
         name = inner.get("name") if isinstance(inner, Mapping) else None
     if isinstance(name, str) and name:
