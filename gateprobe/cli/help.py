@@ -17,6 +17,7 @@ DOCS: Mapping[str, str] = {
     "migrate": "docs/migrate.md",
     "weights": "docs/weights.md",
     "explain": "docs/explain.md",
+    "report": "docs/report.md",
 }
 """Where the documentation says more about a command."""
 
@@ -25,7 +26,7 @@ LOOKING: Mapping[str, tuple[str, ...]] = {
     "stats": (),
     "track": (),
     "plot": (),
-    "report": (),
+    "report": ("verification", "max_values"),
     "explain": ("ledger", "top"),
     "compare": (),
 }

@@ -36,7 +36,7 @@ class Predicting:
 
     def left(self) -> str:
         """Return what an interruption leaves behind."""
-        return _left(self.writes())
+        return left_of(self.writes())
 
     def outputs(self) -> list[Output]:
         """Return the outputs; each takes the options that fit it, and each option must fit one.
@@ -79,7 +79,7 @@ class Writing(Predicting):
 
         for name in filter(is_folder, self.output):
             return f"{redact_url(name)} keeps {samples_done()}; run the same command again to resume"
-        return f"{_left(self.writes())}; -o DIR/ writes part by part and resumes"
+        return f"{left_of(self.writes())}; -o DIR/ writes part by part and resumes"
 
     def destination(self) -> Destination | None:
         """Return the folder to fill, if it is not files that were asked for.
@@ -148,7 +148,7 @@ def _and(words: Iterable[str], last: str = "and") -> str:
     return f"{', '.join(first)} {last} {end}" if first else end
 
 
-def _left(names: Sequence[str]) -> str:
+def left_of(names: Sequence[str]) -> str:
     """Return what an interruption leaves behind of files, which appear whole or not at all."""
     from gateprobe.files.remote import redact_url
 
