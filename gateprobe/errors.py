@@ -84,6 +84,7 @@ _PYTHON: Mapping[str, str] = {
     "--layout": "layout",
     "--max-bytes": "max_bytes",
     "--order": "order",
+    "--max-values": "max_values",
     "--sample": "samples",
     "--semantics": "semantics",
     "--signal": "signals",

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "replay": ROLES | LAYERS - {"layers/operations"} | {"traces"},
     "writers": BASE | {"files", "limits", "traces"},
     "stored": BASE | {"files", "limits", "readers", "inputs", "traces", "writers"},
-    "trace": BASE | {"traces", "writers", "stored", "observed", "analysis", "pictures"},
+    "trace": BASE | {"inputs", "traces", "writers", "stored", "observed", "analysis", "pictures"},
     "opened": ROLES | {"layers", "layers/binding", "layers/recurrent", "readers", "inputs", "traces", "replay"},
     "observed": BASE | {"files", "inputs", "traces", "replay", "stored", "opened"},
     "analysis": ROLES | LAYERS - {"layers/recurrent/kernels"} | {"inputs", "traces", "replay", "opened", "observed"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +11,6 @@ import click
 from gateprobe.cli.options import Talk, bundle, command, force, selecting, talking
 from gateprobe.cli.progress import progress_bar
 from gateprobe.cli.source import Source, observing, say_notes
-from gateprobe.errors import OutputError
 from gateprobe.files.places import STREAM
 
 if TYPE_CHECKING:
@@ -41,18 +39,6 @@ class Paging:
         from gateprobe.cli.outputs import left_of
 
         return left_of(self.writes())
-
-    def check(self) -> None:
-        """Refuse names of other formats.
-
-        Raises:
-            OutputError: The name does not end in ``.html``.
-        """
-        from gateprobe.files.remote import redact_url
-
-        name = redact_url(self.output)
-        if self.output != STREAM and PurePath(name).suffix.lower() not in (".html", ".htm"):
-            raise OutputError("a report is a page", file=name, remedy="end its name in .html")
 
 
 paging = bundle(
@@ -93,15 +79,15 @@ def report(source: Source, selection: Selection, paging: Paging, talk: Talk) -> 
     from gateprobe.inputs.verdicts import read_verdict
     from gateprobe.pictures.report.kept import MOST_VALUES
     from gateprobe.pictures.report.page import page_of
-    from gateprobe.writers.target import open_target
+    from gateprobe.writers.pages import write_page
 
-    paging.check()
     verdict = None if paging.verification is None else read_verdict(paging.verification)
     observed = source.open(selection, talk)
     most = MOST_VALUES if paging.max_values is None else paging.max_values
-    with open_target(paging.output, force=paging.force) as target:
-        with progress_bar(talk, data_on_stdout=paging.output == STREAM) as tell:
-            page = page_of(observed, verdict=verdict, max_values=most, progress=tell)
-        target.write(page.encode())
-        target.publish()
+    with progress_bar(talk, data_on_stdout=paging.output == STREAM) as tell:
+        write_page(
+            paging.output,
+            lambda: page_of(observed, verdict=verdict, max_values=most, progress=tell),
+            force=paging.force,
+        )
     say_notes(observed, talk)

@@ -21,6 +21,7 @@ def as_json(result: Verification) -> dict[str, Any]:
         "format": JSON_FORMAT,
         "status": result.status.value,
         "file": result.file,
+        "sha256": result.sha256,
         "era": result.era,
         "keras": result.keras,
         "tensorflow": result.tensorflow,

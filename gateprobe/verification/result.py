@@ -54,6 +54,8 @@ class Verification:
     """The result of a comparison; true when the replay agrees with Keras."""
 
     file: str
+    sha256: str
+    """Of the file, with that of its architecture where this is another one."""
     era: str
     keras: str
     """``keras 3.15.1`` or ``tf_keras 2.21.0``."""

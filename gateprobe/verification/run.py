@@ -204,6 +204,7 @@ def _judged(case: _Case, tell: Tell) -> Verification:
     first = first_of(signals)
     result = Verification(
         file=model.graph.file,
+        sha256=model.graph.origin.sha256,
         era=model.graph.origin.era.value,
         keras=f"{LIBRARIES[case.library]} {answer.keras}",
         tensorflow=answer.tensorflow,

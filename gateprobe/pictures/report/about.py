@@ -32,7 +32,7 @@ def about(name: str, metadata: Mapping[str, Any], kept: Kept) -> About:
         kept: What the page shows of it.
     """
     model = _mapping(metadata.get("model"))
-    classes = {_text(one.get("path")): _text(one.get("class")) for one in map(_mapping, _list(metadata.get("layers")))}
+    classes = {str(one.get("path")): _text(one.get("class")) for one in map(_mapping, _list(metadata.get("layers")))}
     version = _text(metadata.get("keras_version"))
     era = " ".join(filter(None, (_text(metadata.get("era")), version and f"(Keras {version})")))
     title = _text(model.get("file")) or printable(PurePath(name).name) or "trace"
@@ -46,7 +46,7 @@ def about(name: str, metadata: Mapping[str, Any], kept: Kept) -> About:
         "era": [era],
         "evidence": [_text(text) for text in _list(metadata.get("evidence"))],
         "semantics": [_text(metadata.get("semantics"))],
-        "layers": [f"{path} ({kind})" for path, kind in classes.items()],
+        "layers": [f"{printable(path)} ({kind})" for path, kind in classes.items()],
         "sha256 of inputs": [
             f"{printable(key)}: {_text(value)}" for key, value in _mapping(metadata.get("inputs")).items()
         ],

@@ -61,8 +61,8 @@ def keep(observed: Observed, limit: int, progress: Progress | None = None) -> Ke
     """
     chunks = observed.chunks(progress)
     first = next(chunks, None)
-    if first is None:
-        raise InputError("the run gave no samples")
+    if first is None or not observed.count:
+        raise InputError("there is nothing to show: there are no samples")
     sizes = [(part.kept, len(part.units), len(part.signals)) for part in first.directions]
     if not any(t * u * s for t, u, s in sizes):
         raise InputError("there is nothing to show: no recurrent layer has a timestep")
@@ -236,6 +236,7 @@ def _sentences(
     if cut.units is not None:
         widest = max(u for _, u, _ in sizes)
         states = ", ".join(dict.fromkeys(state_of(part) for part in directions))
-        missing.append(f"of each layer the {cut.units:,} units (of up to {widest:,}) whose {states} varies most")
+        several = f"the {cut.units:,} units" if cut.units > 1 else "the one unit"
+        missing.append(f"of each layer {several} (of up to {widest:,}) whose {states} varies most")
     if missing:
         yield f"Shown: {'; '.join(missing)}. The page holds at most {limit:,} values."

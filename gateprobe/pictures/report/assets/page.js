@@ -455,6 +455,9 @@ function listen() {
     document.documentElement.dataset.theme = isDark() ? "light" : "dark";
     themed();
   });
+  window.addEventListener("hashchange", () => {
+    if (location.hash.includes("layer=")) set(recalled(), { reveal: true });
+  });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", themed);
   let width = 0;
   new ResizeObserver(() => {
