@@ -448,6 +448,8 @@ def test_a_verdict_with_anything_in_it(tmp_path, brackets, value):
         assert found["sentence"].startswith("AGREES")
 
 
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore")
 def test_the_output_of_verify_is_a_verdict(tmp_path, in_process):
     model = SAMPLES / "brackets.keras"
     done = CliRunner().invoke(main, ["verify", str(model), "--json"])

@@ -332,7 +332,7 @@ function recalled() {
   const index = (list, key) => Math.max(0, list.findIndex((value) => String(value) === asked.get(key)));
   found.signal = one.signals.has(asked.get("signal")) ? asked.get("signal") : one.state;
   [found.sample, found.unit, found.time] = [index(payload.samples, "sample"), index(one.units, "unit"), index(one.timesteps, "timestep")];
-  if (!asked.has("timestep")) found.time = firstView(one, found.sample);
+  if (String(one.timesteps[found.time]) !== asked.get("timestep")) found.time = firstView(one, found.sample);
   const [from, to] = (asked.get("stretch") ?? "").split("-").map((text) => (text === "" ? -1 : one.timesteps.indexOf(Number(text))));
   found.stretch = from >= 0 && to >= from ? [from, to] : null;
   return found;
@@ -383,7 +383,7 @@ function listenToHeat() {
     const at = clamp(state.time + far[0], part().T - 1);
     const change = { time: at, unit: clamp(state.unit + far[1], part().U - 1) };
     if (event.shiftKey && far[0]) {
-      const [from, to] = state.stretch ?? [state.time, state.time];
+      const [from, to] = state.stretch?.includes(state.time) ? state.stretch : [state.time, state.time];
       const fixed = from === state.time && to !== state.time ? to : from;
       change.stretch = [Math.min(fixed, at), Math.max(fixed, at)];
     }
