@@ -385,7 +385,7 @@ def test_a_verdict_on_the_same_file(tmp_path, brackets):
 
 @pytest.mark.parametrize(("changes", "sentence"), [
     ({"status": "disagrees", "signals": [{"values": 10, "mismatches": 3}], "problems": ["masks differ"]},
-     "DISAGREES: 3 of 10 numbers in 1 signals differ from keras 3.15.1"),
+     "DISAGREES: 3 of 10 numbers in 1 signal differ from keras 3.15.1"),
     ({"status": "random", "random": ["dropout"]}, "RANDOM: 1,512 numbers in 2 signals compared with keras 3.15.1"),
     ({"left_out": ["custom (Mine): unknown"]}, "AGREES IN PART: 1,512 numbers in 2 signals compared with keras 3.15.1"),
 ])  # fmt: skip

@@ -2,6 +2,8 @@
 
 import json
 import re
+import runpy
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from gateprobe.trace import Trace
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("chromium"), pytest.mark.filterwarnings("ignore")]
 
-SAMPLES = Path(__file__).parents[1] / "sample_models"
+ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "sample_models"
 TEXTS = ["((a)(a(a)))a", "(((((())))))", "a(a)a(a)a(a)"]
 PHONE = {"viewport": {"width": 375, "height": 740}, "has_touch": True}
 GUTTER, ROW = 58, 30  # of the heat map, in pixels
@@ -625,7 +628,7 @@ def test_the_model_and_the_verdict(look, brackets, tmp_path):
     (tmp_path / "v.json").write_text(json.dumps(said))
     view = look(brackets, verification=tmp_path / "v.json")
     assert view.text("#verdict") == "DISAGREES with Keras"
-    assert "4 of 10 numbers in 1 signals differ from keras 3.15.1" in view.text("#verification")
+    assert "4 of 10 numbers in 1 signal differ from keras 3.15.1" in view.text("#verification")
     assert "the masks differ" in view.text("#verification")
     for text in (brackets.metadata["model"]["sha256"], brackets.metadata["semantics"], "lstm (LSTM)", "Keras 3.15.1"):
         assert text in view.text("#facts")
@@ -708,3 +711,21 @@ def test_two_hundred_thousand_values(look):
     view.press(*["ArrowRight"] * 40, *["ArrowDown"] * 40)
     assert view.text("#readout") == readout(trace, 0, 40, 40, "cell_state")
     assert not view.page.locator("#kept").is_visible()
+
+
+def test_the_pictures_of_the_docs_are_made_by_the_command(tmp_path):
+    """Fonts differ between machines, so that lengths may, but not what there is to see."""
+    made_now = runpy.run_path(ROOT / "docs" / "make_report_pictures.py")["make"]
+    made_now(tmp_path)
+    stored = {path.name: path for path in (ROOT / "docs").glob("report-*.png")}
+    assert sorted(stored) == sorted(path.name for path in tmp_path.iterdir())
+    for name, path in stored.items():
+        (width, height), (wide, high) = (size_of(one) for one in (path, tmp_path / name))
+        assert width == wide
+        assert high == pytest.approx(height, rel=0.1)
+        assert (tmp_path / name).stat().st_size == pytest.approx(path.stat().st_size, rel=0.3)
+
+
+def size_of(png):
+    """Return width and height, from the header of a PNG file."""
+    return struct.unpack(">II", png.read_bytes()[16:24])

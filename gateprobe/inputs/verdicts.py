@@ -82,7 +82,7 @@ class Verdict:
         values = sum(one["values"] for one in signals if type(one.get("values")) is int)
         wrong = sum(one["mismatches"] for one in signals if type(one.get("mismatches")) is int)
         keras = _text(self.said.get("keras")) or "Keras"
-        numbers = f"{values:,} numbers in {len(signals):,} signals"
+        numbers = f"{values:,} numbers in {len(signals):,} signal{'' if len(signals) == 1 else 's'}"
         return f"{wrong:,} of {numbers} differ from {keras}" if wrong else f"{numbers} compared with {keras}"
 
     def _lines(self) -> Iterator[str]:

@@ -48,15 +48,21 @@ function drawHeat(ctx, box) {
   ctx.drawImage(cells(scales, [t0, t1], [u0, u1]), left(box, t0), top(u0), (t1 - t0) * time.cell, (u1 - u0) * height);
   if (time.cell >= 9 && height >= 7) drawGaps(ctx, box, top, height, [t0, t1], [u0, u1]);
   if (time.cell >= 38 && height >= 18) drawNumbers(ctx, box, top, height, scales, [t0, t1], [u0, u1]);
-  ctx.strokeStyle = variable("--mark");
-  ctx.lineWidth = 1;
-  ctx.strokeRect(time.gutter - 1, top(state.unit) + 0.5, part().T * time.cell + 2, height - 1);
-  ctx.lineWidth = 3;
-  ctx.strokeRect(left(box, state.time) + 0.5, top(state.unit) + 0.5, time.cell - 1, height - 1);
+  frame(ctx, 1, time.gutter - 1 - box.x, top(state.unit), part().T * time.cell + 2, height);
+  frame(ctx, 2, left(box, state.time), top(state.unit), time.cell, height);
   ctx.restore();
   drawUnits(ctx, box, top, height, [u0, u1]);
   drawAxis(ctx, part(), box);
   markStretch(ctx, part(), box, time.axis, Math.min(box.h - time.axis, part().U * height) - 1);
+}
+
+// A frame that is seen on every colour: dark within light, or the other way round.
+function frame(ctx, width, x, y, wide, high) {
+  for (const [colour, line] of [["--panel", width + 2], ["--mark", width]]) {
+    ctx.strokeStyle = variable(colour);
+    ctx.lineWidth = line;
+    ctx.strokeRect(x + 0.5, y + 0.5, wide - 1, high - 1);
+  }
 }
 
 function drawGaps(ctx, box, top, height, [t0, t1], [u0, u1]) {
