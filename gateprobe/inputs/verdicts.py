@@ -58,7 +58,7 @@ class Verdict:
         if here != there:
             what = "another model file" if key == "sha256" else f"the model with other meanings: {printable(there)}"
             raise InputError(
-                f"is about {what}", file=self.name, remedy="run gateprobe verify --json on this model, with its options"
+                f"is about {what}", file=self.name, remedy="run gateprobe verify on this model, with its options"
             )
         return True
 
@@ -111,7 +111,7 @@ def read_verdict(file: str) -> Verdict:
     """
     name, value = json_file(file)
     if not isinstance(value, dict) or not {"format", "status", "signals", "keras"} <= value.keys():
-        raise InputError("is no verification", file=name, remedy="give the output of gateprobe verify --json")
+        raise InputError("is no verification", file=name, remedy="give the JSON that gateprobe verify prints")
     if value["format"] != _FORMAT or type(value["format"]) is not int:
         reason = f"has the format {printable(value['format']):.20}; this gateprobe reads {_FORMAT}"
         raise InputError(reason, file=name, remedy="run gateprobe verify again")
