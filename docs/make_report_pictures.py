@@ -24,22 +24,22 @@ PICTURES = {
 """Name → theme, width, height (``None`` for the whole page) and signal."""
 
 
-def make(folder):
-    """Run the command and photograph its page."""
+def make(folder, chromium):
+    """Run the command and photograph its page in a browser."""
     with tempfile.TemporaryDirectory() as work:
         page_file = Path(work, "report.html")
         command = [str(Path(sys.executable).with_name("gateprobe")), *COMMAND, "-o", str(page_file)]
         subprocess.run(command, cwd=SAMPLES, check=True)  # noqa: S603 - our own command
-        with browser() as chromium:
-            for name, (scheme, width, height, signal) in PICTURES.items():
-                size = {"width": width, "height": height or 900}
-                page = chromium.new_page(viewport=size, color_scheme=scheme)
-                page.goto(f"file://{page_file}{VIEW.format(signal)}")
-                page.fill("#threshold", "2")
-                page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
-                page.screenshot(path=folder / name, full_page=height is None, animations="disabled")
-                page.close()
+        for name, (scheme, width, height, signal) in PICTURES.items():
+            size = {"width": width, "height": height or 900}
+            page = chromium.new_page(viewport=size, color_scheme=scheme)
+            page.goto(f"file://{page_file}{VIEW.format(signal)}")
+            page.fill("#threshold", "2")
+            page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+            page.screenshot(path=folder / name, full_page=height is None, animations="disabled")
+            page.close()
 
 
 if __name__ == "__main__":
-    make(ROOT / "docs")
+    with browser() as started:
+        make(ROOT / "docs", started)

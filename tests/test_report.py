@@ -351,8 +351,8 @@ def test_slabs_of_a_long_sequence_are_as_the_whole(limit):
 
 
 @pytest.mark.parametrize(("chunk", "reason"), [
-    (TraceChunk(np.arange(2), ()), "no recurrent layer has a timestep"),
-    (TraceChunk(np.arange(2), (direction_of("a", "forward", {"hidden_state": np.zeros((2, 0, 3))}),)), "no recurrent"),
+    (TraceChunk(np.arange(2), ()), "the model has no recurrent layer"),
+    (TraceChunk(np.arange(2), (direction_of("a", "forward", {"hidden_state": np.zeros((2, 0, 3))}),)), "layer has a timestep"),
     (TraceChunk(np.arange(0), (direction_of("a", "forward", {"hidden_state": np.zeros((0, 2, 3))}),)), "no samples"),
 ])  # fmt: skip
 def test_nothing_to_show(chunk, reason):
@@ -576,19 +576,25 @@ def published():
         stem = entry["file"].replace("/", "__")
         golden = sorted((SHARED / "realmodels" / "golden").glob(f"{stem}.*.npz"))
         if model.exists() and golden:
-            yield pytest.param(model, golden[0], entry.get("companion_json"), id=stem)
+            has_layers = bool(entry["recurrent"] or entry["wrapped"])
+            yield pytest.param(model, golden[0], entry.get("companion_json"), has_layers, id=stem)
 
 
 @pytest.mark.corpus
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded models are not beside the project")
-@pytest.mark.parametrize(("model", "golden", "architecture"), list(published()) if SHARED.is_dir() else [])
-def test_a_page_of_every_published_model(model, golden, architecture, tmp_path):
+@pytest.mark.parametrize(
+    ("model", "golden", "architecture", "has_layers"), list(published()) if SHARED.is_dir() else []
+)
+def test_a_page_of_every_published_model(model, golden, architecture, has_layers, tmp_path):
     with np.load(golden) as arrays:
         keys = sorted((key for key in arrays.files if re.fullmatch(r"x\d+", key)), key=lambda key: int(key[1:]))
         for key in keys:
             np.save(tmp_path / f"{key}.npy", arrays[key])
     given = ["--architecture", model.with_name(architecture)] if architecture else []
     done = command(model, *(tmp_path / f"{key}.npy" for key in keys), *given, "-o", tmp_path / "r.html")
+    if not has_layers:
+        assert (done.exit_code, "the model has no recurrent layer" in done.output) == (2, True)
+        return
     assert done.exit_code == 0, done.output
     for part in Page((tmp_path / "r.html").read_text()).payload["parts"]:
         kept = signals(part)

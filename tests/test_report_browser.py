@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "sample_models"
 TEXTS = ["((a)(a(a)))a", "(((((())))))", "a(a)a(a)a(a)"]
 PHONE = {"viewport": {"width": 375, "height": 740}, "has_touch": True}
-GUTTER, ROW = 58, 30  # of the heat map, in pixels
+GUTTER, ROW, AXIS = 58, 30, 18  # in pixels; the axis is higher where there are tokens
 
 
 @pytest.fixture(scope="module")
@@ -86,16 +86,16 @@ class View:
     def pictures(self):
         return [self.drawn(f"{name} canvas") for name in ("#heat", "#curves", "#ledger")] + [self.drawn("#scatter")]
 
-    def pixels(self, places):
-        """Return the colours at some places of the heat map."""
-        self.drawn("#heat canvas")
-        code = """places => {
-            const seen = document.querySelector('#heat canvas');
+    def pixels(self, places, strip="#heat"):
+        """Return the colours at some places of a strip."""
+        self.drawn(f"{strip} canvas")
+        code = """([places, strip]) => {
+            const seen = document.querySelector(`${strip} canvas`);
             const copy = new OffscreenCanvas(seen.width, seen.height).getContext('2d', { willReadFrequently: true });
             copy.drawImage(seen, 0, 0);
             return places.map(([x, y]) => [...copy.getImageData(x, y, 1, 1).data].slice(0, 3));
         }"""
-        return self.page.evaluate(code, places)
+        return self.page.evaluate(code, [[[round(float(x)), round(float(y))] for x, y in places], strip])
 
     def grid(self, timesteps, units):
         """Return the left upper corner of the first cell, and width and height of a cell."""
@@ -138,6 +138,7 @@ def made(samples=3, timesteps=20, units=5, *, layer="lstm", direction="forward",
     rng = np.random.default_rng(seed)
     shape = (samples, timesteps, units)
     values = {name: rng.uniform(0, 1, shape) if name.endswith("gate") else rng.uniform(-1, 1, shape) for name in kind}
+    values |= {"forget_gate": rng.uniform(0.6, 1, shape)} if "forget_gate" in kind else {}
     mask = rng.random(shape[:2]) > 0.3 if masked else None
     state = np.zeros((samples, units))
     order = range(timesteps) if direction == "forward" else reversed(range(timesteps))
@@ -157,6 +158,10 @@ def made(samples=3, timesteps=20, units=5, *, layer="lstm", direction="forward",
     return Trace(np.arange(samples), (part,))
 
 
+def rgb(text):
+    return tuple(int(text[at : at + 2], 16) for at in (1, 3, 5))
+
+
 def shown(value):
     size = abs(value)
     return f"{value:.4f}" if size == 0 or 0.5e-4 <= size < 1e5 else None
@@ -168,6 +173,94 @@ def readout(trace, sample, unit, timestep, signal):
 
 
 # what is drawn
+
+
+def test_the_curves_pass_through_the_values(look):
+    trace = made(units=3)
+    part = trace.directions[0]
+    view = look(trace, "#sample=1&layer=lstm&direction=forward&unit=2&timestep=0")
+    left, _, width, _ = view.grid(20, 3)
+    places = []
+    for row, name in enumerate(LSTM):
+        limit = 1 if name.endswith("gate") else 2 * np.abs(part[name][..., 2]).max()
+        share = part[name][1, :, 2] / limit + (0 if name.endswith("gate") else 0.5)
+        places += [[left + (t + 0.5) * width, AXIS + 62 * row + 16 + 40 * (1 - share[t])] for t in range(20)]
+    accent = view.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--accent').trim()")
+    assert {tuple(colour) for colour in view.pixels(places, "#curves")} == {rgb(accent)}
+
+
+def test_the_text_has_the_colours_of_the_cells(look, brackets):
+    view = look(brackets, tokens=list(map(list, TEXTS)))
+    colours = view.page.locator("#text .token").evaluate_all("all => all.map(one => one.style.backgroundColor)")
+    found = [list(map(int, re.findall(r"\d+", colour))) for colour in colours]
+    np.testing.assert_array_equal(found, view.colours((12, 2))[:, 0])
+
+
+def test_the_bars_of_the_ledger_show_what_is_left(look):
+    trace = made(units=2)
+    part = trace.directions[0]
+    view = look(trace, "#sample=0&layer=lstm&direction=forward&unit=1&timestep=19")
+    expected = ledger(part, 0, 19)
+    left, written = expected.contribution[:, 1], expected.written[:, 1]
+    most = max(np.abs(written))
+    x, _, width, _ = view.grid(20, 2)
+    middle = AXIS + 55
+    large = [t for t in range(20) if abs(left[t]) / most * 47 > 4]
+    assert len(large) > 1
+    inside = [[x + (t + 0.5) * width, middle - left[t] / most * 47 + 2 * np.sign(left[t])] for t in large]
+    beyond = [[x + (t + 0.5) * width, middle - left[t] / most * 47 - 2 * np.sign(left[t])] for t in large]
+    for t, (red, _, blue), empty in zip(
+        large, view.pixels(inside, "#ledger"), view.pixels(beyond, "#ledger"), strict=True
+    ):
+        assert (red > blue) == (left[t] > 0), t
+        assert abs(red - blue) > 40
+        assert max(empty) - min(empty) < 40, t
+
+
+def test_each_unit_may_have_a_scale_of_its_own(look):
+    trace = made(units=3)
+    trace.directions[0].cell_state[..., 0] *= 100
+    view = look(trace, "#layer=lstm&direction=forward&unit=1&timestep=0")
+    before = view.colours((20, 3))
+    view.page.select_option("#scale", "unit")
+    limit = np.abs(trace["lstm"].cell_state[..., 1]).max()
+    assert view.text("#legend").split() == [f"{-limit:.2f}", f"{limit:.2f}"]
+    after = view.colours((20, 3))
+    np.testing.assert_array_equal(before[:, 0], after[:, 0])
+    strength = [np.abs(colours[:, 1].astype(int) @ (1, 0, -1)).mean() for colours in (before, after)]
+    assert strength[1] > strength[0] + 30
+
+
+def test_numbers_are_those_of_the_run(look):
+    """A selection keeps the numbers of its samples, timesteps and units."""
+    whole = made(samples=9, timesteps=12, units=6).directions[0]
+    signals = {name: value[[4, 7], 3:9][..., [1, 5]] for name, value in whole.signals.items()}
+    part = replace(whole, signals=signals, timesteps=np.arange(3, 9), units=np.array([1, 5]))
+    view = look(Trace(np.array([4, 7]), (part,)), "#sample=7&layer=lstm&direction=forward&unit=5&timestep=4")
+    assert view.text("#readout") == f"unit 5, timestep 4: cell_state {shown(float(whole.cell_state[7, 4, 5]))}"
+    view.page.fill("#from", "3")
+    view.page.fill("#to", "5")
+    assert "at timesteps 3 to 5 of sample 7" in view.text("#found")
+    assert view.address["stretch"] == "3-5"
+
+
+def test_the_pointer_shows_what_is_under_it(look):
+    trace = made()
+    view = look(trace)
+    x, y, width, height = view.grid(20, 5)
+    view.page.locator("#heat canvas").hover(position={"x": x + 3.5 * width, "y": y + 2.5 * height})
+    assert view.text("#tip") == f"unit 2, timestep 3: {shown(float(trace['lstm'].cell_state[0, 3, 2]))}"
+    view.page.locator("#found").hover()
+    assert not view.page.locator("#tip").is_visible()
+
+
+def test_a_window_of_another_size(look):
+    view = look(made(), viewport={"width": 1300, "height": 900})
+    before = view.grid(20, 5)
+    view.page.set_viewport_size({"width": 700, "height": 900})
+    view.page.wait_for_function("document.querySelector('#heat canvas').clientWidth < 680")
+    assert view.grid(20, 5)[2] < before[2]
+    assert view.page.evaluate("document.documentElement.scrollWidth") == 700
 
 
 def test_the_counting_unit_is_seen(look, brackets):
@@ -186,8 +279,8 @@ def test_the_counting_unit_is_seen(look, brackets):
 
 def test_gates_get_lighter_from_0_to_1(look):
     trace = made(units=6)
-    view = look(trace, "#layer=lstm&direction=forward&signal=forget_gate&unit=5&timestep=19")
-    values = trace["lstm"].forget_gate[0]
+    view = look(trace, "#layer=lstm&direction=forward&signal=input_gate&unit=5&timestep=19")
+    values = trace["lstm"].input_gate[0]
     light = view.colours((20, 6)) @ (0.2126, 0.7152, 0.0722)
     ordered = light.ravel()[np.argsort(values.ravel())]
     assert np.all(np.diff(ordered) > -2)
@@ -386,6 +479,7 @@ def test_the_ledger_of_the_counting_unit(look, brackets):
     assert {found[str(t)][0] for t in parts} == {"("}
     assert sum(parts.values()) == pytest.approx(brackets["lstm"].cell_state[1, 5, 0], abs=1e-3)
     assert sum(value > 0.3 for value in parts.values()) >= 4
+    assert found["initial state"][-1] == "0.0000"
 
 
 def test_an_initial_state_is_a_part(look):
@@ -713,10 +807,10 @@ def test_two_hundred_thousand_values(look):
     assert not view.page.locator("#kept").is_visible()
 
 
-def test_the_pictures_of_the_docs_are_made_by_the_command(tmp_path):
+def test_the_pictures_of_the_docs_are_made_by_the_command(tmp_path, chromium):
     """Fonts differ between machines, so that lengths may, but not what there is to see."""
     made_now = runpy.run_path(ROOT / "docs" / "make_report_pictures.py")["make"]
-    made_now(tmp_path)
+    made_now(tmp_path, chromium)
     stored = {path.name: path for path in (ROOT / "docs").glob("report-*.png")}
     assert sorted(stored) == sorted(path.name for path in tmp_path.iterdir())
     for name, path in stored.items():

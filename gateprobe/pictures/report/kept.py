@@ -65,7 +65,8 @@ def keep(observed: Observed, limit: int, progress: Progress | None = None) -> Ke
         raise InputError("there is nothing to show: there are no samples")
     sizes = [(part.kept, len(part.units), len(part.signals)) for part in first.directions]
     if not any(t * u * s for t, u, s in sizes):
-        raise InputError("there is nothing to show: no recurrent layer has a timestep")
+        why = "no recurrent layer has a timestep" if sizes else "the model has no recurrent layer"
+        raise InputError(f"there is nothing to show: {why}")
     cut = cut_of(sizes, observed.count, limit)
     gathered = list(_gathered(observed, _chain(first, chunks), cut))
     whole = joined(chunk for chunk, _ in gathered)
