@@ -350,10 +350,14 @@ def test_slabs_of_a_long_sequence_are_as_the_whole(limit):
     assert tokens(found, found["parts"][1])[0] == [f"0:{t}" for t in range(kept[1])]
 
 
+def empty(shape):
+    return TraceChunk(np.arange(shape[0]), (direction_of("lstm", "forward", {"hidden_state": np.zeros(shape)}),))
+
+
 @pytest.mark.parametrize(("chunk", "reason"), [
     (TraceChunk(np.arange(2), ()), "the model has no recurrent layer"),
-    (TraceChunk(np.arange(2), (direction_of("a", "forward", {"hidden_state": np.zeros((2, 0, 3))}),)), "layer has a timestep"),
-    (TraceChunk(np.arange(0), (direction_of("a", "forward", {"hidden_state": np.zeros((0, 2, 3))}),)), "no samples"),
+    (empty((2, 0, 3)), "no recurrent layer has a timestep"),
+    (empty((0, 2, 3)), "there are no samples"),
 ])  # fmt: skip
 def test_nothing_to_show(chunk, reason):
     with pytest.raises(InputError, match=reason):

@@ -325,6 +325,35 @@ def test_numbers_that_are_none(look):
         assert view.text("#readout").endswith(f"cell_state {words}")
 
 
+def test_pixels_with_masks_of_their_own(look):
+    """A ConvLSTM over two pixels with three filters; the first pixel is masked at the second timestep."""
+    mask = np.ones((1, 2, 2, 1), np.bool_)
+    mask[0, 1, 0, 0] = False
+    values = {name: np.full((1, 2, 2, 1, 3), 0.9, np.float32) for name in LSTM}
+    view = look(
+        Trace(np.arange(1), (direction_of("conv", "forward", values, mask),)),
+        "#layer=conv&direction=forward&timestep=0",
+    )
+    grey = np.ptp(view.colours((2, 6)), axis=-1) < 15
+    assert grey.tolist() == [[False] * 6, [True] * 3 + [False] * 3]
+
+
+def test_values_below_zero_alone(look):
+    part = direction_of("lstm", "forward", {"cell_state": -np.arange(1, 7, dtype=np.float32).reshape(1, 3, 2)})
+    view = look(Trace(np.arange(1), (part,)))
+    assert view.text("#legend").split() == ["-6.00", "6.00"]
+
+
+def test_timesteps_and_tokens_stand_above_the_cells(look, brackets):
+    views = [look(brackets), look(brackets, tokens=[["M"] * 12] * 3)]
+    for view, lines in zip(views, ([9], [9, 27]), strict=True):
+        left, _, width, _ = view.grid(12, 2)
+        for line in lines:
+            for t in range(12):
+                around = [[left + (t + 0.5) * width + dx, line + dy] for dx in range(-6, 7) for dy in range(-5, 6)]
+                assert len({tuple(colour) for colour in view.pixels(around)}) > 5, (line, t)
+
+
 def test_all_values_alike(look):
     part = direction_of("lstm", "forward", {name: np.zeros((1, 3, 2), np.float32) for name in LSTM})
     view = look(Trace(np.arange(1), (part,)))
@@ -352,6 +381,8 @@ def test_every_control_changes_the_picture(look):
         (lambda: view.page.click("#theme"), {}),
         (lambda: view.page.select_option("#layer", label="gru"), {"layer": "gru", "direction": "forward"}),
         (lambda: view.click_cell(2, 1, (9, 3)), {"timestep": "2", "unit": "1"}),
+        (lambda: view.page.select_option("#signal", "update_gate"), {"signal": "update_gate"}),
+        (lambda: view.page.select_option("#layer", label="lstm"), {"signal": "cell_state", "unit": "1"}),
     ]:
         change()
         after = view.pictures
@@ -649,6 +680,8 @@ def test_a_stretch_is_dragged_or_chosen_with_shift(look):
     assert view.address["stretch"] == "0-2"
     view.press("Shift+ArrowLeft")
     assert view.address["stretch"] == "0-1"
+    view.press("End", "Shift+ArrowLeft", "Shift+ArrowLeft")
+    assert view.address["stretch"] == "17-19"
 
 
 @pytest.mark.parametrize(("changes", "says"), [
