@@ -18,6 +18,7 @@ COMMANDS = {
     "weights": "Split the weights of recurrent layers by gate, in any gate order.",
     "explain": "Show one timestep of one unit as a worked equation, or who wrote its state.",
     "report": "Write an interactive page: one file that asks nothing of the network.",
+    "migrate": "Say what changes in today's Keras, and write a clean Keras 3 file.",
 }
 """Name and short help of every command, in the order of the help text."""
 

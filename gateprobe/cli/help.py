@@ -18,6 +18,7 @@ DOCS: Mapping[str, str] = {
     "weights": "docs/weights.md",
     "explain": "docs/explain.md",
     "report": "docs/report.md",
+    "migrate": "docs/migrate.md",
 }
 """Where the documentation says more about a command."""
 
