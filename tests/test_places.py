@@ -185,6 +185,7 @@ def test_every_argument_of_every_command_that_names_a_file_is_guarded():
         "tokens",
         "vocab",
         "verification",
+        "write",
     }
     words = ("FILE", "MODEL", "INPUT", "JSON", "DIR", "PATH")
     for name in COMMANDS:

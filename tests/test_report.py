@@ -520,7 +520,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     (["-o", "r.html", "--max-values", "0"], "is not in the range x>=1"),
     (["-o", "r.html", "--unit", "9"], "available: 0 to 1"),
     (["-o", "r.html", "--layer", "no"], "available: lstm"),
-    (["-o", "no/such/r.html"], "there is no such directory"),
+    (["-o", "no/such/r.html"], "there is no such folder"),
     (["-o", "r.html", "--verification", "r.html"], "is also an input"),
 ])  # fmt: skip
 def test_refusals(tmp_path, monkeypatch, arguments, reason):

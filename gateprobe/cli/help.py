@@ -34,7 +34,7 @@ LOOKING: Mapping[str, tuple[str, ...]] = {
 """Command that looks → the options that no other group has; each option stands once."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "What to read": ("feed",),
+    "What to read": ("feed", "verification"),
     "What to compare": ("against", "atol", "rtol", "seed", "samples"),
     "What to keep": ("layer", "signal", "timestep", "unit", "sample", "direction", "pre"),
     "What to call timesteps": ("tokens", "vocab"),
@@ -52,6 +52,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "compress",
         "save_input",
         "junit",
+        "max_values",
         "force",
     ),
     "Weights-only files": ("architecture", "activation", "recurrent_activation", "go_backwards", "reset_after"),
