@@ -14,7 +14,6 @@ COMMANDS = {
     "dump": "Write gates and states, as CSV to stdout or to files.",
     "verify": "Step the real Keras beside the replay and compare every gate.",
     "predict": "Write the model's outputs, replayed.",
-    "migrate": "Say what changes in today's Keras, and write a clean Keras 3 file.",
     "weights": "Split the weights of recurrent layers by gate, in any gate order.",
     "explain": "Show one timestep of one unit as a worked equation, or who wrote its state.",
     "report": "Write an interactive page: one file that asks nothing of the network.",

@@ -14,7 +14,6 @@ DOCS: Mapping[str, str] = {
     "dump": "docs/formats.md and docs/scaling.md",
     "verify": "docs/verify.md",
     "predict": "docs/formats.md",
-    "migrate": "docs/migrate.md",
     "weights": "docs/weights.md",
     "explain": "docs/explain.md",
     "report": "docs/report.md",
@@ -27,7 +26,7 @@ LOOKING: Mapping[str, tuple[str, ...]] = {
     "stats": (),
     "track": (),
     "plot": (),
-    "report": ("verification", "max_values"),
+    "report": (),
     "explain": ("ledger", "top"),
     "compare": (),
 }
