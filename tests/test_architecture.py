@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "model": BASE | {"readers", "inputs", "traces", "replay", "trace", "opened", "observed", "analysis"},
     "scale": BASE | {"files", "layers/recurrent/kernels", "readers", "inputs", "traces", "replay", "writers", "opened"},
     "migration": REPLAYED | {"writers", "verification"},
+    "golden": REPLAYED | {"analysis", "writers", "verification"},
     "verification": REPLAYED - {"layers/recurrent/kernels"},
 }
 """Room → the rooms above it, from which it may import beside itself."""
@@ -52,6 +53,7 @@ THIRD_PARTY = {
     "writers": {"numpy", "h5py", "polars", "xarray"},
     "cli": {"numpy", "click", "rich", "polars"},
     "verification": {"numpy", "tensorflow", "keras", "tf_keras"},
+    "golden": {"numpy"},
     "migration": {"numpy", "h5py"},
     "inputs": {"numpy", "polars"},
     "stored": {"numpy", "polars"},

@@ -18,6 +18,7 @@ COMMANDS = {
     "explain": "Show one timestep of one unit as a worked equation, or who wrote its state.",
     "report": "Write an interactive page: one file that asks nothing of the network.",
     "migrate": "Say what changes in today's Keras, and write a clean Keras 3 file.",
+    "golden": "Write golden vectors for a port, with a C checker.",
 }
 """Name and short help of every command, in the order of the help text."""
 

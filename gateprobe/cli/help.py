@@ -18,6 +18,7 @@ DOCS: Mapping[str, str] = {
     "explain": "docs/explain.md",
     "report": "docs/report.md",
     "migrate": "docs/migrate.md",
+    "golden": "docs/golden.md",
 }
 """Where the documentation says more about a command."""
 
@@ -38,7 +39,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "What to keep": ("layer", "signal", "timestep", "unit", "sample", "direction", "pre"),
     "What to call timesteps": ("tokens", "vocab"),
     "What to look for": tuple(name for names in LOOKING.values() for name in names),
-    "What to print": ("as_json", "form", "check"),
+    "What to print": ("as_json", "study", "keep", "form", "check"),
     "Where to write": (
         "write",
         "verify",
@@ -47,6 +48,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "format",
         "order",
         "transpose",
+        "c",
         "layout",
         "compress",
         "save_input",
