@@ -229,7 +229,7 @@ def _labels(block: Block) -> Iterator[str]:
     found += [] if anatomy.output_activation is None else [anatomy.output_activation.label]
     for label in found:
         if label not in _FUNCTIONS:
-            reason = f"its activation {label} has no formula in C here; --no-c writes JSON and NPZ alone"
+            reason = f"its activation {label} has no formula in C here: make JSON and NPZ without the C sources"
             raise UnsupportedModel([Refusal(block.vectors.layer, block.vectors.kind, reason)])
         yield label
 
