@@ -14,11 +14,11 @@ import pytest
 from click.testing import CliRunner
 from rich.cells import cell_len
 
+from gateprobe.analysis.agreement import Divergence, Gap, SignalReport
 from gateprobe.cli import main
 from gateprobe.cli.preview import Preview
 from gateprobe.cli.verdict import show_verdict
 from gateprobe.errors import Worded
-from gateprobe.verification.compare import Divergence, Gap, SignalReport
 from gateprobe.verification.result import Explanation, InputSet, Verification
 
 SAMPLES = Path(__file__).parents[1] / "sample_models"

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from gateprobe.analysis.agreement import Divergence, SignalReport
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
-from gateprobe.verification.compare import Divergence, SignalReport
 
 _SHOWN = 5
 """Findings that a ``repr`` shows."""

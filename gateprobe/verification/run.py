@@ -11,15 +11,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gateprobe.analysis.agreement import SignalReport, Tolerance, compare, first_of, merged
 from gateprobe.errors import InputError, OracleError, ReadError, UnsupportedModel, Worded
 from gateprobe.graph import Era, WeightArray, WeightGroup
 from gateprobe.model import Model, opened
 from gateprobe.opened import OpenedModel, open_model
 from gateprobe.readers.containers import contradictions
 from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES
-from gateprobe.verification.blueprint import ObjectWeights, blueprint_of, object_weights
+from gateprobe.replay.objects import ObjectWeights, object_weights
+from gateprobe.verification.blueprint import blueprint_of
 from gateprobe.verification.collate import Collated, Precisions, collate, self_contradictions
-from gateprobe.verification.compare import SignalReport, Tolerance, compare, first_of, merged
 from gateprobe.verification.diagnose import Scene, diagnose, weight_differences
 from gateprobe.verification.installed_rules import (
     LIBRARIES,

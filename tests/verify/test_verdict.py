@@ -12,7 +12,7 @@ import gateprobe
 from gateprobe.cli.summary import summarise
 from gateprobe.errors import GateprobeError
 from gateprobe.model import opened
-from gateprobe.verification.blueprint import object_weights
+from gateprobe.replay.objects import object_weights
 from gateprobe.verification.replay import Options, Subject, replay
 from gateprobe.verification.report import described
 from gateprobe.verification.result import Status
