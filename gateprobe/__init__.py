@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from gateprobe.analysis.explain import Explanation
     from gateprobe.analysis.ledger import Ledger, ledger
     from gateprobe.analysis.weights import DirectionWeights, GateWeights, LayerWeights
+    from gateprobe.analysis.agreement import Tolerance
+    from gateprobe.analysis.comparison import Comparison
+    from gateprobe.comparing import compare, compare_port
     from gateprobe.errors import (
         GateprobeError,
         GateprobeWarning,
@@ -36,13 +39,13 @@ if TYPE_CHECKING:
     from gateprobe.trace import LayerTrace, Trace, load_trace
     from gateprobe.traces.chunk import DirectionTrace, TraceChunk
     from gateprobe.traces.selection import Selection
-    from gateprobe.verification.compare import Tolerance
     from gateprobe.verification.result import Verification
     from gateprobe.verification.run import Made, verify
 
     __version__: str
 
 __all__ = [
+    "Comparison",
     "DirectionTrace",
     "DirectionWeights",
     "Explanation",
@@ -71,6 +74,8 @@ __all__ = [
     "Verification",
     "__version__",
     "ledger",
+    "compare",
+    "compare_port",
     "load_trace",
     "migrate",
     "read",
@@ -81,12 +86,14 @@ _HOMES = {
     "analysis.explain": ("Explanation",),
     "analysis.ledger": ("Ledger", "ledger"),
     "analysis.weights": ("DirectionWeights", "GateWeights", "LayerWeights"),
+    "analysis.comparison": ("Comparison",),
+    "comparing": ("compare", "compare_port"),
     "traces.chunk": ("DirectionTrace", "TraceChunk"),
     "migration.run": ("Migration", "migrate"),
     "model": ("Model", "read"),
     "traces.selection": ("Selection",),
     "trace": ("LayerTrace", "Trace", "load_trace"),
-    "verification.compare": ("Tolerance",),
+    "analysis.agreement": ("Tolerance",),
     "verification.result": ("Verification",),
     "verification.run": ("Made", "verify"),
 }

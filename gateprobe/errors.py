@@ -81,7 +81,10 @@ _PYTHON: Mapping[str, str] = {
     "--format": "format",
     "--ignore-metadata": "ignore_metadata=True",
     "--layer": "layers",
+    "--last": "last=True",
     "--layout": "layout",
+    "--map": "mapping",
+    "--map THEIRS=OURS": "mapping={THEIRS: OURS}",
     "--max-bytes": "max_bytes",
     "--order": "order",
     "--max-values": "max_values",
@@ -94,7 +97,7 @@ _PYTHON: Mapping[str, str] = {
 """Options in the command line's words → the keyword arguments of Python."""
 
 _GIVEN = re.compile(r"(?<![^\s(])(--[a-z][a-z-]*)=")
-_FLAG = re.compile(r"(?<![^\s(])(--feed LAYER=FILE|--[a-z][a-z-]*)(?: (?=[A-Z]{4}))?")
+_FLAG = re.compile(r"(?<![^\s(])(--feed LAYER=FILE|--map THEIRS=OURS|--[a-z][a-z-]*)(?: (?=[A-Z]{4}))?")
 
 
 def in_python(text: str) -> str:

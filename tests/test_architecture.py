@@ -37,10 +37,11 @@ MAY_IMPORT = {
     "analysis": ROLES | LAYERS - {"layers/recurrent/kernels"} | {"inputs", "traces", "replay", "opened", "observed"},
     "pictures": BASE | {"inputs", "traces", "observed", "analysis"},
     "model": BASE | {"readers", "inputs", "traces", "replay", "trace", "opened", "observed", "analysis"},
+    "comparing": BASE | {"traces", "stored", "trace", "opened", "analysis", "model"},
     "scale": BASE | {"files", "layers/recurrent/kernels", "readers", "inputs", "traces", "replay", "writers", "opened"},
     "migration": REPLAYED | {"writers", "verification"},
     "golden": REPLAYED | {"analysis", "writers", "verification"},
-    "verification": REPLAYED - {"layers/recurrent/kernels"},
+    "verification": REPLAYED - {"layers/recurrent/kernels"} | {"analysis"},
 }
 """Room → the rooms above it, from which it may import beside itself."""
 THIRD_PARTY = {

@@ -13,6 +13,7 @@ COMMANDS = {
     "inspect": "Show what is in a model file and what can be replayed.",
     "dump": "Write gates and states, as CSV to stdout or to files.",
     "verify": "Step the real Keras beside the replay and compare every gate.",
+    "compare": "Compare a port with its model, or two traces, and name the mistake.",
     "predict": "Write the model's outputs, replayed.",
     "weights": "Split the weights of recurrent layers by gate, in any gate order.",
     "explain": "Show one timestep of one unit as a worked equation, or who wrote its state.",

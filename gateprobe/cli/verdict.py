@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from gateprobe.analysis.agreement import Gap, SignalReport
 from gateprobe.cli.layout import Column, Page
 from gateprobe.errors import flagged
-from gateprobe.verification.compare import Gap, SignalReport
 from gateprobe.verification.report import described
 from gateprobe.verification.result import Status, Verification
 

@@ -31,7 +31,7 @@ def load(name: str, max_bytes: int | None = None) -> Stored:
         ReadError: It is no such file, or it is damaged.
         UnsafeFile: It would unpack to more than the limit, or than files of its size hold.
     """
-    with _blamed(name):
+    with blamed(name):
         if is_url(name):
             raise ReadError("is a URL", remedy="copy the file to this machine and read the copy")
         path = Path(local_path(name))
@@ -69,7 +69,7 @@ def _reader(head: bytes) -> Callable[[Path, int], Stored]:
 
 
 @contextmanager
-def _blamed(name: str) -> Iterator[None]:
+def blamed(name: str) -> Iterator[None]:
     """Name the file in every error; what is wrong with it is a `ReadError`."""
     try:
         yield

@@ -76,7 +76,7 @@ def from_text(path: Path, limit: int) -> tuple[TraceChunk, Metadata]:
         data = io.BytesIO(_MARK + path.read_bytes())
         frame = pl.read_csv(data, schema=types, separator=separator)
     layers = frame.get_column("layer").unique().drop_nulls().to_list()
-    frame = frame.with_columns(pl.col("layer").replace_strict(layers, list(map(_unescaped, layers)), default=None))
+    frame = frame.with_columns(pl.col("layer").replace_strict(layers, list(map(unescaped, layers)), default=None))
     return _trace(_in_float32(frame, names[len(_INDEX) :])), {}
 
 
@@ -105,7 +105,7 @@ def _check_size(table: pl.LazyFrame, columns: int, limit: int) -> None:
         )
 
 
-def _unescaped(name: str) -> str:
+def unescaped(name: str) -> str:
     r"""Undo what the CSV writer does to names: ``\x3d`` is ``=``."""
 
     def character(match: re.Match[str]) -> str:

@@ -108,7 +108,8 @@ def search(block: Block, tell: Tell, *, pairs: bool = True) -> Outcome:
         tell: Called with what is done.
         pairs: Whether to try two mistakes at a time.
     """
-    return _Search(block, tell).run(pairs=pairs)
+    with np.errstate(all="ignore"):  # infinities and NaN are results of a port, too
+        return _Search(block, tell).run(pairs=pairs)
 
 
 def explains(block: Block, fields: Fields) -> Sequence[SignalReport] | None:
@@ -123,8 +124,8 @@ class _Search:
         everything = known(circumstances(block))
         self.plain = [one for one in everything if not one.rare]
         self.rare = [one for one in everything if one.rare]
-        self.rows = _telling_rows(block)
         self.base = block.reports(block.base)
+        self.rows = _telling_rows(block, self.base)
 
     def run(self, *, pairs: bool) -> Outcome:
         """Go from the simple to the complicated, and stop where something is found."""
@@ -328,10 +329,8 @@ def _says_something(room: Array, values: Array) -> bool:
     return float(np.median(room)) <= max(spread / 4, 1e-3)
 
 
-def _telling_rows(block: Block) -> Array:
+def _telling_rows(block: Block, reports: Sequence[SignalReport]) -> Array:
     """Return the samples to look at first: one that disagrees, and one more."""
-    wrong = [report.first.sample for report in block.reports(block.base) if report.first is not None]
-    rows = [*wrong[:1], *range(len(block.given.x))]
-    return np.array(
-        sorted(dict.fromkeys(rows[: _SAMPLES + 1]))[:_SAMPLES] if not wrong else sorted({wrong[0], *rows[1:_SAMPLES]})
-    )
+    wrong = [report.first.sample for report in reports if report.first is not None]
+    rows = dict.fromkeys([*wrong[:1], *range(len(block.given.x))])
+    return np.array(sorted(list(rows)[:_SAMPLES]))
