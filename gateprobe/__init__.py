@@ -15,11 +15,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gateprobe.analysis.agreement import Tolerance
+    from gateprobe.analysis.comparison import Comparison
     from gateprobe.analysis.explain import Explanation
     from gateprobe.analysis.ledger import Ledger, ledger
     from gateprobe.analysis.weights import DirectionWeights, GateWeights, LayerWeights
-    from gateprobe.analysis.agreement import Tolerance
-    from gateprobe.analysis.comparison import Comparison
     from gateprobe.comparing import compare, compare_port
     from gateprobe.errors import (
         GateprobeError,
@@ -73,9 +73,9 @@ __all__ = [
     "UnsupportedModel",
     "Verification",
     "__version__",
-    "ledger",
     "compare",
     "compare_port",
+    "ledger",
     "load_trace",
     "migrate",
     "read",

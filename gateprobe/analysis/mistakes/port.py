@@ -15,7 +15,7 @@ import numpy as np
 from gateprobe.activations import Activation
 from gateprobe.graph import Array
 from gateprobe.layers.base import Precision
-from gateprobe.layers.recurrent.cells import Cell, Steps
+from gateprobe.layers.recurrent.cells import Anatomy, Cell, Steps
 from gateprobe.layers.recurrent.conv_lstm import ConvLSTMCell
 from gateprobe.layers.recurrent.gru import GRUCell
 from gateprobe.layers.recurrent.lstm import LSTMCell
@@ -207,6 +207,12 @@ class PortCell:
     def units(self) -> int:
         """Size of the state."""
         return int(self.port.cell.recurrent_kernel.shape[0])
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """What Keras's cell computes with."""
+        found: Anatomy = self.port.cell.anatomy
+        return found
 
     def state_shapes(self, x_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """See `Cell`."""
