@@ -186,6 +186,7 @@ def test_every_argument_of_every_command_that_names_a_file_is_guarded():
         "vocab",
         "verification",
         "write",
+        "others",
     }
     words = ("FILE", "MODEL", "INPUT", "JSON", "DIR", "PATH")
     for name in COMMANDS:
