@@ -20,6 +20,7 @@ COMMANDS = {
     "report": "Write an interactive page: one file that asks nothing of the network.",
     "migrate": "Say what changes in today's Keras, and write a clean Keras 3 file.",
     "golden": "Write golden vectors for a port, with a C checker.",
+    "plot": "Draw gates and states, in the terminal or to .png, .svg, .pdf and .html.",
 }
 """Name and short help of every command, in the order of the help text."""
 

@@ -20,6 +20,7 @@ DOCS: Mapping[str, str] = {
     "report": "docs/report.md",
     "migrate": "docs/migrate.md",
     "golden": "docs/golden.md",
+    "plot": "docs/plot.md",
 }
 """Where the documentation says more about a command."""
 
@@ -27,7 +28,7 @@ LOOKING: Mapping[str, tuple[str, ...]] = {
     "weights": (),
     "stats": (),
     "track": (),
-    "plot": (),
+    "plot": ("kind",),
     "report": (),
     "explain": ("ledger", "top"),
     "compare": (),

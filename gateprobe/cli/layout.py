@@ -66,6 +66,18 @@ class Page:
         else:
             self._console.print(Text(text, style=style) if isinstance(text, str) else text, soft_wrap=True)
 
+    @property
+    def colours(self) -> bool:
+        """Whether the screen has the colours of a picture: 256 or more."""
+        return self._console.color_system in ("256", "truecolor") and not self._console.no_color
+
+    def text(self, text: Text) -> None:
+        """Print one line with its styles."""
+        if self.width is None:
+            click.echo(text.plain.rstrip())
+        else:
+            self._console.print(text if self.colours else Text(text.plain.rstrip()), soft_wrap=True)
+
     def sentence(self, text: str, style: str = "", *, indent: str = "") -> None:
         """Print a text, broken between words only."""
         for line in wrapped(f"{indent}{printable(text)}", self.width, f"{indent}  "):
