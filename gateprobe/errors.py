@@ -80,6 +80,7 @@ _PYTHON: Mapping[str, str] = {
     "--hard-sigmoid": "hard_sigmoid",
     "--format": "format",
     "--ignore-metadata": "ignore_metadata=True",
+    "--kind": "kind",
     "--layer": "layers",
     "--last": "last=True",
     "--layout": "layout",
@@ -92,6 +93,7 @@ _PYTHON: Mapping[str, str] = {
     "--semantics": "semantics",
     "--signal": "signals",
     "--timestep": "timesteps",
+    "--tokens": "tokens",
     "--unit": "units",
 }
 """Options in the command line's words → the keyword arguments of Python."""

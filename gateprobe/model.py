@@ -18,6 +18,7 @@ from gateprobe.opened import OpenedModel, Tracing, open_model
 from gateprobe.readers.weights_only import Assumptions
 from gateprobe.replay.options import RUN_DEFAULTS, TRACE_DEFAULTS, Dtype, RunOptions, TraceOptions, selection_of, takes
 from gateprobe.trace import Trace, join
+from gateprobe.traces import notebook
 from gateprobe.traces.chunk import TraceChunk
 from gateprobe.traces.selection import Names, Selection
 
@@ -259,22 +260,36 @@ class Model:
             kernel=how["kernel"],
         )
 
+    def _repr_html_(self) -> str:
+        rows, more = notebook.shortened(self._recurrent(), _SHOWN_LAYERS, "recurrent layers; see summary()")
+        return notebook.table(self._heading(), ("recurrent layer", "is"), rows, (self._about(), *more))
+
     def _lines(self, most: int) -> Iterator[str]:
         """Yield a heading, the inputs and outputs, and a line for each recurrent layer, up to ``most``."""
-        origin = self._opened.graph.origin
-        version = f"Keras {origin.keras_version}" if origin.keras_version else self.era
-        yield f"Model {self.file} ({origin.container}, {version})"
-        if self._opened.graph.model is None:
-            yield "  weights only"
-            recurrent = [f"{group.name} ({group.class_name}, {group.units} units)" for group in self._opened.groups]
-        else:
-            yield f"  inputs: {', '.join(self._inputs())}; outputs: {', '.join(self.outputs)}"
-            recurrent = [f"{call.path} ({_kind(call.record)})" for call in self._opened.recurrent]
-        yield from (f"  {line}" for line in recurrent[:most])
+        recurrent = self._recurrent()
+        yield self._heading()
+        yield f"  {self._about()}"
+        yield from (f"  {path} ({kind})" for path, kind in recurrent[:most])
         if len(recurrent) > most:
             yield f"  ... and {len(recurrent) - most} more recurrent layers; see summary()"
         if not recurrent:
             yield "  no recurrent layer"
+
+    def _heading(self) -> str:
+        origin = self._opened.graph.origin
+        version = f"Keras {origin.keras_version}" if origin.keras_version else self.era
+        return f"Model {self.file} ({origin.container}, {version})"
+
+    def _about(self) -> str:
+        if self._opened.graph.model is None:
+            return "weights only"
+        return f"inputs: {', '.join(self._inputs())}; outputs: {', '.join(self.outputs)}"
+
+    def _recurrent(self) -> list[tuple[str, str]]:
+        """Return path and kind of each recurrent layer."""
+        if self._opened.graph.model is None:
+            return [(group.name, f"{group.class_name}, {group.units} units") for group in self._opened.groups]
+        return [(call.path, _kind(call.record)) for call in self._opened.recurrent]
 
     def _inputs(self) -> Sequence[str]:
         try:

@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any, overload
 
 from gateprobe.errors import InputError, MissingExtra, NotInTrace
 from gateprobe.graph import Array
-from gateprobe.traces.chunk import DirectionTrace, Layout, TraceChunk, joined, several_arrays
+from gateprobe.traces import notebook
+from gateprobe.traces.chunk import ROW, DirectionTrace, Layout, TraceChunk, joined, row_of, several_arrays
+from gateprobe.traces.selection import Names, Numbers, Selection
 
 if TYPE_CHECKING:
+    import altair as alt
     import pandas as pd
     import polars as pl
     import xarray
 
     from gateprobe.inputs.tokens import ListedTokens
+    from gateprobe.pictures.kinds import Kind
+    from gateprobe.pictures.plotting import TokenLists
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -28,6 +33,10 @@ class LayerTrace:
     """Layer path."""
     directions: tuple[DirectionTrace, ...]
     """One, or two: forward and backward."""
+    samples: Array
+    """``(samples,)`` numbers of the samples."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Of the trace."""
 
     @property
     def forward(self) -> DirectionTrace:
@@ -83,8 +92,33 @@ class LayerTrace:
     def _ipython_key_completions_(self) -> list[str]:
         return list(self.directions[0]) if len(self.directions) == 1 else []
 
+    def plot(
+        self,
+        kind: Kind = "heatmap",
+        *,
+        directions: Names = (),
+        signals: Names = (),
+        units: Numbers | None = None,
+        timesteps: Numbers | None = None,
+        samples: Numbers | None = None,
+        tokens: TokenLists | None = None,
+    ) -> alt.ConcatChart:
+        """Draw this layer; see `Trace.plot`."""
+        return Trace(self.samples, self.directions, self.metadata).plot(
+            kind,
+            directions=directions,
+            signals=signals,
+            units=units,
+            timesteps=timesteps,
+            samples=samples,
+            tokens=tokens,
+        )
+
     def __repr__(self) -> str:
         return "\n".join([f"Trace of layer {self.layer}", *(f"  {direction!r}" for direction in self.directions)])
+
+    def _repr_html_(self) -> str:
+        return notebook.table(f"Trace of layer {self.layer}", ROW[1:], [row_of(part)[1:] for part in self.directions])
 
     def _named(self, name: str) -> DirectionTrace:
         for direction in self.directions:
@@ -135,7 +169,7 @@ class Trace(Mapping[str, LayerTrace]):
         for layer, names in _readings(key):
             found = tuple(part for part in self.directions if part.layer == layer and part.direction in names)
             if found:
-                return LayerTrace(layer, found)
+                return LayerTrace(layer, found, self.samples, self.metadata)
         raise NotInTrace(f"no layer {key!r} in this trace", remedy=f"available: {', '.join(self)}")
 
     def __iter__(self) -> Iterator[str]:
@@ -148,6 +182,10 @@ class Trace(Mapping[str, LayerTrace]):
 
     def __repr__(self) -> str:
         return "\n".join([f"Trace of {len(self.samples)} samples", *(f"  {part!r}" for part in self.directions)])
+
+    def _repr_html_(self) -> str:
+        rows, more = notebook.shortened([row_of(part) for part in self.directions], _SHOWN, "directions")
+        return notebook.table(f"Trace of {len(self.samples)} samples", ROW, rows, more)
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> Array:
         """Refuse to be one array.
@@ -170,6 +208,43 @@ class Trace(Mapping[str, LayerTrace]):
             return replace(part, signals=signals, mask=None if part.mask is None else part.mask[at])
 
         return replace(self, samples=self.samples[at], directions=tuple(map(cut, self.directions)))
+
+    def plot(
+        self,
+        kind: Kind = "heatmap",
+        *,
+        layers: Names = (),
+        directions: Names = (),
+        signals: Names = (),
+        units: Numbers | None = None,
+        timesteps: Numbers | None = None,
+        samples: Numbers | None = None,
+        tokens: TokenLists | None = None,
+    ) -> alt.ConcatChart:
+        """Draw gates and states as an Altair chart, which notebooks show, and which can be changed and saved.
+
+        Args:
+            kind: ``heatmap``: units over time, one map for each signal. ``unit``: the signals of one unit. ``text``:
+                tokens coloured by a cell state. ``ledger``: which timesteps wrote a cell state, and how much of that is
+                left. ``histogram``: how often a gate has which value. ``saturation``: how often the gates of each unit
+                are nearly shut and nearly open.
+            layers: Globs over layer paths; what is drawn is chosen as in `Selection`.
+            directions: ``forward`` or ``backward``.
+            signals: Names or aliases.
+            units: Their numbers; the first one without them for ``unit`` and ``text``.
+            timesteps: Positions in the input; for a ``ledger``, those at which the state is looked at.
+            samples: Numbers; the first one without them, but all for ``histogram`` and ``saturation``.
+            tokens: What stands at each timestep: a text of letters or a list of words for one sample, or a list of
+                these with one for each sample of the trace.
+
+        Raises:
+            MissingExtra: Altair is not installed.
+            InputError: The selection matches nothing, or more than fits into a picture, or lacks what the kind shows.
+        """
+        from gateprobe.pictures.plotting import plot  # noqa: PLC0415 - tracing needs no pictures
+
+        selection = Selection(layers, directions, signals, units, timesteps, samples)
+        return plot(TraceChunk(self.samples, self.directions), self.metadata, kind, selection, tokens)
 
     def to_numpy(self) -> dict[str, Array]:
         """Return the arrays under the names that they have in an NPZ file.
@@ -312,6 +387,8 @@ def _listed(tokens: Sequence[Sequence[str]] | None, samples: Array) -> ListedTok
     return ListedTokens("tokens", {int(n): tuple(map(str, row)) for n, row in zip(samples, tokens, strict=True)})
 
 
+_SHOWN = 12
+"""Directions that a table for people lists."""
 _DIRECTIONS = ("forward", "backward")
 
 

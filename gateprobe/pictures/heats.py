@@ -54,7 +54,7 @@ def passages(views: Sequence[View]) -> Iterator[Passage]:
     """
     for view in views:
         if view.tokens is None:
-            raise InputError("--kind=text colours tokens, and there are none", remedy="give --tokens or --vocab")
+            raise InputError("--kind=text colours tokens, and there are none", remedy="give --tokens")
         for name in _coloured_by(view):
             values = view.values(name)
             cells = view.cells(values)

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
 from gateprobe.errors import InputError, NotInTrace
 from gateprobe.graph import Array
+from gateprobe.traces import notebook
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    from gateprobe.pictures.kinds import Kind
+    from gateprobe.pictures.plotting import TokenLists
+    from gateprobe.traces.selection import Names, Numbers
 
 TRACE_FORMAT = 2
 """Version of the layout of traces in files; goes into their metadata. In format 1, options were texts of Python."""
@@ -127,9 +136,42 @@ class DirectionTrace(Mapping[str, Array]):
     def _ipython_key_completions_(self) -> list[str]:
         return list(self.signals)
 
+    def plot(
+        self,
+        kind: Kind = "heatmap",
+        *,
+        signals: Names = (),
+        units: Numbers | None = None,
+        timesteps: Numbers | None = None,
+        samples: Numbers | None = None,
+        tokens: TokenLists | None = None,
+    ) -> alt.ConcatChart:
+        """Draw this direction; see `gateprobe.Trace.plot`. Samples are numbered from 0."""
+        plotting = import_module("gateprobe.pictures.plotting")  # by name: pictures stand on traces
+        chart: alt.ConcatChart = plotting.plot_direction(
+            self, kind, signals=signals, units=units, timesteps=timesteps, samples=samples, tokens=tokens
+        )
+        return chart
+
     def __repr__(self) -> str:
-        shape = "×".join(map(str, next(iter(self.signals.values())).shape)) if self.signals else "nothing"
-        return f"<{self.layer} {self.direction}: {', '.join(self.signals)}, each {shape}>"
+        return f"<{self.layer} {self.direction}: {', '.join(self.signals)}, each {_shape(self)}>"
+
+    def _repr_html_(self) -> str:
+        return notebook.table(f"{self.layer} {self.direction}", ROW[2:], [row_of(self)[2:]])
+
+
+ROW = ("layer", "direction", "signals", "samples × timesteps × units", "masked")
+"""Titles of what `row_of` says."""
+
+
+def row_of(part: DirectionTrace) -> tuple[str, ...]:
+    """Return what a table for people says of a direction."""
+    masked = "" if part.mask is None else f"{1 - part.mask.mean():.1%}"
+    return part.layer, part.direction, ", ".join(part.signals), _shape(part), masked
+
+
+def _shape(part: DirectionTrace) -> str:
+    return "×".join(map(str, next(iter(part.signals.values())).shape)) if part.signals else "nothing"
 
 
 def several_arrays(signals: Iterable[str]) -> InputError:

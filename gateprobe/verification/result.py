@@ -9,6 +9,8 @@ from enum import Enum
 from gateprobe.analysis.agreement import Divergence, SignalReport
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
+from gateprobe.traces import notebook
+from gateprobe.verification.compare import Divergence, SignalReport
 
 _SHOWN = 5
 """Findings that a ``repr`` shows."""
@@ -100,16 +102,37 @@ class Verification:
         return max(self.signals, key=lambda report: report.required)
 
     def __repr__(self) -> str:
-        lines = [f"Verification of {self.file} against {self.keras}: {self.status.value}"]
-        if self.signals:
-            worst = self.worst
-            lines.append(
-                f"  {len(self.signals)} signals; the largest difference is {worst.required:.2g} of what is allowed, in "
+        lines = [self._heading(), *(f"  {text}" for text in (*self._measured(), *self._found()[:_SHOWN]))]
+        return "\n".join([*lines, "  ..."] if len(self._found()) > _SHOWN else lines)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (one.layer, one.direction, one.signal, f"{one.required:.2g}", "yes" if one.agrees else "no")
+            for one in sorted(self.signals, key=lambda report: -report.required)
+        ]
+        columns = ("layer", "direction", "signal", "largest difference, of what is allowed", "agrees")
+        found = [*self._found()[:_SHOWN], *(["..."] if len(self._found()) > _SHOWN else [])]
+        rows, more = notebook.shortened(rows, _SHOWN, "signals, which are nearer to Keras")
+        return notebook.table(self._heading(), columns, rows, (*more, *found))
+
+    def _heading(self) -> str:
+        return f"Verification of {self.file} against {self.keras}: {self.status.value}"
+
+    def _measured(self) -> list[str]:
+        """Return how many signals were compared, and the largest difference."""
+        if not self.signals:
+            return []
+        worst = self.worst
+        return [
+            (
+                f"{len(self.signals)} signals; the largest difference is {worst.required:.2g} of what is allowed, in "
                 f"{worst.layer} {worst.direction} {worst.signal}"
             )
-        found = [*self.problems, *(one.text for one in self.explanations)]
-        lines += [f"  {text}" for text in found[:_SHOWN]]
-        return "\n".join([*lines, "  ..."] if len(found) > _SHOWN else lines)
+        ]
+
+    def _found(self) -> list[str]:
+        """Return what disagrees, and what explains it."""
+        return [*self.problems, *(one.text for one in self.explanations)]
 
     def __bool__(self) -> bool:
         return self.status is not Status.DISAGREES
