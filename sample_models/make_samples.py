@@ -54,6 +54,8 @@ def brackets():
     model.save(os.path.join(HERE, "brackets.keras"))
     shown = ["((a)(a(a)))a", "(((((())))))", "a(a)a(a)a(a)"]
     np.save(os.path.join(HERE, "brackets.npy"), one_hot(shown))
+    with open(os.path.join(HERE, "brackets_tokens.txt"), "w") as file:
+        file.writelines(" ".join(text) + "\n" for text in shown)
 
 
 def put_counter_first(model, x, y):

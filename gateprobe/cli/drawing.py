@@ -45,6 +45,15 @@ class _Pen:
     """Eight characters, from low to high."""
     masked: str
 
+    @property
+    def ascii(self) -> bool:
+        """Whether the terminal has no other characters."""
+        return self.blocks.isascii()
+
+    def known(self, text: str) -> str:
+        """Return a text in characters that the terminal has."""
+        return text.replace("·", "-").replace("±", "+-") if self.ascii else text
+
     @classmethod
     def of(cls, page: Page) -> _Pen:
         """Look at a page; a terminal without blocks gets digits."""
@@ -81,15 +90,16 @@ def draw(page: Page, picture: Picture) -> None:
         picture: What to draw.
     """
     pen = _Pen.of(page)
-    page.sentence(picture.title, "bold" if pen.colours else "")
+    page.sentence(pen.known(picture.title), "bold" if pen.colours else "")
     blocks: list[list[Text]] = []
     notes: list[str] = []
     for panel in picture.panels:
         lines, told = _drawn(pen, panel)
         blocks.append(lines)
         notes += told
-    for note in dict.fromkeys([*picture.notes, *_axes(picture.panels), *notes, *_marks(pen, picture.panels)]):
-        page.sentence(note)
+    words = dict.fromkeys([*picture.notes, *_axes(picture.panels), *notes, *_marks(pen, picture.panels)])
+    if words:
+        page.sentence(pen.known("; ".join(words)))
     across = len(blocks) if isinstance(picture.panels[0], (Saturation, Histogram)) else picture.across
     for lines in _beside(blocks, across, pen.width):
         page.line()
@@ -99,7 +109,7 @@ def draw(page: Page, picture: Picture) -> None:
 
 def _drawn(pen: _Pen, panel: Panel) -> tuple[list[Text], list[str]]:
     """Return the lines of a panel, and what to tell of it."""
-    title = " · ".join(map(printable, panel.facts.values()))
+    title = pen.known(" · ".join(map(printable, panel.facts.values())))
     if isinstance(panel, Heat):
         return _heat(pen, panel, title)
     if isinstance(panel, Passage):
@@ -115,7 +125,9 @@ def _axes(panels: Iterable[Panel]) -> Iterator[str]:
     """Yield what runs across and down, and which maps were read backwards."""
     maps = [panel for panel in panels if isinstance(panel, Heat)]
     for across, down in dict.fromkeys((panel.column_title, panel.row_title) for panel in maps):
-        yield f"across: {across}" + ("" if down == "signal" else f"; down: {down}")
+        yield f"across: {across}" if down == "signal" else f"down: {down}, across: {across}"
+    if any(panel.backwards for panel in maps):
+        yield "backward: read from the last timestep to the first"
 
 
 def _marks(pen: _Pen, panels: Iterable[Panel]) -> Iterator[str]:
@@ -127,7 +139,7 @@ def _marks(pen: _Pen, panels: Iterable[Panel]) -> Iterator[str]:
         (Cell.INFINITE, "!", "infinite"),
     ):
         if kind in found:
-            yield f"{mark} {name}"
+            yield f"{mark} is {name}"
 
 
 def _head(pen: _Pen, title: str, scale: Scale | None) -> Text:
@@ -149,33 +161,34 @@ def _legend(pen: _Pen, scale: Scale, low: str, high: str) -> Text:
 
 
 def _heat(pen: _Pen, heat: Heat, title: str) -> tuple[list[Text], list[str]]:
-    labels = _labels(heat)
+    labels = _labels(pen, heat)
     room = max(pen.width - max(map(cell_len, labels)) - 1, 1)
     numbered = heat.numbers and _NUMBER * len(heat.columns) <= room
     both = pen.colours and not numbered and len(heat.rows) > _MOST_ROWS
     smaller, notes = fitted(heat, room, _MOST_ROWS * (1 + both))
     told = list(notes)
     cell = _NUMBER if numbered else _cell_width(smaller, room)
-    labels = _labels(smaller)
+    labels = _labels(pen, smaller)
     margin = max(map(cell_len, labels)) + 1
     lines = [_head(pen, title, smaller.one_scale)]
     if heat.tokens is not None and not _fits(smaller, cell):
         told.append("tokens do not fit at this width")
     elif smaller.tokens is not None:
         lines.append(Text(" " * margin + "".join(_padded(printable(token), cell) for token in smaller.tokens)))
-    rows = _in_pairs(smaller) if both else _one_by_one(pen, smaller, cell, numbered=numbered)
+    rows = _in_pairs(smaller, cell) if both else _one_by_one(pen, smaller, cell, numbered=numbered)
     shown = labels[::2] if both else labels
     lines += [Text(f"{label:>{margin - 1}} ") + row for label, row in zip(shown, rows, strict=True)]
     lines.append(Text(" " * margin + _ruler(smaller.columns, cell)))
     return lines, told
 
 
-def _labels(heat: Heat) -> list[str]:
+def _labels(pen: _Pen, heat: Heat) -> list[str]:
     """Return the labels of the rows, with the limits of those that have scales of their own."""
+    names = [_first(printable(row)) for row in heat.rows]
     if heat.one_scale is not None:
-        return [printable(row) for row in heat.rows]
-    limits = (f" ±{scale.high:.3g}" if scale.signed else "" for scale in heat.scales)
-    return [f"{printable(row)}{limit}" for row, limit in zip(heat.rows, limits, strict=True)]
+        return names
+    limits = (pen.known(f" ±{scale.high:.3g}") if scale.signed else "" for scale in heat.scales)
+    return [f"{name}{limit}" for name, limit in zip(names, limits, strict=True)]
 
 
 def _cell_width(heat: Heat, room: int) -> int:
@@ -208,8 +221,8 @@ def _one_by_one(pen: _Pen, heat: Heat, cell: int, *, numbered: bool) -> Iterator
         )
 
 
-def _in_pairs(heat: Heat) -> Iterator[Text]:
-    """Yield lines that hold two rows each, one place wide: the upper one in the ink, the lower one in the ground."""
+def _in_pairs(heat: Heat, cell: int) -> Iterator[Text]:
+    """Yield lines that hold two rows each: the upper one in the ink, the lower one in the ground."""
     grounds = [
         [
             _ground(value, kind, scale) if kind != Cell.NOTHING else None
@@ -219,20 +232,28 @@ def _in_pairs(heat: Heat) -> Iterator[Text]:
     ]
     empty: list[RGB | None] = [None] * len(heat.columns)
     for upper, lower in zip_longest(grounds[::2], grounds[1::2], fillvalue=empty):
-        yield Text().join(map(_halves, upper, lower))
+        yield Text().join(_halves(one, other, cell) for one, other in zip(upper, lower, strict=True))
 
 
-def _halves(upper: RGB | None, lower: RGB | None) -> Text:
+def _halves(upper: RGB | None, lower: RGB | None, width: int) -> Text:
     if upper is None:
-        return Text(" ") if lower is None else Text("▄", Style(color=_hex(lower)))
-    return Text("▀", Style(color=_hex(upper), bgcolor=None if lower is None else _hex(lower)))
+        return Text(" " * width) if lower is None else Text("▄" * width, Style(color=_hex(lower)))
+    return Text("▀" * width, Style(color=_hex(upper), bgcolor=None if lower is None else _hex(lower)))
 
 
 def _ruler(columns: Sequence[str], cell: int) -> str:
-    """Return the labels of the columns, as many as fit beside each other."""
-    widest = max(map(len, columns)) + 1
-    every = -(-widest // cell)
-    return "".join(f"{columns[at]:<{every * cell}}" for at in range(0, len(columns), every)).rstrip()
+    """Return the labels of the columns, as many as fit beside each other; a span has that of its first timestep."""
+    labels = [_first(column) for column in columns]
+    every = -(-(max(map(len, labels)) + 1) // cell)
+    ruler = ""
+    for at in range(0, len(labels), every):
+        if at * cell + len(labels[at]) <= len(labels) * cell:
+            ruler = ruler.ljust(at * cell) + labels[at]
+    return ruler
+
+
+def _first(label: str) -> str:
+    return label.partition("–")[0]
 
 
 # text
@@ -297,7 +318,7 @@ def _bars(pen: _Pen, found: Histogram) -> list[Text]:
 def _bar(pen: _Pen, height: int) -> str:
     if height <= 0:
         return " "
-    solid = "#" if pen.blocks[0].isdigit() else pen.blocks[-1]
+    solid = "#" if pen.ascii else pen.blocks[-1]
     return solid if height >= len(pen.blocks) or solid == "#" else pen.blocks[height - 1]
 
 

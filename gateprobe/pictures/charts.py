@@ -146,11 +146,13 @@ def _heat(heat: Heat, across: int) -> Drawn:
     )
 
 
+def _time(heat: Heat) -> str:
+    return f"{heat.column_title} (read from the last to the first)" if heat.backwards else heat.column_title
+
+
 def _across(heat: Heat) -> alt.X:
     axis = alt.Axis(labelAngle=0, labelOverlap=True, ticks=False, domain=False, titleFontWeight="normal")
-    return alt.X(
-        "timestep:O", title=heat.column_title, axis=axis, scale=alt.Scale(domain=list(map(safe, heat.columns)))
-    )
+    return alt.X("timestep:O", title=_time(heat), axis=axis, scale=alt.Scale(domain=list(map(safe, heat.columns))))
 
 
 def _down(heat: Heat) -> alt.Y:

@@ -19,6 +19,10 @@ _STATES = ("cell_state", "hidden_state")
 """What text is coloured by: the first of them that a layer has."""
 
 
+_MOST_STATES, _MOST_PARTS = 400, 20_000_000
+"""Rows of the ledger of a unit, and parts of all of them."""
+
+
 def heat_maps(views: Sequence[View]) -> Iterator[Heat]:
     """Yield a map of each signal of each view: units from top to bottom."""
     scales = scales_of(views)
@@ -110,16 +114,26 @@ def _of_layer(view: View, timestep: int) -> Heat:
     found = ledger(view.part, view.row, timestep)
     values, cells, columns, tokens = _with_initial(view, [found], *_spread(view, found))
     facts = {**view.facts, "signal": f"ledger of the {found.state} at timestep {timestep}"}
-    return _written(facts, values, cells, ("unit", tuple(map(str, found.units))), columns, tokens)
+    heat = _written(view, facts, values, cells, ("unit", tuple(map(str, found.units))), columns, tokens)
+    return replace(heat, notes=_doubts([found]))
+
+
+def _doubts(found: Sequence[Ledger]) -> tuple[str, ...]:
+    """Return what to say of parts that are not those of the state: it is NaN, or the trace was altered."""
+    return () if all(one.adds_up for one in found) else ("the parts do not add up to the state",)
 
 
 def _of_unit(view: View, timesteps: Array) -> Heat:
+    every = -(-len(timesteps) // max(1, min(_MOST_STATES, _MOST_PARTS // len(view.part.timesteps))))
+    timesteps = timesteps[::-1][::every][::-1]  # the last one stays
     found = [ledger(view.part, view.row, int(timestep)) for timestep in timesteps]
     tables = [_spread(view, one) for one in found]
     values, cells = (np.concatenate([table[part] for table in tables]) for part in (0, 1))
     values, cells, columns, tokens = _with_initial(view, found, values, cells)
     facts = {**view.facts, "unit": f"unit {view.part.units[0]}", "signal": f"ledger of the {found[0].state}"}
-    return _written(facts, values, cells, ("state at timestep", tuple(map(str, timesteps))), columns, tokens)
+    heat = _written(view, facts, values, cells, ("state at timestep", tuple(map(str, timesteps))), columns, tokens)
+    sampled = [f"one of {every} states is shown"] if every > 1 else []
+    return replace(heat, notes=(*sampled, *_doubts(found)))
 
 
 def _spread(view: View, found: Ledger) -> tuple[Array, Array]:
@@ -154,6 +168,7 @@ def _with_initial(
 
 
 def _written(
+    view: View,
     facts: Facts,
     values: Array,
     cells: Array,
@@ -161,14 +176,26 @@ def _written(
     columns: tuple[str, ...],
     tokens: tuple[str, ...] | None,
 ) -> Heat:
-    scale = around_zero(float(np.abs(values[cells == Cell.VALUE]).max(initial=0)))
-    title, names = rows
-    scales = (scale,) * len(names)
-    return Heat(facts, values, cells, title, names, "timestep that wrote it", columns, scales, tokens, pooling="sum")
+    """Return a map of what was written: places put together show the sum of their parts."""
+    limit = float(np.abs(values[cells == Cell.VALUE]).max(initial=0))
+    return Heat(
+        facts,
+        values,
+        cells,
+        *rows,
+        "timestep that wrote it",
+        columns,
+        (around_zero(limit),) * len(rows[1]),
+        tokens,
+        view.part.backwards,
+        pooling="sum",
+    )
 
 
 def _over_time(
     view: View, values: Array, cells: Array, row_title: str, rows: tuple[str, ...], scales: tuple[Scale, ...]
 ) -> Heat:
     columns = tuple(map(str, view.part.timesteps))
-    return Heat(view.facts, values, cells, row_title, rows, view.time, columns, scales, view.tokens)
+    return Heat(
+        view.facts, values, cells, row_title, rows, "timestep", columns, scales, view.tokens, view.part.backwards
+    )

@@ -149,6 +149,7 @@ def _notes(panels: Iterable[Panel], views: Sequence[View]) -> Iterator[str]:
         if number:
             yield f"{number:,} value{' is' if number == 1 else 's are'} {name}"
     yield from sorted({f"{name} leaves 0 to 1: its colours are those of a signed number" for name in _signed(panels)})
+    yield from dict.fromkeys(note for panel in panels if isinstance(panel, Heat) for note in panel.notes)
     images = {view.part.layer for view in views if next(iter(view.part.signals.values())).ndim > 3}
     yield from (f"the units of {layer} number its pixels and filters" for layer in sorted(images))
 

@@ -63,15 +63,19 @@ class Heat:
     """What the rows are: ``unit``."""
     rows: tuple[str, ...]
     column_title: str
-    """``timestep``, and how the layer read them."""
+    """What the columns are: ``timestep``."""
     columns: tuple[str, ...]
     """Timesteps, or spans of them."""
     scales: tuple[Scale, ...]
     """One for each row."""
     tokens: tuple[str, ...] | None = None
     """One for each column."""
+    backwards: bool = False
+    """Whether the layer read the timesteps from the last to the first."""
     pooling: Literal["mean", "sum"] = "mean"
     """What stands for several timesteps where there are too many to draw."""
+    notes: tuple[str, ...] = ()
+    """What a viewer must know of it."""
     numbers: bool = False
     """Whether to write the numbers into the places where they fit."""
 

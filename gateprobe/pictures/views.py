@@ -32,11 +32,6 @@ class View:
         """What this is, for titles."""
         return {"layer": self.part.layer, "direction": self.part.direction, "sample": f"sample {self.sample}"}
 
-    @property
-    def time(self) -> str:
-        """What the time axis shows."""
-        return "timestep (read from the last to the first)" if self.part.backwards else "timestep"
-
     def values(self, signal: str) -> Array:
         """Return ``(units, timesteps)`` of a signal, float64."""
         values = self.part[signal][self.row]
