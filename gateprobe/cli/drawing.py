@@ -170,7 +170,9 @@ def _heat(pen: _Pen, heat: Heat, title: str) -> tuple[list[Text], list[str]]:
     cell = _NUMBER if numbered else _cell_width(smaller, room)
     labels = _labels(pen, smaller)
     margin = max(map(cell_len, labels)) + 1
-    lines = [_head(pen, title, smaller.one_scale)]
+    lines = [Text(title)] if numbered and not pen.colours else [_head(pen, title, smaller.one_scale)]
+    if not lines[0].plain:
+        lines.clear()
     if heat.tokens is not None and not _fits(smaller, cell):
         told.append("tokens do not fit at this width")
     elif smaller.tokens is not None:
@@ -245,6 +247,8 @@ def _ruler(columns: Sequence[str], cell: int) -> str:
     """Return the labels of the columns, as many as fit beside each other; a span has that of its first timestep."""
     labels = [_first(column) for column in columns]
     every = -(-(max(map(len, labels)) + 1) // cell)
+    if every == 1:
+        return "".join(_padded(label, cell) for label in labels).rstrip()
     ruler = ""
     for at in range(0, len(labels), every):
         if at * cell + len(labels[at]) <= len(labels) * cell:

@@ -31,6 +31,8 @@ _MOST_DESCRIBED = 2_000
 """Places up to which an SVG describes each to a screen reader."""
 _LINE = 10
 """Pixels from one upright token to the next."""
+_MOST_NAMED = 6
+"""Units that a point of a scatter names."""
 _EM = 8
 """Pixels of a character of the text."""
 _SCRIPT = re.compile(r"<(?=/?script|!--)", re.IGNORECASE)
@@ -386,9 +388,12 @@ def _laid_out(passage: Passage) -> tuple[Records, int]:
 
 def _saturation(found: Saturation, across: int) -> Drawn:
     low, high = (f"{limit:g}" for limit in found.limits)
+    at_place: dict[tuple[float, float], list[int]] = {}
+    for unit, *place in zip(found.units.tolist(), found.low.tolist(), found.high.tolist(), strict=True):
+        at_place.setdefault((place[0], place[1]), []).append(unit)
     records = [
-        {"unit": unit, "low": _finite(left), "high": _finite(right)}
-        for unit, left, right in zip(found.units.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
+        {"units": _several(units), "number": len(units), "low": _finite(left), "high": _finite(right)}
+        for (left, right), units in at_place.items()
     ]
     share = alt.Scale(domain=[0, 1])
     points = _chart(records).encode(
@@ -396,15 +401,26 @@ def _saturation(found: Saturation, across: int) -> Drawn:
         alt.Y("high:Q", title=f"share above {high}", scale=share, axis=alt.Axis(format="%", tickCount=5)),
     )
     dots = points.mark_circle(size=40, opacity=0.6, color=VIRIDIS[3]).encode(
-        tooltip=[alt.Tooltip("unit:N"), alt.Tooltip("low:Q", format=".1%"), alt.Tooltip("high:Q", format=".1%")]
+        tooltip=[
+            alt.Tooltip("units:N"),
+            alt.Tooltip("number:Q", title="number of units"),
+            alt.Tooltip("low:Q", format=".1%"),
+            alt.Tooltip("high:Q", format=".1%"),
+        ]
     )
-    names = points.mark_text(align="left", dx=5, dy=-5, fontSize=10).encode(text="unit:N")
+    names = points.mark_text(align="left", dx=5, dy=-5, fontSize=10).encode(text="units:N")
     edge = _chart([{"low": 0, "high": 1}, {"low": 1, "high": 0}]).mark_line(
         color=GREY, strokeDash=[3, 3], strokeWidth=1
     )
     marks = [edge.encode(alt.X("low:Q"), alt.Y("high:Q")), dots, *([names] if len(records) <= 16 else [])]
     size = max(_WIDE // across - 40, 130)
     return alt.layer(*marks, title=_title(found)).properties(width=size, height=size)
+
+
+def _several(units: list[int]) -> str:
+    """Return the numbers of units at one place, as many as one can read."""
+    shown = ", ".join(map(str, units[:_MOST_NAMED]))
+    return f"{shown}, …" if len(units) > _MOST_NAMED else shown
 
 
 def _histogram(found: Histogram, across: int) -> Drawn:

@@ -56,13 +56,13 @@ def passages(views: Sequence[View]) -> Iterator[Passage]:
     Raises:
         InputError: A view has no tokens, or no state and several other signals.
     """
+    scales = scales_of(views)
     for view in views:
         if view.tokens is None:
             raise InputError("--kind=text colours tokens, and there are none", remedy="give --tokens")
         for name in _coloured_by(view):
-            values = view.values(name)
+            values, scale = view.values(name), scales[name]
             cells = view.cells(values)
-            scale = scale_of(name, [values[cells == Cell.VALUE]])
             for at, unit in enumerate(view.part.units):
                 facts = {**view.facts, "unit": f"unit {unit}", "signal": name}
                 yield Passage(facts, view.tokens, values[at], cells[at], view.part.timesteps, scale)
