@@ -30,7 +30,7 @@ def fitted(heat: Heat, columns: int, rows: int) -> tuple[Heat, tuple[str, ...]]:
         heat = _turned(_pooled(_turned(heat), across, heat.pooling))
     if down > 1:
         notes.append(f"each row is the mean of {down} {_plural(heat.row_title)}")
-        heat = _pooled(heat, down, "mean")
+        heat = replace(_pooled(heat, down, "mean"), scales=heat.scales[::down])
     if across > 1 and heat.pooling == "sum":
         values = heat.values[heat.cells == Cell.VALUE]
         heat = replace(heat, scales=(around_zero(float(np.abs(values).max(initial=0))),) * len(heat.rows))
@@ -59,7 +59,6 @@ def _pooled(heat: Heat, size: int, pooling: str) -> Heat:
         values=np.where(number > 0, means, np.nan),
         cells=_worst(cells),
         rows=tuple(_span(heat.rows[start : start + size]) for start in range(0, len(heat.rows), size)),
-        scales=heat.scales[::size] if len(heat.scales) == len(heat.rows) else heat.scales,
         tokens=None,
         numbers=False,
     )

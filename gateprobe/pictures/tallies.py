@@ -100,9 +100,10 @@ class _Shares:
     number: Any = 0
 
     def add(self, values: Array) -> None:
-        self.below = self.below + (values < self.limits[0]).sum(axis=0)
-        self.above = self.above + (values > self.limits[1]).sum(axis=0)
-        self.number = self.number + np.isfinite(values).sum(axis=0)
+        finite = np.isfinite(values)
+        self.below = self.below + (finite & (values < self.limits[0])).sum(axis=0)
+        self.above = self.above + (finite & (values > self.limits[1])).sum(axis=0)
+        self.number = self.number + finite.sum(axis=0)
 
     def result(self) -> tuple[Array, Array]:
         number = np.maximum(self.number, 1)
