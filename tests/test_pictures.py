@@ -471,10 +471,10 @@ def test_any_trace_is_drawn_or_refused(chunk, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_goes_without_a_line_of_javascript(brackets, kind):
-    """Texts from files are data: a chart has no expression in which they could stand."""
+    """Texts from files are data: a chart has no expression in which they could stand, and asks for nothing."""
     chart = brackets.plot(kind, tokens="((a)(a(a)))a").to_dict()
     text = str({key: value for key, value in chart.items() if key != "datasets"})
-    assert not re.search(r"'(expr|labelExpr|calculate|filter|signal|url|href)':", text)
+    assert not re.search(r"'(expr|labelExpr|calculate|filter|signal|url|href)':|'(image|geoshape)'", text)
 
 
 def test_an_unknown_kind_gets_the_nearest_name(brackets):

@@ -113,7 +113,7 @@ def _drawn(pen: _Pen, panel: Panel) -> tuple[list[Text], list[str]]:
     if isinstance(panel, Heat):
         return _heat(pen, panel, title)
     if isinstance(panel, Passage):
-        return [_head(pen, title, panel.scale), *_passage(pen, panel)], []
+        return [*_head(pen, title, panel.scale), *_passage(pen, panel)], []
     if isinstance(panel, Histogram):
         return [Text(title), *_bars(pen, panel)], []
     low, high = panel.limits
@@ -142,13 +142,16 @@ def _marks(pen: _Pen, panels: Iterable[Panel]) -> Iterator[str]:
             yield f"{mark} is {name}"
 
 
-def _head(pen: _Pen, title: str, scale: Scale | None) -> Text:
-    """Return the title of a panel, and what its colours or blocks mean."""
-    head = Text(f"{title}{_GAP if title else ''}")
+def _head(pen: _Pen, title: str, scale: Scale | None) -> list[Text]:
+    """Return the title of a panel, and what its colours or blocks mean; on two lines where one is too short."""
     if scale is None:
-        return head + Text("gates ") + _legend(pen, Scale(0.0, 1.0), "0", "1")
-    low, high = (f"{value:.3g}" for value in (scale.low, scale.high))
-    return head + _legend(pen, scale, low, high)
+        legend = Text("gates ") + _legend(pen, Scale(0.0, 1.0), "0", "1")
+    else:
+        legend = _legend(pen, scale, f"{scale.low:.3g}", f"{scale.high:.3g}")
+    if not title:
+        return [legend]
+    whole = Text(f"{title}{_GAP}") + legend
+    return [whole] if whole.cell_len <= pen.width else [Text(title), legend]
 
 
 def _legend(pen: _Pen, scale: Scale, low: str, high: str) -> Text:
@@ -170,9 +173,8 @@ def _heat(pen: _Pen, heat: Heat, title: str) -> tuple[list[Text], list[str]]:
     cell = _NUMBER if numbered else _cell_width(smaller, room)
     labels = _labels(pen, smaller)
     margin = max(map(cell_len, labels)) + 1
-    lines = [Text(title)] if numbered and not pen.colours else [_head(pen, title, smaller.one_scale)]
-    if not lines[0].plain:
-        lines.clear()
+    plain = numbered and not pen.colours  # the numbers themselves say how high they are
+    lines = [Text(title)] * bool(title) if plain else _head(pen, title, smaller.one_scale)
     if heat.tokens is not None and not _fits(smaller, cell):
         told.append("tokens do not fit at this width")
     elif smaller.tokens is not None:
