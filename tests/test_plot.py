@@ -208,6 +208,22 @@ def test_a_trace_file_needs_no_model(tmp_path):
     assert "--sample 0 selects nothing" in refused(tmp_path / "some.npz", "--sample", "0")
 
 
+def test_kinds_and_formats_are_completed():
+    import click
+
+    from gateprobe.cli.completion import equip
+
+    command = main.get_command(None, "plot")
+    equip(command)
+    context = click.Context(command, info_name="plot")
+    by_name = {parameter.name: parameter for parameter in command.params}
+    for name, begun, expected in (
+        ("kind", "h", ["heatmap", "histogram"]),
+        ("format", "", ["png", "svg", "pdf", "html"]),
+    ):
+        assert [item.value for item in by_name[name].type.shell_complete(context, by_name[name], begun)] == expected
+
+
 # files
 
 
@@ -280,7 +296,7 @@ def test_files_appear_all_or_none(tmp_path):
     new = tmp_path / "new.png"
     assert refused(*BRACKETS, "-o", new, "-o", there) == f"{there}: exists already; use --force to replace it"
     assert sorted(tmp_path.iterdir()) == [there]
-    assert "no such directory" in refused(*BRACKETS, "-o", new, "-o", tmp_path / "no" / "x.svg")
+    assert "no such folder" in refused(*BRACKETS, "-o", new, "-o", tmp_path / "no" / "x.svg")
     assert "selects nothing" in refused(*BRACKETS, "-o", new, "--unit", "9")
     assert sorted(tmp_path.iterdir()) == [there]
     run(*BRACKETS, "--signal", "f", "-o", there, "--force")

@@ -42,10 +42,20 @@ def _signals(ctx: click.Context, incomplete: str) -> _Items:
 
 
 def _formats(ctx: click.Context, incomplete: str) -> _Items:
+    if ctx.info_name == "plot":
+        from gateprobe.cli.picture_files import PICTURES
+
+        return _starting(incomplete, PICTURES)
     from gateprobe.writers.formats import all_formats, trace_formats
 
     kinds = trace_formats() if ctx.info_name == "dump" else all_formats()
     return [CompletionItem(kind.name, help=kind.title) for kind in kinds if kind.name.startswith(incomplete)]
+
+
+def _kinds(ctx: click.Context, incomplete: str) -> _Items:
+    from gateprobe.pictures.kinds import KINDS
+
+    return _starting(incomplete, KINDS)
 
 
 def _listed(incomplete: str, names: Iterable[str]) -> _Items:
@@ -85,6 +95,7 @@ _COMPLETED: dict[str, Callable[[click.Context, str], _Items]] = {
     "LAYER": _layers,
     "NAMES": _signals,
     "FORMAT": _formats,
+    "KIND": _kinds,
 }
 """Metavar → what completes it."""
 

@@ -87,7 +87,8 @@ class PictureTargets:
             target.publish()
 
 
-_PICTURES = ("png", "svg", "pdf", "html")
+PICTURES = ("png", "svg", "pdf", "html")
+"""Names of formats, which are their suffixes."""
 
 
 def _form(name: str, form: str | None) -> str:
@@ -95,12 +96,12 @@ def _form(name: str, form: str | None) -> str:
     from gateprobe.files.remote import redact_url
 
     suffix = PurePath(redact_url(name)).suffix.lower()
-    if form is not None and form not in _PICTURES:
-        raise OutputError(f"--format={form}: no such format of pictures", remedy=choices(_PICTURES, form))
-    found = form or {f".{known}": known for known in _PICTURES}.get(suffix)
+    if form is not None and form not in PICTURES:
+        raise OutputError(f"--format={form}: no such format of pictures", remedy=choices(PICTURES, form))
+    found = form or {f".{known}": known for known in PICTURES}.get(suffix)
     if found is None:
         reason = f"unknown format of pictures {suffix!r}" if suffix else "has no suffix that names a format of pictures"
-        remedy = f"use --format or one of {', '.join(f'.{known}' for known in _PICTURES)}"
+        remedy = f"use --format or one of {', '.join(f'.{known}' for known in PICTURES)}"
         raise OutputError(reason, file=redact_url(name), remedy=remedy)
     return found
 
