@@ -327,6 +327,19 @@ def test_the_rows_of_a_ledger_add_up_to_the_state(tokens, direction, sample):
             assert sum(parts.values()) == pytest.approx(state, abs=2e-5)
             before = [int(t) for t in parts if (int(t) > int(timestep)) is (direction == "forward") and t != timestep]
             assert before == []
+        masked = {str(t) for t in np.flatnonzero(~part.mask[sample])} if direction == "backward" else set()
+        assert {timestep for _, timestep in covered(marks)} == masked  # what comes later is not drawn at all
+
+
+def test_what_was_there_before_stands_where_the_layer_began():
+    whole = gateprobe.read("sample_models/tokens.keras").trace(np.load("sample_models/tokens.npy"), timesteps="0:5")
+    for direction, name, place in (("backward", "after 4", -1), ("forward", None, 0)):
+        ((_, marks),) = panels(whole.plot("ledger", directions=direction, samples=0, units=1))
+        (columns,) = {tuple(encoding["x"]["scale"]["domain"]) for _, encoding, _ in marks}
+        assert columns == tuple("01234") if name is None else columns[place] == name
+        state = getattr(whole["bidirectional"], direction).cell_state[0, :, 1]
+        for timestep, parts in rows_of(marks).items():
+            assert sum(parts.values()) == pytest.approx(state[int(timestep)], abs=2e-5)
 
 
 def test_the_ledger_of_a_layer_shows_its_units_and_what_was_there_before():

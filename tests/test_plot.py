@@ -125,6 +125,14 @@ def test_a_terminal_shows_the_colours_of_the_numbers():
             assert set(grounds[20:26]) == {(0xA8, 0xA8, 0xA8)}
 
 
+def test_numbers_can_be_read_on_their_colours():
+    text = on_a_terminal(120, "plot", *BRACKETS, "--kind", "unit", COLORTERM="truecolor")
+    line = Text.from_ansi(next(line for line in text.splitlines() if "input_gate" in line))
+    inks = {line.plain[span.start : span.end].strip(): tuple(span.style.color.triplet) for span in line.spans}
+    assert inks["0.16"] == (255, 255, 255)
+    assert inks["1.00"] == (34, 34, 34)
+
+
 def test_many_units_share_lines_and_say_so(trace):
     path = trace(lstm_chunk(1, 200, 100).directions[0])
     text = on_a_terminal(60, "plot", path, "--signal", "c", COLORTERM="truecolor")
@@ -257,6 +265,11 @@ def check_page(text):
     assert page.asked == []
     assert page.tags == ["html", "head", "meta", "meta", "meta", "title", "style", "body", "div", *["script"] * 3]
     assert "default-src 'none'" in text
+
+
+def test_a_page_escapes_whatever_a_chart_holds():
+    chart = alt.Chart(alt.Data(values=[{"a": HOSTILE}]), title=HOSTILE).mark_text().encode(text="a:N")
+    check_page(rendered(chart, "html", HOSTILE).decode())
 
 
 def test_texts_from_files_stay_texts(trace, tmp_path):

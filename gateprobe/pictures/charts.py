@@ -186,7 +186,7 @@ def _places(heat: Heat) -> Iterator[Drawn]:
 
 
 def _colour(field: str, scale: Scale, legend: alt.Legend) -> alt.Color:
-    colours = alt.Scale(domain=[scale.low, scale.high], range=list(stops(scale)), clamp=True)
+    colours = alt.Scale(domain=[scale.low, scale.high], range=list(stops(scale)))
     return alt.Color(field, scale=colours, legend=legend)
 
 
