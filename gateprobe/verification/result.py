@@ -10,7 +10,6 @@ from gateprobe.analysis.agreement import Divergence, SignalReport
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.traces import notebook
-from gateprobe.verification.compare import Divergence, SignalReport
 
 _SHOWN = 5
 """Findings that a ``repr`` shows."""
