@@ -163,11 +163,7 @@ class Trace(Mapping[str, LayerTrace]):
     __hash__ = object.__hash__
 
     def _some(self, at: slice) -> Trace:
-        def cut(part: DirectionTrace) -> DirectionTrace:
-            signals = {name: value[at] for name, value in part.signals.items()}
-            return replace(part, signals=signals, mask=None if part.mask is None else part.mask[at])
-
-        return replace(self, samples=self.samples[at], directions=tuple(map(cut, self.directions)))
+        return replace(self, samples=self.samples[at], directions=tuple(part.rows(at) for part in self.directions))
 
     def to_numpy(self) -> dict[str, Array]:
         """Return the arrays under the names that they have in an NPZ file.

@@ -216,8 +216,8 @@ def linked(file, link):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda table: table.drop("unit"), "no trace in the tidy layout"),
-        (lambda table: table.rename({"forget_gate": "x"}), "no trace in the tidy layout"),
+        (lambda table: table.drop("unit"), "no table of a trace"),
+        (lambda table: table.rename({"forget_gate": "x"}), "no table of a trace"),
         (lambda table: table[:-1], "not those that gateprobe writes"),
         (lambda table: table.sort("unit", maintain_order=True), "not those that gateprobe writes"),
         (lambda table: table.with_columns(step=pl.col("step") + pl.col("sample").cast(pl.Int32)), "not those that"),
@@ -240,14 +240,17 @@ def test_a_table_that_is_no_trace_is_refused(trace, tmp_path, suffix, change, me
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sample,layer\n", "no trace in the tidy layout"),
+        ("sample,layer\n", "no table of a trace"),
         (
             "sample,layer,direction,timestep,step,unit,masked,forget_gate\n0,a,forward,0,0,0,false\n",
             "a: a layer has no signals",
         ),
         ("sample,layer,direction,timestep,step,unit,masked,forget_gate\n0,a,forward,0,0,0,false,x\n", "damaged"),
         ("sample,layer,direction,timestep,step,unit,masked,forget_gate\n0,a,up,0,0,0,false,1\n", "not those that"),
-        ("sample,layer,direction,timestep,step,unit,masked,signal,value\n0,a,forward,0,0,0,false,f,1\n", "tidy layout"),
+        (
+            "sample,layer,direction,timestep,step,unit,masked,signal,value\n0,a,forward,0,0,0,false,f,1\n",
+            "names signals",
+        ),
         ("sample,layer,direction,timestep,step,unit,masked,forget_gate\n", "has no rows"),
         ("a,b\n1,2\n", "is no trace that gateprobe can read back"),
         ("", "is no trace that gateprobe can read back"),

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateprobe.cli.help import Command
-from gateprobe.errors import GateprobeWarning, ReadError, printable
+from gateprobe.errors import GateprobeWarning, InputError, ReadError, printable
 
 if TYPE_CHECKING:
     from gateprobe.files.places import Guard
+    from gateprobe.graph import Array
     from gateprobe.inputs.samples import Samples
+    from gateprobe.inputs.tokens import Tokens
     from gateprobe.opened import OpenedModel
     from gateprobe.readers.weights_only import Assumptions
     from gateprobe.traces.selection import Selection
@@ -140,6 +142,49 @@ class Assumed:
         from gateprobe.readers.weights_only import Assumptions
 
         return Assumptions(self.activation, self.recurrent_activation, self.go_backwards, self.reset_after)
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What the user calls the timesteps."""
+
+    tokens: str | None
+    vocab: str | None
+
+    def reads(self) -> Iterator[str]:
+        """Yield the files that are read."""
+        from gateprobe.inputs.samples import split_spec
+
+        if self.tokens is not None:
+            yield split_spec(self.tokens)[1]
+        if self.vocab is not None:
+            yield self.vocab
+
+    def of_trace(self, numbers: Array) -> Tokens | None:
+        """Read the labels of the samples of a trace file.
+
+        Raises:
+            InputError: They do not fit, or can only be found with a model.
+        """
+        from gateprobe.inputs.tokens import read_tokens
+
+        if self.vocab is not None:
+            raise InputError("--vocab: a trace file has no ids of words", remedy="list the words with --tokens=FILE")
+        return None if self.tokens is None else read_tokens(self.tokens, numbers, None)
+
+    def of_run(self, model: OpenedModel, samples: Samples, selection: Selection) -> Tokens | None:
+        """Read the labels of the samples of a run.
+
+        Raises:
+            InputError: They do not fit, or the model has no input with ids.
+        """
+        from gateprobe.labels import listed_tokens, looked_up_tokens
+
+        if self.tokens is not None and self.vocab is not None:
+            raise InputError("--tokens and --vocab both say what the timesteps are called", remedy="give one of them")
+        if self.tokens is not None:
+            return listed_tokens(self.tokens, model, samples, selection)
+        return None if self.vocab is None else looked_up_tokens(self.vocab, model, samples, selection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +387,25 @@ ASSUMING = (
 
 assuming = bundle("assumed", Assumed, *ASSUMING)
 """Adds what a weights-only file cannot tell; the command takes ``assumed``."""
+
+LABELLING = (
+    click.option(
+        "--tokens",
+        metavar="FILE",
+        help="Label timesteps with these tokens: one a line with an empty line between samples, or a JSON list for "
+        "each sample. NAME=FILE labels the timesteps of one input of several.",
+    ),
+    click.option(
+        "--vocab",
+        metavar="FILE",
+        help="Label timesteps with the words of this vocabulary: JSON of a Tokenizer or TextVectorization, or one word "
+        "a line, from 0.",
+    ),
+)
+"""What to call timesteps."""
+
+labelling = bundle("labels", Labels, *LABELLING)
+"""Adds --tokens and --vocab; the command takes ``labels``."""
 
 selecting = bundle(
     "selection",

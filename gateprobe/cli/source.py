@@ -10,47 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateprobe.cli.options import ASSUMING, MODEL_KEY, READING, RUNNING, Assumed, ModelFile, Run, Talk, bundle
+from gateprobe.cli.options import (
+    ASSUMING,
+    LABELLING,
+    MODEL_KEY,
+    READING,
+    RUNNING,
+    Assumed,
+    Labels,
+    ModelFile,
+    Run,
+    Talk,
+    bundle,
+)
 from gateprobe.errors import InputError
 
 if TYPE_CHECKING:
-    from gateprobe.inputs.samples import Samples
-    from gateprobe.inputs.tokens import Tokens
     from gateprobe.observed import Observed
-    from gateprobe.opened import OpenedModel, Tracing
+    from gateprobe.opened import Tracing
     from gateprobe.traces.selection import Selection
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """What the user calls the timesteps."""
-
-    tokens: str | None
-    vocab: str | None
-
-    def reads(self) -> Iterator[str]:
-        """Yield the files that are read."""
-        yield from filter(None, (self.tokens, self.vocab))
-
-    def load(self, numbers: Any, samples: Samples | None, model: OpenedModel | None) -> Tokens | None:
-        """Read them.
-
-        Raises:
-            InputError: They do not fit the samples, or the model has no input with ids.
-        """
-        from gateprobe.inputs.tokens import look_up, read_tokens, read_vocabulary
-
-        if self.tokens is not None and self.vocab is not None:
-            raise InputError("--tokens and --vocab both say what the timesteps are called", remedy="give one of them")
-        if self.tokens is not None:
-            return read_tokens(self.tokens, numbers, None if samples is None else samples.count)
-        if self.vocab is None:
-            return None
-        if samples is None or model is None:
-            raise InputError("--vocab: a trace file has no ids of tokens", remedy="give --tokens")
-        inputs = dict(zip(samples.names, samples.arrays, strict=True))
-        whole = {spec.name for spec in model.inputs if spec.dtype.startswith(("int", "uint"))}
-        return look_up(read_vocabulary(self.vocab), inputs, whole.__contains__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +83,7 @@ class Source:
         found = of_file(self.file.model, selection=selection, max_bytes=self.file.max_bytes)
         if pre_activations and not _has_pre_activations(found):
             raise InputError("holds no gates before their activation", remedy="write the trace with dump --pre")
-        return replace(found, tokens=self.labels.load(found.numbers, None, None))
+        return replace(found, tokens=self.labels.of_trace(found.numbers))
 
     def _refuse_beside_trace(self) -> None:
         """Refuse inputs and options of a run.
@@ -129,7 +107,7 @@ class Source:
         talk.details(model, samples)
         options = {**self.run.how, "pre_activations": pre_activations, "selection": selection}
         tracing: Tracing = model.tracing(samples, **options)
-        tokens = self.labels.load(tracing.numbers, samples, model)
+        tokens = self.labels.of_run(model, samples, selection)
         return of_run(tracing, options=options, threads=self.run.threads, tokens=tokens)
 
 
@@ -184,17 +162,6 @@ observing = bundle(
     *READING,
     *RUNNING,
     *ASSUMING,
-    click.option(
-        "--tokens",
-        metavar="FILE",
-        help="Label timesteps with these tokens: one a line with an empty line between samples, or a JSON list for "
-        "each sample.",
-    ),
-    click.option(
-        "--vocab",
-        metavar="FILE",
-        help="Label timesteps with the words of this vocabulary: JSON of a Tokenizer or TextVectorization, or one word "
-        "a line, from 0.",
-    ),
+    *LABELLING,
 )
 """Adds SOURCE [INPUT...], how to read and run it, and labels; the command takes ``source``."""
