@@ -31,7 +31,7 @@ def listed_tokens(file: str, model: OpenedModel, samples: Samples, selection: Se
     there = frozenset[str]().union(*inputs.values())
     common = frozenset.intersection(*(found for found in inputs.values() if found)) if there else there
     if name is None and there and not common:
-        remedy = f"say which: --tokens={min(there)}={path}"
+        remedy = f"say whose the tokens are: {min(there)}={path}"
         raise InputError(f"the layers have the timesteps of {' and '.join(sorted(there))}", file=path, remedy=remedy)
     if name is not None and name not in there:
         raise InputError(f"no timesteps are those of {name!r}", file=path, remedy=choices(sorted(there), name))

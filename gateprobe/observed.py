@@ -200,6 +200,6 @@ def _wanted(samples: Array, selection: Selection) -> Array:
     last = int(samples.max(initial=-1))
     found: Array = samples[np.isin(samples, selection.samples.matches(last + 1, "sample"))]
     if not len(found):
-        there = f"{samples.min(initial=0)} to {last}" if len(samples) else "none"
+        there = f"{samples.min()} to {last}" if len(samples) else "none"
         raise InputError(f"--sample={selection.samples.text} selects nothing", remedy=f"available: {there}")
     return found

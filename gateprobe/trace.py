@@ -242,9 +242,9 @@ def load_trace(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
     """Read back a trace that gateprobe wrote.
 
     Args:
-        path: ``.npz``, ``.h5``, ``.parquet``, ``.arrow``, ``.csv`` or ``.tsv``, known by their first bytes; a table
-            must be tidy. CSV and TSV hold no metadata, and no table says how long the whole input was where only some
-            timesteps were kept of a layer that runs forward.
+        path: A file of any format and layout, a folder of parts or a Zarr store, known by what is in it. CSV, TSV and
+            JSON lines hold no metadata, and no table says how long the whole input was where only some timesteps were
+            kept of a layer that runs forward.
         max_bytes: Limit for what is read into memory; 4 GiB without it.
 
     Raises:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -272,6 +272,27 @@ def bundle(name: str, make: Callable[..., Any], *options: _Decorator) -> _Decora
         return wrapped
 
     return decorate
+
+
+def names_of(*options: _Decorator) -> frozenset[str]:
+    """Return the names of the parameters that decorators add."""
+
+    def nothing() -> None:
+        """Take the parameters."""
+
+    for option in options:
+        option(nothing)
+    parameters: Any = nothing
+    return frozenset(parameter.name for parameter in parameters.__click_params__)
+
+
+def given(names: Collection[str]) -> Iterator[str]:
+    """Yield those of some options that stand on the command line."""
+    context = click.get_current_context()
+    for parameter in context.command.get_params(context):
+        where = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and where is click.core.ParameterSource.COMMANDLINE:
+            yield parameter.opts[-1]
 
 
 def guard() -> Guard:

@@ -22,6 +22,8 @@ from gateprobe.cli.options import (
     Run,
     Talk,
     bundle,
+    given,
+    names_of,
 )
 from gateprobe.errors import InputError
 
@@ -93,11 +95,8 @@ class Source:
         """
         if self.run.inputs:
             raise InputError("is a trace, which takes no inputs", remedy=f"leave out {', '.join(self.run.inputs)}")
-        context = click.get_current_context()
-        for parameter in context.command.get_params(context):
-            given = context.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE
-            if given and parameter.name in _ABOUT_RUNS:
-                raise InputError(f"is a trace, which is not run: {parameter.opts[-1]} does not go with it")
+        for option in given(_ABOUT_RUNS):
+            raise InputError(f"is a trace, which is not run: {option} does not go with it")
 
     def _run(self, selection: Selection, talk: Talk, pre_activations: bool) -> Observed:
         from gateprobe.observed import of_run
@@ -126,25 +125,13 @@ def _has_pre_activations(observed: Observed) -> bool:
     return any(name.startswith("pre_") for part in parts for name in part.signals)
 
 
-def _names(*options: Any) -> frozenset[str]:
-    """Return the names of the parameters that decorators add."""
-
-    def nothing() -> None:
-        """Take the parameters."""
-
-    for option in options:
-        option(nothing)
-    parameters: Any = nothing
-    return frozenset(parameter.name for parameter in parameters.__click_params__)
-
-
-_ABOUT_RUNS = _names(*READING, *RUNNING, *ASSUMING) - {"max_bytes"}
+_ABOUT_RUNS = names_of(*READING, *RUNNING, *ASSUMING) - {"max_bytes"}
 """Options that mean nothing for a trace."""
 
 
 def _source(source: str, inputs: tuple[str, ...], tokens: str | None, vocab: str | None, **values: Any) -> Source:
     def taken(options: Any) -> dict[str, Any]:
-        return {name: values[name] for name in _names(*options)}
+        return {name: values[name] for name in names_of(*options)}
 
     return Source(
         ModelFile(source, **taken(READING)),

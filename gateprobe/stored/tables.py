@@ -139,7 +139,9 @@ def _both(before: DirectionTrace, part: DirectionTrace) -> DirectionTrace:
     for name, value in none.context.items():
         dtype = np.result_type(value.dtype, context[name].dtype) if name in context else value.dtype
         context[name] = value.astype(dtype)
-    return replace(before, signals={**before.signals, **none.signals}, context=context)
+    mask = none.mask if before.mask is None else before.mask
+    fuller, other = (none, before) if len(none.signals) > len(before.signals) else (before, none)
+    return replace(before, signals={**fuller.signals, **other.signals}, mask=mask, context=context)
 
 
 def _fits(one: DirectionTrace, other: DirectionTrace) -> bool:

@@ -88,6 +88,13 @@ class _Numbers:
         return ",".join(f"{start}" if stop == start + 1 else f"{start}:{stop}" for start, stop in self._spans)
 
 
+def numbers_text(numbers: Array) -> str:
+    """Write ascending numbers in the form in which the command line takes them: ``0:8,31``."""
+    found = _Numbers()
+    found.add(numbers)
+    return found.text
+
+
 @dataclass(slots=True, eq=False)
 class Index:
     """What the arrays themselves do not say: which samples, timesteps and units they hold."""
@@ -121,8 +128,6 @@ class Index:
 
 
 def _described(direction: DirectionTrace) -> dict[str, Any]:
-    units = _Numbers()
-    units.add(direction.units)
     beside = numbers_beside(direction)
     return {
         "key": group_key(direction),
@@ -131,7 +136,7 @@ def _described(direction: DirectionTrace) -> dict[str, Any]:
         "backwards": direction.backwards,
         "length": direction.length,
         "timesteps": "",
-        "units": units.text,
+        "units": numbers_text(direction.units),
         "signals": list(direction.signals),
         **({"context": list(beside)} if beside else {}),
     }
