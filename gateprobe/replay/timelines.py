@@ -19,10 +19,10 @@ from gateprobe.layers.binding.registry import kind_of
 from gateprobe.replay.calls import join_path
 
 _IN_PLACE = frozenset(
-    "Activation ActivityRegularization AlphaDropout BatchNormalization Discretization Dropout ELU GaussianDropout "
-    "GaussianNoise GroupNormalization Identity LayerNormalization LeakyReLU Masking Normalization PReLU "
-    "ParametricSoftplus RMSNormalization ReLU Rescaling SReLU Softmax SpatialDropout1D ThresholdedReLU "
-    "UnitNormalization".split()
+    "Activation ActivityRegularization AlphaDropout BatchNormalization BatchNormalizationV1 BatchNormalizationV2 "
+    "Discretization Dropout ELU GaussianDropout GaussianNoise GroupNormalization Identity LayerNormalization LeakyReLU "
+    "Masking Normalization PReLU ParametricSoftplus RMSNormalization ReLU Rescaling SReLU Softmax SpatialDropout1D "
+    "SyncBatchNormalization ThresholdedReLU UnitNormalization".split()
 )
 """Layers whose every output is reckoned at the place of its inputs, whatever the axis."""
 _ON_FEATURES = frozenset(("Dense", "Highway", "TimeDistributed", "TimeDistributedDense"))
@@ -136,7 +136,7 @@ class _Walk:
         if kind is not None and kind.recurrent:
             self.layers[path] = lines[0] if lines else _NONE
             return _after_recurrent(record, lines[:1], new)
-        after = _after(record, lines)
+        after = line_after(record, lines)
         return new if after is None else [after]
 
 
@@ -165,8 +165,13 @@ def _after_recurrent(record: LayerRecord, given: list[Line], new: list[Line]) ->
     return given * 2 if bidirectional and record.config.get("merge_mode", "concat") is None else given
 
 
-def _after(record: LayerRecord, given: Sequence[Line]) -> Line | None:
-    """Return the line behind another layer; ``None`` where it makes timesteps of its own."""
+def line_after(record: LayerRecord, given: Sequence[Line]) -> Line | None:
+    """Return the line of what a layer without states gives; ``None`` where it makes timesteps of its own.
+
+    Args:
+        record: The layer.
+        given: The lines of its inputs.
+    """
     name, config = record.class_name, record.config
     if not given:
         return None

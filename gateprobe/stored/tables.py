@@ -189,7 +189,17 @@ def _parsed(table: Table, survey: _Survey) -> Iterator[TraceChunk]:
     """Yield the samples of a table, as far as a part of it tells what they are."""
     for frame in _whole_samples(table.pieces()):
         with translated():
-            yield _trace(_prepared(frame, table, survey.narrow), table.header)
+            chunk = _trace(_prepared(frame, table, survey.narrow), table.header)
+        yield _with_names(chunk) if table.escaped else chunk
+
+
+def _with_names(chunk: TraceChunk) -> TraceChunk:
+    """Return a chunk in which what stands beside the signals has its own names."""
+
+    def named(part: DirectionTrace) -> DirectionTrace:
+        return replace(part, context={_unescaped(name): value for name, value in part.context.items()})
+
+    return replace(chunk, directions=tuple(map(named, chunk.directions)))
 
 
 def _whole_samples(pieces: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -229,7 +239,8 @@ def _prepared(frame: pl.DataFrame, table: Table, narrow: dict[str, bool]) -> pl.
                 column = _numbers_in(frame.get_column(name))
                 frame = frame.with_columns(column)
                 if column.dtype.is_float():
-                    _note_narrow(frame.select(name), _plain_name(name), narrow)
+                    plain = _plain_name(name)
+                    _note_narrow(frame.select(name), _unescaped(plain) if table.escaped else plain, narrow)
     return frame
 
 
@@ -438,21 +449,20 @@ def _check_gaps(gaps: Array, signal: str, masked: Array) -> None:
 
 def _context(rows: _Rows, header: Header) -> dict[str, Array]:
     """Return what stands beside the signals: features of one input or output together."""
-    single: dict[str, Array] = {}
-    features: dict[str, dict[int, Array]] = {}
+    found: dict[str, dict[int | None, Array]] = {}
     for name in header.context:
         value = _beside(rows, name)
         match = _FEATURE.fullmatch(name)
-        if value is not None and match is not None:
-            features.setdefault(match[1], {})[int(match[2])] = value
-        elif value is not None:
-            single[name] = value
-    for name, found in features.items():
-        if sorted(found) != list(range(len(found))) or name in single:
-            single |= {f"{name}.{number}": value for number, value in found.items()}
+        if value is not None:
+            place, number = (name, None) if match is None else (match[1], int(match[2]))
+            found.setdefault(place, {})[number] = value
+    beside: dict[str, Array] = {}
+    for name, values in found.items():
+        if list(values) == list(range(len(values))):
+            beside[name] = np.stack(list(values.values()), -1)
         else:
-            single[name] = np.stack([found[number] for number in range(len(found))], -1)
-    return single
+            beside |= {name if number is None else f"{name}.{number}": value for number, value in values.items()}
+    return beside
 
 
 def _beside(rows: _Rows, name: str) -> Array | None:
