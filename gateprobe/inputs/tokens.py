@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,15 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, ReadError
+from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, ReadError, UnsafeFile
 from gateprobe.files.remote import is_url, local_path, redact_url, remote
 from gateprobe.graph import Array
 from gateprobe.inputs.array_files import Rows
 from gateprobe.readers import safe_json
+
+_MOST_UNKNOWN = 1 << 20
+_MEANT_AS_JSON = re.compile(r'\[\s*(?:\[\s*)?"')
+"""How JSON begins that holds texts; a text of one token a line might begin so only by malice."""
 
 Labels: TypeAlias = tuple[str, ...]
 _Lists: TypeAlias = tuple[Labels, ...]
@@ -199,13 +204,17 @@ def read_tokens(
     elif by_number:
         keys = range(len(with_lists))
     else:
-        there = f"{len(wanted)} samples are looked at" + (f", of {total}" if total not in (None, len(wanted)) else "")
+        of = f", of {total}" if total not in (None, len(wanted)) else ""
         raise InputError(
-            f"holds the tokens of {len(with_lists)} samples, and {there}",
+            f"holds the tokens of {_counted(len(with_lists))}, and {_counted(len(wanted))} are looked at{of}",
             file=name,
             remedy="give a list for each sample: see docs/formats.md",
         )
     return ListedTokens(name, _sha256(text), dict(zip(keys, with_lists, strict=True)), layers)
+
+
+def _counted(samples: int) -> str:
+    return f"{samples} sample{'s' * (samples != 1)}"
 
 
 def _parsed_tokens(text: str, name: str) -> _Lists:
@@ -227,11 +236,14 @@ def _json_lists(text: str, name: str) -> _Lists | None:
     try:
         values = _json(bare, name)
     except ReadError as error:
+        if isinstance(error, UnsafeFile):
+            raise
         lines = [line for line in bare.split("\n") if line.strip()]
-        if not all(line.strip().startswith("[") and line.strip().endswith("]") for line in lines):
+        each = all(line.strip().startswith("[") and line.strip().endswith("]") for line in lines)
+        if not each or len(lines) == 1:
+            if _MEANT_AS_JSON.match(bare):
+                raise InputError(error.reason, file=name) from None
             return None
-        if len(lines) < 2:
-            raise InputError(error.reason, file=name) from None
         values = [_json(line, name) for line in lines]
     if all(isinstance(value, list) for value in values):
         return tuple(tuple(_token(token, name) for token in value) for value in values)
@@ -271,7 +283,7 @@ def read_vocabulary(file: str) -> Vocabulary:
     """
     name = redact_url(file)
     text = _text(file)
-    if text.lstrip()[:1] in ("{", "["):
+    if text.lstrip()[:1] in ("{", "[") and (text.strip("{}[]\n ") or "\n" not in text):
         try:
             value = _json(text, name)
         except GateprobeError:
@@ -314,7 +326,10 @@ def _with_specials(config: Mapping[str, Any], name: str) -> list[Any]:
     if config.get("output_mode", "int") != "int" or config.get("invert"):
         raise InputError("holds a layer that does not turn words into ids", file=name)
     mask, unknown = config.get("mask_token", "" if "standardize" in config else None), config.get("oov_token", "[UNK]")
-    specials = [*([] if mask is None else [mask]), *[unknown] * int(config.get("num_oov_indices", 1))]
+    count = config.get("num_oov_indices", 1)
+    if type(count) is not int or not 0 <= count <= _MOST_UNKNOWN:
+        raise _no_vocabulary(name)
+    specials = [*([] if mask is None else [mask]), *[unknown] * count]
     words = list(config["vocabulary"])
     return words if words[: len(specials)] == specials else [*specials, *words]
 
