@@ -17,7 +17,7 @@ from gateprobe.inputs.tokens import Labels, Tokens
 from gateprobe.opened import OpenedModel, Tracing
 from gateprobe.replay.run import Progress
 from gateprobe.stored.load import open_trace
-from gateprobe.traces.chunk import DirectionTrace, TraceChunk
+from gateprobe.traces.chunk import LABEL, DirectionTrace, TraceChunk
 from gateprobe.traces.selection import Selection, check_layers
 
 Pass: TypeAlias = Callable[[Progress | None], Iterator[TraceChunk]]
@@ -85,7 +85,8 @@ class Observed:
             InputError: There are more or fewer tokens than timesteps.
         """
         if self.tokens is None:
-            return None
+            told = part.context.get(LABEL)  # a trace may hold them itself
+            return None if told is None else tuple(map(str, told[row]))
         whole = part.mask is not None and part.mask.shape[1] == part.length
         mask = part.mask[row] if whole and part.mask is not None else None
         return self.tokens.labels(sample, part.timesteps, layer=part.layer, length=part.length, mask=mask)

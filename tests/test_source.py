@@ -156,6 +156,19 @@ def test_labels_come_from_tokens_and_vocabularies(run, trace, tmp_path):
     assert "--tokens and --vocab both say" in err
 
 
+def test_a_trace_may_hold_its_labels_itself(run, tmp_path):
+    (tmp_path / "v.txt").write_text("\n".join(f"w{n}" for n in range(10)))
+    for name in ("t.parquet", "t.csv"):
+        run("dump", MODEL, IDS, "--vocab", tmp_path / "v.txt", "-o", tmp_path / name, "--sample", "1")
+        assert seen(run, tmp_path / name)[1][0] == [f"w{n}" for n in np.load(IDS)[1]]
+
+
+def test_a_trace_in_place_of_a_model_is_told(run, trace):
+    for name in ("dump", "predict"):
+        message = f"gateprobe: {trace}: is a trace, not a model; gateprobe inspect shows what it holds\n"
+        assert run(name, trace, IDS) == (2, "", message)
+
+
 def test_what_is_looked_at_in_python():
     trace = gateprobe.read(MODEL).trace(np.load(IDS))
     whole = TraceChunk(trace.samples, trace.directions)

@@ -41,13 +41,8 @@ class Source:
     run: Run
     assumed: Assumed
     labels: Labels
-
-    @property
-    def is_trace(self) -> bool:
-        """Whether it is a trace file; what is no readable file is taken for a model, whose reader says why not."""
-        from gateprobe.stored.recognised import is_trace
-
-        return is_trace(self.file.model)
+    is_trace: bool
+    """Whether it is a trace file; what is no readable file is taken for a model, whose reader says why not."""
 
     def reads(self) -> Iterator[str]:
         """Yield the files that are read."""
@@ -130,6 +125,8 @@ _ABOUT_RUNS = names_of(*READING, *RUNNING, *ASSUMING) - {"max_bytes"}
 
 
 def _source(source: str, inputs: tuple[str, ...], tokens: str | None, vocab: str | None, **values: Any) -> Source:
+    from gateprobe.stored.recognised import is_trace
+
     def taken(options: Any) -> dict[str, Any]:
         return {name: values[name] for name in names_of(*options)}
 
@@ -138,6 +135,7 @@ def _source(source: str, inputs: tuple[str, ...], tokens: str | None, vocab: str
         Run(inputs, **taken(RUNNING)),
         Assumed(**taken(ASSUMING)),
         Labels(tokens, vocab),
+        is_trace(source),
     )
 
 

@@ -77,11 +77,16 @@ def kind_of(path: Path) -> Kind | None:
 
 
 def _is_described(file: BinaryIO, size: int) -> bool:
-    """Whether an HDF5 file has our metadata; a model has none."""
-    hdf5.library()  # before the fork, so that it is imported once
+    """Whether an HDF5 file has our metadata; a model has none.
+
+    Nothing but the names of attributes is read, so that the heaps of long texts, which `hdf5.opened` looks for in the
+    whole file, do not matter.
+    """
+    library = hdf5.library()  # before the fork, so that it is imported once
 
     def look() -> bool:
-        with hdf5.opened(file) as opened, hdf5.translated("the HDF5 file"):
+        file.seek(0)
+        with hdf5.translated("the HDF5 file"), library.File(file, "r") as opened:
             return METADATA_KEY in opened.attrs
 
     rehearse(look, file, size, 0)
