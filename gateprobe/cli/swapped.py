@@ -1,4 +1,4 @@
-"""Recognises that a trace or a file of numbers was given where the model belongs; imported when the model cannot be read."""
+"""Recognises a trace or numbers in place of the model; imported when the model cannot be read."""
 
 from __future__ import annotations
 

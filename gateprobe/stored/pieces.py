@@ -208,9 +208,10 @@ def _blocks(path: Path, start: int, parsed: Callable[[bytes], pl.DataFrame]) -> 
     def pieces() -> Iterator[pl.DataFrame]:
         with path.open("rb") as file:
             file.seek(start)
-            while lines := file.readlines(PIECE_BYTES):
+            while block := file.read(PIECE_BYTES):
+                block += file.readline()
                 with translated():
-                    piece = parsed(b"".join(lines))
+                    piece = parsed(block)
                 yield piece
 
     return pieces

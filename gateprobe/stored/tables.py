@@ -60,14 +60,14 @@ def open_table(kind: Kind, path: Path, limit: int, *, whole: bool) -> TableTrace
     """
     table = open_pieces(kind, path, limit, whole=whole)
     survey, kept = _Survey(), list[TraceChunk]()
-    for chunk in _parsed(table, survey):
+    for chunk in _parsed(table, survey.narrow):
         survey.add(chunk)
         if whole:
             kept.append(chunk)
     outline = survey.outline()
 
     def begin() -> Iterator[TraceChunk]:
-        chunks = iter(kept) if whole else _parsed(table, _Survey())
+        chunks = iter(kept) if whole else _parsed(table)
         return (_completed(chunk, outline) for chunk in chunks)
 
     return TableTrace(table.header.layout, table.metadata(), survey.samples(), outline, begin)
@@ -185,11 +185,16 @@ def _wide_enough(empty: Array, value: Array) -> np.dtype[Any]:
     return value.dtype if empty.dtype.kind == "U" else empty.dtype
 
 
-def _parsed(table: Table, survey: _Survey) -> Iterator[TraceChunk]:
-    """Yield the samples of a table, as far as a part of it tells what they are."""
+def _parsed(table: Table, narrow: dict[str, bool] | None = None) -> Iterator[TraceChunk]:
+    """Yield the samples of a table, as far as a part of it tells what they are.
+
+    Args:
+        table: The table.
+        narrow: Takes note of the columns of a text whose numbers are float32, if that is not known yet.
+    """
     for frame in _whole_samples(table.pieces()):
         with translated():
-            chunk = _trace(_prepared(frame, table, survey.narrow), table.header)
+            chunk = _trace(_prepared(frame, table, narrow), table.header)
         yield _with_names(chunk) if table.escaped else chunk
 
 
@@ -221,7 +226,7 @@ def _whole_samples(pieces: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         yield pl.concat(waiting, rechunk=True)
 
 
-def _prepared(frame: pl.DataFrame, table: Table, narrow: dict[str, bool]) -> pl.DataFrame:
+def _prepared(frame: pl.DataFrame, table: Table, narrow: dict[str, bool] | None) -> pl.DataFrame:
     """Return rows whose names are those of the model, and whose texts are the numbers that they show."""
     header = table.header
     required = [name for name in header.names if name not in (*header.values, *header.context)]
@@ -269,9 +274,9 @@ def _numbers_in(texts: pl.Series) -> pl.Series:
     return texts.cast(pl.Float64)
 
 
-def _note_narrow(columns: pl.DataFrame, name: str, narrow: dict[str, bool]) -> None:
+def _note_narrow(columns: pl.DataFrame, name: str, narrow: dict[str, bool] | None) -> None:
     """Note whether all numbers are the shortest texts of float32, as they are when float32 was written."""
-    if not narrow.get(name, True):
+    if narrow is None or not narrow.get(name, True):
         return
     written = io.BytesIO()
     columns.select(pl.all().cast(pl.Float32)).write_csv(written)
