@@ -12,10 +12,13 @@ from traces import LSTM, direction_of
 
 import gateprobe
 from gateprobe.cli import main
+from gateprobe.graph import Call, LayerRecord, ModelRecord, TensorRef
 from gateprobe.model import opened
+from gateprobe.replay.context import Context
+from gateprobe.replay.timelines import Line, Origin, Root, Timelines, timelines
 from gateprobe.stored.load import open_trace
 from gateprobe.trace import Trace
-from gateprobe.traces.chunk import TRACE_FORMAT
+from gateprobe.traces.chunk import TRACE_FORMAT, TraceChunk
 
 SAMPLES = Path(__file__).parents[1] / "sample_models"
 METADATA = {"format": TRACE_FORMAT, "gateprobe": "0", "options": {}}
@@ -237,3 +240,30 @@ def test_a_layer_inside_another_model_has_the_outer_input():
     for layer in found.layers:
         assert found.of(layer).named(next(iter(found.of(layer).roots)).origin) == set(samples.names)
         assert found.of(f"{layer}/cell_0") == found.of(layer)
+
+
+def test_an_input_that_is_broadcast_stands_beside_nothing():
+    roots = [Root(Origin.INPUT, name) for name in ("x", "side")]
+    lines = Timelines({"lstm": Line(frozenset(roots))}, ())
+    part = direction_of("lstm", "forward", {"hidden_state": np.zeros((2, 6, 1), "f4")})
+    given = ([np.ones((2, 6, 3)), np.ones((2, 1, 3))], {})
+    found = Context(lines, inputs=("x", "side")).attached(TraceChunk(np.arange(2), (part,)), given, ())
+    assert list(found.directions[0].context) == ["input.x"]
+
+
+@pytest.mark.parametrize("tensor", [0, 1])
+def test_both_halves_of_a_bidirectional_keep_their_timesteps(tensor):
+    def record(name, class_name, config, *inputs, **more):
+        return LayerRecord(name, class_name, config, calls=(Call(inputs),), **more)
+
+    inner = record("lstm", "LSTM", {"return_sequences": True})
+    layers = (
+        record("x", "InputLayer", {}),
+        record("both", "Bidirectional", {"merge_mode": None}, TensorRef("x"), children={"layer": (inner,)}),
+        record("last", "GRU", {"return_sequences": False}, TensorRef("both", 0, tensor)),
+    )
+    model = ModelRecord("model", "Functional", layers, (TensorRef("x"),), (TensorRef("last"),))
+    found = timelines(model, {"x": 3})
+    assert found.of("last").named(Origin.INPUT) == {"x"}
+    assert found.of("both/cell_0") == found.of("both")
+    assert found.outputs == (Line(),)

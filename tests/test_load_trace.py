@@ -121,27 +121,29 @@ def test_every_layout_is_loaded(trace, layout, suffix, tmp_path):
     assert found.metadata == ({} if suffix in TEXTS else METADATA)
 
 
-def small_pieces(monkeypatch):
-    """Let every piece be smaller than a sample, and every chunk hold a sample or two."""
-    monkeypatch.setattr("gateprobe.stored.pieces.PIECE_CELLS", 1)
-    monkeypatch.setattr("gateprobe.stored.pieces.PIECE_BYTES", 1)
-    monkeypatch.setattr("gateprobe.stored.arrays.CHUNK_BYTES", 1)
+def small_pieces(monkeypatch, size):
+    """Let pieces be as small as a row, or as large as some samples."""
+    monkeypatch.setattr("gateprobe.stored.pieces.PIECE_CELLS", size)
+    monkeypatch.setattr("gateprobe.stored.pieces.PIECE_BYTES", 8 * size)
+    monkeypatch.setattr("gateprobe.stored.arrays.CHUNK_BYTES", size)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(chunks(), st.sampled_from([*ARRAYS, *COLUMNS, *TEXTS]), st.sampled_from(LAYOUTS))
-def test_a_trace_is_the_same_chunk_by_chunk(tmp_path, chunk, suffix, layout):
+@given(
+    chunks(), st.sampled_from([*ARRAYS, *COLUMNS, *TEXTS]), st.sampled_from(LAYOUTS), st.sampled_from([1, 200, 2000])
+)
+def test_a_trace_is_the_same_chunk_by_chunk(tmp_path, chunk, suffix, layout, size):
     """Also where a chunk has masked timesteps only, so that its gates are as empty as those of another layer."""
     assume(all(part.mask is None or part.mask.any() for part in chunk.directions))
     file = tmp_path / f"t.{suffix}"
     layouts = {} if suffix in ARRAYS else {"layout": layout}
     Trace(chunk.samples, chunk.directions, METADATA).save(file, overwrite=True, **layouts)
     with pytest.MonkeyPatch.context() as patched:
-        small_pieces(patched)
+        small_pieces(patched, size)
         opened = open_trace(str(file))
         passes = [list(opened.begin()) for _ in range(2)]
     for parts in passes:
-        assert len(parts) == len(chunk.samples)
+        assert len(parts) == len(chunk.samples) or size > 1
         whole = joined(parts)
         assert_same(Trace(whole.samples, whole.directions), Trace(chunk.samples, chunk.directions), index=False)
     assert opened.samples.tolist() == chunk.samples.tolist()

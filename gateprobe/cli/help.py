@@ -99,8 +99,8 @@ class Command(click.Command):
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Look": ("inspect", "weights", "stats", "track", "plot", "report", "explain"),
-    "Write": ("dump", "predict"),
-    "Check": ("verify", "compare"),
+    "Write": ("dump", "predict", "migrate"),
+    "Check": ("verify", "compare", "golden"),
 }
 """Title → commands, in the order of the program's help; a command that is in none stands under Commands."""
 
