@@ -96,7 +96,7 @@ def _hdf5_seed(name: str, data: bytes) -> Seed:
                 numbers[at : at + size] = b"\1" * size
 
         file.visititems(note)
-    # runs of zeros are reserve that nobody reads; a few of their bytes are enough
+    # runs of zeros are reserve that is never read; a few of their bytes are enough
     busy = [k for k in range(len(data)) if not numbers[k] and (any(data[max(0, k - 4) : k + 4]) or k % 64 == 0)]
     return Seed(name, data, tuple(busy))
 

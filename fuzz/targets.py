@@ -25,6 +25,7 @@ import h5py
 import numpy as np
 
 from fuzz import edits, json_mutator, seeds
+from gateprobe.analysis.weights import weights_of
 from gateprobe.errors import GateprobeError, InputError, printable
 from gateprobe.graph import Era, ModelGraph, ModelRecord, WeightArray, WeightGroup, WeightStore
 from gateprobe.inputs.array_files import NpzFile, parse_npy
@@ -34,7 +35,7 @@ from gateprobe.opened import OpenedModel
 from gateprobe.readers import safe_json, tfjs, wiring
 from gateprobe.readers.acyclic import references
 from gateprobe.readers.architecture import read_architecture
-from gateprobe.readers.crash_guard import rehearse
+from gateprobe.readers.crash_guard import try_in_fork
 from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.savedmodel.bundle import Bundle, Entry, open_bundle
 from gateprobe.readers.savedmodel.objects import check_paths, described_objects, tracked_objects
@@ -185,21 +186,21 @@ def _check_graph(model: ModelRecord) -> None:
 
 def hdf5(data: bytes) -> None:
     """What is read from a damaged HDF5 file is what h5py itself reads from it, and all of it is in the file."""
-    _rehearsed(edits.chosen(data, seeds.hdf5())[1])
+    _survived(edits.chosen(data, seeds.hdf5())[1])
 
 
 def chunks(data: bytes) -> None:
     """The same for files in chunks, whose index can crash the library."""
-    _rehearsed(edits.chosen(data, seeds.chunked())[1])
+    _survived(edits.chosen(data, seeds.chunked())[1])
 
 
-def _rehearsed(file: bytes) -> None:
+def _survived(file: bytes) -> None:
     """Read a file as the program does: in a fork first."""
     with tempfile.TemporaryFile() as stream:
         stream.write(file)
         stream.flush()
         try:
-            rehearse(lambda: check_hdf5(file), cast("BinaryIO", stream), len(file), 1 << 32)
+            try_in_fork(lambda: check_hdf5(file), cast("BinaryIO", stream), len(file), 1 << 32)
         except GateprobeError as error:
             _check_message(error)
             return
@@ -335,6 +336,12 @@ def _replayed(graph: ModelGraph) -> None:
             model.predict(x)
 
 
+def _split(graph: ModelGraph) -> None:
+    """Split the weights of recurrent layers by gate, which needs nothing of what lies upstream."""
+    layers = weights_of(OpenedModel(graph, semantics_of(graph.origin), BUDGET))
+    assert all(layer.to_numpy() for layer in layers)
+
+
 @cache
 def _graphs() -> list[ModelGraph]:
     """Graphs of the seeds that can be replayed."""
@@ -409,12 +416,13 @@ def replay(data: bytes) -> None:
 def check_replay(name: str, value: Any) -> None:
     """Replay an architecture with the weights of the seed of this name."""
     graph = next(graph for graph in _graphs() if graph.file == name)
-    try:
-        model, _ = read_architecture(value, graph.origin.era)
-        if model is not None:
-            _replayed(replace(graph, model=model))
-    except GateprobeError as error:
-        _check_message(error)
+    for look in (_replayed, _split):
+        try:
+            model, _ = read_architecture(value, graph.origin.era)
+            if model is not None:
+                look(replace(graph, model=model))
+        except GateprobeError as error:
+            _check_message(error)
 
 
 def _value(graph: ModelGraph) -> Any:

@@ -6,6 +6,7 @@ model = gateprobe.read("model.keras")               # inert: runs nothing in the
 trace = model.trace(x)                              # or {"encoder_input": a, "decoder_input": b}
 trace["bidirectional"].backward.forget_gate         # (samples, timesteps, units)
 trace.save("trace.npz")                             # and gateprobe.load_trace("trace.npz")
+model.weights("lstm").forward.forget_gate.kernel    # (features, units)
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gateprobe.analysis.agreement import Tolerance
+    from gateprobe.analysis.comparison import Comparison
+    from gateprobe.analysis.explain import Explanation
+    from gateprobe.analysis.ledger import Ledger, ledger
+    from gateprobe.analysis.weights import DirectionWeights, GateWeights, LayerWeights
+    from gateprobe.comparing import compare, compare_port
     from gateprobe.errors import (
         GateprobeError,
         GateprobeWarning,
@@ -32,18 +39,23 @@ if TYPE_CHECKING:
     from gateprobe.trace import LayerTrace, Trace, load_trace
     from gateprobe.traces.chunk import DirectionTrace, TraceChunk
     from gateprobe.traces.selection import Selection
-    from gateprobe.verification.compare import Tolerance
     from gateprobe.verification.result import Verification
     from gateprobe.verification.run import Made, verify
 
     __version__: str
 
 __all__ = [
+    "Comparison",
     "DirectionTrace",
+    "DirectionWeights",
+    "Explanation",
+    "GateWeights",
     "GateprobeError",
     "GateprobeWarning",
     "InputError",
     "LayerTrace",
+    "LayerWeights",
+    "Ledger",
     "Made",
     "Migration",
     "MissingExtra",
@@ -61,6 +73,9 @@ __all__ = [
     "UnsupportedModel",
     "Verification",
     "__version__",
+    "compare",
+    "compare_port",
+    "ledger",
     "load_trace",
     "migrate",
     "read",
@@ -68,12 +83,17 @@ __all__ = [
 ]
 
 _HOMES = {
+    "analysis.explain": ("Explanation",),
+    "analysis.ledger": ("Ledger", "ledger"),
+    "analysis.weights": ("DirectionWeights", "GateWeights", "LayerWeights"),
+    "analysis.comparison": ("Comparison",),
+    "comparing": ("compare", "compare_port"),
     "traces.chunk": ("DirectionTrace", "TraceChunk"),
     "migration.run": ("Migration", "migrate"),
     "model": ("Model", "read"),
     "traces.selection": ("Selection",),
     "trace": ("LayerTrace", "Trace", "load_trace"),
-    "verification.compare": ("Tolerance",),
+    "analysis.agreement": ("Tolerance",),
     "verification.result": ("Verification",),
     "verification.run": ("Made", "verify"),
 }

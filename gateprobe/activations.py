@@ -83,6 +83,12 @@ def resolve(serialized: object, semantics: Semantics, options: Mapping[str, Any]
         raise UnknownActivation(f"activation {_shown(name)} with unknown options {sorted(found)}") from None
 
 
+def activation_names(era: Era) -> tuple[str, ...]:
+    """Return the names of activation functions that an era knows."""
+    known = {Era.KERAS1: _KERAS1, Era.KERAS2: _KERAS2}.get(era)
+    return tuple(sorted(str(name) for name in _TABLE if known is None or name in known))
+
+
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -12,7 +12,7 @@
 Reasons and remedies name options as ``--force`` and ``--layer=lstm*``. `str` of an error puts that into Python's words
 (``overwrite=True``, ``layers=lstm*``), `GateprobeError.flagged` into those of the command line (``--layer lstm*``).
 
-`GateprobeWarning` is issued where a number is right only under a condition that the file cannot settle.
+`GateprobeWarning` is issued where a number is right only under a condition that the file cannot decide.
 
 A mismatch found by ``verify`` or ``compare`` is a result, not an error.
 """
@@ -41,6 +41,13 @@ def printable(text: object) -> str:
         else character
         for character in str(text)
     )
+
+
+def reason_of(fault: OSError) -> str:
+    """Return what to say of a file that cannot be read, in the same words wherever that happens."""
+    if isinstance(fault, FileNotFoundError):
+        return "there is no such file"
+    return f"cannot be read: {fault.strerror or fault}"
 
 
 _LISTED = 20
@@ -74,8 +81,13 @@ _PYTHON: Mapping[str, str] = {
     "--format": "format",
     "--ignore-metadata": "ignore_metadata=True",
     "--layer": "layers",
+    "--last": "last=True",
     "--layout": "layout",
+    "--map": "mapping",
+    "--map THEIRS=OURS": "mapping={THEIRS: OURS}",
     "--max-bytes": "max_bytes",
+    "--order": "order",
+    "--max-values": "max_values",
     "--sample": "samples",
     "--semantics": "semantics",
     "--signal": "signals",
@@ -85,7 +97,7 @@ _PYTHON: Mapping[str, str] = {
 """Options in the command line's words → the keyword arguments of Python."""
 
 _GIVEN = re.compile(r"(?<![^\s(])(--[a-z][a-z-]*)=")
-_FLAG = re.compile(r"(?<![^\s(])(--feed LAYER=FILE|--[a-z][a-z-]*)(?: (?=[A-Z]{4}))?")
+_FLAG = re.compile(r"(?<![^\s(])(--feed LAYER=FILE|--map THEIRS=OURS|--[a-z][a-z-]*)(?: (?=[A-Z]{4}))?")
 
 
 def in_python(text: str) -> str:
@@ -96,6 +108,24 @@ def in_python(text: str) -> str:
 def in_flags(text: str) -> str:
     """Put the options that a message names into the words of the command line."""
     return _GIVEN.sub(r"\1 ", text)
+
+
+class Worded(str):  # noqa: SLOT000 - it holds the other wording
+    """A text of a result: in Python's words, and in those of the command line as `flagged`."""
+
+    flagged: str
+
+    @classmethod
+    def of(cls, text: str) -> Worded:
+        """Take a text that names options as ``--force`` and ``--layer=lstm*``."""
+        worded = cls(in_python(text))
+        worded.flagged = in_flags(text)
+        return worded
+
+
+def flagged(text: str) -> str:
+    """Return a text in the words of the command line, if it knows them."""
+    return text.flagged if isinstance(text, Worded) else text
 
 
 def _keyword(match: re.Match[str]) -> str:
@@ -208,6 +238,8 @@ class Refusal:
     """What is wrong and, where something can be done, what to do."""
     damage: bool = False
     """Whether the file is at fault: no Keras saves such a layer."""
+    other_weights: bool = False
+    """Whether the layer needs other weights than the file holds."""
 
     def __str__(self) -> str:
         """``name (Class): reason`` on one line."""

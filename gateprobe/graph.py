@@ -7,7 +7,7 @@ checked against what gateprobe can replay: that is the business of ``layers`` an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias
@@ -37,7 +37,7 @@ class Namespace(Enum):
     ADDONS = "addons"
     """A class of TensorFlow Addons, known by more than its name: the file proves it, or the user says it."""
     CUSTOM = "custom"
-    """Anything else: the class is somebody else's code, whatever its name is."""
+    """Anything else: the class is code of users, whatever its name is."""
 
 
 class GateLayout(Enum):
@@ -62,6 +62,20 @@ class TensorRef:
 
 Argument: TypeAlias = Any
 """What a call is given: a `TensorRef`, a tuple or mapping of arguments, a slice, or a JSON scalar."""
+
+
+def references(argument: Argument) -> Iterator[TensorRef]:
+    """Yield the tensors inside an argument in Keras's order: mappings by sorted key."""
+    if isinstance(argument, TensorRef):
+        yield argument
+    elif isinstance(argument, tuple):
+        for item in argument:
+            yield from references(item)
+    elif isinstance(argument, Mapping):
+        for key in sorted(argument):
+            yield from references(argument[key])
+    elif isinstance(argument, slice):
+        yield from references((argument.start, argument.stop, argument.step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +186,8 @@ class ModelGraph:
     weights: WeightStore
     notes: tuple[str, ...] = ()
     """What a user should know although it is no error, such as a model class whose code is not in the file."""
+    architecture: str | None = None
+    """The file that gave the architecture, if it was not this one."""
 
 
 def freeze(value: Array) -> Array:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, Unpack
 
 import numpy as np
 
+from gateprobe.analysis.explain import Explanation, explain
+from gateprobe.analysis.weights import LayerWeights, layer_of
 from gateprobe.errors import InputError, UnsupportedModel, in_python
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.inputs.samples import InputSpec
 from gateprobe.opened import OpenedModel, Tracing, open_model
 from gateprobe.readers.weights_only import Assumptions
-from gateprobe.replay.options import RUN_DEFAULTS, TRACE_DEFAULTS, RunOptions, TraceOptions, selection_of, takes
+from gateprobe.replay.options import RUN_DEFAULTS, TRACE_DEFAULTS, Dtype, RunOptions, TraceOptions, selection_of, takes
 from gateprobe.trace import Trace, join
 from gateprobe.traces.chunk import TraceChunk
 from gateprobe.traces.selection import Names, Selection
@@ -193,6 +195,53 @@ class Model:
             threads=how["threads"],
             progress=how["progress"],
         )
+
+    def explain(
+        self,
+        x: object = None,
+        *,
+        layer: str | None = None,
+        direction: str | None = None,
+        unit: int,
+        timestep: int | None = None,
+        sample: int = 0,
+        feeds: Mapping[str, object] | None = None,
+        dtype: Dtype | None = None,
+    ) -> Explanation:
+        """Explain one timestep of one unit: every product, every sum and what follows from them, in numbers.
+
+        Args:
+            x: See `trace`.
+            layer: Path of one call of a layer; may be left out where there is only one.
+            direction: ``forward`` or ``backward``; may be left out where there is only one.
+            unit: Its number; negative ones count from the end.
+            timestep: Position in the layer's input, likewise; the last one that was computed without it.
+            sample: Its number.
+            feeds: See `trace`.
+            dtype: See `trace`.
+
+        Raises:
+            InputError: There is no such place; says what there is. Or the parts do not add up to what was computed.
+            UnsupportedModel: The layer cannot be replayed.
+        """
+        selection = Selection(layers=() if layer is None else layer)
+        tracing = self._opened.tracing(self._opened.samples(x, feeds), selection=selection, dtype=dtype)
+        return explain(tracing, layer, direction, sample=sample, timestep=timestep, unit=unit)
+
+    def weights(self, layer: str | None = None) -> LayerWeights:
+        """Return the weights of a recurrent layer, split by gate, in Keras's layout whatever the file's.
+
+        ``model.weights("lstm").forward.forget_gate.kernel`` is an array ``(features, units)``. What lies upstream of
+        the layer need not be replayable, and a file with weights alone needs no assumptions.
+
+        Args:
+            layer: Its path; ``rnn/cell_0`` for the first of stacked cells. May be left out where there is only one.
+
+        Raises:
+            InputError: There is no such layer, or there are several; lists those there are.
+            UnsupportedModel: Its weights are not understood.
+        """
+        return layer_of(self._opened, layer)
 
     def summary(self) -> str:
         """Return what the file is and which recurrent layers it has, in a few lines."""

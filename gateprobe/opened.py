@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.errors import GateprobeWarning, InputError, UnsupportedModel, choices
+from gateprobe.activations import activation_names
+from gateprobe.errors import GateprobeWarning, InputError, Refusal, UnsupportedModel, choices
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
 from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
 from gateprobe.inputs.tokens import Tokens
 from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
 from gateprobe.layers.binding.weight_assignment import contradictions
+from gateprobe.layers.recurrent.cells import CellRun
 from gateprobe.readers import read as read_graph
 from gateprobe.readers.weights_only import Assumptions, RecurrentGroup, assume, find_groups
 from gateprobe.replay.batch_size import BatchSize
@@ -29,7 +31,7 @@ from gateprobe.replay.run import Batches, Progress, Result, batches_of, run
 from gateprobe.replay.timelines import Timelines, timelines
 from gateprobe.replay.unclaimed import unclaimed
 from gateprobe.semantics import Semantics, semantics_of
-from gateprobe.traces.chunk import TRACE_FORMAT, TraceChunk
+from gateprobe.traces.chunk import TRACE_FORMAT, DirectionTrace, TraceChunk, only
 from gateprobe.traces.selection import Selection, check_layers
 
 _CHANGES_NOTHING = ("threads", "progress")
@@ -115,13 +117,42 @@ class OpenedModel:
             InputError: The file has an architecture, no such group, or something is neither in it nor assumed.
         """
         if self.graph.model is not None:
-            raise InputError("the file has an architecture, which says all of this", file=self.graph.file)
+            given = " and ".join(assumptions.given()) or "the assumptions"
+            reason = f"the file has an architecture, which says what {given} would"
+            raise InputError(reason, file=self.graph.file, remedy=f"leave out {given}")
+        self._check_activations(assumptions)
         selection = Selection(layers=layers)
         check_layers(selection, [group.name for group in self.groups])
         chosen = [group for group in self.groups if selection.takes_layer(group.name)]
         if not chosen:
             raise InputError("the weights prove no recurrent layer", file=self.graph.file)
         return replace(self, graph=assume(self.graph, chosen, assumptions))
+
+    def _check_activations(self, assumptions: Assumptions) -> None:
+        """Refuse names that the era of the file does not have."""
+        names = activation_names(self.semantics.era)
+        for flag, name in assumptions.activations():
+            if name not in names:
+                reason = f"{flag}={name}: no such activation in {self.semantics.era.value}"
+                raise InputError(reason, remedy=choices(names, name))
+
+    def with_layers(self, layers: tuple[str, ...] = (), said: Assumptions | None = None) -> OpenedModel:
+        """Return a model whose weights can be looked at: what is not said of a weights-only file changes none of them.
+
+        Args:
+            layers: See `assume`.
+            said: What is said all the same, such as the direction.
+
+        Raises:
+            InputError: See `assume`.
+        """
+        said = said or Assumptions()
+        if self.graph.model is not None:
+            return self.completed(said, layers)
+        activation, recurrent = said.activation or "linear", said.recurrent_activation or "linear"
+        reset_after = bool(said.reset_after)
+        told = replace(said, activation=activation, recurrent_activation=recurrent, reset_after=reset_after)
+        return self.assume(told, layers)
 
     def completed(self, assumptions: Assumptions, layers: tuple[str, ...] = ()) -> OpenedModel:
         """Return a model that can run: with an architecture as it is, else as `assume` makes it."""
@@ -150,8 +181,27 @@ class OpenedModel:
             check_layers(selection, recurrent, call_paths(self.record))
         _check_feeds(feeds, self.record)
         wanted = Wanted(_takes(selection), outputs=outputs, fed=frozenset(feeds))
-        plan = make_plan(self.graph, self.semantics, wanted, _PRECISIONS[dtype])
+        with self._foreign_architecture():
+            plan = make_plan(self.graph, self.semantics, wanted, _PRECISIONS[dtype])
         return replace(plan, max_bytes=self.max_bytes)
+
+    @contextmanager
+    def _foreign_architecture(self) -> Iterator[None]:
+        """Where the weights do not fit an architecture that was given, name it as the cause."""
+        try:
+            yield
+        except UnsupportedModel as error:
+            remedy = self.remedy_for(error.refusals)
+            if remedy is None:
+                raise
+            raise UnsupportedModel(error.refusals, file=error.file, remedy=remedy) from None
+
+    def remedy_for(self, refusals: Iterable[Refusal]) -> str | None:
+        """Return what to do where the weights do not fit an architecture that was given; ``None`` for other reasons."""
+        given = self.graph.architecture
+        if given is None or not any(refusal.other_weights for refusal in refusals):
+            return None
+        return f"{given} is not the architecture of these weights; give that of the same model"
 
     def tracing(
         self,
@@ -309,6 +359,37 @@ class Tracing:
     def metadata(self, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what the trace must say about where it comes from; JSON-ready."""
         return self.model.metadata(self.samples, options, self.plan)
+
+    def cell_runs(self, number: int) -> Iterator[tuple[DirectionTrace, CellRun]]:
+        """Compute one sample, and say what each cell ran on.
+
+        A stateful model runs as a whole, since a sample depends on those before it.
+
+        Args:
+            number: Of the sample.
+
+        Yields:
+            The trace of the sample in each direction that the selection takes, with all signals, units and timesteps,
+            and the run of its cell for this sample alone. Very long sequences come in slabs.
+
+        Raises:
+            InputError: There is no such sample.
+        """
+        if not 0 <= number < self.samples.count:
+            raise InputError(f"--sample={number} is not there", remedy=f"available: 0 to {self.samples.count - 1}")
+        numbers = np.array([number]) if self.plan.batch_size is None else None
+        results = self.model._run(  # noqa: SLF001 - a model and its tracings are one
+            self.plan, self.samples, self.selection, numbers=numbers, batches=self.batches, cell_runs=True
+        )
+        for result in results:
+            at = np.flatnonzero(result.chunk.samples == number)
+            if len(at):
+                timed = (part for part in result.chunk.directions if len(part.timesteps))
+                for part, ran in zip(timed, result.ran, strict=True):
+                    yield (
+                        only(part, int(at[0])),
+                        replace(ran, x=ran.x[at].copy(), states=tuple(state[at].copy() for state in ran.states)),
+                    )
 
     def chunks(
         self, part: slice = slice(None), *, threads: int | None = 1, progress: Progress | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, overload
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import xarray
+
+    from gateprobe.inputs.tokens import ListedTokens
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -237,6 +239,40 @@ class Trace(Mapping[str, LayerTrace]):
         output = Output(os.fspath(path), format, layout=layout, compress=compress, force=overwrite)
         write([TraceChunk(self.samples, self.directions)], [output], self.metadata)
 
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        tokens: Sequence[Sequence[str]] | None = None,
+        verification: str | os.PathLike[str] | None = None,
+        max_values: int | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write an interactive page: one file of HTML that asks nothing of the network.
+
+        Args:
+            path: Ends in ``.html``.
+            tokens: For each sample, what to call its timesteps.
+            verification: A file with the output of ``gateprobe verify --json`` on the same model.
+            max_values: How many values the page may hold, 200,000 without it. What it leaves out, it says.
+            overwrite: Whether to replace a file that is there.
+
+        Raises:
+            InputError: There is nothing to show, the tokens do not fit, or the verification is about another model.
+            OutputError: The file exists already, or cannot be written.
+        """
+        from gateprobe.inputs.verdicts import read_verdict  # noqa: PLC0415
+        from gateprobe.observed import of_chunk  # noqa: PLC0415
+        from gateprobe.pictures.report.kept import MOST_VALUES  # noqa: PLC0415
+        from gateprobe.pictures.report.page import page_of  # noqa: PLC0415
+        from gateprobe.writers.pages import write_page  # noqa: PLC0415
+
+        observed = of_chunk(TraceChunk(self.samples, self.directions), self.metadata)
+        observed = replace(observed, tokens=_listed(tokens, self.samples))
+        verdict = None if verification is None else read_verdict(os.fspath(verification))
+        most = MOST_VALUES if max_values is None else max_values
+        write_page(os.fspath(path), lambda: page_of(observed, verdict=verdict, max_values=most), force=overwrite)
+
 
 def load_trace(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Trace:
     """Read back a trace that gateprobe wrote.
@@ -255,6 +291,22 @@ def load_trace(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
 
     whole, metadata = load(os.fspath(path), max_bytes)
     return Trace(whole.samples, whole.directions, metadata)
+
+
+def _listed(tokens: Sequence[Sequence[str]] | None, samples: Array) -> ListedTokens | None:
+    """Give each sample its tokens.
+
+    Raises:
+        InputError: There are not as many lists as samples.
+    """
+    from gateprobe.inputs.tokens import ListedTokens  # noqa: PLC0415
+
+    if tokens is None:
+        return None
+    if len(tokens) != len(samples):
+        raise InputError(f"the tokens are those of {len(tokens)} samples, and the trace has {len(samples)}")
+    lists = {int(number): tuple(map(str, row)) for number, row in zip(samples, tokens, strict=True)}
+    return ListedTokens("tokens", "", lists)
 
 
 _DIRECTIONS = ("forward", "backward")

@@ -2,6 +2,7 @@
 
     python make_samples.py brackets tokens translate     with Keras 3 (tensorflow backend)
     python make_samples.py keras2                        with Keras 2.2.4 on TensorFlow 1.15 (Python 3.7)
+    python make_samples.py port                          with h5py alone
 
 Everything is seeded. The files in this folder were made with keras 3.15.1 and tensorflow 2.21, and with keras 2.2.4.
 """
@@ -147,6 +148,33 @@ def keras2():
     np.save(os.path.join(HERE, "keras2.npy"), np.random.normal(0, 1, (3, 6, 2)).astype(np.float32))
 
 
+def port():
+    """What a port of ``brackets.keras`` logs that takes the columns of the weights to be in the order i, f, o, g."""
+    import io
+    import zipfile
+
+    import h5py
+
+    with zipfile.ZipFile(os.path.join(HERE, "brackets.keras")) as archive:
+        weights = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(weights) as file:
+        kernel, recurrent, bias = (file[f"layers/lstm/cell/vars/{n}"][()].astype(float) for n in range(3))
+    x = np.load(os.path.join(HERE, "brackets.npy"))
+    names = [f"{letter}{unit}" for letter in "ifgoch" for unit in range(UNITS)]
+    lines = [",".join(["sample", "t", *names])]
+    for number, sample in enumerate(x):
+        h, c = np.zeros(UNITS), np.zeros(UNITS)
+        for t, features in enumerate(sample):
+            z_i, z_f, z_o, z_g = np.split(features @ kernel + h @ recurrent + bias, 4)  # the mistake
+            i, f, o = (1 / (1 + np.exp(-z)) for z in (z_i, z_f, z_o))
+            g = np.tanh(z_g)
+            c = f * c + i * g
+            h = o * np.tanh(c)
+            lines.append(",".join([str(number), str(t), *(f"{v:.6f}" for v in np.concatenate([i, f, g, o, c, h]))]))
+    with open(os.path.join(HERE, "brackets_port.csv"), "w") as file:
+        file.write("\n".join(lines) + "\n")
+
+
 if __name__ == "__main__":
     for wanted in sys.argv[1:]:
-        {"brackets": brackets, "tokens": tokens, "translate": translate, "keras2": keras2}[wanted]()
+        {"brackets": brackets, "tokens": tokens, "translate": translate, "keras2": keras2, "port": port}[wanted]()

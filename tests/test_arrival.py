@@ -14,9 +14,9 @@ import gateprobe.replay.run
 from gateprobe.cli import main
 from gateprobe.inputs.samples import load
 from gateprobe.traces.selection import Ranges, Selection
-from gateprobe.writers import Output, write
+from gateprobe.writers import Output, trace_formats, write
 
-SUFFIXES = ["csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5"]
+SUFFIXES = [kind.name for kind in trace_formats()]
 SAMPLES = Path(__file__).parents[1] / "sample_models"
 
 quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

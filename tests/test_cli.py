@@ -254,7 +254,26 @@ def test_weights_alone_are_traced_under_assumptions(tmp_path):
     assert "cannot tell --activation and --recurrent-activation of lstm_1" in refused("dump", path, INPUT)
     assumed = ["--activation", "tanh", "--recurrent-activation", "hard_sigmoid"]
     assert run("dump", path, INPUT, *assumed).stdout == run("dump", MODEL, INPUT).stdout
-    assert "which says all of this" in refused("dump", MODEL, INPUT, *assumed)
+    traced = run("dump", path, INPUT, *assumed)
+    assert "--architecture" not in traced.stderr  # it needs none
+    assert "leave out --activation and --recurrent-activation" in refused("dump", MODEL, INPUT, *assumed)
+    misspelt = refused("dump", path, INPUT, "--activation", "tan", *assumed[2:])
+    assert "--activation tan: no such activation in keras2; did you mean tanh? available: " in misspelt
+
+
+@pytest.mark.parametrize("command", ["dump", "predict", "inspect"])
+def test_an_architecture_of_another_model_is_named(tmp_path, command):
+    weights, other = tmp_path / "weights.h5", tmp_path / "other.json"
+    with h5py.File(MODEL) as model, h5py.File(weights, "w") as file:
+        for name in model["model_weights"]:
+            model.copy(f"model_weights/{name}", file)
+        file.attrs.update(model["model_weights"].attrs)
+        architecture = json.loads(model.attrs["model_config"])
+    architecture["config"]["layers"][0]["config"]["units"] = 5
+    other.write_text(json.dumps(architecture))
+    inputs = [] if command == "inspect" else [INPUT]
+    message = run(command, weights, *inputs, "--architecture", other, status=2).stderr
+    assert f"{other} is not the architecture of these weights; give that of the same model" in message
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a file says against itself is refused or noted, and a note reaches every place where somebody may look."""
+"""What a file says against itself is refused or noted, and a note reaches every place where users look."""
 
 import json
 import zipfile

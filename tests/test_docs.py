@@ -65,9 +65,12 @@ def run_here(command):
     """Run one command in this process, where TensorFlow is imported once."""
     from gateprobe.cli import main
 
+    command, _, file = command.partition(" > ")
     program, *arguments = shlex.split(command)
     assert program == "gateprobe"
     done = CliRunner(env=SCREEN).invoke(main, arguments, prog_name=program)
+    if file:
+        Path(file).write_text(done.stdout, encoding="utf-8")
     return done.exit_code, done.output.rstrip("\n").split("\n")
 
 

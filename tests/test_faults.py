@@ -16,11 +16,11 @@ from traces import lstm_chunk
 from gateprobe.errors import GateprobeWarning, InputError, OutputError, ReadError
 from gateprobe.inputs.samples import load
 from gateprobe.model import read
-from gateprobe.writers import Output, write
+from gateprobe.writers import Output, trace_formats, write
 
 ROOT = Path(__file__).parents[1]
 MODEL, INPUT = str(ROOT / "sample_models" / "keras2.h5"), str(ROOT / "sample_models" / "keras2.npy")
-SUFFIXES = ["csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5"]
+SUFFIXES = [kind.name for kind in trace_formats()]
 PATH = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
 
 linux_only = pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="needs files without a name")
@@ -143,7 +143,7 @@ def test_a_read_only_disk():
 
 
 @contextmanager
-def nobody():
+def unprivileged():
     """Be a user without rights."""
     os.seteuid(65534)
     try:
@@ -154,14 +154,17 @@ def nobody():
 
 @root_only
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_folder_of_somebody_else(suffix):
+def test_a_folder_of_another_user(suffix):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
         expected = whole(folder, suffix)
         (folder / f"old.{suffix}").write_text("old")
         for file in ("new", "old"):
-            with nobody(), pytest.raises(OutputError, match=rf"{file}\.{suffix}: cannot write: Permission denied"):
+            with (
+                unprivileged(),
+                pytest.raises(OutputError, match=rf"{file}\.{suffix}: cannot write: Permission denied"),
+            ):
                 write([lstm_chunk()], [Output(str(folder / f"{file}.{suffix}"), force=True)], {})
         assert [path.read_text() for path in folder.iterdir()] == ["old"]
         assert expected
@@ -177,8 +180,8 @@ def test_files_that_may_not_be_read():
         for path in folder.iterdir():
             path.chmod(0o600)
         inputs = read(model).inputs
-        with nobody():
-            with pytest.raises(ReadError, match=r"model\.h5: Permission denied"):
+        with unprivileged():
+            with pytest.raises(ReadError, match=r"model\.h5: cannot be read: Permission denied"):
                 read(model)
             with pytest.raises(InputError, match=r"x\.npy: cannot be read: Permission denied"):
                 load([str(folder / "x.npy")], inputs)

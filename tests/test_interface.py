@@ -96,8 +96,8 @@ def test_options_have_one_default_each():
 
 def test_users_see_what_they_need(lstm):
     assert [name for name in dir(lstm) if not name.startswith("_")] == [
-        "assuming", "era", "file", "inputs", "iter_predict", "iter_trace", "notes", "outputs", "predict",
-        "recurrent_layers", "summary", "trace",
+        "assuming", "era", "explain", "file", "inputs", "iter_predict", "iter_trace", "notes", "outputs", "predict",
+        "recurrent_layers", "summary", "trace", "weights",
     ]  # fmt: skip
 
 
@@ -311,7 +311,9 @@ def test_messages_name_only_keywords_that_there_are():
         assert re.search(rf"\b{keyword}: ", FROZEN.read_text(encoding="utf-8")), flag
 
 
-CLI_ONLY = {"--block-size", "--workers", "--scheduler"}
+CLI_ONLY = {"--block-size", "--workers", "--scheduler"} | {
+    f"--{word}" for word in ("activation", "recurrent-activation", "go-backwards", "reset-after")
+}
 """Options of commands that Python does not have."""
 
 

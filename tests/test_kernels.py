@@ -107,7 +107,7 @@ def test_a_product_in_pieces_is_the_product(samples, rows, units, in_pieces):
 
 
 @pytest.mark.parametrize("class_name", ["LSTM", "GRU"])
-def test_a_batch_gives_its_memory_back_as_soon_as_nobody_holds_it(class_name):
+def test_a_batch_gives_its_memory_back_as_soon_as_it_is_not_held(class_name):
     rng, gates = np.random.default_rng(0), {"LSTM": 4, "GRU": 3}[class_name]
     weights = [rng.normal(0, 0.1, shape) for shape in ((2, gates * 64), (64, gates * 64))]
     config = {"units": 64, "use_bias": False, "return_sequences": True}
@@ -197,17 +197,17 @@ assert "numba" not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
 
 
-def test_another_machine_repeats_a_settled_choice(monkeypatch):
+def test_another_machine_repeats_a_choice(monkeypatch):
     monkeypatch.setattr(compiled, "is_available", lambda: False)
     monkeypatch.setattr(compiled, "is_installed", lambda: False)
-    assert Kernel("auto").settled() == Kernel("numpy")
+    assert Kernel("auto").chosen() == Kernel("numpy")
     elsewhere = Kernel("auto", required=True)
     assert not elsewhere.compiles(1)
     with pytest.raises(MissingExtra, match="fast"):
         elsewhere.compiles(1000)
     monkeypatch.setattr(compiled, "is_available", lambda: True)
-    assert Kernel("auto").settled() == elsewhere
-    assert Kernel("compiled").settled() == Kernel("compiled")
+    assert Kernel("auto").chosen() == elsewhere
+    assert Kernel("compiled").chosen() == Kernel("compiled")
 
 
 def test_parts_of_a_run_are_the_whole():

@@ -9,13 +9,16 @@ import sys
 from pathlib import Path
 
 import h5py
+import polars as pl
 import pytest
 from click.testing import CliRunner
 from rich.cells import cell_len
 
+from gateprobe.analysis.agreement import Divergence, Gap, SignalReport
 from gateprobe.cli import main
+from gateprobe.cli.preview import Preview
 from gateprobe.cli.verdict import show_verdict
-from gateprobe.verification.compare import Divergence, Gap, SignalReport
+from gateprobe.errors import Worded
 from gateprobe.verification.result import Explanation, InputSet, Verification
 
 SAMPLES = Path(__file__).parents[1] / "sample_models"
@@ -92,7 +95,8 @@ def report(signal, layer=LONG, direction="forward", *, wrong=0, required=0.045):
 
 def verification(*signals, **changes):
     made = {
-        "file": "model.h5", "era": "keras2", "keras": "keras 3.15.1", "tensorflow": "2.21.0", "built_because": None,
+        "file": "model.h5", "sha256": "", "era": "keras2", "keras": "keras 3.15.1", "tensorflow": "2.21.0",
+        "built_because": None,
         "inputs": (InputSet("made, seed 0", {"x": [0] * 6}),), "semantics": "keras2: hard_sigmoid[slope=0.2]",
         "signals": signals, "problems": (), "first": None, "explanations": (), "notes": (), "random": (),
         "left_out": (), "rule": "what is allowed, " * 20,
@@ -141,6 +145,13 @@ def test_a_finding_is_one_line_in_a_pipe(capsys, monkeypatch):
     assert line.endswith("everything agrees then")
 
 
+def test_what_is_left_out_is_told_in_the_words_of_the_command_line(capsys, monkeypatch):
+    reason = Worded.of("l (Lambda): --layer=l is code; use --feed LAYER=FILE")
+    assert reason == "l (Lambda): layers=l is code; use feeds={LAYER: array}"
+    lines = shown(capsys, monkeypatch, verification(report("forget_gate"), left_out=(reason,)))
+    assert "not compared, nor what depends on it: l (Lambda): --layer l is code; use --feed LAYER=FILE" in lines
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 @pytest.mark.parametrize("result", [AGREES, DISAGREES], ids=["agrees", "disagrees"])
 @pytest.mark.parametrize("verbose", [False, True])
@@ -181,19 +192,65 @@ def test_a_terminal_shows_titles_in_bold_and_no_colour_where_none_is_wanted():
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", on_a_terminal(80, "inspect", SAMPLES / "keras2.h5", NO_COLOR="1"))
 
 
-@pytest.mark.parametrize(("result", "colour"), [("AGREES", "32"), ("DISAGREES", "31")])
-def test_the_verdict_is_green_or_red(result, colour):
+@pytest.mark.parametrize(("result", "colour", "cell"), [("AGREES", "32", "ok"), ("DISAGREES", "31", "9 differ")])
+def test_the_verdict_and_its_rows_are_green_or_red(result, colour, cell):
     path = str(Path(__file__).parent)
-    show = f"test_layout.show_verdict(test_layout.{result}, quiet=True, verbose=False)"
+    show = f"test_layout.show_verdict(test_layout.{result}, quiet=False, verbose=False)"
     code = f"import sys; sys.path.insert(0, {path!r}); import test_layout; {show}"
     parent, child = pty.openpty()
     clean = {name: text for name, text in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "FORCE_COLOR")}
     for extra, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
         env = {**clean, "TERM": "xterm", **extra}
         subprocess.run([sys.executable, "-c", code], stdout=child, env=env, check=True)
-        assert (f"\x1b[1;{colour}m" in os.read(parent, 65536).decode()) is coloured
+        shown = os.read(parent, 65536).decode()
+        assert (f"\x1b[1;{colour}m" in shown) is coloured
+        assert bool(re.search(rf"\x1b\[{colour}m *{cell}\x1b\[0m", shown)) is coloured
     os.close(child)
     os.close(parent)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_dump_on_a_terminal_shows_the_head_and_the_tail_of_its_table(width):
+    arguments = ("dump", SAMPLES / "keras2.h5", SAMPLES / "keras2.npy", "-q")
+    header, *rows = screen(None, *arguments).splitlines()
+    lines = ESCAPES.sub("", on_a_terminal(width, *arguments)).splitlines()
+    assert max(map(cell_len, lines)) <= width
+    table = [line.split() for line in lines[2:13]]
+    assert table[5] == ["…"] * len(table[0])
+    for line, row in zip(table[:5] + table[6:], rows[:5] + rows[-5:], strict=True):
+        cells = dict(zip(header.split(","), row.split(","), strict=True))
+        shown = dict(zip(lines[0].split(), line, strict=True))
+        assert [shown[name] for name in ("sample", "timestep", "unit")] == [
+            cells[name] for name in ("sample", "timestep", "unit")
+        ]
+        assert float(shown["input_gate"]) == pytest.approx(float(cells["input_gate"]), abs=1e-6)
+    assert f"{len(rows)} rows" in " ".join(lines[13:])
+
+
+def test_a_terminal_gets_all_of_the_csv_when_it_is_asked_for():
+    arguments = ("dump", SAMPLES / "keras2.h5", SAMPLES / "keras2.npy", "-q")
+    assert on_a_terminal(80, *arguments, "--format", "csv") == screen(None, *arguments)
+
+
+def test_predict_on_a_terminal_shows_a_table():
+    lines = ESCAPES.sub(
+        "", on_a_terminal(80, "predict", SAMPLES / "keras2.h5", SAMPLES / "keras2.npy", "-q")
+    ).splitlines()
+    assert lines[0].split()[-1] == "value"
+    assert "rows; -o FILE.csv writes them all" in lines[-1]
+
+
+@pytest.mark.parametrize("piece", [1, 3, 100])
+@pytest.mark.parametrize("rows", [1, 4, 5, 6, 9, 10, 11, 30])
+def test_a_preview_shows_each_row_once(capsys, monkeypatch, rows, piece):
+    monkeypatch.setenv("COLUMNS", "80")
+    table = pl.DataFrame({"sample": range(rows), "value": [n / 4 for n in range(rows)]})
+    preview = Preview()
+    preview.take(table[start : start + piece] for start in range(0, rows, piece))
+    preview.show()
+    found = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:-2]]
+    every = [str(n) for n in range(rows)]
+    assert found == (every if rows <= 10 else [*every[:5], "…", *every[-5:]])
 
 
 def test_a_model_that_can_be_replayed_is_bound_once(monkeypatch):

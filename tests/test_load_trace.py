@@ -453,7 +453,7 @@ def test_memory_is_limited_and_damage_is_one_line(trace, tmp_path, suffix):
 
 def test_what_is_no_file_is_refused(tmp_path):
     refused(tmp_path, "is a folder")
-    refused(tmp_path / "x", "No such file")
+    refused(tmp_path / "x", "there is no such file")
     with pytest.raises(gateprobe.ReadError, match="is a URL; copy"):
         gateprobe.load_trace("s3://bucket/t.npz")
     with pytest.raises(gateprobe.ReadError, match="not a possible file name"):

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SUFFIXES = ["csv", "tsv", "jsonl", "parquet", "arrow", "npz", "h5"]
+from gateprobe.writers import trace_formats
+
+SUFFIXES = [kind.name for kind in trace_formats()]
 FEATURES = 2
 CHILD = """
 import sys
@@ -27,7 +29,7 @@ assert samples.first_nan() is None
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 """Compiling takes the same memory in every run, but only long runs compile. `ru_maxrss` would begin with the peak of
-whoever started the process."""
+the parent process."""
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -170,6 +170,40 @@ def lstm(tmp_path, **config):
     return sequential(tmp_path, [layer("LSTM", "a", units=2, batch_input_shape=[None, 5, 3], **config)], {"a": arrays})
 
 
+def backwards_first(tmp_path):
+    """A Bidirectional whose first half runs backwards, which Keras 3 would build with two halves that both do."""
+    random = np.random.default_rng(4)
+    shapes = {"kernel": (3, 8), "recurrent_kernel": (2, 8), "bias": (8,)}
+    arrays = {
+        f"b/{half}_a/{role}:0": random.normal(size=shape).astype(np.float32)
+        for half in ("forward", "backward")
+        for role, shape in shapes.items()
+    }
+    inner = layer("LSTM", "a", units=2, go_backwards=True, return_sequences=True, recurrent_activation="sigmoid")
+    both = layer("Bidirectional", "b", layer=inner, merge_mode="concat", batch_input_shape=[None, 5, 3])
+    return sequential(tmp_path, [both], {"b": arrays})
+
+
+def test_both_halves_are_named_where_the_first_runs_backwards(tmp_path):
+    old = backwards_first(tmp_path)
+    migrate(old).write(tmp_path / "new.keras")
+    config = json.loads(zipfile.ZipFile(tmp_path / "new.keras").read("config.json"))
+    inside = config["config"]["layers"][1]["config"]
+    assert inside["layer"]["config"]["go_backwards"] is True
+    assert inside["backward_layer"]["config"]["go_backwards"] is False
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore")
+def test_keras_3_builds_halves_in_the_old_directions(tmp_path, kerases):
+    old = backwards_first(tmp_path)
+    migrate(old).write(tmp_path / "new.keras")
+    x = np.random.default_rng(1).normal(size=(4, 5, 3)).astype(np.float32)
+    (ours,) = gateprobe.read(old).predict(x).values()
+    made = kerases["keras3"].models.load_model(tmp_path / "new.keras", compile=False)(x)
+    np.testing.assert_allclose(np.asarray(made), ours, atol=5e-7)
+
+
 def test_what_cannot_be_scaled_is_refused_and_can_be_registered(tmp_path):
     old = lstm(tmp_path, activation="hard_sigmoid")
     migration = migrate(old)

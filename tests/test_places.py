@@ -170,9 +170,36 @@ def test_verify_never_writes_over_what_it_reads(work, tmp_path, option, alias):
             path.unlink(missing_ok=True)
 
 
+@pytest.mark.parametrize("alias", ALIASES)
+def test_a_report_never_writes_over_what_it_reads(work, tmp_path, alias):
+    labels = {"--tokens": "tokens.txt", "--vocab": "vocab.txt", "--verification": "verdict.json"}
+    for name in labels.values():
+        (work / name).write_text("mine")
+    given = [word for pair in labels.items() for word in pair]
+    for name in ("keras2.npy", "keras2.h5", *labels.values()):
+        link = alias(work / name)
+        refused(tmp_path, ["report", "keras2.h5", "keras2.npy", *given, "-o", link, "--force"], ["is also an input"])
+        for path in (tmp_path / "elsewhere", work / f"symbolic{Path(name).suffix}", work / f"hard{Path(name).suffix}"):
+            path.unlink(missing_ok=True)
+
+
 def test_every_argument_of_every_command_that_names_a_file_is_guarded():
     """A new option with a file must go through a bundle that says so; then it belongs in this list and the tests."""
-    guarded = {"model", "source", "architecture", "inputs", "feed", "tokens", "vocab", "output", "save_input", "junit"}
+    guarded = {
+        "model",
+        "source",
+        "architecture",
+        "inputs",
+        "feed",
+        "output",
+        "save_input",
+        "junit",
+        "tokens",
+        "vocab",
+        "verification",
+        "write",
+        "others",
+    }
     words = ("FILE", "MODEL", "INPUT", "JSON", "DIR", "PATH")
     for name in COMMANDS:
         for parameter in main.get_command(None, name).params:

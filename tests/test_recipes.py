@@ -136,7 +136,7 @@ for version in ("1.2.2", "2.2.4", "3.15.1"):
 def test_every_question_is_answered_by_a_file_that_is_there():
     (section,) = re.findall(r"^## Which file answers which question\n(.*?)(?=^## )", PAGE, re.DOTALL | re.MULTILINE)
     rows = re.findall(r"^\| (.+\?) \| (.+) \|$", section, re.MULTILINE)
-    assert len(rows) == 10
+    assert len(rows) >= 10
     for question, answer in rows:
         for name in re.findall(r"`([\w/]+\.py)`", answer):
             assert (ROOT / "gateprobe" / name).is_file(), question

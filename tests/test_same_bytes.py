@@ -297,7 +297,7 @@ def test_a_fault_surfaces_after_what_came_before_it():
     assert threading.active_count() == before
 
 
-def test_batches_that_nobody_wants_any_more_end_at_once(monkeypatch):
+def test_batches_that_are_no_longer_wanted_end_at_once(monkeypatch):
     """As when Ctrl-C is pressed: a run is closed while others are in the middle of long sequences."""
     model = chain([("LSTM", "last", SEQUENCES)], {"last": cell(4)}, input_shape=(None, None, 3))
     before = threading.active_count()

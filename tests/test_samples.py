@@ -126,6 +126,49 @@ def test_a_shape_that_does_not_fit_is_refused_with_both_shapes(tmp_path, shape, 
         from_arrays(np.zeros(shape), [SERIES])
 
 
+@pytest.mark.parametrize(
+    ("shape", "taken", "how"),
+    [
+        ((20, 30), (None, 30, 1), r"x[..., numpy.newaxis]"),
+        ((20, 30), (None, None, 1), r"x[..., numpy.newaxis]"),
+        ((30, 2), (None, 30, 2), r"x[numpy.newaxis]"),
+        ((30,), (None, 30, 1), r"x[numpy.newaxis, ..., numpy.newaxis]"),
+        ((30,), (None, 1), r"x[..., numpy.newaxis]"),
+        ((20, 30), (None, 31, 1), None),
+        ((20, 30, 1), (None, 30), None),
+    ],
+)
+def test_the_remedy_makes_the_shape_that_the_model_takes(shape, taken, how):
+    spec = InputSpec("x", taken)
+    with pytest.raises(InputError) as refused:
+        from_arrays(np.zeros(shape), [spec])
+    remedy = refused.value.remedy
+    if how is None:
+        assert remedy is None
+    else:
+        assert remedy.endswith(how)
+        assert from_arrays(eval(how, {"x": np.zeros(shape), "numpy": np}), [spec]).count
+
+
+def test_a_series_in_a_column_is_told_to_stand_in_a_line(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("0.5\n" * 30)
+    with pytest.raises(InputError, match=r"\(30, 1, 1\), .*; write one sample per line: its 30 values side by side"):
+        load([str(path)], [InputSpec("x", (None, 30, 1))])
+    path.write_text(",".join(["0.5"] * 30))
+    assert load([str(path)], [InputSpec("x", (None, 30, 1))]).count == 1
+
+
+@pytest.mark.parametrize("text", ["hello", "Hello, you\nthere we go", "one\ntwo\n", "word\tword"])
+def test_text_is_told_to_be_token_ids(tmp_path, text):
+    path = tmp_path / "x.txt"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"x\.txt: holds text where numbers are wanted; give token ids"):
+        load([str(path)], [InputSpec("x", (None, None), "int32")])
+    with pytest.raises(InputError, match=r"x\.txt: holds text where numbers are wanted; give numbers"):
+        load([str(path)], [InputSpec("x", (None, None, 2))])
+
+
 def test_the_model_may_leave_axes_open():
     assert from_arrays(np.zeros((2, 9, 4)), [FREE]).count == 2
     assert from_arrays(np.zeros((2, 9)), [InputSpec("x", None)]).count == 2
@@ -148,14 +191,15 @@ def test_files_come_in_the_models_order_or_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("specs", "message"),
     [
-        (["{l}"], r"an input is missing; give right \(samples, timesteps, 1\)"),
+        (["{l}"], r"an input is missing; give right \(samples, timesteps, 1\) as FILE or NAME=FILE"),
+        (["{l}", ""], "the name of a file is empty"),
         (["{l}", "{r}", "{r}"], r"r\.npy: is one file too many: the model takes left \(samples, 2\), right"),
         (["{l}", "middle={r}"], r"the model has no input 'middle'; available: left, right"),
         (["left={l}", "left={l}"], r"input 'left' is given twice"),
         (["{l}", "{s}"], r"differ in their number of samples: .*l\.npy has 3, .*s\.npy has 2"),
         (["-", "-"], "standard input can be read only once"),
         (["{l}", "nope.npy"], r"nope\.npy: there is no such file"),
-        (["{l}", "{folder}"], "is a directory"),
+        (["{l}", "{folder}"], "is a folder; name a file in it"),
     ],
 )
 def test_wrong_names_and_numbers_of_files_are_refused(tmp_path, specs, message):

@@ -92,7 +92,7 @@ def renamed(path, tmp_path, rename):
 
 def test_cells_that_no_name_tells_apart_are_not_traced(tmp_path):
     model = read(renamed(ORDER / "weights_cells.h5", tmp_path, lambda number, name: f"param_{number}"))
-    assert [(group.directions, group.unsettled) for group in opened(model).groups] == [(1, True)] * 4
+    assert [(group.directions, group.ambiguous) for group in opened(model).groups] == [(1, True)] * 4
     with pytest.raises(InputError, match="in which direction"):
         opened(model).assume(Assumptions("tanh", "sigmoid"))
 
@@ -102,12 +102,12 @@ def test_half_of_a_bidirectional_without_its_like_is_not_traced(tmp_path):
         return name.replace("/backward_", "/forward_other_")
 
     model = read(renamed(ORDER / "weights_cells.h5", tmp_path, rename))
-    assert [group.unsettled for group in opened(model).groups] == [False, False, True, True]
+    assert [group.ambiguous for group in opened(model).groups] == [False, False, True, True]
 
 
 def test_halves_of_two_bidirectionals_are_not_paired(tmp_path):
     model = read(renamed(ORDER / "weights_cells.h5", tmp_path, lambda n, name: f"{n // 3}/{HALVES[n // 3]}_x/w{n}:0"))
-    assert [(group.directions, group.unsettled) for group in opened(model).groups] == [(1, True)] * 4
+    assert [(group.directions, group.ambiguous) for group in opened(model).groups] == [(1, True)] * 4
 
 
 HALVES = ("forward", "backward")

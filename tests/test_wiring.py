@@ -112,7 +112,11 @@ def changed(path, value):
     [
         (("gateprobe_wiring",), 2, "gateprobe_wiring: is version 2 and not 1; see docs/wiring.md"),
         (("gateprobe_wiring",), True, "gateprobe_wiring: is version True"),
-        (("input",), {}, "the wiring: input is no key of it; there are gateprobe_wiring, inputs, keras_version"),
+        (
+            ("input",),
+            {},
+            "the wiring: input is no key of it; did you mean inputs. available: gateprobe_wiring",
+        ),
         (("inputs",), ["x"], r"inputs: expected a mapping of names to shapes and dtypes, got \['x'\]"),
         (("inputs", "lengths"), [None], "inputs.lengths: expected a mapping such as"),
         (("inputs", "lengths", "shape"), ["any"], "inputs.lengths.shape: expected a list of sizes"),
@@ -129,7 +133,7 @@ def changed(path, value):
         (
             ("layers", 1, "inputs"),
             "embeding",
-            r"layers\[1\] \(encoder\).inputs: refers to 'embeding'; there are encoder_",
+            r"layers\[1\] \(encoder\).inputs: refers to 'embeding'; did you mean embedding. available: encoder_",
         ),
         (("layers", 1, "inputs"), [], r"layers\[1\] \(encoder\).inputs: expected a reference or a list of them"),
         (("layers", 1, "inputs"), "embedding:2", "encoder: refers to call 2 of 'embedding', which is called 2 times"),
@@ -141,7 +145,7 @@ def changed(path, value):
         (
             ("layers", 1, "weights"),
             "lstm",
-            "takes the weights of encoder from 'lstm'.*there are decoder, embedding, encoder",
+            "takes the weights of encoder from 'lstm'.*available: decoder, embedding, encoder",
         ),
         (("layers", 1, "weights"), "encoder[1:9]", "takes arrays 1 to 9 of the 3 in encoder"),
         (("outputs",), [], "outputs: expected a list of references"),

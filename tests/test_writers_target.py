@@ -1,10 +1,12 @@
 """Results appear whole or not at all."""
 
 import os
+import queue
 import signal
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -74,12 +76,12 @@ def test_an_existing_file_is_kept_unless_forced(tmp_path):
 def test_a_file_that_appears_meanwhile_is_kept(tmp_path):
     path = tmp_path / "x.csv"
 
-    def somebody_else():
+    def another_process():
         yield lstm_chunk()
         path.write_text("precious")
 
     with pytest.raises(OutputError, match="exists already"):
-        write(somebody_else(), [Output(str(path))], {})
+        write(another_process(), [Output(str(path))], {})
     assert path.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -98,10 +100,10 @@ def test_a_new_file_has_the_usual_permissions_and_links_stay(tmp_path):
 
 def test_places_that_cannot_hold_a_file_are_refused(tmp_path):
     chunk = [lstm_chunk()]
-    with pytest.raises(OutputError, match="no such directory"):
+    with pytest.raises(OutputError, match="no such folder"):
         write(chunk, [Output(str(tmp_path / "no" / "x.csv"))], {})
     (tmp_path / "d.csv").mkdir()
-    with pytest.raises(OutputError, match="is a directory"):
+    with pytest.raises(OutputError, match="is a folder"):
         write(chunk, [Output(str(tmp_path / "d.csv"), force=True)], {})
     with pytest.raises(OutputError, match="named twice"):
         write(chunk, [Output("x.csv"), Output("x.csv")], {})
@@ -251,3 +253,22 @@ def test_hdf5_lets_go_of_its_file(tmp_path):
     command = [sys.executable, "-X", "dev", "-c", code, *names]
     done = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+class Deaf(queue.Queue):
+    """Never tells who waits that there is something, as Ctrl-C in the middle of ``put`` can leave it."""
+
+    def __init__(self, maxsize):
+        super().__init__(maxsize)
+        self.not_empty.notify = lambda n=1: None
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_a_notice_that_is_lost_hangs_nothing(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(queue, "Queue", Deaf)
+    path = tmp_path / f"x.{suffix}"
+    writing = threading.Thread(target=write, args=([lstm_chunk()], [Output(str(path))], {}), daemon=True)
+    writing.start()
+    writing.join(60)
+    assert not writing.is_alive()
+    assert path.stat().st_size

@@ -173,7 +173,7 @@ class _Run:
             np.where(counts, keeps, 1.0),
             np.where(counts, writes, 0.0),
             counts,
-            _unit_roundoff(signals.values()),
+            unit_roundoff(signals.values()),
         )
 
 
@@ -212,9 +212,9 @@ def _places(direction: DirectionTrace, timestep: int) -> Array:
     return places
 
 
-def _unit_roundoff(signals: Iterable[Array]) -> float:
-    """Return the relative error of one rounding in the precision of some signals, which may be kept in a wider one."""
-    values = np.concatenate([np.ravel(value) for value in signals])
+def unit_roundoff(arrays: Iterable[Array]) -> float:
+    """Return the relative error of one rounding in the precision of some arrays, which may be kept in a wider one."""
+    values = np.concatenate([np.ravel(value) for value in arrays])
     significands = np.frexp(values[np.isfinite(values)])[0]
     for bits in _SIGNIFICANDS:
         scaled = np.ldexp(significands, bits)

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 from gateprobe.graph import Array, LayerRecord, ModelRecord
-from gateprobe.layers.binding.registry import kind_of
 from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.binding.weight_assignment import Weights, find_weights
-from gateprobe.layers.binding.weight_order import layer_paths, parts_of, slots_of
+from gateprobe.layers.binding.weight_order import parts_of, slots_of
 from gateprobe.opened import OpenedModel
+from gateprobe.replay.calls import recurrent_layers
 
 Report = dict[str, Any]
 """Plain values, JSON-ready."""
@@ -33,25 +33,11 @@ _WeightsOf = Callable[[], Weights]
 
 def cells_by_record(model: OpenedModel, record: ModelRecord) -> Iterator[tuple[int, Cells]]:
     """Yield the cells of each recurrent layer, nested ones too, by the ``id`` of its record."""
-    weights = find_weights(record, model.graph.weights, model.semantics)
-    for layer in record.layers:
-        yield from _cells_in(layer, partial(weights, layer), model)
-
-
-def _cells_in(record: LayerRecord, weights: _WeightsOf, model: OpenedModel) -> Iterator[tuple[int, Cells]]:
-    kind = kind_of(record)
-    if kind is not None and kind.recurrent:
+    for layer in recurrent_layers(record, find_weights(record, model.graph.weights, model.semantics)):
         try:
-            yield id(record), Cells(tuple(_cells(record, weights(), model, "forward")))
+            yield id(layer.record), Cells(tuple(_cells(layer.record, layer.weights(), model, "forward")))
         except Unsupported as misfit:
-            yield id(record), Cells(misfit=str(misfit))
-    elif record.model is not None:
-        paths = layer_paths(record.model)
-        for inner in record.model.layers:
-            yield from _cells_in(inner, partial(_part, weights, f"{paths[inner.name]}#{inner.name}", inner), model)
-    else:
-        for child in record.children.get("layer", ()):
-            yield from _cells_in(child, partial(_part, weights, "layer", child), model)
+            yield id(layer.record), Cells(misfit=str(misfit))
 
 
 def count_parameters(record: LayerRecord, weights: _WeightsOf, model: OpenedModel) -> int | None:
@@ -103,8 +89,8 @@ def _cells(record: LayerRecord, weights: Weights, model: OpenedModel, direction:
             yield _cell(record, arrays, model, direction)
         return
     for name, part in parts_of(record).items():
-        turned = direction == "backward" or name == "backward_layer" or record.config.get("go_backwards") is True
-        yield from _cells(part, weights.part(name, part), model, "backward" if turned else "forward")
+        backwards = direction == "backward" or name == "backward_layer" or record.config.get("go_backwards") is True
+        yield from _cells(part, weights.part(name, part), model, "backward" if backwards else "forward")
 
 
 def _cell(record: LayerRecord, arrays: Mapping[str, Array], model: OpenedModel, direction: str) -> Report:

@@ -82,6 +82,7 @@ _COMPLETED: dict[str, Callable[[click.Context, str], _Items]] = {
     "JSON": _files,
     "LAYER=FILE": _feeds,
     "GLOBS": _layers,
+    "LAYER": _layers,
     "NAMES": _signals,
     "FORMAT": _formats,
 }

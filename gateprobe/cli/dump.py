@@ -21,6 +21,7 @@ from gateprobe.cli.options import (
     talking,
 )
 from gateprobe.cli.outputs import Writing, writing
+from gateprobe.cli.preview import Preview
 from gateprobe.cli.progress import progress_bar, remembered
 from gateprobe.cli.scaling import Scaling, scaling
 
@@ -65,7 +66,8 @@ def dump(
 ) -> None:
     """Write gates and states, as CSV to stdout or to files.
 
-    One row for each sample, layer, direction, timestep and unit.
+    One row for each sample, layer, direction, timestep and unit. On a terminal, only the first and the last rows are
+    shown, unless -o or --format is given.
     """
     folder = writing.destination()
     outputs = [] if folder else writing.outputs()
@@ -76,8 +78,14 @@ def dump(
     beside = {"with_input": with_input, "with_output": with_output, "tokens": labels.of_run(model, samples, selection)}
     wanted = {name: value for name, value in beside.items() if value}
     options = {**run.how, "pre_activations": pre, "selection": selection, **wanted}
-    with progress_bar(talk, data_on_stdout=writing.to_stdout) as tell:
-        if folder is None:
+    preview = Preview()
+    with progress_bar(talk, data_on_stdout=writing.to_stdout and not writing.on_screen) as tell:
+        if writing.on_screen:
+            from gateprobe.writers import frames_of
+
+            chunks = model.tracing(samples, **options).chunks(threads=run.threads, progress=tell)
+            preview.take(frames_of(chunks, writing.layout))
+        elif folder is None:
             from gateprobe.writers import write
 
             tracing = model.tracing(samples, **options)
@@ -97,4 +105,6 @@ def dump(
                 threads=run.threads,
                 progress=remembered(tell),
             )
+    if writing.on_screen:
+        preview.show()
     talk.notes(model, samples)

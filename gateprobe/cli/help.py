@@ -13,8 +13,13 @@ DOCS: Mapping[str, str] = {
     "inspect": "docs/wiring.md",
     "dump": "docs/formats.md and docs/scaling.md",
     "verify": "docs/verify.md",
+    "compare": "docs/compare.md",
     "predict": "docs/formats.md",
+    "weights": "docs/weights.md",
+    "explain": "docs/explain.md",
+    "report": "docs/report.md",
     "migrate": "docs/migrate.md",
+    "golden": "docs/golden.md",
 }
 """Where the documentation says more about a command."""
 
@@ -24,28 +29,32 @@ LOOKING: Mapping[str, tuple[str, ...]] = {
     "track": (),
     "plot": (),
     "report": (),
-    "explain": (),
+    "explain": ("ledger", "top"),
     "compare": (),
 }
 """Command that looks → the options that no other group has; each option stands once."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "What to read": ("feed",),
-    "What to compare": ("against", "atol", "rtol", "seed", "samples"),
+    "What to read": ("feed", "verification"),
+    "What to compare": ("mapping", "last", "against", "atol", "rtol", "seed", "samples"),
     "What to keep": ("layer", "signal", "timestep", "unit", "sample", "direction", "pre", "with_input", "with_output"),
     "What to call timesteps": ("tokens", "vocab"),
     "What to look for": tuple(name for names in LOOKING.values() for name in names),
-    "What to print": ("as_json", "check"),
+    "What to print": ("as_json", "study", "keep", "form", "check"),
     "Where to write": (
         "write",
         "verify",
         "hard_sigmoid",
         "output",
         "format",
+        "order",
+        "transpose",
+        "c",
         "layout",
         "compress",
         "save_input",
         "junit",
+        "max_values",
         "force",
     ),
     "Weights-only files": ("architecture", "activation", "recurrent_activation", "go_backwards", "reset_after"),
@@ -67,6 +76,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 _ARGUMENTS: Mapping[str, str] = {
     "model": "A .keras or .h5 file, weights alone, a SavedModel folder of Keras 2, or TensorFlow.js's model.json.",
     "source": "A trace that gateprobe wrote; or a model, which is run on INPUT...",
+    "ours": "A .keras or .h5 file or another model, which is run on INPUT...; or a trace.",
+    "others": "The model's inputs, as for dump; last, the other program's numbers: .csv, .tsv, .npz, .npy or a trace.",
     "inputs": "A .npy, .npz or .csv file for each input of the model, in the model's order, or NAME=FILE. "
     "FILE.npz[KEY] names one array; - is standard input.",
 }

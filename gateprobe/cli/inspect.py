@@ -47,7 +47,8 @@ def inspect(file: ModelFile, check: bool, report: Report, talk: Talk) -> int:
         return 0
     from gateprobe.cli.summary import can_all_be_traced, summarise
 
-    summary = summarise(file.read())
+    model = file.read()
+    summary = summarise(model)
     if report.as_json:
         from gateprobe.cli.json_text import json_text
 
@@ -57,8 +58,9 @@ def inspect(file: ModelFile, check: bool, report: Report, talk: Talk) -> int:
 
         show_summary(summary, everything=bool(talk.verbose))
     if summary["damage"]:
-        refusals = [Refusal(one["layer"], one["class"], one["reason"]) for one in summary["damage"]]
-        raise UnsupportedModel(refusals, file=file.model, remedy="the file contradicts itself; save it again")
+        refusals = [Refusal(one["layer"], one["class"], one["reason"], other_weights=True) for one in summary["damage"]]
+        remedy = model.remedy_for(refusals) or "the file contradicts itself; save it again"
+        raise UnsupportedModel(refusals, file=file.model, remedy=remedy)
     return int(check and not can_all_be_traced(summary))
 
 

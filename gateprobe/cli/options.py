@@ -319,7 +319,7 @@ def _selection(
     from gateprobe.traces.selection import Ranges, Selection
 
     unit, timestep, sample = (
-        None if text is None else Ranges(text) for text in (ranges["unit"], ranges["timestep"], ranges["sample"])
+        None if ranges.get(name) is None else Ranges(str(ranges[name])) for name in ("unit", "timestep", "sample")
     )
     return Selection(_listed(layer), () if direction is None else (direction,), _listed(signal), unit, timestep, sample)
 
@@ -428,9 +428,7 @@ LABELLING = (
 labelling = bundle("labels", Labels, *LABELLING)
 """Adds --tokens and --vocab; the command takes ``labels``."""
 
-selecting = bundle(
-    "selection",
-    _selection,
+_WHAT = (
     click.option(
         "--layer",
         multiple=True,
@@ -451,13 +449,20 @@ selecting = bundle(
         "f forget gate, g candidate, o output gate, c cell state, h hidden state, z update gate, r reset gate. May be "
         "repeated.",
     ),
+)
+_WHICH = (
     click.option(
         "--unit", metavar="RANGES", help="Keep these units, such as 0:8,31; negative numbers count from the end."
     ),
     click.option("--timestep", metavar="RANGES", help="Keep these timesteps, such as 10:20."),
     click.option("--sample", metavar="RANGES", help="Run only these samples, such as 3 or 0:100."),
 )
+
+selecting = bundle("selection", _selection, *_WHAT, *_WHICH)
 """Adds the choice of layers, directions, signals, units, timesteps and samples; the command takes ``selection``."""
+
+choosing = bundle("selection", _selection, *_WHAT)
+"""Adds the choice of layers, directions and signals alone; the command takes ``selection``."""
 
 talking = bundle(
     "talk",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateprobe.cli.options import bundle, force
-from gateprobe.cli.progress import samples_done
+from gateprobe.cli.progress import is_terminal, samples_done
 from gateprobe.errors import InputError
 from gateprobe.files.places import STREAM
 from gateprobe.writers.formats import all_formats, trace_formats
@@ -35,7 +36,7 @@ class Predicting:
 
     def left(self) -> str:
         """Return what an interruption leaves behind."""
-        return _left(self.writes())
+        return left_of(self.writes())
 
     def outputs(self) -> list[Output]:
         """Return the outputs; each takes the options that fit it, and each option must fit one.
@@ -50,6 +51,11 @@ class Predicting:
     def to_stdout(self) -> bool:
         """Whether something goes to standard output."""
         return STREAM in self.writes()
+
+    @property
+    def on_screen(self) -> bool:
+        """Whether a person looks at what was not asked for as a file or a format."""
+        return not self.output and self.format is None and is_terminal(sys.stdout)
 
     @property
     def described(self) -> bool:
@@ -73,7 +79,7 @@ class Writing(Predicting):
 
         for name in filter(is_folder, self.output):
             return f"{redact_url(name)} keeps {samples_done()}; run the same command again to resume"
-        return f"{_left(self.writes())}; -o DIR/ writes part by part and resumes"
+        return f"{left_of(self.writes())}; -o DIR/ writes part by part and resumes"
 
     def destination(self) -> Destination | None:
         """Return the folder to fill, if it is not files that were asked for.
@@ -142,7 +148,7 @@ def _and(words: Iterable[str], last: str = "and") -> str:
     return f"{', '.join(first)} {last} {end}" if first else end
 
 
-def _left(names: Sequence[str]) -> str:
+def left_of(names: Sequence[str]) -> str:
     """Return what an interruption leaves behind of files, which appear whole or not at all."""
     from gateprobe.files.remote import redact_url
 

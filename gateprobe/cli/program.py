@@ -36,7 +36,7 @@ _STARVED = 64 << 20
 
 
 class _Terminated(BaseException):
-    """SIGTERM, turned into an exception so that unfinished files are removed."""
+    """SIGTERM as an exception so that unfinished files are removed."""
 
 
 class Program(click.Group):

@@ -20,7 +20,7 @@ _PATIENCE = 0.7  # seconds before a bar appears: short runs need none
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether somebody is watching; a stream may have been closed by whoever started us."""
+    """Whether a stream is a terminal; the process that started this one may have closed it."""
     return stream is not None and stream.isatty()
 
 

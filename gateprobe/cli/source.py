@@ -90,8 +90,7 @@ class Source:
         """
         if self.run.inputs:
             raise InputError("is a trace, which takes no inputs", remedy=f"leave out {', '.join(self.run.inputs)}")
-        for option in given(_ABOUT_RUNS):
-            raise InputError(f"is a trace, which is not run: {option} does not go with it")
+        refuse_about_runs()
 
     def _run(self, selection: Selection, talk: Talk, pre_activations: bool) -> Observed:
         from gateprobe.observed import of_run
@@ -103,6 +102,16 @@ class Source:
         tracing: Tracing = model.tracing(samples, **options)
         tokens = self.labels.of_run(model, samples, selection)
         return of_run(tracing, options=options, threads=self.run.threads, tokens=tokens)
+
+
+def refuse_about_runs(file: str | None = None) -> None:
+    """Refuse options of a run beside a trace.
+
+    Raises:
+        InputError: There are some.
+    """
+    for option in given(_ABOUT_RUNS):
+        raise InputError(f"is a trace, which is not run: {option} does not go with it", file=file)
 
 
 def say_notes(observed: Observed, talk: Talk) -> None:

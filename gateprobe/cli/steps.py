@@ -1,4 +1,4 @@
-"""A line on stderr that says what is being done, for work whose length nobody knows beforehand."""
+"""A line on stderr that says what is being done, for work whose length is not known beforehand."""
 
 from __future__ import annotations
 

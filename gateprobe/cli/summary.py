@@ -15,8 +15,7 @@ from functools import partial
 
 from gateprobe.cli.cells import Cells, Report, cells_by_record, count_parameters, understood
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
-from gateprobe.graph import LayerRecord, ModelRecord
-from gateprobe.layers.binding.call_order import references
+from gateprobe.graph import LayerRecord, ModelRecord, references
 from gateprobe.layers.binding.graph import call_name
 from gateprobe.layers.binding.registry import kind_of
 from gateprobe.layers.binding.weight_assignment import Weights, find_weights

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from gateprobe.analysis.agreement import Gap, SignalReport
 from gateprobe.cli.layout import Column, Page
-from gateprobe.verification.compare import Gap, SignalReport
+from gateprobe.errors import flagged
 from gateprobe.verification.report import described
 from gateprobe.verification.result import Status, Verification
 
 _COLOURS = {Status.AGREES: "green", Status.DISAGREES: "red", Status.RANDOM: "yellow"}
+
+
+def _verdict_style(cell: str) -> str:
+    return _COLOURS[Status.AGREES if cell == "ok" else Status.DISAGREES]
+
+
 _SIGNALS = (
     Column("layer"),
     Column("direction"),
@@ -19,7 +26,7 @@ _SIGNALS = (
     Column("keras - float64", 6),
     Column("replay - float64", 5),
     Column("of allowed", 1),
-    Column(""),
+    Column("", style=_verdict_style),
 )
 _LAYERS = (
     Column("layer"),
@@ -28,7 +35,7 @@ _LAYERS = (
     Column("values", 2),
     Column("largest difference", 1),
     Column("of allowed"),
-    Column(""),
+    Column("", style=_verdict_style),
 )
 
 
@@ -122,7 +129,7 @@ def _findings(result: Verification) -> Iterator[str]:
         yield f"would explain it: {one.name}: {one.text}{then}"
     if result.first is not None and not result.explanations:
         yield "none of the known differences explains it"
-    yield from (f"not compared, nor what depends on it: {text}" for text in result.left_out)
+    yield from (f"not compared, nor what depends on it: {flagged(text)}" for text in result.left_out)
     if result.random:
         yield f"random at inference, not compared: {', '.join(result.random)}"
 

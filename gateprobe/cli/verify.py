@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +21,10 @@ from gateprobe.cli.options import (
     reporting,
     talking,
 )
+from gateprobe.cli.tolerances import publish, tolerating
 
 if TYPE_CHECKING:
-    from gateprobe.verification.compare import Tolerance
+    from gateprobe.analysis.agreement import Tolerance
     from gateprobe.verification.result import Verification
     from gateprobe.verification.run import Made
 
@@ -59,59 +59,12 @@ class Files:
         return "there is no result; run the command again"
 
 
-def _tolerance(atol: tuple[str, ...], rtol: tuple[str, ...]) -> Tolerance:
-    """Return what ``--atol`` and ``--rtol`` ask for."""
-    from gateprobe.verification.compare import Tolerance
-
-    absolute, relative = _numbers("--atol", atol), _numbers("--rtol", rtol)
-    names = (absolute.keys() | relative.keys()) - {""}
-    signals = {name: (absolute.get(name), relative.get(name)) for name in sorted(names)}
-    return Tolerance(absolute.get(""), relative.get(""), signals)
-
-
-def _numbers(option: str, texts: Iterable[str]) -> dict[str, float]:
-    """Return signal → number; the empty name stands for all signals."""
-    from gateprobe.errors import choices
-    from gateprobe.traces.chunk import ALIASES, SIGNAL_ORDER
-    from gateprobe.verification.collate import OUTPUT
-
-    found = {}
-    for text in texts:
-        name, _, number = text.rpartition(":")
-        name = ALIASES.get(name, name)
-        if name and name not in (*SIGNAL_ORDER, OUTPUT):
-            raise click.UsageError(f"{option} {text}: no signal {name!r}; {choices((*SIGNAL_ORDER, OUTPUT), name)}")
-        try:
-            found[name] = float(number)
-        except ValueError:
-            raise click.UsageError(f"{option} {text}: expected a number such as 1e-6") from None
-        if not found[name] >= 0:
-            raise click.UsageError(f"{option} {text}: expected a number that is not negative")
-    return found
-
-
 def _made(seed: int, samples: int | None) -> Made:
     from gateprobe.verification.run import Made
 
     return Made(seed, samples)
 
 
-tolerating = bundle(
-    "tolerance",
-    _tolerance,
-    click.option(
-        "--atol",
-        multiple=True,
-        metavar="[SIGNAL:]X",
-        help="Allow numbers to differ by X, instead of by what rounding explains.",
-    ),
-    click.option(
-        "--rtol",
-        multiple=True,
-        metavar="[SIGNAL:]X",
-        help="Allow numbers to differ by X times the size of Keras's number.",
-    ),
-)
 making = bundle(
     "made",
     _made,
@@ -151,7 +104,7 @@ writing = bundle(
     metavar="KERAS",
     help="Ask keras3 or tf_keras, instead of the Keras that speaks for the file's era.",
 )
-@tolerating
+@tolerating("Keras")
 @making
 @writing
 @reporting
@@ -175,8 +128,10 @@ def verify(
     """
     result = _result(file, given, files, talk, against=against, tolerance=tolerance, made=made)
     _write(result, files)
+    from gateprobe.errors import flagged
+
     for note in result.notes:
-        talk.note(note)
+        talk.note(flagged(note))
     if report.as_json:
         from gateprobe.cli.json_text import json_text
         from gateprobe.verification.report import as_json as json_of
@@ -207,7 +162,7 @@ def _result(file: ModelFile, given: Given, files: Files, talk: Talk, **options: 
             return compare(Model(model), x, architecture=file.architecture, tell=tell, **options)
     except GateprobeError as error:
         if files.junit is not None:
-            _put({files.junit: error_as_junit(file.model, error.flagged)}, force=files.force)
+            publish({files.junit: error_as_junit(file.model, error.flagged)}, force=files.force)
         raise
 
 
@@ -218,7 +173,7 @@ def _write(result: Verification, files: Files) -> None:
     saved = {} if files.save_input is None else dict(_saved(result, files.save_input))
     guard().writes(list(saved)[1:])  # how many there are is known only now
     reports = {} if files.junit is None else {files.junit: as_junit(result)}
-    _put({**reports, **saved}, force=files.force)
+    publish({**reports, **saved}, force=files.force)
 
 
 def _saved(result: Verification, name: str) -> Iterator[tuple[str, bytes]]:
@@ -232,14 +187,3 @@ def _saved(result: Verification, name: str) -> Iterator[tuple[str, bytes]]:
         data = io.BytesIO()
         np.savez(data, **one.arrays)  # type: ignore[arg-type]  # keyword arrays
         yield name if number == 0 else f"{stem}-{number + 1}{suffix}", data.getvalue()
-
-
-def _put(contents: Mapping[str, bytes], *, force: bool) -> None:
-    from gateprobe.writers.target import open_target
-
-    with ExitStack() as stack:
-        targets = [stack.enter_context(open_target(name, force=force)) for name in contents]
-        for target, data in zip(targets, contents.values(), strict=True):
-            target.write(data)
-        for target in targets:
-            target.publish()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from gateprobe.errors import OutputError
+from gateprobe.errors import InputError, OutputError
 from gateprobe.files.remote import is_url, local_path, redact_url, remote
 
 STREAM = "-"
@@ -104,7 +104,12 @@ def place_of(name: str, stream: int = 1) -> Place:
     Args:
         name: A path, a URL, or `STREAM`.
         stream: The file descriptor that `STREAM` means.
+
+    Raises:
+        InputError: The name is empty.
     """
+    if not name:
+        raise InputError("the name of a file is empty")
     if name == STREAM:
         return _of_descriptor(stream, ("standard input", "standard output")[stream])
     if is_url(name):

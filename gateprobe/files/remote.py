@@ -74,7 +74,7 @@ class Remote:
             return bool(self.storage.exists(self.path))
 
     def version(self) -> str:
-        """Return what changes when somebody writes to the file, such as its ETag."""
+        """Return what changes when the file is written to, such as its ETag."""
         with self._faults():
             self.storage.invalidate_cache()
             return hashlib.sha256(str(self.storage.ukey(self.path)).encode()).hexdigest()

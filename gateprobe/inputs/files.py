@@ -19,7 +19,7 @@ from typing import IO, cast
 import numpy as np
 from numpy.lib.format import write_array
 
-from gateprobe.errors import InputError
+from gateprobe.errors import InputError, reason_of
 from gateprobe.files.remote import Remote, is_url, local_path, redact_url, remote
 from gateprobe.graph import Array
 from gateprobe.inputs.array_files import NPY_MAGIC, ZIP_MAGIC, NpzFile, RemoteRows, Rows, map_npy, parse_npy
@@ -53,7 +53,7 @@ class Mapped:
         """Look whether it still is.
 
         Raises:
-            InputError: Somebody has written to it. Numbers of two versions would be mixed, and where a mapped file
+            InputError: It was written to. Numbers of two versions would be mixed, and where a mapped file
                 has become shorter, the system would end the program (SIGBUS).
         """
         try:
@@ -73,9 +73,11 @@ class Source:
     array: Rows
     digest: Callable[[], str]
     """Computes the sha256 of the file, or of the ``.npy`` file that holds or would hold the array. An ``.npy`` file by
-    URL, which nobody reads as a whole, has the storage's ``version:`` of it instead."""
+    URL, which is not read as a whole, has the storage's ``version:`` of it instead."""
     mapped: Mapped | None = None
     """The file behind the array, when it is memory-mapped."""
+    in_lines: bool = False
+    """Whether it comes from a text table."""
 
 
 def read_input(file: str, shape: Shape | None, limit: int, names: Collection[str] = ()) -> dict[str, Source]:
@@ -93,6 +95,8 @@ def read_input(file: str, shape: Shape | None, limit: int, names: Collection[str
     Raises:
         InputError: The file cannot be read, or it holds several arrays.
     """
+    if not file:
+        raise InputError("the name of a file is empty")
     try:
         if file == STDIN:
             return {"": _from_stdin(shape, limit)}
@@ -115,7 +119,7 @@ def read_input(file: str, shape: Shape | None, limit: int, names: Collection[str
         with path.open("rb") as opened:
             return {"": _from_stream(opened, file, shape, limit)}
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", file=redact_url(file)) from None
+        raise InputError(reason_of(error), file=redact_url(file)) from None
 
 
 def from_memory(name: str, value: object) -> Source:
@@ -156,7 +160,7 @@ def _remote_rows(found: Remote) -> Source:
         try:
             data, now = found.read(start, stop), found.version()
         except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", file=found.name) from None
+            raise InputError(reason_of(error), file=found.name) from None
         if now != version:
             raise InputError("was changed while it was read", file=found.name, remedy="use a file at rest")
         return data
@@ -185,9 +189,7 @@ def _path_and_key(file: str) -> tuple[Path, str | None]:
 def _from_special(path: Path, file: str, shape: Shape | None, limit: int) -> Source:
     """Read a pipe or a device, such as the ``<(command)`` of a shell."""
     if path.is_dir():
-        raise InputError("is a directory", file=file)
-    if not path.exists():
-        raise InputError("there is no such file", file=file)
+        raise InputError("is a folder", file=file, remedy="name a file in it")
     with path.open("rb") as opened:
         return _from_stream(opened, file, shape, limit)
 
@@ -223,8 +225,9 @@ def _from_stream(stream: IO[bytes], name: str, shape: Shape | None, limit: int) 
         if len(data) > limit:
             raise InputError(f"has more than {limit} bytes", file=name, remedy="raise the limit with --max-bytes")
     held = bytes(data)
-    array = parse_npy(held, name) if held.startswith(NPY_MAGIC) else read_table(held, name, shape)
-    return Source(name, array, partial(_bytes_digest, held))
+    in_lines = not held.startswith(NPY_MAGIC)
+    array = read_table(held, name, shape) if in_lines else parse_npy(held, name)
+    return Source(name, array, partial(_bytes_digest, held), in_lines=in_lines)
 
 
 def _bytes_digest(data: bytes) -> str:

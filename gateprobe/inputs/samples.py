@@ -163,7 +163,8 @@ def load(
     if [file for _, file in (*pairs, *fed)].count(STDIN) > 1:
         raise InputError("standard input can be read only once")
     given = _assigned(pairs, inputs, limit)
-    return _samples(given, inputs, {key: read_input(file, _table_shape(key), limit)[""] for key, file in fed})
+    sources = {key: read_input(file, _table_shape(key), limit)[""] for key, file in fed}
+    return _samples(given, inputs, sources, "FILE or NAME=FILE")
 
 
 def files_of(specs: Iterable[str], feeds: Iterable[str] = ()) -> Iterator[str]:
@@ -189,7 +190,8 @@ def from_arrays(x: object, inputs: Sequence[InputSpec], feeds: Mapping[str, obje
     if isinstance(x, Samples):
         return x
     given = {name: from_memory(name, value) for name, value in _named(x, inputs).items()}
-    return _samples(given, inputs, {key: from_memory(key, value) for key, value in (feeds or {}).items()})
+    sources = {key: from_memory(key, value) for key, value in (feeds or {}).items()}
+    return _samples(given, inputs, sources, "an array")
 
 
 def _named(x: object, inputs: Sequence[InputSpec]) -> dict[str, object]:
@@ -255,11 +257,11 @@ def _table_shape(key: str) -> Shape:
     return (None, None, None) if plain else (None, None)
 
 
-def _samples(given: Mapping[str, Source], inputs: Sequence[InputSpec], fed: Mapping[str, Source]) -> Samples:
-    """Check everything against the model and against each other."""
+def _samples(given: Mapping[str, Source], inputs: Sequence[InputSpec], fed: Mapping[str, Source], form: str) -> Samples:
+    """Check everything against the model and against each other; ``form`` says how an input is given."""
     missing = [spec for spec in inputs if spec.name not in given]
     if missing and not fed:
-        raise InputError("an input is missing", remedy=f"give {_listed(missing)} as FILE, NAME=FILE or an array")
+        raise InputError("an input is missing", remedy=f"give {_listed(missing)} as {form}")
     for spec in inputs:
         if spec.name in given:
             _check(given[spec.name], spec)
@@ -303,14 +305,28 @@ def _check(source: Source, spec: InputSpec) -> None:
         raise InputError(f"has {what}: shape {_shown(shape)}", file=where)
     if wanted is None:
         return
-    fits = len(shape) == len(wanted) and all(b is None or a == b for a, b in zip(shape[1:], wanted[1:], strict=True))
-    if not fits:
-        alone = len(shape) == len(wanted) - 1 and all(
-            b is None or a == b for a, b in zip(shape, wanted[1:], strict=True)
-        )
-        remedy = "for a single sample put an axis in front: x[numpy.newaxis]" if alone else None
+    if not _fits(shape, wanted):
         reason = f"has the shape {_shown(shape)}, but input {spec.name!r} takes {spec.shown}"
-        raise InputError(reason, file=where, remedy=remedy)
+        raise InputError(reason, file=where, remedy=_reshaped(shape, wanted, in_lines=source.in_lines))
+
+
+def _fits(shape: Shape, wanted: Shape) -> bool:
+    """Whether an array may have the shape that the model takes, whatever the number of samples."""
+    return len(shape) == len(wanted) and all(b is None or a == b for a, b in zip(shape[1:], wanted[1:], strict=True))
+
+
+def _reshaped(shape: Shape, wanted: Shape, *, in_lines: bool) -> str | None:
+    """Return how an array gets the axes that it lacks, if that is all it lacks."""
+    if in_lines and len(wanted) > 1 and shape[1:] == (1,) * (len(wanted) - 1) and wanted[1] == shape[0]:
+        return f"write one sample per line: its {shape[0]} values side by side"
+    for made, how in (
+        ((1, *shape), "for a single sample put an axis in front: x[numpy.newaxis]"),
+        ((*shape, 1), "put an axis for the only feature behind: x[..., numpy.newaxis]"),
+        ((1, *shape, 1), "for a single sample of one feature: x[numpy.newaxis, ..., numpy.newaxis]"),
+    ):
+        if _fits(made, wanted):
+            return how
+    return None
 
 
 def _rows(array: Rows, numbers: Array, timesteps: slice = slice(None)) -> Array:
@@ -328,7 +344,7 @@ def _rows(array: Rows, numbers: Array, timesteps: slice = slice(None)) -> Array:
 
 
 def _shown(shape: Iterable[object]) -> str:
-    return "(" + ", ".join(map(str, shape)) + ")"
+    return str(tuple(shape)).replace("'", "")
 
 
 def _listed(inputs: Sequence[InputSpec]) -> str:

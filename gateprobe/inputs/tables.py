@@ -65,6 +65,7 @@ def _split(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> tupl
         raise InputError("is compressed", file=name, remedy="unpack it first")
     first = data.split(b"\n", 1)[0]
     separator = "\t" if b"\t" in first and b"," not in first else ","
+    _refuse_prose(data, separator, name, shape)
     _check_width(first, separator, name, shape)
     try:
         cells = pl.read_csv(io.BytesIO(_MARK + data), has_header=False, infer_schema=False, separator=separator)
@@ -81,6 +82,21 @@ def _split(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> tupl
     if len(cells) == 1:
         raise InputError("has a header and no rows", file=name)
     return titles, cells.slice(1)
+
+
+def _refuse_prose(data: bytes, separator: str, name: str, shape: tuple[int | None, ...] | None) -> None:
+    """Refuse a text in which a number stands neither in the first line nor in the second."""
+    lines = [line.strip() for line in data.split(b"\n", 2)[:2]]
+    cells = [cell.strip() for line in lines for cell in line.decode("utf-8", "replace").split(separator)]
+    if (
+        any(_is_number(cell) or cell[:1].isdecimal() for cell in cells)
+        or set(cells) & set(_INDEX)
+        or (len(lines) > 1 and not lines[1].strip(b", \t"))
+    ):
+        return
+    tokens = "token ids, the numbers that stand for characters or words in the training"
+    what = tokens if shape is None or len(shape) == 2 else "numbers, separated by commas"
+    raise InputError("holds text where numbers are wanted", file=name, remedy=f"give {what}")
 
 
 def _check_width(first: bytes, separator: str, name: str, shape: tuple[int | None, ...] | None) -> None:

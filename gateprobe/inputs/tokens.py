@@ -404,6 +404,20 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def json_file(file: str) -> tuple[str, Any]:
+    """Read a file of JSON, limited as every JSON text is.
+
+    Returns:
+        The name of the file for messages, and what it holds.
+
+    Raises:
+        ReadError: It is none.
+        InputError: It cannot be read.
+    """
+    name = redact_url(file)
+    return name, _json(_text(file), name)
+
+
 def _text(file: str) -> str:
     """Return what a file holds."""
     name = redact_url(file)

@@ -86,7 +86,14 @@ class Signals(Protocol):
     """Where a recurrent layer hands over what it computed; the run decides what becomes of it."""
 
     def __call__(
-        self, *, direction: str, backwards: bool, signals: Mapping[str, Array], mask: Array | None, part: str | None
+        self,
+        *,
+        direction: str,
+        backwards: bool,
+        signals: Mapping[str, Array],
+        mask: Array | None,
+        ran: Any,
+        part: str | None,
     ) -> None:
         """Take the signals of one direction of one call.
 
@@ -96,6 +103,7 @@ class Signals(Protocol):
             signals: Name to ``(samples, timesteps, units)``, timesteps in the order of the input; gates are not yet
                 blanked at masked timesteps.
             mask: ``(samples, timesteps)`` or ``None``.
+            ran: The `gateprobe.layers.recurrent.cells.CellRun` that gave them.
             part: ``cell_n`` for the n-th cell of stacked cells.
         """
 
@@ -107,13 +115,15 @@ class Scope:
     path: str
     """Layer path, with ``:n`` for further calls."""
     traced: Callable[[str], bool]
-    """Whether somebody wants the signals of the recurrent layer at a path."""
+    """Whether the signals of the recurrent layer at a path are wanted."""
     deliver: Callable[..., None]
     """`Signals` with the path as its first argument."""
     states: dict[tuple[str, ...], tuple[Array, ...]] = field(default_factory=dict)
     """States carried from call to call and batch to batch by stateful layers, by owner and direction."""
     pre_activations: bool = False
     """Whether the ``pre_`` signals are wanted too."""
+    cell_runs: bool = False
+    """Whether what the cells ran on is wanted too; it holds memory that the run could use again."""
     feeds: Mapping[str, Array] = field(default_factory=dict)
     """Arrays given in place of a layer's input (by path), its mask (``path.mask``) or states."""
     kernel: Kernel = field(default_factory=Kernel)
@@ -128,7 +138,7 @@ class Scope:
     """Whether this is one of several calls, each with a slab of the timesteps: recurrent layers go on where the slab
     before ended."""
     stop: Event = field(default_factory=Event)
-    """Is set when nobody waits for the results any more."""
+    """Is set when the results are no longer wanted."""
 
     @property
     def wanted(self) -> bool:
@@ -151,12 +161,13 @@ class Scope:
         backwards: bool,
         signals: Mapping[str, Array],
         mask: Array | None,
+        ran: Any,
         part: str | None = None,
     ) -> None:
         """Hand over signals; see `Signals`."""
         path = self.path if part is None else f"{self.path}/{part}"
         room.hold(signals.values())
-        self.deliver(path, direction=direction, backwards=backwards, signals=signals, mask=mask)
+        self.deliver(path, direction=direction, backwards=backwards, signals=signals, mask=mask, ran=ran)
 
     def within(self, name: str, *, owner: str | None = None) -> Scope:
         """The scope of one call of a layer inside this one, named ``owner`` without the number of the call."""
@@ -240,7 +251,7 @@ class Precision:
             return _round_to_bfloat16(x)
         return x
 
-    def settle(self, x: Array) -> None:
+    def round_in_place(self, x: Array) -> None:
         """Round ``x`` in place; costs nothing when the precision is full."""
         if not self.exact:
             np.copyto(x, self.round(x))

@@ -16,7 +16,7 @@ from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Layer, Precision
 from gateprobe.layers.binding.registry import Binding, Slot, replays
-from gateprobe.layers.binding.settings import Settings, Unsupported
+from gateprobe.layers.binding.settings import OtherWeights, Settings, Unsupported
 from gateprobe.layers.core import biased, refuse_stray_bias
 from gateprobe.layers.recurrent.kernels.blas import multiply
 from gateprobe.layers.shape import channels_first
@@ -126,7 +126,7 @@ def _from_keras1(binding: Binding, kernel: Array, rank: int, *, transposed: bool
     elif transposed:
         kernel = kernel.swapaxes(-2, -1)
     if kernel.shape[:rank] != size and kernel.shape[:rank] != (1,) * rank:
-        raise Unsupported(f"kernel: expected a window of {size}, the file holds {kernel.shape}")
+        raise OtherWeights(f"kernel: expected a window of {size}, the file holds {kernel.shape}")
     return kernel
 
 
@@ -235,7 +235,7 @@ def _bind_separable(binding: Binding) -> Layer:
 
 def _separable(x: Array, kernel: Array, pointwise: Array, convolution: Convolution) -> Array:
     between = depthwise(x, kernel, convolution.window)
-    convolution.precision.settle(between)
+    convolution.precision.round_in_place(between)
     if between.shape[-1] != pointwise.shape[0]:
         raise InputError(f"expected {pointwise.shape[0]} channels after the depthwise part, got {between.shape[-1]}")
     return convolution.finished(multiply(between, pointwise))

@@ -89,10 +89,10 @@ def refuse_stray_bias(shape: tuple[int, ...], bias: tuple[int, ...]) -> None:
 
 def biased(z: Array, bias: Array | None, activation: Activation, precision: Precision) -> Array:
     """Add a bias to the last axis and apply an activation, both in place."""
-    precision.settle(z)
+    precision.round_in_place(z)
     if bias is not None:
         z += bias
-        precision.settle(z)
+        precision.round_in_place(z)
     activation.apply(z, z)
     return z
 

@@ -61,10 +61,10 @@ def _local(x: Array, kernel: Array, convolution: Convolution, *, first: bool) ->
     if flat.shape[1:] != kernel.shape[:2]:
         raise InputError(f"expected {kernel.shape[:2]} positions and values, got {flat.shape[1:]}")
     product = room.matmul(flat[:, :, np.newaxis], kernel).reshape(len(x), *positions, kernel.shape[2])
-    precision.settle(product)
+    precision.round_in_place(product)
     if convolution.bias is not None:
         if convolution.bias.shape != product.shape[1:]:
             raise InputError(f"the bias has shape {convolution.bias.shape} for an output of {product.shape[1:]}")
         product = product + convolution.bias
-        precision.settle(product)
+        precision.round_in_place(product)
     return convolution.activation(product)

@@ -17,7 +17,7 @@ from gateprobe.graph import Array
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, beyond_time
 from gateprobe.layers.binding.registry import Binding, replays
 from gateprobe.layers.binding.settings import Unsupported
-from gateprobe.layers.unary import axis_in, fitting, settled
+from gateprobe.layers.unary import axis_in, fitting, rounded
 from gateprobe.limits import room
 from gateprobe.semantics import MergedMask
 
@@ -47,7 +47,7 @@ class Merge:
         with fitting(*values):
             values = [_with_rank(value, rank) for value in values]
             room.combining(*values)
-            result = settled(self.combine(values, masks), self.precision)
+            result = rounded(self.combine(values, masks), self.precision)
             return (Tensor(result, _merged_mask([tensor.mask for tensor in tensors], self.masking)),)
 
     def over_time(self, ranks: tuple[int, ...]) -> Ranks | None:
@@ -116,7 +116,7 @@ def _mean(values: Sequence[Array], masks: Masks, precision: Precision) -> Array:
 
 
 def _sum(values: Sequence[Array], precision: Precision) -> Array:
-    return reduce(lambda a, b: settled(a + b, precision), values)
+    return reduce(lambda a, b: rounded(a + b, precision), values)
 
 
 def _bind_merge(binding: Binding, combine: Combine, inputs: int | None = None) -> Merge:

@@ -205,14 +205,14 @@ def _standardized(
 
     Where ``x`` is nearly its own mean, what is left are the rounding errors of this very order.
     """
-    settled = precision.round
+    rounded = precision.round
     mean = x.mean(axis=where, keepdims=True)
-    variance = settled(np.square(x - mean).mean(axis=where, keepdims=True))
-    inverse = settled(1 / np.sqrt(settled(variance + epsilon)))
-    inverse = inverse if gamma is None else settled(inverse * gamma)
-    offset = settled(settled(mean) * inverse)
-    offset = -offset if beta is None else settled(beta - offset)
-    return settled(x * inverse) + offset
+    variance = rounded(np.square(x - mean).mean(axis=where, keepdims=True))
+    inverse = rounded(1 / np.sqrt(rounded(variance + epsilon)))
+    inverse = inverse if gamma is None else rounded(inverse * gamma)
+    offset = rounded(rounded(mean) * inverse)
+    offset = -offset if beta is None else rounded(beta - offset)
+    return rounded(x * inverse) + offset
 
 
 def _weighted(x: Array, weights: Mapping[str, Array], axes: tuple[int, ...]) -> Array:

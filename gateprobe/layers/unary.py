@@ -37,7 +37,7 @@ class Unary:
         value = autocast(tensor.value, self.precision) if self.keeps_integers else self.precision.cast(tensor.value)
         with fitting(value):
             result = self.function(value)
-        result = settled(result, self.precision)
+        result = rounded(result, self.precision)
         return (Tensor(result, mask_of(call, tensor) if self.keeps_mask else None),)
 
     def over_time(self, ranks: tuple[int, ...]) -> Ranks | None:
@@ -84,7 +84,7 @@ def whole(values: Array, dtype: str) -> Array:
     return cut.astype(dtype)
 
 
-def settled(x: Array, precision: Precision) -> Array:
+def rounded(x: Array, precision: Precision) -> Array:
     """Round floats to what the precision can hold."""
     return precision.round(x) if np.issubdtype(x.dtype, np.floating) else x
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from gateprobe.graph import Call, LayerRecord, ModelRecord, Namespace, TensorRef
-from gateprobe.layers.binding.call_order import references
+from gateprobe.graph import Call, LayerRecord, ModelRecord, Namespace, TensorRef, references
 from gateprobe.layers.binding.registry import kind_of
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.semantics import Semantics

@@ -170,6 +170,8 @@ class _Work:
         children = {
             key: tuple(self.child(child, f"{place}/{key}") for child in group) for key, group in record.children.items()
         }
+        if class_name == "Bidirectional":
+            children = _both_halves(children)
         made = replace(
             record,
             class_name=class_name,
@@ -233,6 +235,19 @@ class _Work:
             given = {"initial_state": tuple(states)} if states else {}
             return Call((first, *call.args[1:]), {**kwargs, **given})
         return Call(call.args, kwargs)
+
+
+def _both_halves(children: Mapping[str, tuple[LayerRecord, ...]]) -> dict[str, tuple[LayerRecord, ...]]:
+    """Name the second half of a Bidirectional whose first one runs backwards.
+
+    Keras 3 lets the second half run backwards whenever it is not named (``Bidirectional.__init__`` 3.15.1), Keras 2 in
+    the direction in which the first one does not run.
+    """
+    first = children.get("layer", ())
+    if "backward_layer" in children or not first or not first[0].config.get("go_backwards"):
+        return dict(children)
+    config = {**first[0].config, "go_backwards": False}
+    return {**children, "backward_layer": (replace(first[0], name=f"backward_{first[0].name}", config=config),)}
 
 
 def _sized(record: LayerRecord, weights: Weights, semantics: Semantics) -> LayerRecord:

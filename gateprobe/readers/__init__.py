@@ -16,11 +16,11 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import BinaryIO
 
-from gateprobe.errors import GateprobeError, ReadError
+from gateprobe.errors import GateprobeError, ReadError, reason_of
 from gateprobe.files.remote import is_url, local_path, redact_url, remote
 from gateprobe.graph import Era, ModelGraph
 from gateprobe.readers import archive, containers, hdf5, safe_json
-from gateprobe.readers.crash_guard import rehearse
+from gateprobe.readers.crash_guard import try_in_fork
 from gateprobe.readers.files import savedmodel_folder
 from gateprobe.readers.found import Architecture, Found
 from gateprobe.readers.given import read_given
@@ -74,7 +74,7 @@ def read(
             stamp = _stamp(stream)
             digest = _sha256(stream)
             hdf5.library()  # before the fork, so that it is imported once
-            rehearse(lambda: _found(path, stream, size, given, budget), stream, size, budget.limit)
+            try_in_fork(lambda: _found(path, stream, size, given, budget), stream, size, budget.limit)
             found = _found(path, stream, size, given, budget)
             if _stamp(stream) != stamp:
                 raise ReadError("was changed while it was read", remedy="wait until it is written, and try again")
@@ -98,15 +98,17 @@ def _open(name: str, stack: ExitStack) -> tuple[BinaryIO, int]:
         if is_url(name):
             stream = stack.enter_context(remote(name).fetched())
             return stream, os.fstat(stream.fileno()).st_size
+        if not name:
+            raise ReadError("the name of the file is empty")
         path = Path(name)
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise ReadError("is a folder", remedy="give the file inside it")
+            raise ReadError("is a folder", remedy="name a file in it")
         if not stat.S_ISREG(status.st_mode):
             raise ReadError("is not a regular file")
         return stack.enter_context(path.open("rb")), status.st_size
     except OSError as error:
-        raise ReadError(error.strerror or "cannot be opened") from None
+        raise ReadError(reason_of(error)) from None
     except ValueError:  # a NUL in the name
         raise ReadError("is not a possible file name") from None
 
@@ -121,7 +123,7 @@ def _architecture(name: str) -> Architecture:
             def found() -> Architecture:
                 return read_given(stream, size, redact_url(name), digest)
 
-            rehearse(found, stream, size, safe_json.MAX_BYTES)
+            try_in_fork(found, stream, size, safe_json.MAX_BYTES)
             return found()
         except GateprobeError as error:
             raise _located(error, name) from None
@@ -143,7 +145,7 @@ def _found(path: Path, stream: BinaryIO, size: int, given: Architecture | None, 
 
 
 def _stamp(stream: BinaryIO) -> tuple[int, int]:
-    """Return what changes when somebody writes to the file: its size and time."""
+    """Return what changes when the file is written to: its size and time."""
     status = os.fstat(stream.fileno())
     return status.st_size, status.st_mtime_ns
 

@@ -1,11 +1,9 @@
-"""Refuse graphs that nobody could compute: calls that wait for each other."""
+"""Refuse graphs that cannot be computed: calls that wait for each other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from gateprobe.errors import ReadError
-from gateprobe.graph import Argument, ModelRecord, TensorRef
+from gateprobe.graph import ModelRecord, references
 
 _Node = tuple[str, int]
 
@@ -21,7 +19,7 @@ def check_acyclic(model: ModelRecord) -> None:
     for layer in model.layers:
         for number, call in enumerate(layer.calls):
             node = (layer.name, number)
-            sources = {(ref.layer, ref.call) for ref in references((call.args, dict(call.kwargs)))}
+            sources = {(ref.layer, ref.call) for ref in references((call.args, call.kwargs))}
             waits[node] = len(sources)
             for source in sources:
                 feeds.setdefault(source, []).append(node)
@@ -38,17 +36,3 @@ def check_acyclic(model: ModelRecord) -> None:
     stuck = next((node for node in waits if node not in done), None)
     if stuck is not None:
         raise ReadError("the layer waits for its own output: the graph has a cycle", place=f"{model.name}/{stuck[0]}")
-
-
-def references(value: Argument) -> Iterator[TensorRef]:
-    """Yield the references inside an argument."""
-    if isinstance(value, TensorRef):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from references(item)
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from references(item)
-    elif isinstance(value, slice):
-        yield from references((value.start, value.stop, value.step))

@@ -97,7 +97,7 @@ def _children(config: Config, era: Era, place: str) -> dict[str, tuple[LayerReco
 
 @dataclass(slots=True)
 class _Chain:
-    """A Sequential while it is being turned into a graph."""
+    """A Sequential while it is being converted into a graph."""
 
     layers: list[LayerRecord]
     inputs: list[TensorRef]

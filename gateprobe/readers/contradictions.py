@@ -22,8 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateprobe.errors import UnsafeFile
-from gateprobe.graph import Era, LayerRecord, ModelRecord
-from gateprobe.readers.acyclic import references
+from gateprobe.graph import Era, LayerRecord, ModelRecord, references
 from gateprobe.readers.version import era_of_version, objects
 
 Rival = tuple[Era, str | None]
@@ -133,7 +132,7 @@ def _reached(model: ModelRecord) -> set[str]:
             continue
         seen.add(node)
         for call in records[name].calls[number : number + 1]:
-            stack += [(ref.layer, ref.call) for ref in references((call.args, dict(call.kwargs)))]
+            stack += [(ref.layer, ref.call) for ref in references((call.args, call.kwargs))]
     return {name for name, _ in seen}
 
 

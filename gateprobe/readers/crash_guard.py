@@ -1,10 +1,10 @@
 """Reads a file once in a forked process before it is read in this one, because the HDF5 library can crash.
 
 Fuzzing found files whose damaged chunk index makes libhdf5 read behind its memory (a segmentation fault in
-``H5Dread``, HDF5 1.14.6 and newer). Such a fault cannot be caught, only survived by somebody else: the fork dies in
+``H5Dread``, HDF5 1.14.6 and newer). Such a fault cannot be caught, only survived in another process: the fork dies in
 place of the program, and the file is refused. So is one for which the library allocates what a damaged length asks for.
 It costs some milliseconds (``docs/reliability.md``), while a new interpreter would cost some hundred. Only Linux forks
-safely in a program with threads; elsewhere nothing is rehearsed.
+safely in a program with threads; elsewhere nothing is tried out.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ABOUT_MEMORY = re.compile(r"memory|alloc", re.IGNORECASE)
 _REMEDY = "save the model again with Keras"
 
 
-def rehearse(read: Callable[[], object], stream: BinaryIO, size: int, limit: int) -> None:
+def try_in_fork(read: Callable[[], object], stream: BinaryIO, size: int, limit: int) -> None:
     """Run a reading in a forked process and forget what it read.
 
     Args:
@@ -82,7 +82,7 @@ def _perform(read: Callable[[], object], seconds: int, memory: int) -> None:
         gc.disable()  # it would touch, and so copy, every page of the program
         faulthandler.disable()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        for number in (signal.SIGTERM, *_CRASHES):  # somebody's handlers might turn a crash into an exit
+        for number in (signal.SIGTERM, *_CRASHES):  # handlers of the program might turn a crash into an exit
             signal.signal(number, signal.SIG_DFL)
         _limit(seconds, memory)
         read()

@@ -1,4 +1,4 @@
-"""One serialised layer, as an untrusted mapping turned into typed fields.
+"""One serialised layer, as an untrusted mapping, as typed fields.
 
 Sources: ``keras/src/saving/serialization_lib.py::serialize_keras_object`` 3.15.1 (``module``, ``registered_name``),
 ``tf_keras/src/saving/legacy/serialization.py`` 2.21 (``class_name`` and ``config`` only).
@@ -103,7 +103,7 @@ def checked_name(name: Any, place: str) -> str:
 def _namespace(value: Mapping[str, Any], era: Era) -> Namespace:
     """Tell Keras's own classes from everybody else's by what the file says, never by the class name alone."""
     class_name, registered = value["class_name"], value.get("registered_name")
-    if ">" in class_name:  # "package>Class": registered by somebody
+    if ">" in class_name:  # "package>Class": registered by users
         return Namespace.CUSTOM
     if "module" not in value:
         return Namespace.OPERATION if _legacy_operation(value, era) else Namespace.LAYER

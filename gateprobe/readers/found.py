@@ -10,6 +10,7 @@ from gateprobe.graph import Era, ModelGraph, ModelRecord, Origin, WeightStore
 from gateprobe.readers import contradictions, version, wiring
 from gateprobe.readers.architecture import read_architecture
 from gateprobe.readers.contradictions import Verdict
+from gateprobe.readers.weights_only import WEIGHTS_ALONE
 from gateprobe.readers.wiring import Wiring
 
 
@@ -71,12 +72,12 @@ class Found:
                 model = wiring.adopted(model)
             notes = (*notes, *more)
         else:
-            advice = "give the model's JSON, or a wiring file, with --architecture to replay it"
-            notes = (*notes, f"the file holds weights alone; {advice}")
+            notes = (*notes, WEIGHTS_ALONE)
         backend = self.backend or (self.architecture.backend if self.architecture else None)
         origin = Origin(self.container, era, evidence, self._version, backend, rivals, sha256)
         left = () if model is None else tuple(contradictions.unreached(model))
-        return ModelGraph(file, origin, model, store, (*notes, *left, *self.notes))
+        given = None if self.architecture is None else self.architecture.file
+        return ModelGraph(file, origin, model, store, (*notes, *left, *self.notes), given)
 
     @property
     def _version(self) -> str | None:

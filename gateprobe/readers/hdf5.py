@@ -1,4 +1,4 @@
-"""HDF5 from a file nobody vouches for: plain groups, plain attributes, plain arrays, and nothing else.
+"""HDF5 from an untrusted file: plain groups, plain attributes, plain arrays, and nothing else.
 
 An HDF5 file can point at other files (external and soft links, external storage, virtual datasets), name filter
 plugins, and declare arrays far larger than itself. Keras writes none of that, so all of it is refused by name.

@@ -1,4 +1,4 @@
-"""JSON from a file nobody vouches for: bounded in depth and size, without duplicate keys, NaN or huge numbers."""
+"""JSON from an untrusted file: bounded in depth and size, without duplicate keys, NaN or huge numbers."""
 
 from __future__ import annotations
 

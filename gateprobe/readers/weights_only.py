@@ -27,6 +27,11 @@ from gateprobe.graph import (
     WeightStore,
 )
 
+WEIGHTS_ALONE = (
+    "the file holds weights alone; give the model's JSON, or a wiring file, with --architecture to replay it"
+)
+"""What inspect notes of such a file; once its layers are traced, it is no news."""
+
 _HALVES = ("forward_layer", "backward_layer")
 _CLASSES = {1: "SimpleRNN", 3: "GRU", 4: "LSTM"}
 
@@ -49,7 +54,7 @@ class RecurrentGroup:
     """Of a GRU; ``None`` where the file cannot tell (a GRU without bias)."""
     cudnn: bool = False
     """Whether the arrays are laid out as CuDNN has them."""
-    unsettled: bool = False
+    ambiguous: bool = False
     """Whether the file leaves open in which direction it runs: one half of a Bidirectional whose other half is not its
     like, or a cell beside an equal one when no name says whether they are two halves."""
 
@@ -80,7 +85,7 @@ def _in_tree(path: str, group: WeightGroup, *, half: bool = False) -> Iterator[R
         return
     own = _cell(group.arrays)
     if own is not None:
-        yield replace(own, name=path, unsettled=half)
+        yield replace(own, name=path, ambiguous=half)
     for name, child in group.children.items():
         plain = name in ("layers", "cell", "cells")
         inner = path if plain else "/".join(filter(None, (path, child.name or name)))
@@ -105,15 +110,15 @@ def _in_list(name: str, arrays: Sequence[WeightArray]) -> Iterator[RecurrentGrou
         if found and _same(first, found[0]):
             first = _paired(first, found)
         alone = first.directions == 1 and (_half(first) or ("neither",))[0] != "neither"
-        yield replace(first, name=name, unsettled=first.unsettled or alone)
+        yield replace(first, name=name, ambiguous=first.ambiguous or alone)
 
 
 def _paired(first: RecurrentGroup, others: list[RecurrentGroup]) -> RecurrentGroup:
     """Return a cell with its other direction, which is then taken from the others, if the next one is named so."""
     one, two = _half(first), _half(others[0])
     if one is None or two is None:
-        others[0] = replace(others[0], unsettled=True)
-        return replace(first, unsettled=True)
+        others[0] = replace(others[0], ambiguous=True)
+        return replace(first, ambiguous=True)
     if {one[0], two[0]} != {"forward", "backward"} or one[1] != two[1]:
         return first
     forward, backward = sorted((first, others.pop(0)), key=lambda cell: _half(cell) or ("", ""), reverse=True)
@@ -200,6 +205,17 @@ class Assumptions:
     go_backwards: bool = False
     reset_after: bool | None = None
 
+    def activations(self) -> Iterator[tuple[str, str]]:
+        """Yield the names of activations that were given, each with its option."""
+        named = (("--activation", self.activation), ("--recurrent-activation", self.recurrent_activation))
+        yield from ((flag, name) for flag, name in named if name is not None)
+
+    def given(self) -> list[str]:
+        """Return the options that were given."""
+        flags = [flag for flag, _ in self.activations()]
+        flags += ["--go-backwards"] * self.go_backwards
+        return flags + ["--reset-after"] * (self.reset_after is not None)
+
 
 def assume(graph: ModelGraph, groups: Sequence[RecurrentGroup], assumptions: Assumptions) -> ModelGraph:
     """Return a graph in which each group is a layer with an input of its own.
@@ -212,10 +228,10 @@ def assume(graph: ModelGraph, groups: Sequence[RecurrentGroup], assumptions: Ass
     Raises:
         InputError: Something that decides the numbers is neither in the file nor assumed.
     """
-    unsettled = [group.name for group in groups if group.unsettled]
-    if unsettled:
+    ambiguous = [group.name for group in groups if group.ambiguous]
+    if ambiguous:
         raise InputError(
-            f"the file does not say in which direction {' and '.join(unsettled)} run: they may be the halves of a "
+            f"the file does not say in which direction {' and '.join(ambiguous)} run: they may be the halves of a "
             "Bidirectional, or layers that follow each other",
             file=graph.file,
             remedy="give --architecture FILE.json",
@@ -244,7 +260,9 @@ def assume(graph: ModelGraph, groups: Sequence[RecurrentGroup], assumptions: Ass
     )
     lists = {group.name: WeightGroup(group.arrays) for group in groups}
     store = WeightStore(WeightScheme.LAYER_LISTS, WeightGroup(children=lists))
-    return replace(graph, model=model, weights=store)
+    return replace(
+        graph, model=model, weights=store, notes=tuple(note for note in graph.notes if note != WEIGHTS_ALONE)
+    )
 
 
 def _missing(group: RecurrentGroup, assumptions: Assumptions) -> Iterator[str]:

@@ -1,18 +1,18 @@
 """Wiring files: a small JSON of ours that says how the layers of a model are connected, where no file of Keras does.
 
 A model that is a class of its own, and a model with a decoder of TensorFlow Addons, keep their graph in Python code.
-The user writes it down in the words of Keras 2 (``docs/wiring.md``) and gives it with ``--architecture``. It is turned
-into the JSON of a functional model, so that it is read by the same code as one.
+The user writes it down in the words of Keras 2 (``docs/wiring.md``) and gives it with ``--architecture``. It becomes
+the JSON of a functional model and is read by the same code as one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gateprobe.errors import ReadError
+from gateprobe.errors import ReadError, choices
 from gateprobe.graph import Era, ModelRecord, Namespace, WeightGroup, WeightScheme, WeightStore
 from gateprobe.readers.architecture import read_architecture
 
@@ -67,7 +67,7 @@ def adopted(model: ModelRecord) -> ModelRecord:
     """Return a model whose decoders are those of TensorFlow Addons, in nested models too.
 
     Only readers that know more than the class's name call this: a wiring file says it, the functions of a SavedModel
-    prove it. In any other file ``BasicDecoder`` is a class that nobody vouches for.
+    prove it. In any other file ``BasicDecoder`` may be any class.
     """
     layers = []
     for layer in model.layers:
@@ -99,7 +99,7 @@ def _addressed(address: str, groups: Mapping[str, WeightGroup], layer: str) -> W
         filled = sorted(name for name, found in groups.items() if found.arrays or found.children)
         raise ReadError(
             f"the wiring takes the weights of {layer} from {address!r}, which is not in the file",
-            remedy=f"there are {', '.join(filled[:20])}",
+            remedy=choices(filled, address),
         )
     if match is None:
         return group
@@ -162,9 +162,7 @@ def _fault(place: str, expected: str, value: Any) -> ReadError:
 def _known(value: Mapping[str, Any], keys: set[str], place: str) -> None:
     unknown = sorted(set(value) - keys)
     if unknown:
-        raise ReadError(
-            f"{', '.join(unknown)} is no key of it", place=place, remedy=f"there are {', '.join(sorted(keys))}"
-        )
+        raise ReadError(f"{', '.join(unknown)} is no key of it", place=place, remedy=choices(sorted(keys), unknown[0]))
 
 
 def _name(layer: Any, place: str) -> str:
@@ -253,11 +251,5 @@ def _reference(text: Any, names: list[str], place: str) -> list[Any]:
     if text in names:
         return [text, 0, 0]
     if match is None or match["layer"] not in names:
-        raise ReadError(f"refers to {text!r:.60}", place=place, remedy=f"there are {', '.join(_some(names))}")
+        raise ReadError(f"refers to {text!r:.60}", place=place, remedy=choices(names, str(text)))
     return [match["layer"], int(match["call"] or 0), int(match["tensor"] or 0)]
-
-
-def _some(names: list[str]) -> Iterator[str]:
-    yield from names[:20]
-    if len(names) > 20:
-        yield "..."

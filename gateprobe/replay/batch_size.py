@@ -1,4 +1,4 @@
-"""How many samples run together when nobody says it: chosen by what one sample takes.
+"""How many samples run together unless it is given: chosen by what one sample takes.
 
 The choice follows from the model and the shape of the input alone, never from the machine or from the numbers in the
 input: it decides how a BLAS rounds, and so belongs to what makes a trace reproducible.
@@ -31,7 +31,7 @@ _MOST = 1024
 
 
 def given_rows(batch_size: BatchSize) -> int:
-    """Return the number of rows of a batch for which somebody gives a number, or nothing.
+    """Return the number of rows of a batch for which a number was given, or nothing.
 
     Raises:
         InputError: It is no number.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from gateprobe.errors import Refusal, UnsupportedModel
 from gateprobe.graph import LayerRecord, ModelRecord
 from gateprobe.layers.binding.graph import call_name
 from gateprobe.layers.binding.registry import kind_of
 from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.layers.binding.weight_assignment import Weights
+from gateprobe.layers.binding.weight_order import layer_paths
 from gateprobe.layers.recurrent.rnn import is_stateful
 
 
@@ -27,6 +30,53 @@ def recurrent_calls(model: ModelRecord, path: str = "") -> Iterator[RecurrentCal
     for record in model.layers:
         for number in range(len(record.calls)):
             yield from _recurrent_in(record, join_path(path, call_name(record.name, number)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecurrentLayer:
+    """A recurrent layer somewhere in the model, whatever the number of its calls."""
+
+    path: str
+    """Layer path without the numbers of calls."""
+    record: LayerRecord
+    weights: Callable[[], Weights]
+    """Finds its weights when they are needed: most layers of a model are not recurrent."""
+
+
+def recurrent_layers(model: ModelRecord, weights: Callable[[LayerRecord], Weights]) -> Iterator[RecurrentLayer]:
+    """Yield every recurrent layer once, nested ones too, in the order of the file.
+
+    Args:
+        model: As a whole.
+        weights: Finds those of a top-level layer.
+    """
+    for record in model.layers:
+        yield from _layers_in(RecurrentLayer(record.name, record, partial(weights, record)))
+
+
+def _layers_in(layer: RecurrentLayer) -> Iterator[RecurrentLayer]:
+    kind, model = kind_of(layer.record), layer.record.model
+    if kind is not None and kind.recurrent:
+        yield layer
+    elif model is not None:
+        paths = layer_paths(model)
+        for inner in model.layers:
+            yield from _layers_in(_inside(layer, f"{paths[inner.name]}#{inner.name}", inner, inner.name))
+    else:
+        for child in layer.record.children.get("layer", ()):
+            yield from _layers_in(_inside(layer, "layer", child, "layer"))
+
+
+def _inside(outer: RecurrentLayer, attribute: str, record: LayerRecord, name: str) -> RecurrentLayer:
+    """Return a layer inside another one.
+
+    Args:
+        outer: The layer around it.
+        attribute: Its attribute path in there, by which its weights are found.
+        record: Of the layer.
+        name: Its component of the layer path.
+    """
+    return RecurrentLayer(join_path(outer.path, name), record, lambda: outer.weights().part(attribute, record))
 
 
 def call_paths(model: ModelRecord, path: str = "") -> Iterator[str]:

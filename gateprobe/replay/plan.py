@@ -14,18 +14,25 @@ from functools import partial
 import numpy as np
 
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
-from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, TensorRef
+from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, TensorRef, references
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
 from gateprobe.layers.binding.call_arguments import INPUTS, MODEL, constant_rows, understood
-from gateprobe.layers.binding.call_order import Node, execution_order, references
+from gateprobe.layers.binding.call_order import Node, execution_order
 from gateprobe.layers.binding.graph import REPLAY_ERRORS, Graph, InputCast, Step, call_name, misfit
 from gateprobe.layers.binding.mask_loss import MaskLoss, mask_loss
 from gateprobe.layers.binding.registry import Binding, kind_of
-from gateprobe.layers.binding.settings import BadSize, Settings, Unsupported, policy_name, refuse
+from gateprobe.layers.binding.settings import BadSize, OtherWeights, Settings, Unsupported, policy_name, refuse
 from gateprobe.layers.binding.weight_assignment import Weights, contradictions, find_weights
 from gateprobe.layers.binding.weight_order import layer_paths, parts_of, slots_of
 from gateprobe.layers.recurrent.rnn import is_stateful
-from gateprobe.replay.calls import join_path, refuse_random, refuse_shared_states, signal_paths, stateful_batch
+from gateprobe.replay.calls import (
+    RecurrentLayer,
+    join_path,
+    refuse_random,
+    refuse_shared_states,
+    signal_paths,
+    stateful_batch,
+)
 from gateprobe.replay.contested import Watched, has_masks
 from gateprobe.semantics import Semantics
 
@@ -90,14 +97,39 @@ def make_plan(
         )
         raise UnsupportedModel(binder.refusals, file=graph.file, remedy=remedy)
     assert bound is not None
-    binder.notes += _settle_meanings(graph, model, watched, wanted)
+    binder.notes += _check_meanings(graph, model, watched, wanted)
     _refuse_useless(wanted.fed, binder.needed)
     needed = tuple(ref for ref in model.inputs if (ref.layer, ref.call) in binder.outermost)
     notes = (*contradictions(model, graph.weights, semantics), *binder.notes)
     return Plan(bound, needed, _batch_of(model, binder), notes=notes)
 
 
-def _settle_meanings(graph: ModelGraph, model: ModelRecord, watched: Watched, wanted: Wanted) -> list[str]:
+def bind_alone(graph: ModelGraph, semantics: Semantics, layer: RecurrentLayer) -> Layer:
+    """Bind one layer with nothing of what lies upstream, for its weights.
+
+    They are in the precision in which the file keeps them, also where the layer computes in half precision.
+
+    Raises:
+        UnsupportedModel: Its weights or settings are not understood.
+    """
+    precision = FLOAT64 if _keeps_float64(layer.record) else FLOAT32
+    binder = _Binder(Watched.over(semantics), Wanted(lambda path: False), precision)
+    uncalled = replace(layer.record, calls=())  # how it is called changes none of its weights
+    bound = binder.layer(uncalled, lambda record: layer.weights(), layer.path, frozenset())
+    if bound is None:
+        raise UnsupportedModel(binder.refusals, file=graph.file)
+    return bound
+
+
+def _keeps_float64(record: LayerRecord) -> bool:
+    inside = (child for group in record.children.values() for child in group)
+    try:
+        return policy_name(record.config) == "float64" or any(map(_keeps_float64, inside))
+    except Unsupported:  # a policy of computing, which changes no weight
+        return False
+
+
+def _check_meanings(graph: ModelGraph, model: ModelRecord, watched: Watched, wanted: Wanted) -> list[str]:
     """Return a note when the file does not tell which version of its era it is of, and that matters.
 
     Raises:
@@ -268,7 +300,8 @@ class _Binder:
             if is_stateful(record) and not self._semantics.calls_share_states:
                 refuse_shared_states(record)
         except Unsupported as reason:
-            self.refusals.append(Refusal(path, record.class_name, str(reason), damage=isinstance(reason, BadSize)))
+            kinds = {"damage": isinstance(reason, BadSize), "other_weights": isinstance(reason, OtherWeights)}
+            self.refusals.append(Refusal(path, record.class_name, str(reason), **kinds))
             return None
         except REPLAY_ERRORS as fault:  # settings that no Keras writes, in one of the ways that no check foresees
             self.refusals.append(Refusal(path, record.class_name, misfit(fault)))
@@ -393,7 +426,7 @@ def _not_finite(weights: Mapping[str, Array]) -> Iterator[str]:
 def _used_tensors(
     records: Mapping[str, LayerRecord], order: list[Node], outputs: list[TensorRef]
 ) -> dict[str, frozenset[int]]:
-    """Return for each layer the numbers of its output tensors that somebody reads."""
+    """Return for each layer the numbers of its output tensors that are read."""
     used: dict[str, set[int]] = {}
     for name, number in order:
         calls = records[name].calls
@@ -474,5 +507,5 @@ def _why_unknown(record: LayerRecord) -> str:
     if record.class_name in ("Lambda", "TFSMLayer"):
         return "holds or names code, which gateprobe never runs; replace it by Keras layers and save again"
     if record.module is not None and not record.module.startswith("keras"):
-        return "is not a class of Keras but somebody's own code"
+        return "is not a class of Keras but code of its own"
     return "is not a Keras layer that gateprobe knows"

@@ -27,6 +27,7 @@ from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.layers.base import Arguments, Scope, Tensor
 from gateprobe.layers.binding.graph import NOT_COMPUTED, Graph, call_name
+from gateprobe.layers.recurrent.cells import CellRun
 from gateprobe.layers.recurrent.kernels.blas import ONE_THREAD
 from gateprobe.layers.recurrent.kernels.choice import Kernel, choose
 from gateprobe.limits import room
@@ -86,6 +87,8 @@ class Result:
     chunk: TraceChunk
     outputs: tuple[Array | None, ...]
     """One for each output of the model; ``None`` where it was not asked for."""
+    ran: tuple[CellRun, ...] = ()
+    """What the cells ran on, one for each direction of the chunk that has timesteps; empty unless asked for."""
 
 
 @dataclass(slots=True)
@@ -100,14 +103,27 @@ class _Recorder:
     """Number of the first timestep."""
     timesteps: int | None = None
     """Of the whole sequences, where the batch holds a slab of them."""
+    cell_runs: bool = False
+    """Whether to keep what the cells ran on."""
     directions: list[DirectionTrace] = field(default_factory=list)
+    ran: list[CellRun] = field(default_factory=list)
+    """One for each direction, or none."""
 
     def __call__(
-        self, path: str, *, direction: str, backwards: bool, signals: Mapping[str, Array], mask: Array | None
+        self,
+        path: str,
+        *,
+        direction: str,
+        backwards: bool,
+        signals: Mapping[str, Array],
+        mask: Array | None,
+        ran: CellRun,
     ) -> None:
         kept = {name: _samples_of(value, self.rows, path)[: self.wanted] for name, value in signals.items()}
         kept_mask = None if mask is None else mask[: self.wanted]
         first = next(iter(kept.values()))
+        if self.cell_runs:
+            self.ran.append(ran)
         self.directions.append(
             DirectionTrace(
                 layer=path,
@@ -131,6 +147,7 @@ def run(
     numbers: Array | None = None,
     batch_size: BatchSize = None,
     pre_activations: bool = False,
+    cell_runs: bool = False,
     kernel: str = "auto",
     batches: Batches | None = None,
     threads: int | None = 1,
@@ -146,6 +163,7 @@ def run(
         batch_size: Rows of a batch, 32 without it, or ``auto``; a stateful model has its own number, and very long
             sequences run one by one.
         pre_activations: Whether to record the ``pre_`` signals too.
+        cell_runs: Whether to keep what the cells ran on; holds more memory.
         kernel: ``auto``, ``numpy`` or ``compiled``.
         batches: How the whole goes of which this is a part, instead of ``batch_size`` and ``kernel``.
         threads: How many batches run side by side; ``None`` for one on each core that the process may use. The batches
@@ -161,7 +179,15 @@ def run(
     """
     numbers = np.arange(samples.count) if numbers is None else numbers
     how = batches or batches_of(plan, samples, numbers, batch_size=batch_size, kernel=kernel)
-    scope = Scope("", traced, _nowhere, pre_activations=pre_activations, kernel=how.kernel, max_bytes=plan.max_bytes)
+    scope = Scope(
+        "",
+        traced,
+        _nowhere,
+        pre_activations=pre_activations,
+        cell_runs=cell_runs,
+        kernel=how.kernel,
+        max_bytes=plan.max_bytes,
+    )
     threads = threads_of(threads)
     if how.timesteps is None:
         yield from _in_batches(plan, samples, numbers, how.rows, scope, threads, progress or _untold)
@@ -193,11 +219,13 @@ def _batch(plan: Plan, samples: Blocks, picked: Array, scope: Scope) -> Callable
 def _run_batch(graph: Graph, inputs: Sequence[Array | None], picked: Array, scope: Scope) -> Result:
     """Replay a batch; a copy of a single sample is cut off."""
     rows = len(picked) + scope.padded
-    recorder = _Recorder(rows, len(picked))
+    recorder = _Recorder(rows, len(picked), cell_runs=scope.cell_runs)
     outputs = _replay(graph, inputs, replace(scope, deliver=recorder))
     chunk = TraceChunk(picked, tuple(recorder.directions))
     values = (None if out.value is None else _samples_of(out.value, rows, "the output") for out in outputs)
-    return Result(chunk, tuple(None if value is None else value[: len(picked)] for value in values))
+    return Result(
+        chunk, tuple(None if value is None else value[: len(picked)] for value in values), tuple(recorder.ran)
+    )
 
 
 def _replay(graph: Graph, inputs: Sequence[Array | None], scope: Scope) -> tuple[Tensor, ...]:
@@ -224,10 +252,11 @@ def _in_slabs(
             inside = replace(scope, traced=wanted.layer.__eq__, states={})
             for start in range(0, timesteps, SLAB):
                 span = range(start, min(start + SLAB, timesteps))
-                (part,) = _slab(graph, samples, sample, span, inside, timesteps).directions
+                recorded = _slab(graph, samples, sample, span, inside, timesteps)
+                (part,) = recorded.directions
                 directions = (*empty[:place], part, *empty[place + 1 :])
                 chunk = TraceChunk(np.array([sample]), directions, continues=place > 0 or start > 0)
-                yield Result(chunk, (None,) * len(plan.graph.outputs))
+                yield Result(chunk, (None,) * len(plan.graph.outputs), tuple(recorded.ran))
                 done += len(span)
                 progress(done, total, "timesteps")
 
@@ -235,7 +264,7 @@ def _in_slabs(
 def _slab(graph: Graph, samples: Blocks, sample: int, span: range, scope: Scope, timesteps: int) -> _Recorder:
     """Replay some timesteps of one sample, going on with the states in the scope."""
     inputs, _ = samples.block(np.array([sample]), slice(span.start, span.stop))
-    recorder = _Recorder(1, 1, span.start, timesteps)
+    recorder = _Recorder(1, 1, span.start, timesteps, scope.cell_runs)
     _replay(graph, inputs, replace(scope, deliver=recorder, slab=True))
     return recorder
 
@@ -286,7 +315,7 @@ def _samples_of(value: Array, rows: int, place: str) -> Array:
     """Check that an array has one row for each sample, which a graph may change by reshaping.
 
     Raises:
-        InputError: It has more or fewer, so that nobody can say which rows belong to which sample.
+        InputError: It has more or fewer, so that it is unknown which rows belong to which sample.
     """
     if len(value) != rows:
         raise InputError(f"has {len(value)} rows for {rows} samples, which gateprobe does not tell apart", place=place)

@@ -10,8 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gateprobe.graph import Era, LayerRecord, ModelGraph, ModelRecord, Namespace, Origin
-from gateprobe.layers.binding.call_order import references
+from gateprobe.graph import Era, LayerRecord, ModelGraph, ModelRecord, Namespace, Origin, references
 from gateprobe.layers.binding.registry import kind_of
 from gateprobe.replay.contested import Watched, has_masks
 from gateprobe.semantics import DistributedMask, MaskedOutput, MergedMask, Semantics, semantics_of

@@ -1,7 +1,7 @@
 """Processes that compute blocks: workers of Dask, on this machine or on many.
 
 Only our own function and plain values go through the scheduler, never data. It gives the work of a worker that dies to
-another one, which is harmless: a block appears whole or not at all, and whoever computes it gets the same numbers.
+another one, which is harmless: a block appears whole or not at all, and its numbers are the same on every worker.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def dump_folder(
         MissingExtra: The folder or the workers needs a package.
     """
     dataset = open_dataset(destination)
-    tracing = _settled(model.tracing(samples, **options))
+    tracing = _with_chosen_kernel(model.tracing(samples, **options))
     first = _outline(next(tracing.chunks()), tracing.selection)
     found = dataset.manifest()
     size = _block_size(first, tracing, block_size, found or {})
@@ -89,7 +89,7 @@ def dump_folder(
     dataset.complete()
 
 
-def _settled(tracing: Tracing) -> Tracing:
+def _with_chosen_kernel(tracing: Tracing) -> Tracing:
     """Decide about the kernel, for all who will compute a block.
 
     Raises:
@@ -98,7 +98,7 @@ def _settled(tracing: Tracing) -> Tracing:
     if tracing.plan.batch_size is not None:
         reason = "is stateful: a sample's numbers depend on those before it, so that it cannot be cut into blocks"
         raise InputError(reason, file=tracing.model.graph.file, remedy="write one file, such as -o trace.parquet")
-    return replace(tracing, batches=replace(tracing.batches, kernel=tracing.batches.kernel.settled()))
+    return replace(tracing, batches=replace(tracing.batches, kernel=tracing.batches.kernel.chosen()))
 
 
 def _outline(first: TraceChunk, selection: Selection) -> TraceChunk:
@@ -155,7 +155,7 @@ def _goes_on(found: Manifest, wanted: Manifest, destination: Destination, *, for
     """Return whether a run goes on with what is there; if not, it starts anew.
 
     Raises:
-        OutputError: It is that of another run, which nobody said may go.
+        OutputError: It is that of another run, and --force was not given.
     """
     others = sorted(_differences({**found, "kernel": None}, {**wanted, "kernel": None}))
     if others and not force:

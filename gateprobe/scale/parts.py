@@ -127,7 +127,7 @@ class PartsFolder:
         """Look whether the file of a block is what was written for it; a cut or changed one is not.
 
         Raises:
-            OutputError: It is another file, which nobody said may go.
+            OutputError: It is another file, which is never removed.
         """
         name = _part(block)
         with self._folder.opened(name) as file:

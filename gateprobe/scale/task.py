@@ -60,7 +60,7 @@ class Sources:
         """Return the same with names that do not depend on the current folder.
 
         Raises:
-            InputError: Standard input, which nobody else can read.
+            InputError: Standard input, which no other process can read.
         """
         return replace(
             self,
@@ -162,7 +162,7 @@ def anywhere(name: str) -> str:
     """Return a name that does not depend on the current folder.
 
     Raises:
-        InputError: It is standard input, which nobody else can read.
+        InputError: It is standard input, which no other process can read.
     """
     if name == STDIN:
         raise InputError("workers cannot read standard input", remedy="name a file")

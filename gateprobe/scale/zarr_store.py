@@ -224,7 +224,7 @@ class ZarrStore:
     def _create(
         self, root: Any, key: str, shape: tuple[int, ...], dtype: np.dtype[Any], together: tuple[int, int | None]
     ) -> None:
-        """Create an array; what nobody has computed is NaN, or false.
+        """Create an array; what has not been computed is NaN, or false.
 
         Args:
             root: Where.

@@ -15,7 +15,7 @@ from gateprobe.errors import ReadError, UnsafeFile
 from gateprobe.graph import Array
 from gateprobe.inputs.array_files import NpzFile, NpzRows
 from gateprobe.readers import hdf5
-from gateprobe.readers.crash_guard import rehearse
+from gateprobe.readers.crash_guard import try_in_fork
 from gateprobe.stored.described import Described, Metadata, directions_of, metadata_of, numbers
 from gateprobe.traces.chunk import DirectionTrace, TraceChunk
 from gateprobe.writers.arrays import METADATA_KEY, context_key
@@ -92,7 +92,7 @@ def open_hdf5(path: Path, limit: int, *, whole: bool) -> Opened:
             for _ in begin():
                 pass
 
-        rehearse(everything, stream, size, limit)
+        try_in_fork(everything, stream, size, limit)
     return _open_hdf5(path, limit, whole=whole)
 
 

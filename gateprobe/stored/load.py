@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from gateprobe.errors import GateprobeError, InputError, ReadError
+from gateprobe.errors import GateprobeError, InputError, ReadError, reason_of
 from gateprobe.files.remote import is_url, local_path, redact_url
 from gateprobe.graph import Array
 from gateprobe.stored.described import Metadata
@@ -46,7 +46,7 @@ def load(name: str, max_bytes: int | None = None) -> Stored:
         ReadError: It is no trace, or it is damaged.
         UnsafeFile: It would need more than the limit, or than files of its size hold.
     """
-    with _blamed(name):
+    with blamed(name):
         found = _opened(name, max_bytes, whole=True)
         chunks = list(found.begin())
         empty = TraceChunk(found.samples, found.directions)
@@ -65,11 +65,11 @@ def open_trace(name: str, max_bytes: int | None = None) -> StoredTrace:
         ReadError: It is no trace, or it is damaged. So do the passes.
         UnsafeFile: It would need more than the limit, or than files of its size hold.
     """
-    with _blamed(name):
+    with blamed(name):
         found = _opened(name, max_bytes, whole=False)
 
     def begin() -> Iterator[TraceChunk]:
-        with _blamed(name):
+        with blamed(name):
             yield from found.begin()
 
     return StoredTrace(found.kind, found.layout, found.metadata, found.samples, found.directions, begin)
@@ -112,7 +112,7 @@ def _refuse(path: Path) -> None:
 
 
 @contextmanager
-def _blamed(name: str) -> Iterator[None]:
+def blamed(name: str) -> Iterator[None]:
     """Name the file in every error; what is wrong with it is a `ReadError`."""
     try:
         yield
@@ -120,7 +120,7 @@ def _blamed(name: str) -> Iterator[None]:
         kind = ReadError if isinstance(error, InputError) else type(error)
         raise kind(error.reason, file=redact_url(name), place=error.place, remedy=error.remedy) from None
     except OSError as error:
-        raise ReadError(error.strerror or "cannot be read", file=redact_url(name)) from None
+        raise ReadError(reason_of(error), file=redact_url(name)) from None
     except MemoryError:
         raise ReadError("needs more memory than there is", file=redact_url(name)) from None
     except ValueError:  # a NUL in the name

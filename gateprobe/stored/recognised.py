@@ -11,7 +11,7 @@ from typing import BinaryIO
 from gateprobe.errors import GateprobeError
 from gateprobe.files.remote import is_url, local_path
 from gateprobe.readers import hdf5
-from gateprobe.readers.crash_guard import rehearse
+from gateprobe.readers.crash_guard import try_in_fork
 from gateprobe.writers.arrays import METADATA_KEY
 from gateprobe.writers.folders import MANIFEST, ZARR_ROOT
 
@@ -89,5 +89,5 @@ def _is_described(file: BinaryIO, size: int) -> bool:
         with hdf5.translated("the HDF5 file"), library.File(file, "r") as opened:
             return METADATA_KEY in opened.attrs
 
-    rehearse(look, file, size, 0)
+    try_in_fork(look, file, size, 0)
     return look()

@@ -202,7 +202,7 @@ def _with_names(chunk: TraceChunk) -> TraceChunk:
     """Return a chunk in which what stands beside the signals has its own names."""
 
     def named(part: DirectionTrace) -> DirectionTrace:
-        return replace(part, context={_unescaped(name): value for name, value in part.context.items()})
+        return replace(part, context={unescaped(name): value for name, value in part.context.items()})
 
     return replace(chunk, directions=tuple(map(named, chunk.directions)))
 
@@ -245,16 +245,16 @@ def _prepared(frame: pl.DataFrame, table: Table, narrow: dict[str, bool] | None)
                 frame = frame.with_columns(column)
                 if column.dtype.is_float():
                     plain = _plain_name(name)
-                    _note_narrow(frame.select(name), _unescaped(plain) if table.escaped else plain, narrow)
+                    _note_narrow(frame.select(name), unescaped(plain) if table.escaped else plain, narrow)
     return frame
 
 
 def _unescaped_column(texts: pl.Series) -> pl.Series:
     there = texts.unique().drop_nulls().to_list()
-    return texts.replace_strict(there, list(map(_unescaped, there)), default=None, return_dtype=pl.String())
+    return texts.replace_strict(there, list(map(unescaped, there)), default=None, return_dtype=pl.String())
 
 
-def _unescaped(name: str) -> str:
+def unescaped(name: str) -> str:
     r"""Undo what the CSV writer does to names: ``\x3d`` is ``=``."""
 
     def character(match: re.Match[str]) -> str:

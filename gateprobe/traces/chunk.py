@@ -162,6 +162,18 @@ def several_arrays(signals: Iterable[str]) -> InputError:
     return InputError("a trace holds several arrays, not one", remedy=f"choose a signal, such as .{first}")
 
 
+def only(part: DirectionTrace, row: int) -> DirectionTrace:
+    """Return the trace of one sample, as a copy, so that those of the others are not held.
+
+    Args:
+        part: Of several samples.
+        row: Position of the sample in its arrays.
+    """
+    at = slice(row, row + 1)
+    signals = {name: value[at].copy() for name, value in part.signals.items()}
+    return replace(part, signals=signals, mask=None if part.mask is None else part.mask[at].copy())
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TraceChunk:
     """What one batch of samples left behind: the same directions, in the same order, in every chunk of a run.

@@ -6,124 +6,30 @@ behind, so that nothing of the file can select code in Keras but the layer and a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gateprobe.errors import InputError, Refusal, UnsupportedModel
+from gateprobe.errors import InputError, Refusal
 from gateprobe.graph import (
     Argument,
     Array,
     Call,
-    GateLayout,
     LayerRecord,
-    ModelGraph,
     ModelRecord,
     Namespace,
     TensorRef,
 )
 from gateprobe.layers.binding.registry import kind_of
-from gateprobe.layers.binding.settings import INERT, Unsupported
-from gateprobe.layers.binding.weight_assignment import Weights, find_weights
-from gateprobe.layers.binding.weight_order import layer_paths, parts_of, slots_of
-from gateprobe.replay.plan import model_of
+from gateprobe.layers.binding.settings import INERT
+from gateprobe.replay.objects import ObjectPath, ObjectWeights
 from gateprobe.semantics import Semantics
-
-ObjectPath = tuple[str, ...]
-"""Names of layers, attributes with a dot before them, numbers inside lists: ``("bi", ".forward_layer", ".cell")``."""
 
 _RECURRENT = ("LSTM", "GRU", "LSTMCell", "GRUCell")
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _CONVOLUTIONAL = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ObjectWeights:
-    """The weights of one object."""
-
-    path: ObjectPath
-    weights: Mapping[str, Array]
-    """By role, in the order in which Keras creates them, as they stand in the file."""
-    convert: str | None
-    """The Keras version in whose layout they are, for Keras's own converter; ``None`` for today's layout."""
-    flip: int = 0
-    """The number of leading axes along which a kernel of the Theano backend is reversed."""
-
-
-def object_weights(graph: ModelGraph, part: ModelRecord, semantics: Semantics) -> list[ObjectWeights]:
-    """Return the weights of every object of a model, or of a part of it.
-
-    Args:
-        graph: With the whole model, since the place of an object's weights depends on all layers.
-        part: The model, or what Keras runs of it.
-        semantics: The meaning of the file's words.
-
-    Raises:
-        UnsupportedModel: Some weights cannot be told apart; carries every reason.
-    """
-    found: list[ObjectWeights] = []
-    refusals: list[Refusal] = []
-    model = model_of(graph)
-    weights = find_weights(model, graph.weights, semantics)
-    kept = set(_paths(part, ()))
-    for record in model.layers:
-        try:
-            if record.calls and (record.name,) in kept:
-                found += _weights_in(record, weights(record), (record.name,), semantics, kept)
-        except Unsupported as reason:
-            refusals.append(Refusal(record.name, record.class_name, str(reason)))
-    if refusals:
-        raise UnsupportedModel(refusals, file=graph.file)
-    return found
-
-
-def _paths(model: ModelRecord, path: ObjectPath) -> Iterator[ObjectPath]:
-    """Yield the paths of all layers, nested ones too."""
-    for record in model.layers:
-        yield (*path, record.name)
-        if record.model is not None:
-            yield from _paths(record.model, (*path, record.name))
-
-
-def _weights_in(
-    record: LayerRecord, weights: Weights, path: ObjectPath, semantics: Semantics, kept: Collection[ObjectPath]
-) -> Iterator[ObjectWeights]:
-    if record.class_name == "InputLayer":
-        return
-    if record.model is not None:
-        paths = layer_paths(record.model)
-        within = kept if path in kept else {(*path, inner.name) for inner in record.model.layers}
-        for inner in record.model.layers:
-            if (*path, inner.name) in within:
-                part = weights.part(f"{paths[inner.name]}#{inner.name}", inner)
-                yield from _weights_in(inner, part, (*path, inner.name), semantics, kept)
-        return
-    own = weights.own(slots_of(record, semantics))
-    if own:
-        yield ObjectWeights(path, own, _layout(record, own, semantics), _flip(record, semantics))
-    for number, (name, part_record) in enumerate(parts_of(record).items()):
-        inside = (".cells", str(number)) if name.startswith("cells/") else (f".{name}",)
-        yield from _weights_in(part_record, weights.part(name, part_record), (*path, *inside), semantics, kept)
-
-
-def _layout(record: LayerRecord, own: Mapping[str, Array], semantics: Semantics) -> str | None:
-    if record.gate_layout is GateLayout.PER_GATE or (semantics.keras1_kernels and _is_convolution(record)):
-        return "1"
-    units = record.config.get("units")
-    gates = {"LSTMCell": 4, "GRUCell": 3}.get(record.class_name)
-    bias = own.get("bias")
-    cudnn = gates is not None and isinstance(units, int) and bias is not None and bias.shape == (2 * gates * units,)
-    return "2" if cudnn else None
-
-
-def _flip(record: LayerRecord, semantics: Semantics) -> int:
-    return int(record.class_name.partition("D")[0][-1]) if semantics.theano and _is_convolution(record) else 0
-
-
-def _is_convolution(record: LayerRecord) -> bool:
-    return "Conv" in record.class_name and "LSTM" not in record.class_name
 
 
 def blueprint_of(

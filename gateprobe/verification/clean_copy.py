@@ -22,7 +22,7 @@ import numpy as np
 
 from gateprobe.errors import GateprobeError
 from gateprobe.readers import archive, hdf5, safe_json
-from gateprobe.readers.crash_guard import rehearse
+from gateprobe.readers.crash_guard import try_in_fork
 from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.weights import MAX_DEPTH, MAX_OBJECTS, TRAINING
 from gateprobe.verification.trust import objections, without_training
@@ -64,7 +64,7 @@ def clean_copy(file: str, architecture: str | None, folder: Path, limit: int) ->
         with _opened(file) as stream:
             size = os.fstat(stream.fileno()).st_size
             hdf5.library()  # before the fork, so that it is imported once
-            rehearse(lambda: _written(stream, size, architecture, folder, Budget(limit)), stream, size, limit)
+            try_in_fork(lambda: _written(stream, size, architecture, folder, Budget(limit)), stream, size, limit)
             return _written(stream, size, architecture, folder, Budget(limit))
     except GateprobeError as error:
         raise Unfit(str(error)) from None

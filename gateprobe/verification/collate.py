@@ -7,17 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from gateprobe.analysis.agreement import OUTPUT, SignalReport, Tolerance, Trio, compare, epsilon
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.opened import OpenedModel
 from gateprobe.replay.plan import precision_of
 from gateprobe.traces.chunk import STATES, DirectionTrace
-from gateprobe.verification.compare import SignalReport, Tolerance, Trio, compare, epsilon
 from gateprobe.verification.job import KerasCall, KerasRun
 from gateprobe.verification.replay import Key, Replayed
-
-OUTPUT = "output"
-"""Signal name of a model output."""
 
 
 @dataclass(slots=True)

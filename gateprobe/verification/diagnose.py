@@ -7,14 +7,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gateprobe.analysis.agreement import Divergence, Tolerance, compare
+from gateprobe.analysis.bench import cut, halves_in
+from gateprobe.analysis.mistakes.block import Block, Theirs
+from gateprobe.analysis.mistakes.known import REVERSED, Mistake, with_slope
+from gateprobe.analysis.mistakes.port import kind_of
+from gateprobe.analysis.mistakes.search import search
+from gateprobe.analysis.mistakes.watch import Halves, Watch, watched
 from gateprobe.errors import GateprobeError
 from gateprobe.graph import Array
 from gateprobe.layers.base import FLOAT64
-from gateprobe.replay.run import plain_path
-from gateprobe.verification.alterations import alterations
-from gateprobe.verification.blueprint import ObjectPath, ObjectWeights
+from gateprobe.replay.objects import ObjectWeights, trace_path
+from gateprobe.replay.plan import Plan
 from gateprobe.verification.collate import Collated, Precisions, collate
-from gateprobe.verification.compare import Divergence, Tolerance, compare
 from gateprobe.verification.job import Answer, KerasCall, KerasRun, Tell
 from gateprobe.verification.replay import Options, Replayed, Subject, replay
 from gateprobe.verification.result import Explanation
@@ -58,47 +63,83 @@ def weight_differences(objects: Sequence[ObjectWeights], answer: Answer) -> Iter
             yield trace_path(item.path)[0], text
 
 
-def trace_path(path: ObjectPath) -> tuple[str, str | None]:
-    """Return layer path and direction, as in a trace, of an object."""
-    parts: list[str] = []
-    direction = None
-    for part in path:
-        if part in (".forward_layer", ".backward_layer"):
-            direction = part[1:].removesuffix("_layer")
-        elif part not in (".cell", ".cells"):
-            parts.append(f"cell_{part}" if part.isdigit() and parts else part.removeprefix("."))
-    return "/".join(parts), direction
-
-
 def diagnose(scene: Scene, first: Divergence, tell: Tell) -> Iterator[Explanation]:
     """Yield what would explain the first disagreement."""
     small = scene if scene.stateful else _reduced(scene, first.sample)
-    target = _target(scene.objects, first)
     yield from _rounding(small, first)
     if first.timestep is not None:
         yield from _upstream(small, first)
         yield from _reversed(small, first)
-    for known in alterations(scene.subject, target, first.layer, first.direction):
-        tell(f"trying: {known.text}")
-        try:
-            collated = _collated(small, known.subject)
-        except GateprobeError:
-            continue
-        if _agrees(collated, scene.tolerance, lambda layer, direction: (layer, direction) == _key(first)):
-            everything = not collated.problems and _agrees(collated, scene.tolerance, lambda *_: True)
-            yield Explanation(known.name, known.text, everything)
+    block = _block(small, first)
+    if block is not None:
+        yield from _known(small, block, tell)
+
+
+def _known(scene: Scene, block: Block, tell: Tell) -> Iterator[Explanation]:
+    """Yield the known mistakes that explain the numbers, as `gateprobe.analysis.compare_port` finds them."""
+    tell("trying known mistakes")
+    halves = _halves(scene.objects)
+    for hypothesis in search(block, tell, pairs=False).found:
+        for mistake in hypothesis.mistakes:
+            if mistake.name == REVERSED:  # said already, also where it is the replay's mistake
+                continue
+            everything = any(
+                _all_agrees(scene, subject) for subject in altered(scene.subject, mistake, block.key, halves)
+            )
+            yield Explanation(mistake.name, f"in Keras, {mistake.text}", everything)
+
+
+def _all_agrees(scene: Scene, subject: Subject) -> bool:
+    try:
+        collated = _collated(scene, subject)
+    except GateprobeError:
+        return False
+    return not collated.problems and _agrees(collated, scene.tolerance, lambda *_: True)
+
+
+def _block(scene: Scene, first: Divergence) -> Block | None:
+    """Return Keras's numbers of the layer that disagrees beside what it gets; ``None`` if that is not to be had."""
+    key, call = _key(first), _call(scene, first)
+    given = []
+    for precision in (scene.options.precision, FLOAT64):
+        watch = Watch(lambda key: {}, {}, {})
+        subject = replace(scene.subject, adjust=_watching(scene.subject, watch))
+        replay(subject, scene.inputs, replace(scene.options, precision=precision))
+        given += watch.seen.get(key, [])
+    if len(given) != 2 or call is None or not kind_of(given[0].cell):
+        return None
+    rows = len(call.signals["hidden_state"])
+    plain, exact = (cut(one, rows) for one in given)
+    flat = {name: np.asarray(value, np.float64).reshape(*value.shape[:2], -1) for name, value in call.signals.items()}
+    theirs = {name: Theirs(value, np.ones(value.shape, bool), np.zeros(value.shape)) for name, value in flat.items()}
+    if any(value.shape[:2] != plain.x.shape[:2] for value in flat.values()):
+        return None
+    return Block(key, plain, exact, theirs, scene.tolerance, _halves(scene.objects).get(key))
+
+
+def _halves(objects: Sequence[ObjectWeights]) -> Halves:
+    return dict(pair for item in objects for pair in halves_in(item))
+
+
+def altered(subject: Subject, mistake: Mistake, key: tuple[str, str], halves: Halves) -> Iterator[Subject]:
+    """Yield what is replayed with a mistake in every recurrent layer, and with one in a single direction of one."""
+    if mistake.slope is not None:
+        yield replace(subject, semantics=with_slope(subject.semantics, mistake))
+        return
+    for rule in (lambda other: mistake.fields, lambda other: mistake.fields if other == key else {}):
+        yield replace(subject, adjust=_watching(subject, Watch(rule, halves, {})))
+
+
+def _watching(subject: Subject, watch: Watch) -> Callable[[Plan], Plan]:
+    def adjust(plan: Plan) -> Plan:
+        plan = plan if subject.adjust is None else subject.adjust(plan)
+        return replace(plan, graph=watched(plan.graph, watch))
+
+    return adjust
 
 
 def _key(first: Divergence) -> tuple[str, str]:
     return first.layer, first.direction
-
-
-def _target(objects: Sequence[ObjectWeights], first: Divergence) -> ObjectWeights | None:
-    for item in objects:
-        layer, direction = trace_path(item.path)
-        if layer == plain_path(first.layer) and direction in (None, first.direction):
-            return item
-    return None
 
 
 def _reduced(scene: Scene, sample: int) -> Scene:
@@ -196,12 +237,12 @@ def _reversed(scene: Scene, first: Divergence) -> Iterator[Explanation]:
     call = _call(scene, first)
     if call is None or not call.backwards:
         return
-    turned = replace(
+    reversed_call = replace(
         call,
         signals={name: value[:, ::-1] for name, value in call.signals.items()},
         mask=None if call.mask is None else call.mask[:, ::-1],
     )
-    others = tuple(turned if one is call else one for one in scene.keras.calls)
+    others = tuple(reversed_call if one is call else one for one in scene.keras.calls)
     ours: list[Replayed] = [
         replay(scene.subject, scene.inputs, replace(scene.options, precision=precision))
         for precision in (scene.options.precision, FLOAT64)
@@ -210,4 +251,4 @@ def _reversed(scene: Scene, first: Divergence) -> Iterator[Explanation]:
     if _agrees(collated, scene.tolerance, lambda layer, direction: (layer, direction) == _key(first)):
         what = f"the {first.direction} signals of {first.layer}"
         text = f"{what} agree in the opposite order of time: one side is not reversed"
-        yield Explanation("backward not reversed", text, not collated.problems)
+        yield Explanation(REVERSED, text, not collated.problems)

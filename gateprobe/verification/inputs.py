@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gateprobe.errors import InputError
-from gateprobe.graph import Array, LayerRecord, ModelRecord, TensorRef
+from gateprobe.graph import Array, LayerRecord, ModelRecord, TensorRef, references
 from gateprobe.inputs.samples import InputSpec
-from gateprobe.layers.binding.call_order import references
 
 SAMPLES = 6
 LENGTHS = (11, 1, 4)

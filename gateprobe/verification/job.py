@@ -21,7 +21,7 @@ import numpy as np
 
 from gateprobe.errors import MissingExtra, OracleError
 from gateprobe.graph import Array
-from gateprobe.verification.blueprint import ObjectWeights
+from gateprobe.replay.objects import ObjectWeights
 from gateprobe.verification.clean_copy import Handed, Unfit, clean_copy
 
 Tell = Callable[[str], None]

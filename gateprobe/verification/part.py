@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
-from gateprobe.graph import Argument, LayerRecord, ModelRecord, TensorRef
-from gateprobe.layers.binding.call_order import references
+from gateprobe.graph import Argument, LayerRecord, ModelRecord, TensorRef, references
 from gateprobe.replay.calls import join_path
 
 _INPUT = "InputLayer"

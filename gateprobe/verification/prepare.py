@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateprobe.errors import InputError, Refusal, UnsupportedModel
+from gateprobe.errors import InputError, Refusal, UnsupportedModel, Worded
 from gateprobe.graph import Array
 from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
 from gateprobe.layers.base import FLOAT64
@@ -43,7 +43,10 @@ class Prepared:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is not compared."""
-        found = [f"{refusal}; what depends on it is not compared" for refusal in (*self.left_out, *self.random)]
+        found = [
+            Worded.of(f"{refusal.message(str)}; what depends on it is not compared")
+            for refusal in (*self.left_out, *self.random)
+        ]
         return (*found, *(["the outputs of the model are not compared"] if self.left_out else []))
 
 
@@ -92,7 +95,8 @@ def _partly(model: OpenedModel, subject: Subject, options: Options, refusals: Se
     asked = _asked(model, {refusal.layer for refusal in left_out}, bound) if left_out else model
     known = {call.path for call in asked.recurrent}.intersection(bound)
     if not known:
-        raise UnsupportedModel(refusals, file=model.graph.file, remedy="verify compares what comes before such layers")
+        remedy = model.remedy_for(refusals) or "verify compares what comes before such layers"
+        raise UnsupportedModel(refusals, file=model.graph.file, remedy=remedy)
 
     def traced(path: str) -> bool:
         return any(path == one or path.startswith(f"{one}/") for one in known)

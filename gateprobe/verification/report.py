@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from gateprobe.errors import printable
-from gateprobe.verification.compare import Divergence, Gap, SignalReport
+from gateprobe.analysis import junit
+from gateprobe.analysis.agreement import Divergence, Gap, SignalReport
+from gateprobe.analysis.junit import number
 from gateprobe.verification.result import Status, Verification
 
 JSON_FORMAT = 1
@@ -21,6 +21,7 @@ def as_json(result: Verification) -> dict[str, Any]:
         "format": JSON_FORMAT,
         "status": result.status.value,
         "file": result.file,
+        "sha256": result.sha256,
         "era": result.era,
         "keras": result.keras,
         "tensorflow": result.tensorflow,
@@ -46,7 +47,7 @@ def _signal(report: SignalReport) -> dict[str, Any]:
         "values": report.values,
         "agrees": report.agrees,
         "mismatches": report.mismatches,
-        "required": _number(report.required),
+        "required": number(report.required),
         "keras_replay": _gap(report.keras_replay),
         "keras_float64": _gap(report.keras_exact),
         "replay_float64": _gap(report.replay_exact),
@@ -56,7 +57,7 @@ def _signal(report: SignalReport) -> dict[str, Any]:
 
 
 def _gap(gap: Gap) -> dict[str, Any]:
-    return {name: _number(value) for name, value in asdict(gap).items()}
+    return {name: number(value) for name, value in asdict(gap).items()}
 
 
 def _place(place: Divergence | None) -> dict[str, Any] | None:
@@ -65,11 +66,7 @@ def _place(place: Divergence | None) -> dict[str, Any] | None:
     values = asdict(place) | {"float64": place.exact, "difference": place.difference}
     del values["exact"]
     values["direction"] = place.direction or None
-    return {name: _number(value) if isinstance(value, float) else value for name, value in values.items()}
-
-
-def _number(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)
+    return {name: number(value) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def described(place: Divergence) -> str:
@@ -91,48 +88,30 @@ def as_junit(result: Verification) -> bytes:
     """Return a verification as JUnit XML: a test case for each signal and output, and one for everything else."""
     cases = [_case(result, report) for report in result.signals]
     cases.append(_other(result))
-    failures = sum(1 for case in cases if case.find("failure") is not None)
-    return _suite(cases, failures=failures)
+    return junit.suite("verify", cases)
 
 
 def error_as_junit(file: str, message: str) -> bytes:
     """Return JUnit XML that says why nothing could be verified."""
-    case = ET.Element("testcase", classname=_text(file), name="verify")
-    ET.SubElement(case, "error", message=_text(message))
-    return _suite([case], errors=1)
-
-
-def _suite(cases: list[ET.Element], *, failures: int = 0, errors: int = 0) -> bytes:
-    counts = {"tests": str(len(cases)), "failures": str(failures), "errors": str(errors)}
-    suite = ET.Element("testsuite", {"name": "gateprobe verify", **counts})
-    suite.extend(cases)
-    root = ET.Element("testsuites", counts)
-    root.append(suite)
-    ET.indent(root)
-    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
+    return junit.error("verify", file, message)
 
 
 def _case(result: Verification, report: SignalReport) -> ET.Element:
     name = " ".join(filter(None, [report.layer, report.direction, report.signal]))
-    case = ET.Element("testcase", classname=_text(result.file), name=_text(name))
+    case = ET.Element("testcase", classname=junit.text(result.file), name=junit.text(name))
     if report.first is not None:
-        ET.SubElement(case, "failure", message=_text(described(report.first)))
+        ET.SubElement(case, "failure", message=junit.text(described(report.first)))
     return case
 
 
 def _other(result: Verification) -> ET.Element:
     """Return the test case of masks, shapes and weights; what would explain a disagreement stands in it too."""
-    case = ET.Element("testcase", classname=_text(result.file), name="masks, shapes and weights")
+    case = ET.Element("testcase", classname=junit.text(result.file), name="masks, shapes and weights")
     if result.problems:
-        ET.SubElement(case, "failure", message=_text("; ".join(result.problems)))
+        ET.SubElement(case, "failure", message=junit.text("; ".join(result.problems)))
     elif result.status is Status.RANDOM:
-        ET.SubElement(case, "skipped", message=_text(f"random at inference: {', '.join(result.random)}"))
+        ET.SubElement(case, "skipped", message=junit.text(f"random at inference: {', '.join(result.random)}"))
     lines = [*(f"{one.name}: {one.text}" for one in result.explanations), *result.notes]
     if lines:
-        ET.SubElement(case, "system-out").text = _text("\n".join(lines))
+        ET.SubElement(case, "system-out").text = junit.text("\n".join(lines))
     return case
-
-
-def _text(text: str) -> str:
-    """Return a text that XML can hold."""
-    return "\n".join(printable(line) for line in text.splitlines())

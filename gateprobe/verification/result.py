@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from gateprobe.analysis.agreement import Divergence, SignalReport
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
-from gateprobe.verification.compare import Divergence, SignalReport
 
 _SHOWN = 5
 """Findings that a ``repr`` shows."""
@@ -54,6 +54,8 @@ class Verification:
     """The result of a comparison; true when the replay agrees with Keras."""
 
     file: str
+    sha256: str
+    """Of the file, with that of its architecture where this is another one."""
     era: str
     keras: str
     """``keras 3.15.1`` or ``tf_keras 2.21.0``."""

@@ -11,15 +11,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gateprobe.errors import InputError, OracleError, ReadError, UnsupportedModel
+from gateprobe.analysis.agreement import SignalReport, Tolerance, compare, first_of, merged
+from gateprobe.errors import InputError, OracleError, ReadError, UnsupportedModel, Worded
 from gateprobe.graph import Era, WeightArray, WeightGroup
 from gateprobe.model import Model, opened
 from gateprobe.opened import OpenedModel, open_model
 from gateprobe.readers.containers import contradictions
 from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES
-from gateprobe.verification.blueprint import ObjectWeights, blueprint_of, object_weights
+from gateprobe.replay.objects import ObjectWeights, object_weights
+from gateprobe.verification.blueprint import blueprint_of
 from gateprobe.verification.collate import Collated, Precisions, collate, self_contradictions
-from gateprobe.verification.compare import SignalReport, Tolerance, compare, first_of, merged
 from gateprobe.verification.diagnose import Scene, diagnose, weight_differences
 from gateprobe.verification.installed_rules import (
     LIBRARIES,
@@ -204,6 +205,7 @@ def _judged(case: _Case, tell: Tell) -> Verification:
     first = first_of(signals)
     result = Verification(
         file=model.graph.file,
+        sha256=model.graph.origin.sha256,
         era=model.graph.origin.era.value,
         keras=f"{LIBRARIES[case.library]} {answer.keras}",
         tensorflow=answer.tensorflow,
@@ -216,7 +218,7 @@ def _judged(case: _Case, tell: Tell) -> Verification:
         explanations=(),
         notes=(*case.model.notes, *case.prepared.notes, *_notes(case)),
         random=random,
-        left_out=tuple(map(str, case.prepared.left_out)),
+        left_out=tuple(Worded.of(refusal.message(str)) for refusal in case.prepared.left_out),
         rule=case.tolerance.rule,
     )
     return replace(result, explanations=tuple(_explained(case, result, weights, precisions, tell)))

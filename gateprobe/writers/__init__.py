@@ -13,12 +13,15 @@ from gateprobe.files.places import STREAM, place_of, refuse_twice
 from gateprobe.files.remote import redact_url
 from gateprobe.limits.system import require_room_for_tables
 from gateprobe.traces.chunk import LABEL
-from gateprobe.writers.base import Format, Metadata, Output, Sink
+from gateprobe.writers.base import Format, Metadata, Output, Sink, Tables
 from gateprobe.writers.formats import all_formats, trace_formats
+from gateprobe.writers.names import cell_text
 from gateprobe.writers.target import Target, open_target
 
 if TYPE_CHECKING:
-    from gateprobe.traces.chunk import TraceChunk
+    import polars as pl
+
+    from gateprobe.traces.chunk import Layout, TraceChunk
     from gateprobe.writers.rows import Outputs
 
 T = TypeVar("T")
@@ -80,6 +83,44 @@ def write(chunks: Iterable[TraceChunk], outputs: Sequence[Output], metadata: Met
         return kind.open_trace(target, output, metadata)
 
     _write(_signals(chunks, chosen), outputs, chosen, begin)
+
+
+def frames_of(chunks: Iterable[TraceChunk], layout: Layout = "tidy") -> Iterator[pl.DataFrame]:
+    """Yield the table of a run in pieces, as CSV holds it.
+
+    Args:
+        chunks: In the order of the samples.
+        layout: Of the table.
+
+    Raises:
+        InputError: There is no recurrent layer.
+    """
+    from gateprobe.writers.table import TableMaker
+
+    require_room_for_tables()
+    yield from _framed(_signals(chunks, trace_formats()[:1]), TableMaker(layout, cell_text))
+
+
+def frames_of_predictions(blocks: Iterable[Outputs], names: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Yield the table of a model's outputs in pieces, as CSV holds it.
+
+    Args:
+        blocks: For each batch one array for each output, ``(samples, ...)``.
+        names: Of the outputs.
+
+    Raises:
+        InputError: There are no numbers in them.
+    """
+    from gateprobe.writers.predictions import PredictionTables
+
+    require_room_for_tables()
+    yield from _framed(blocks, PredictionTables(tuple(map(cell_text, names))))
+
+
+def _framed(items: Iterable[T], tables: Tables[T]) -> Iterator[pl.DataFrame]:
+    for item in items:
+        yield from tables.push(item)
+    yield from tables.rest()
 
 
 def write_predictions(
@@ -166,4 +207,15 @@ def _signals(chunks: Iterable[TraceChunk], kinds: Sequence[Format]) -> Iterator[
         yield chunk
 
 
-__all__ = ["Format", "Metadata", "Output", "all_formats", "format_of", "trace_formats", "write", "write_predictions"]
+__all__ = [
+    "Format",
+    "Metadata",
+    "Output",
+    "all_formats",
+    "format_of",
+    "frames_of",
+    "frames_of_predictions",
+    "trace_formats",
+    "write",
+    "write_predictions",
+]

@@ -1,4 +1,4 @@
-"""Puts key-value metadata into an Arrow IPC file, which Polars cannot do.
+"""Puts key-value metadata into an Arrow IPC file, which Polars cannot do; pyarrow can, but is 165 MB to install.
 
 The file ends with a flatbuffer, the footer, whose schema may carry metadata. A new footer is put in front of the old
 one and points into it for all that stays, so that nothing of the old one has to be understood but its two tables.

@@ -1,8 +1,12 @@
 """Joins Parquet files into one, whose row groups are theirs.
 
-Polars can write a file of many row groups, but holds 40 kB for each of them to the end; what must be held is the
-kilobyte that the footer says about it. A Parquet file is the bytes of its row groups between two magic words and,
-before the last one, the footer: a Thrift struct in the compact protocol, which counts places from the file's begin.
+Polars can write a file of many row groups (``sink_parquet``), but holds 80 kB for each of them to the end (2.1.0, 13
+columns); what must be held is the kilobyte that the footer says about it. With row groups of a million rows there are
+fewer, but Polars needs 185 MiB at once instead of 99. pyarrow holds 30 kB for each, writes twice the bytes in twice the
+time, and takes 165 MB to install.
+
+A Parquet file is the bytes of its row groups between two magic words and, before the last one, the footer: a Thrift
+struct in the compact protocol, which counts places from the file's begin.
 
 Formats: ``parquet.thrift`` of Apache Parquet 2.x; ``thrift-compact-protocol.md`` of Apache Thrift.
 """

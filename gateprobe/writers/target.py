@@ -95,7 +95,7 @@ class Target:
 
 @contextmanager
 def blamed(name: str) -> Iterator[None]:
-    """Turn faults of the operating system into `OutputError`, except a closed pipe, which is nobody's fault."""
+    """Turn faults of the operating system into `OutputError`, except a closed pipe: its reader has seen enough."""
     try:
         yield
     except BrokenPipeError:
@@ -148,13 +148,13 @@ def _open(name: str, *, force: bool) -> Target:
     # behind a symbolic link, the file it points to is replaced, not the link
     final = Path(os.path.realpath(local_path(name)))
     if final.is_dir():
-        raise OutputError("is a directory", file=name, remedy="name a file in it")
+        raise OutputError("is a folder", file=name, remedy="name a file in it")
     if final.exists() and not final.is_file():
         return Target(name, cast("BinaryIO", final.open("wb")))
     if final.exists() and not force:
         raise _exists(name)
     if not final.parent.is_dir():
-        raise OutputError("cannot write: there is no such directory", file=name)
+        raise OutputError("cannot write: there is no such folder", file=name)
     return _open_nameless(name, final, force=force) or _open_temporary(name, final, force=force)
 
 
@@ -179,7 +179,7 @@ def _open_nameless(name: str, final: Path, *, force: bool) -> Target | None:
 
 
 def _first_mode(final: Path) -> int:
-    """Return the permissions to begin with: of what replaces a file, nobody else sees anything until `_take_over`."""
+    """Return the permissions to begin with: what replaces a file is for its owner alone until `_take_over`."""
     return 0o600 if final.exists() else 0o666
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gateprobe.verification.compare import Tolerance, Trio, compare
+from gateprobe.analysis.agreement import Tolerance, Trio, compare
 
 EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 

@@ -356,7 +356,7 @@ class _Growth:
         return self.add(x, made, "layer", initial_state=cells or states)
 
     def functional(self, *, all_inputs: bool = False) -> Spec:
-        """Finish: what nobody reads is an output, sometimes other tensors, too."""
+        """Finish: what is not read is an output, sometimes other tensors, too."""
         draw = self.draw
         used = {(ref["t"], ref["i"]) for node in self.nodes for ref in _refs(node)}
         made = [flow for flow in self.pool if flow.ref["t"] not in {item["name"] for item in self.inputs}]

@@ -200,8 +200,8 @@ def test_bad_index_of_shards(tmp_path, table, kind, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: path.mkdir(), "is a folder; give the file inside it"),
-        (lambda path: None, "No such file or directory"),
+        (lambda path: path.mkdir(), "is a folder; name a file in it"),
+        (lambda path: None, "there is no such file"),
         (lambda path: path.touch(), "the file is empty"),
         (lambda path: path.write_text(json.dumps(sequential(lstm()))), "this is an architecture: give the weights"),
         (lambda path: path.write_bytes(b"\x1f\x8b junk"), "is neither HDF5 nor a .keras zip"),
@@ -247,7 +247,7 @@ def test_architecture_beside_weights(tmp_path):
     model.write_text("{}")
     with pytest.raises(ReadError, match=r"model.json: is not an architecture; write one with"):
         read(weights, architecture=model)
-    with pytest.raises(ReadError, match=r"gone.json: No such file"):
+    with pytest.raises(ReadError, match=r"gone.json: there is no such file"):
         read(weights, architecture=tmp_path / "gone.json")
 
 

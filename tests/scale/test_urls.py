@@ -97,8 +97,8 @@ def test_an_input_that_changes_is_refused(memory):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["no.h5", "keras2.npy"], "memory://models/no.h5: No such file or directory"),
-        (["keras2.h5", "no.npy"], "memory://models/no.npy: cannot be read: No such file or directory"),
+        (["no.h5", "keras2.npy"], "memory://models/no.h5: there is no such file"),
+        (["keras2.h5", "no.npy"], "memory://models/no.npy: there is no such file"),
         (["keras2.h5", "keras2.h5"], "memory://models/keras2.h5: is neither an .npy file nor text"),
         (["keras2.h5", "keras2.npy", "-o", "keras2.h5"], "models/keras2.h5: is also an input; write to another file"),
         (["keras2.h5", "keras2.npy", "-o", "there.csv"], "models/there.csv: exists already; use --force to replace it"),

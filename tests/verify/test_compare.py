@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gateprobe.verification.compare import FLOOR_ULPS, Tolerance, Trio, compare, epsilon, first_of, merged
+from gateprobe.analysis.agreement import FLOOR_ULPS, Tolerance, Trio, compare, epsilon, first_of, merged
 
 
 def trio(keras, replay, exact, *, kept=None, backwards=False, precision="float32", signal="forget_gate", timed=True):

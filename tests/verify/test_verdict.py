@@ -9,9 +9,10 @@ from graphs import changed
 from verify.stand_in import answering
 
 import gateprobe
+from gateprobe.cli.summary import summarise
 from gateprobe.errors import GateprobeError
 from gateprobe.model import opened
-from gateprobe.verification.blueprint import object_weights
+from gateprobe.replay.objects import object_weights
 from gateprobe.verification.replay import Options, Subject, replay
 from gateprobe.verification.report import described
 from gateprobe.verification.result import Status
@@ -65,6 +66,12 @@ def test_what_is_alike_agrees(brackets, tokens, monkeypatch):
         result = verify(model)
         assert (result.status, result.problems, result.first) == (Status.AGREES, (), None)
         assert [one.samples for one in result.inputs] == [6, 6, 6]
+
+
+def test_verify_and_inspect_name_the_same_semantics(brackets, tokens, monkeypatch):
+    for model in (brackets, tokens, gateprobe.read(SAMPLES / "keras2.h5")):
+        answering(monkeypatch, model)
+        assert verify(model).semantics == summarise(opened(model))["semantics"]
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

@@ -8,9 +8,9 @@ order calls alike: by depth, the deepest first, and calls of one depth as a walk
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from gateprobe.graph import Argument, ModelRecord, TensorRef
+from gateprobe.graph import ModelRecord, references
 
 Node = tuple[str, int]
 """Layer name and number of its call."""
@@ -51,15 +51,3 @@ def after_needs(targets: list[Node], needs: Mapping[Node, list[Node]]) -> list[N
             finished.setdefault(node)
             stack.pop()
     return list(finished)
-
-
-def references(argument: Argument) -> Iterator[TensorRef]:
-    """Yield the references inside an argument in Keras's order: mappings by sorted key."""
-    if isinstance(argument, TensorRef):
-        yield argument
-    elif isinstance(argument, tuple):
-        for item in argument:
-            yield from references(item)
-    elif isinstance(argument, Mapping):
-        for key in sorted(argument):
-            yield from references(argument[key])

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from gateprobe.errors import InputError
-from gateprobe.graph import Argument, Array, Call, TensorRef
+from gateprobe.graph import Argument, Array, Call, TensorRef, references
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, Timewise, Value, tensors_in
 from gateprobe.layers.binding.call_arguments import spread
-from gateprobe.layers.binding.call_order import Node, references
+from gateprobe.layers.binding.call_order import Node
 from gateprobe.layers.unary import as_mask, whole
 from gateprobe.limits import room
 
@@ -36,7 +36,7 @@ class Step:
     dtype: str | None
     """What Keras calls the dtype of the floats that the layer returns, if that is a half type."""
     last_use_of: tuple[Node, ...]
-    """Calls whose outputs nobody needs after this step."""
+    """Calls whose outputs no later step needs."""
     unmasked: frozenset[TensorRef] = frozenset()
     """Tensors that have lost their masks by now."""
     keeps_own_mask: bool = False
@@ -52,7 +52,7 @@ class Step:
 
 
 NOT_COMPUTED: Any = None
-"""Stands for a value that nobody asked for."""
+"""Stands for a value that was not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Graph:
     input_keys: tuple[str, ...]
     steps: tuple[Step, ...]
     outputs: tuple[TensorRef | None, ...]
-    """``None`` for outputs that nobody asked for."""
+    """``None`` for outputs that were not asked for."""
     unmasked: frozenset[TensorRef] = frozenset()
     """Outputs that have lost their masks at the end."""
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateprobe.graph import Call, LayerRecord, ModelRecord, Namespace, TensorRef
-from gateprobe.layers.binding.call_order import Node, execution_order, references
+from gateprobe.graph import Call, LayerRecord, ModelRecord, Namespace, TensorRef, references
+from gateprobe.layers.binding.call_order import Node, execution_order
 
 DtypeOf = Callable[[LayerRecord], str]
 """Returns the name of the dtype in which a layer computes."""

@@ -113,7 +113,7 @@ def replays(
 
 
 def kind_of(record: LayerRecord) -> Kind | None:
-    """Return how to bind a record, or ``None`` when its class is unknown or somebody else's."""
+    """Return how to bind a record, or ``None`` when its class is unknown, or not of Keras."""
     return _KINDS.get((record.namespace, record.class_name))
 
 

@@ -38,6 +38,10 @@ class BadSize(Unsupported):
     """A size, a count or an axis that no Keras accepts, such as ``units: -4``: the file was not saved by Keras so."""
 
 
+class OtherWeights(Unsupported):
+    """The file holds other weights than the layer needs: the file is damaged, or it is of another model."""
+
+
 def refuse(reason: str) -> NoReturn:
     """Raise `Unsupported`."""
     raise Unsupported(reason)
@@ -57,7 +61,7 @@ def policy_name(config: Config) -> str:
     if dtype is None:
         return "float32"
     name = dtype
-    if isinstance(dtype, Mapping) and dtype.get("class_name") in _POLICIES:
+    if isinstance(dtype, Mapping) and str(dtype.get("class_name")) in _POLICIES:
         inner = dtype.get("config")
         name = inner.get("name") if isinstance(inner, Mapping) else None
     if isinstance(name, str) and name:

@@ -30,7 +30,7 @@ from gateprobe.graph import (
 )
 from gateprobe.layers.binding.lora import adapted_role, merged
 from gateprobe.layers.binding.registry import Slot
-from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.layers.binding.settings import OtherWeights, Unsupported
 from gateprobe.layers.binding.weight_names import exchanged
 from gateprobe.layers.binding.weight_order import layer_paths, order_of
 from gateprobe.semantics import Semantics
@@ -53,7 +53,7 @@ class Weights(Protocol):
 def find_weights(model: ModelRecord, store: WeightStore, semantics: Semantics) -> Callable[[LayerRecord], Weights]:
     """Return the function that finds the weights of a top-level layer.
 
-    It raises `Unsupported` when the file holds other weights than the layer needs, or they cannot be told apart.
+    It raises `OtherWeights` when the file holds other weights than the layer needs, or they cannot be told apart.
     """
     if store.scheme is WeightScheme.OBJECT_PATHS:
         root, paths = TreeWeights(store.root), layer_paths(model)
@@ -125,7 +125,7 @@ class ListedWeights:
         """Deal out the list of a top-level layer to it and to the layers inside it."""
         order = order_of(record, semantics).read
         if len(order) != len(arrays):
-            raise Unsupported(f"expected {len(order)} weights, the file holds {len(arrays)}")
+            raise OtherWeights(f"expected {len(order)} weights, the file holds {len(arrays)}")
         owners: dict[str, LayerRecord] = {}
         dealt: dict[str, dict[str, WeightArray]] = {}
         for place, array in zip(order, arrays, strict=True):
@@ -196,14 +196,14 @@ def _shapes(group: WeightGroup) -> Any:
 def _matched(slots: Sequence[Slot], arrays: Sequence[WeightArray]) -> dict[str, Array]:
     if len(slots) != len(arrays):
         names = ", ".join(slot.role for slot in slots) or "no weights"
-        raise Unsupported(f"expected {names}, the file holds {len(arrays)} arrays")
+        raise OtherWeights(f"expected {names}, the file holds {len(arrays)} arrays")
     for slot, array in zip(slots, arrays, strict=True):
         shape = array.value.shape
         wanted = (None,) * len(shape) if slot.shape is None else slot.shape
         fits = len(shape) == len(wanted) and all(want in (None, have) for want, have in zip(wanted, shape, strict=True))
         if not fits or 0 in shape:
             expected = "(" + ", ".join("any" if size is None else str(size) for size in wanted) + ")"
-            raise Unsupported(f"{slot.role}: expected shape {expected}, {array.name} in the file has {shape}")
+            raise OtherWeights(f"{slot.role}: expected shape {expected}, {array.name} in the file has {shape}")
         if array.value.dtype.kind not in ("iuf" if slot.integers else "f"):
             raise Unsupported(f"{slot.role}: expected floating point, {array.name} holds {array.value.dtype}")
     return {slot.role: np.asarray(array.value) for slot, array in zip(slots, arrays, strict=True)}

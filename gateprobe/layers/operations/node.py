@@ -14,7 +14,7 @@ from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, te
 from gateprobe.layers.binding.registry import Bind, Binding, replays
 from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.operations.tensors import MIXES
-from gateprobe.layers.unary import fitting, settled
+from gateprobe.layers.unary import fitting, rounded
 
 Compute = Callable[..., Array | Tensor | tuple[Array, ...]]
 """Takes the node's arguments: tensors, constants, lists of them."""
@@ -59,7 +59,7 @@ def made(result: Tensor | Array, precision: Precision) -> Tensor:
     """Return what an operation computed as a tensor that knows its dtype."""
     if isinstance(result, Tensor):
         return result
-    value = settled(np.asarray(result), precision)
+    value = rounded(np.asarray(result), precision)
     return Tensor(value, None, precision.name if value.dtype.kind == "f" else None)
 
 

@@ -191,8 +191,8 @@ def _position(precision: Precision, x: Value, axis: Any = None, *, function: Fun
 def _cumsum(precision: Precision, x: Value, axis: Any = 0, *, exclusive: bool = False, reverse: bool = False) -> Array:
     array = ts.batch(x)
     place = ts.inner_axis(axis, array.ndim)
-    turned = np.flip(array, place) if reverse else array
-    total = np.cumsum(turned, axis=place, dtype=array.dtype)
+    flipped = np.flip(array, place) if reverse else array
+    total = np.cumsum(flipped, axis=place, dtype=array.dtype)
     if exclusive:
         total = np.insert(total, 0, 0, axis=place).take(range(array.shape[place]), axis=place)
     return np.flip(total, place) if reverse else total
@@ -273,7 +273,7 @@ def _one_hot(
 
 
 def _matmul(precision: Precision, a: Value, b: Value, *, transpose_a: bool = False, transpose_b: bool = False) -> Array:
-    left, right = (_turned(value) if turned else value for value, turned in ((a, transpose_a), (b, transpose_b)))
+    left, right = (_turned(value) if flipped else value for value, flipped in ((a, transpose_a), (b, transpose_b)))
     return ts.multiplied(left, right, precision)
 
 
@@ -281,8 +281,8 @@ def _turned(value: Value) -> Value:
     array = ts.array_of(value)
     if array.ndim < (3 if isinstance(value, Tensor) else 2):
         raise InputError(f"transposing a matrix of the samples {ts.MIXES}")
-    turned = array.swapaxes(-1, -2)
-    return Tensor(turned) if isinstance(value, Tensor) else turned
+    flipped = array.swapaxes(-1, -2)
+    return Tensor(flipped) if isinstance(value, Tensor) else flipped
 
 
 def _table() -> dict[str, Entry]:

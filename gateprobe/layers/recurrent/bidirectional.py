@@ -78,14 +78,14 @@ class Bidirectional:
 
 
 def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
-    """The forward layer, and the backward one: its own record or the forward one turned round."""
+    """The forward layer, and the backward one: its own record or the forward one the other way round."""
     wrapped = record.children.get("layer", ())
     if len(wrapped) != 1:
         raise Unsupported("config.layer: expected one layer")
     forward = wrapped[0]
     given = record.children.get("backward_layer", ())
-    turned = {**forward.config, "go_backwards": not forward.config.get("go_backwards", False)}
-    backward = given[0] if given else replace(forward, config=turned)
+    mirrored = {**forward.config, "go_backwards": not forward.config.get("go_backwards", False)}
+    backward = given[0] if given else replace(forward, config=mirrored)
     return {"forward_layer": forward, "backward_layer": backward}
 
 

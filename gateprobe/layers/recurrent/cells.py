@@ -11,10 +11,12 @@ Formulas: ``keras/src/layers/rnn/{lstm,gru,simple_rnn}.py`` 3.15.1; for the weig
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from gateprobe.activations import Activation
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, GateLayout, LayerRecord
 from gateprobe.layers.base import Arguments, Precision, Scope, Tensor, tensors_in
@@ -22,6 +24,7 @@ from gateprobe.layers.binding.registry import Binding, Slot
 from gateprobe.layers.binding.settings import Settings
 from gateprobe.layers.recurrent.kernels.blas import multiply
 from gateprobe.layers.recurrent.kernels.choice import Kernel
+from gateprobe.layers.windows import Window
 from gateprobe.limits import room
 
 RNN_KEYS = (
@@ -39,6 +42,52 @@ RNN_KEYS = (
 
 CELL_KEYS = ("units", "activation", "recurrent_activation", "use_bias", "reset_after", "dropout", "recurrent_dropout")
 """Keys of the cell that stand in the configuration of an ``LSTM``, ``GRU`` or ``SimpleRNN``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Anatomy:
+    """What a cell computes with, as values; the last axis of kernels and biases holds the gates side by side."""
+
+    activations: Mapping[str, Activation]
+    """Gate → activation, in the order of the columns: ``input_gate``, ``forget_gate``, ``candidate``, ..."""
+    kernel: Array
+    """``(features, gates * units)``; of a convolution ``(*kernel_size, channels, gates * filters)``."""
+    recurrent_kernel: Array
+    """``(units, gates * units)``."""
+    bias: Array | None
+    """``(gates * units,)``."""
+    recurrent_bias: Array | None = None
+    """``(gates * units,)``, of a GRU that resets after the product."""
+    peepholes: Mapping[str, Array] = field(default_factory=dict)
+    """Gate → ``(units,)``: what its look at the cell state is multiplied with."""
+    output_activation: Activation | None = None
+    """Of the cell state on its way out, where there is one."""
+    reset_after: bool = False
+    """Whether a GRU resets the recurrent product and not the state."""
+    windows: tuple[Window, Window] | None = None
+    """Of the convolutions of the input and of the hidden state, where the products are such."""
+    channels_first: bool = False
+    """Whether the channels of images stand before their spatial axes."""
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Their names, in the order of the columns; a simple cell has one block, called as its ``hidden_state``."""
+        return tuple(self.activations)
+
+    def split(self, weight: Array) -> dict[str, Array]:
+        """Return the columns of each gate.
+
+        Raises:
+            InputError: There are not as many for each.
+        """
+        if weight.shape[-1] % len(self.gates):
+            raise InputError(f"{weight.shape[-1]} columns are not those of {len(self.gates)} gates")
+        return dict(zip(self.gates, np.split(weight, len(self.gates), axis=-1), strict=True))
+
+
+def lstm_activations(gate: Activation, candidate: Activation) -> dict[str, Activation]:
+    """Return the activations of the columns i | f | c | o."""
+    return {"input_gate": gate, "forget_gate": gate, "candidate": candidate, "output_gate": gate}
 
 
 class Steps(Protocol):
@@ -61,8 +110,25 @@ class Cell(Protocol):
             x_shape: Of one timestep of one sample.
         """
 
+    @property
+    def anatomy(self) -> Anatomy:
+        """What the cell computes with."""
+
     def begin(self, x: Array, *, pre: bool) -> Steps:
         """Prepare a run over ``x``, ``(timesteps, samples, features)``; ``pre`` keeps the ``pre_`` signals."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CellRun:
+    """What a cell ran on, for those who want to follow its arithmetic; holds arrays of the run, copies none."""
+
+    cell: Cell
+    x: Array
+    """``(samples, timesteps, ...)``, timesteps in the order of the input."""
+    states: tuple[Array, ...]
+    """Before the first timestep that was processed, each ``(samples, ...)``."""
+    begins: str
+    """Where these are from: ``zeros``; ``given`` by the call; ``carried`` from the call or the batch before."""
 
 
 @runtime_checkable
@@ -98,7 +164,8 @@ def replay_cell(self: Cell, call: Arguments, scope: Scope) -> tuple[Tensor, ...]
     new = steps.step(0, states)
     if scope.wanted:
         signals = {name: np.swapaxes(value, 0, 1) for name, value in steps.signals().items()}
-        scope.emit(direction="forward", backwards=False, signals=signals, mask=None)
+        ran = CellRun(self, x.value[:, np.newaxis], states, "given")
+        scope.emit(direction="forward", backwards=False, signals=signals, mask=None, ran=ran)
     return tuple(Tensor(state.copy()) for state in (new[0], *new))
 
 
@@ -171,10 +238,10 @@ def project(x: Array, kernel: Array, bias: Array | None, precision: Precision) -
     x = fitting(x, kernel)
     z = room.empty((*x.shape[:-1], kernel.shape[1]), kernel.dtype)
     multiply(x.swapaxes(0, 1), kernel, z.swapaxes(0, 1))
-    precision.settle(z)
+    precision.round_in_place(z)
     if bias is not None:
         z += bias
-        precision.settle(z)
+        precision.round_in_place(z)
     return z
 
 

@@ -19,7 +19,7 @@ from gateprobe.layers.binding.registry import Binding, Slot, replays
 from gateprobe.layers.binding.settings import Settings
 from gateprobe.layers.conv import correlate, kernel_slot, rank_of, with_bias
 from gateprobe.layers.core import refuse_stray_bias
-from gateprobe.layers.recurrent.cells import CELL_KEYS, RNN_KEYS, Steps, replay_cell
+from gateprobe.layers.recurrent.cells import CELL_KEYS, RNN_KEYS, Anatomy, Steps, lstm_activations, replay_cell
 from gateprobe.layers.recurrent.lstm import LSTMSteps
 from gateprobe.layers.recurrent.rnn import Recurrent, bind_recurrent
 from gateprobe.layers.shape import channels_first
@@ -50,6 +50,19 @@ class ConvLSTMCell:
     replay = replay_cell
 
     @property
+    def anatomy(self) -> Anatomy:
+        """See `gateprobe.layers.recurrent.cells.Cell`."""
+        return Anatomy(
+            lstm_activations(self.recurrent_activation, self.activation),
+            self.kernel,
+            self.recurrent_kernel,
+            self.bias,
+            output_activation=self.activation,
+            windows=(self.window, self._recurrent_window),
+            channels_first=self.first,
+        )
+
+    @property
     def units(self) -> int:
         """Number of filters."""
         return int(self.recurrent_kernel.shape[-2])
@@ -69,21 +82,24 @@ class ConvLSTMCell:
         lead = x.shape[:2]
         z = correlate(x.reshape(-1, *x.shape[2:]), self.kernel, 1, self.window)
         z = np.ascontiguousarray(z.reshape(*lead, *z.shape[1:]))
-        self.precision.settle(z)
+        self.precision.round_in_place(z)
         if self.bias is not None:
             if self.first and self.bias_goes_astray:
                 shape = (x.shape[1], self.units, *z.shape[2:-1])
                 refuse_stray_bias(shape, (self.units, *[1] * self.window.rank))
             z += self.bias
-            self.precision.settle(z)
+            self.precision.round_in_place(z)
         steps = LSTMSteps(self, z, pre=pre)
         return _ChannelsFirst(steps) if self.first else steps
 
     def recur(self, hidden: Array, out: Array) -> None:
         """Compute the recurrent convolution of one timestep."""
+        np.copyto(out, correlate(hidden, self.recurrent_kernel, 1, self._recurrent_window))
+
+    @property
+    def _recurrent_window(self) -> Window:
         ones = (1,) * self.window.rank
-        window = Window(self.recurrent_kernel.shape[: self.window.rank], ones, ones, "same")
-        np.copyto(out, correlate(hidden, self.recurrent_kernel, 1, window))
+        return Window(self.recurrent_kernel.shape[: self.window.rank], ones, ones, "same")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

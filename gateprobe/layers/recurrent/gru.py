@@ -26,8 +26,9 @@ from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Precision
 from gateprobe.layers.binding.call_arguments import CELL
 from gateprobe.layers.binding.registry import Binding, Slot, replays
-from gateprobe.layers.binding.settings import Settings, Unsupported
+from gateprobe.layers.binding.settings import OtherWeights, Settings
 from gateprobe.layers.recurrent.cells import (
+    Anatomy,
     Steps,
     finish_cell,
     fitting,
@@ -72,6 +73,19 @@ class GRUCell:
         """Hidden state."""
         return ((self.units,),)
 
+    @property
+    def anatomy(self) -> Anatomy:
+        """See `Cell`."""
+        gate = self.recurrent_activation
+        return Anatomy(
+            {"update_gate": gate, "reset_gate": gate, "candidate": self.activation},
+            self.kernel,
+            self.recurrent_kernel,
+            self.bias,
+            self.recurrent_bias,
+            reset_after=self.reset_after,
+        )
+
     replay = replay_cell
 
     def begin(self, x: Array, *, pre: bool) -> Steps:
@@ -92,41 +106,41 @@ class RoundingSteps:
 
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """Blend old and new: h' = z * h + (1 - z) * candidate; the reset gate acts on h or on its product."""
-        cell, units, settle = self._cell, self._cell.units, self._cell.precision.settle
+        cell, units, round_in_place = self._cell, self._cell.units, self._cell.precision.round_in_place
         z, h, h_before = self._z[t], self._hidden_state[t], states[0]
         columns = 3 * units if cell.reset_after else 2 * units
         product = multiply(h_before, cell.recurrent_kernel[:, :columns])
-        settle(product)
+        round_in_place(product)
         if cell.recurrent_bias is not None:
             product += cell.recurrent_bias
-            settle(product)
+            round_in_place(product)
         gates, candidate = z[:, : 2 * units], z[:, 2 * units :]
         gates += product[:, : 2 * units]
-        settle(gates)
+        round_in_place(gates)
         if self._pre is not None:
             self._pre[t, :, : 2 * units] = gates
         for gate in (gates[:, :units], gates[:, units:]):
             cell.recurrent_activation.apply(gate, gate)
-        settle(gates)
+        round_in_place(gates)
         reset = gates[:, units:]
         if cell.reset_after:
             recurrent = reset * product[:, 2 * units :]
         else:
             gated = reset * h_before
-            settle(gated)
+            round_in_place(gated)
             recurrent = multiply(gated, cell.recurrent_kernel[:, 2 * units :])
-        settle(recurrent)
+        round_in_place(recurrent)
         candidate += recurrent
-        settle(candidate)
+        round_in_place(candidate)
         if self._pre is not None:
             self._pre[t, :, 2 * units :] = candidate
         cell.activation.apply(candidate, candidate)
-        settle(candidate)
-        kept, new = gates[:, :units] * h_before, (1 - gates[:, :units]) * candidate
-        settle(kept)
-        settle(new)
-        np.add(kept, new, out=h)
-        settle(h)
+        round_in_place(candidate)
+        carried, new = gates[:, :units] * h_before, (1 - gates[:, :units]) * candidate
+        round_in_place(carried)
+        round_in_place(new)
+        np.add(carried, new, out=h)
+        round_in_place(h)
         return (h,)
 
     def signals(self) -> Mapping[str, Array]:
@@ -252,7 +266,9 @@ def _bind_gru(binding: Binding) -> GRUCell:
         kernel, recurrent_kernel = from_cudnn((kernel, recurrent_kernel), gates=3)
         bias = bias.reshape(2, -1)
     if bias is not None and bias.shape != expected:
-        raise Unsupported(f"bias: expected shape {expected} for reset_after={reset_after}, the file holds {bias.shape}")
+        raise OtherWeights(
+            f"bias: expected shape {expected} for reset_after={reset_after}, the file holds {bias.shape}"
+        )
     cell = GRUCell(
         kernel,
         recurrent_kernel,

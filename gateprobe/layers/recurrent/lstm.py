@@ -30,14 +30,16 @@ from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Precision
 from gateprobe.layers.binding.call_arguments import CELL
 from gateprobe.layers.binding.registry import Binding, Slot, replays
-from gateprobe.layers.binding.settings import Settings, Unsupported
+from gateprobe.layers.binding.settings import OtherWeights, Settings
 from gateprobe.layers.recurrent.cells import (
+    Anatomy,
     Steps,
     finish_cell,
     fitting,
     from_cudnn,
     fused,
     gate_slots,
+    lstm_activations,
     named,
     project,
     replay_cell,
@@ -74,6 +76,17 @@ class LSTMCell:
     def state_shapes(self, x_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """Hidden state, cell state."""
         return ((self.units,), (self.units,))
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """See `Cell`."""
+        return Anatomy(
+            lstm_activations(self.recurrent_activation, self.activation),
+            self.kernel,
+            self.recurrent_kernel,
+            self.bias,
+            output_activation=self.activation,
+        )
 
     replay = replay_cell
 
@@ -175,12 +188,12 @@ class LSTMSteps:
 
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """i, f, o = recurrent_activation(z); c' = f * c + i * activation(z_c); h' = o * activation(c')."""
-        cell, units, settle = self._cell, self._cell.units, self._cell.precision.settle
+        cell, units, round_in_place = self._cell, self._cell.units, self._cell.precision.round_in_place
         z, c, h = self._z[t], self._cell_state[t], self._hidden_state[t]  # (samples, 4 * units), twice (samples, units)
         cell.recur(states[0], self._product)  # h @ U, (samples, 4 * units)
-        settle(self._product)
+        round_in_place(self._product)
         z += self._product  # x_t @ W + b stood there before
-        settle(z)
+        round_in_place(z)
         if self._pre is not None:
             self._pre[t] = z
         gates = (
@@ -192,17 +205,17 @@ class LSTMSteps:
             cell.recurrent_activation.apply(gate, gate)
         candidate = z[..., 2 * units : 3 * units]
         cell.activation.apply(candidate, candidate)
-        settle(z)
+        round_in_place(z)
         np.multiply(z[..., units : 2 * units], states[1], out=c)  # f * c, (samples, units)
-        settle(c)
+        round_in_place(c)
         np.multiply(z[..., :units], candidate, out=h)  # i * g
-        settle(h)
+        round_in_place(h)
         c += h
-        settle(c)
+        round_in_place(c)
         cell.activation.apply(c, h)
-        settle(h)
+        round_in_place(h)
         h *= z[..., 3 * units :]  # o * tanh(c')
-        settle(h)
+        round_in_place(h)
         return h, c
 
     def signals(self) -> Mapping[str, Array]:
@@ -313,7 +326,7 @@ def _bind_lstm(binding: Binding) -> LSTMCell:
         kernel, recurrent_kernel = from_cudnn((kernel, recurrent_kernel), gates=4)
         bias = bias[: 4 * units] + bias[4 * units :]
     if bias is not None and bias.shape != (4 * units,):
-        raise Unsupported(f"bias: expected {4 * units} numbers for {units} units, the file holds {bias.shape[0]}")
+        raise OtherWeights(f"bias: expected {4 * units} numbers for {units} units, the file holds {bias.shape[0]}")
     cell = LSTMCell(
         kernel,
         recurrent_kernel,

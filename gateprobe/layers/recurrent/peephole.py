@@ -16,7 +16,15 @@ from gateprobe.layers.base import Precision
 from gateprobe.layers.binding.call_arguments import CELL
 from gateprobe.layers.binding.registry import Binding, Slot, replays
 from gateprobe.layers.binding.settings import Settings
-from gateprobe.layers.recurrent.cells import CELL_KEYS, RNN_KEYS, Steps, project, replay_cell
+from gateprobe.layers.recurrent.cells import (
+    CELL_KEYS,
+    RNN_KEYS,
+    Anatomy,
+    Steps,
+    lstm_activations,
+    project,
+    replay_cell,
+)
 from gateprobe.layers.recurrent.kernels.blas import multiply
 
 
@@ -37,6 +45,18 @@ class PeepholeLSTMCell:
     precision: Precision
 
     replay = replay_cell
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """See `gateprobe.layers.recurrent.cells.Cell`."""
+        return Anatomy(
+            lstm_activations(self.recurrent_activation, self.activation),
+            self.kernel,
+            self.recurrent_kernel,
+            self.bias,
+            peepholes=dict(zip(("input_gate", "forget_gate", "output_gate"), self.peepholes, strict=True)),
+            output_activation=self.activation,
+        )
 
     def state_shapes(self, x_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """Hidden state, cell state."""
@@ -70,11 +90,11 @@ class _PeepholeSteps:
         self._activate(t, "candidate", cell.activation, None)
         np.multiply(self._gates["forget_gate"][t], c_before, out=c)
         c += self._gates["input_gate"][t] * self._gates["candidate"][t]
-        cell.precision.settle(c)
+        cell.precision.round_in_place(c)
         self._activate(t, "output_gate", cell.recurrent_activation, cell.peepholes[2] * c)
         cell.activation.apply(c, h)
         h *= self._gates["output_gate"][t]
-        cell.precision.settle(h)
+        cell.precision.round_in_place(h)
         return h, c
 
     def _activate(self, t: int, name: str, activation: Activation, peephole: Array | None) -> None:
@@ -84,7 +104,7 @@ class _PeepholeSteps:
         if self._pre:
             self._pre[f"pre_{name}"][t] = gate
         activation.apply(gate, gate)
-        self._cell.precision.settle(gate)
+        self._cell.precision.round_in_place(gate)
 
     def signals(self) -> Mapping[str, Array]:
         """See `gateprobe.layers.recurrent.cells.Steps`."""

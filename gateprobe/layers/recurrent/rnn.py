@@ -19,7 +19,7 @@ from gateprobe.layers.binding.call_arguments import CELL, RECURRENT
 from gateprobe.layers.binding.object_names import counted_names
 from gateprobe.layers.binding.registry import Binding, Parts, replays
 from gateprobe.layers.binding.settings import Unsupported
-from gateprobe.layers.recurrent.cells import CELL_KEYS, Cell, Steps, Sweeping
+from gateprobe.layers.recurrent.cells import CELL_KEYS, Cell, CellRun, Steps, Sweeping
 from gateprobe.limits import room
 from gateprobe.semantics import MaskedOutput
 
@@ -74,12 +74,14 @@ class Recurrent:
         if self.kept_states_win and self.stateful and any(state.any() for state in carried or ()):
             given = ()
         states = self._initial_states(given, carried, x)
+        begins = "given" if given else "carried" if carried else "zeros"
         order = slice(None, None, -1) if self.go_backwards else slice(None)
         steps_mask = None if mask is None else np.swapaxes(mask, 0, 1)[order]
         sequence, final = x[order], list[tuple[Array, ...]]()
         hidden = []
         for number, (cell, initial) in enumerate(zip(self.cells, states, strict=True)):
             signals, last = _run(cell, sequence, initial, steps_mask, scope)
+            ran = CellRun(cell, np.swapaxes(sequence[order], 0, 1), initial, begins)
             final.append(last)
             sequence = signals["hidden_state"]
             hidden.append(sequence)
@@ -90,6 +92,7 @@ class Recurrent:
                     backwards=self.go_backwards,
                     signals={name: np.swapaxes(value[order], 0, 1) for name, value in signals.items()},
                     mask=mask,
+                    ran=ran,
                     part=part,
                 )
         if self.stateful or scope.slab:
@@ -117,8 +120,8 @@ class Recurrent:
         """Return the states of each cell, from the call, from the batch before, or zeros."""
         shapes = [cell.state_shapes(x.shape[2:]) for cell in self.cells]
         given = [tensor.value for tensor in tensors]
-        turned = bool(given) and self.reversed_states
-        flat = [(x.shape[1], *shape) for group in (shapes[::-1] if turned else shapes) for shape in group]
+        reverse = bool(given) and self.reversed_states
+        flat = [(x.shape[1], *shape) for group in (shapes[::-1] if reverse else shapes) for shape in group]
         if not given:
             given = list(carried or (room.zeros(shape, self.precision.dtype) for shape in flat))
         if len(given) != len(flat):
@@ -127,8 +130,8 @@ class Recurrent:
             if state.shape != shape:
                 raise InputError(f"expected an initial state of shape {shape}, got {state.shape}")
         values = iter(self.precision.cast(state) for state in given)
-        groups = [tuple(next(values) for _ in group) for group in (shapes[::-1] if turned else shapes)]
-        return groups[::-1] if turned else groups
+        groups = [tuple(next(values) for _ in group) for group in (shapes[::-1] if reverse else shapes)]
+        return groups[::-1] if reverse else groups
 
     def _outputs(
         self,

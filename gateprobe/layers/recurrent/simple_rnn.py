@@ -21,6 +21,7 @@ from gateprobe.layers.binding.call_arguments import CELL
 from gateprobe.layers.binding.registry import Binding, Slot, replays
 from gateprobe.layers.binding.settings import Settings
 from gateprobe.layers.recurrent.cells import (
+    Anatomy,
     Steps,
     finish_cell,
     project,
@@ -47,6 +48,11 @@ class SimpleRNNCell:
         """Hidden state."""
         return ((self.recurrent_kernel.shape[0],),)
 
+    @property
+    def anatomy(self) -> Anatomy:
+        """See `Cell`."""
+        return Anatomy({"hidden_state": self.activation}, self.kernel, self.recurrent_kernel, self.bias)
+
     replay = replay_cell
 
     def begin(self, x: Array, *, pre: bool) -> Steps:
@@ -64,15 +70,15 @@ class _SimpleRNNSteps:
 
     def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """See the class."""
-        h, settle = self._hidden_state[t], self._cell.precision.settle
+        h, round_in_place = self._hidden_state[t], self._cell.precision.round_in_place
         product = multiply(states[0], self._cell.recurrent_kernel)
-        settle(product)
+        round_in_place(product)
         h += product
-        settle(h)
+        round_in_place(h)
         if self._pre is not None:
             self._pre[t] = h
         self._cell.activation.apply(h, h)
-        settle(h)
+        round_in_place(h)
         return (h,)
 
     def signals(self) -> Mapping[str, Array]:

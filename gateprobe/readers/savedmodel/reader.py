@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gateprobe.errors import ReadError, UnsafeFile
+from gateprobe.errors import ReadError, UnsafeFile, reason_of
 from gateprobe.readers.files import SAVED_MODEL
 from gateprobe.readers.found import Architecture, Found
 from gateprobe.readers.hdf5 import Budget
@@ -141,7 +141,7 @@ def _bytes(file: Path, limit: int) -> bytes:
             raise UnsafeFile(f"has {status.st_size:,} bytes; the limit is {limit:,}", place=file.name)
         return file.read_bytes()
     except OSError as error:
-        raise ReadError(error.strerror or "cannot be opened", place=file.name) from None
+        raise ReadError(reason_of(error), place=file.name) from None
 
 
 def _sha256(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""The wire format of protocol buffers, as far as a SavedModel needs it, from bytes that nobody vouches for.
+"""The wire format of protocol buffers, as far as a SavedModel needs it, from untrusted bytes.
 
 A message is a row of fields: a number, and a varint, 4 or 8 bytes, or a length and that many bytes
 (https://protobuf.dev/programming-guides/encoding/). Only what is asked for is looked at; nothing is built from a schema

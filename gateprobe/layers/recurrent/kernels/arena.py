@@ -1,4 +1,4 @@
-"""Memory that goes back to its owner when nobody holds it any more, to be written again by the next batch.
+"""Memory that goes back to its owner when no array holds it any more, to be written again by the next batch.
 
 The system clears the pages of every new array, which costs a tenth of what the replay of a batch does.
 """
@@ -46,7 +46,7 @@ class Arena:
         return block
 
     def put_back(self, block: Array) -> None:
-        """Take a block that nobody holds any more."""
+        """Take a block that no array holds any more."""
         if self._free.qsize() < _SPARE:
             self._free.put(block)
 

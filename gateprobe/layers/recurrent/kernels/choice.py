@@ -44,7 +44,7 @@ class Kernel:
         _require_compiled()
         return True
 
-    def settled(self) -> Kernel:
+    def chosen(self) -> Kernel:
         """Return what this machine would take, as a choice that other machines repeat."""
         if self.name != "auto":
             return self

@@ -15,13 +15,13 @@ from gateprobe.readers import crash_guard, read
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are safe on Linux only")
 
 
-def rehearse(tmp_path, action):
+def try_in_fork(tmp_path, action):
     path = tmp_path / "x"
     path.write_bytes(b"0123456789" * 10_000)
     with path.open("rb") as stream:
         assert stream.read(2) == b"01"
         try:
-            crash_guard.rehearse(lambda: action(stream), stream, 100, 1 << 32)
+            crash_guard.try_in_fork(lambda: action(stream), stream, 100, 1 << 32)
         finally:
             assert stream.read(3) == b"234"
             stream.seek(99_990)
@@ -31,7 +31,7 @@ def rehearse(tmp_path, action):
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE])
 def test_a_crash_is_an_error(tmp_path, number, capfd):
     with pytest.raises(ReadError, match=rf"crashes the HDF5 library \({number.name}\)"):
-        rehearse(tmp_path, lambda stream: os.kill(os.getpid(), number))
+        try_in_fork(tmp_path, lambda stream: os.kill(os.getpid(), number))
     assert capfd.readouterr() == ("", "")
 
 
@@ -39,7 +39,7 @@ def test_handlers_of_the_program_do_not_hide_a_crash(tmp_path):
     before = signal.signal(signal.SIGSEGV, lambda *_: os._exit(0))
     try:
         with pytest.raises(ReadError, match="SIGSEGV"):
-            rehearse(tmp_path, lambda stream: os.kill(os.getpid(), signal.SIGSEGV))
+            try_in_fork(tmp_path, lambda stream: os.kill(os.getpid(), signal.SIGSEGV))
     finally:
         signal.signal(signal.SIGSEGV, before)
 
@@ -52,7 +52,7 @@ def test_a_reading_without_end_is_an_error(tmp_path, monkeypatch):
             pass
 
     with pytest.raises(UnsafeFile, match="does not end"):
-        rehearse(tmp_path, forever)
+        try_in_fork(tmp_path, forever)
 
 
 @pytest.mark.parametrize("how", ["in Python", "in the library"])
@@ -63,7 +63,7 @@ def test_a_reading_that_takes_too_much_memory_is_an_error(tmp_path, how):
         raise OSError("memory allocation failed for chunk")
 
     with pytest.raises(UnsafeFile, match="more memory than files of its size need"):
-        rehearse(tmp_path, action)
+        try_in_fork(tmp_path, action)
 
 
 @pytest.mark.parametrize("fault", [None, ValueError("x"), KeyboardInterrupt(), SystemExit(3)])
@@ -75,7 +75,7 @@ def test_other_ends_of_the_fork_mean_nothing(tmp_path, fault, capfd):
         if fault is not None:
             raise fault
 
-    rehearse(tmp_path, action)
+    try_in_fork(tmp_path, action)
     assert capfd.readouterr() == ("", "")
 
 

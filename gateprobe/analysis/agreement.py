@@ -15,6 +15,9 @@ import numpy as np
 
 from gateprobe.graph import Array
 
+OUTPUT = "output"
+"""Signal name of a model output."""
+
 ROUNDING_FACTOR = 16.0
 """How many times the rounding that was measured Keras and the replay may be apart."""
 FLOOR_ULPS = 32.0
@@ -138,7 +141,7 @@ class Trio:
     replay: Array
     exact: Array
     kept: Array | None
-    """``(samples, timesteps)``: where to compare; ``None`` for everywhere."""
+    """``(samples, timesteps)``, or of the signal's own shape: where to compare; ``None`` for everywhere."""
     backwards: bool
     precision: str
     """Name of the compute precision: ``float32``, ``float64``, ``float16`` or ``bfloat16``."""
@@ -148,6 +151,8 @@ class Trio:
     """Whether the second axis is time."""
     run: int = 0
     """Number of the set of inputs."""
+    slack: Array | float = 0.0
+    """What is allowed beside that, of the signal's shape: how far a printed number may be from what it stands for."""
 
 
 def epsilon(precision: str) -> float:
@@ -168,7 +173,7 @@ def compare(trio: Trio, tolerance: Tolerance) -> SignalReport:
     keras, replay, exact = (np.asarray(a, np.float64) for a in (trio.keras, trio.replay, trio.exact))
     kept = _kept(trio)
     with np.errstate(all="ignore"):
-        allowed = _allowed(trio, _Values(keras, replay, exact, kept), tolerance)
+        allowed = np.asarray(_allowed(trio, _Values(keras, replay, exact, kept), tolerance) + trio.slack)
         excess = np.where(kept, _excess(keras, replay, allowed), 0.0)
         ulp = _ulp(exact, kept, epsilon(trio.precision))
         apart, theirs, ours = (_gap(a, b, ulp, kept) for a, b in ((keras, replay), (keras, exact), (replay, exact)))
@@ -197,7 +202,7 @@ def _kept(trio: Trio) -> Array:
     shape = trio.keras.shape
     if trio.kept is None:
         return np.ones(shape, bool)
-    return np.broadcast_to(trio.kept.reshape(*trio.kept.shape, *[1] * (len(shape) - 2)), shape)
+    return np.broadcast_to(trio.kept.reshape(*trio.kept.shape, *[1] * (len(shape) - trio.kept.ndim)), shape)
 
 
 class _Values(NamedTuple):

@@ -1,0 +1,215 @@
+"""``gateprobe compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateprobe.cli.options import (
+    ASSUMING,
+    READING,
+    RUNNING,
+    Assumed,
+    ModelFile,
+    Report,
+    Run,
+    Talk,
+    bundle,
+    command,
+    force,
+    names_of,
+    reporting,
+    talking,
+)
+from gateprobe.cli.tolerances import publish, tolerating
+
+if TYPE_CHECKING:
+    from gateprobe.analysis.agreement import Tolerance
+    from gateprobe.analysis.comparison import Comparison
+    from gateprobe.traces.selection import Selection
+
+_RUNNING = RUNNING[:2]
+"""--feed and --dtype: everything runs in one process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What is compared."""
+
+    file: ModelFile
+    run: Run
+    assumed: Assumed
+    theirs: str
+    mapping: tuple[str, ...]
+    last: bool
+
+    @property
+    def is_trace(self) -> bool:
+        """Whether the first one is a trace as well, and no model."""
+        from gateprobe.stored.foreign import is_foreign
+
+        return is_foreign(self.file.model)
+
+    def reads(self) -> Iterator[str]:
+        """Yield the files that are read."""
+        if self.is_trace:
+            yield self.file.model
+        else:
+            yield from self.file.reads()
+            yield from self.run.reads()
+        yield self.theirs
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What is written beside the report."""
+
+    junit: str | None
+    force: bool
+
+    def writes(self) -> list[str]:
+        """Return the files that are written."""
+        return [] if self.junit is None else [self.junit]
+
+
+def _sides(ours: str, others: tuple[str, ...], mapping: tuple[str, ...], last: bool, **values: object) -> Sides:
+    *inputs, theirs = others
+
+    def taken(*options: Any) -> dict[str, object]:
+        return {name: values[name] for name in names_of(*options)}
+
+    reading, running, assuming = taken(*READING), taken(*_RUNNING), taken(*ASSUMING)
+    run = Run(tuple(inputs), batch_size=None, threads=None, **running)  # type: ignore[arg-type]
+    return Sides(ModelFile(ours, **reading), run, Assumed(**assuming), theirs, mapping, last)  # type: ignore[arg-type]
+
+
+def _selection(layer: str | None, direction: str | None) -> Selection:
+    from gateprobe.traces.selection import Selection
+
+    layers = () if layer is None else tuple(layer.split(","))
+    return Selection(layers=layers, directions=() if direction is None else direction)
+
+
+comparing = bundle(
+    "sides",
+    _sides,
+    click.argument("ours", metavar="OURS"),
+    click.argument("others", metavar="[INPUT...] THEIRS", nargs=-1, required=True),
+    click.option(
+        "--map",
+        "mapping",
+        multiple=True,
+        metavar="THEIRS=OURS",
+        help="Take a name in THEIRS for a signal of ours, such as gate1=forget_gate, or for a layer. May be repeated.",
+    ),
+    click.option("--last", is_flag=True, help="An array of two axes is the last timestep of each sample."),
+    *READING,
+    *_RUNNING,
+    *ASSUMING,
+)
+choosing = bundle(
+    "selection",
+    _selection,
+    click.option(
+        "--layer", metavar="GLOBS", help="Compare these layers; the one that THEIRS is of, if it does not say."
+    ),
+    click.option(
+        "--direction",
+        type=click.Choice(["forward", "backward"]),
+        metavar="WAY",
+        help="Compare only one direction of the layers: forward or backward.",
+    ),
+)
+writing = bundle(
+    "files", Files, click.option("--junit", metavar="FILE", help="Write a JUnit XML report to this file."), force
+)
+
+
+@command(
+    "gateprobe compare model.keras x.npy firmware.csv",
+    "gateprobe compare model.h5 x.npy mine.npz --layer lstm_1 --map gate1=forget_gate",
+    "gateprobe compare before.npz after.csv --json",
+)
+@comparing
+@choosing
+@tolerating("THEIRS")
+@writing
+@reporting
+@talking
+def compare(sides: Sides, selection: Selection, tolerance: Tolerance, files: Files, report: Report, talk: Talk) -> int:
+    """Compare a port with its model, or two traces, and name the mistake.
+
+    OURS is a model, which is run on INPUT..., or a trace. THEIRS holds the numbers of another program, whatever signals
+    it logs: CSV, TSV, NPZ or NPY, or a trace of gateprobe. With a model, known mistakes are tried, one at a time and in
+    pairs: what makes all numbers agree is named. Exit status: 0 agrees, 1 disagrees, 2 could not compare.
+    """
+    result = _result(sides, selection, tolerance, files, talk)
+    if files.junit is not None:
+        from gateprobe.analysis.comparison_report import as_junit
+
+        publish({files.junit: as_junit(result)}, force=files.force)
+    for note in result.notes:
+        talk.note(note)
+    if report.as_json:
+        from gateprobe.analysis.comparison_report import as_json
+        from gateprobe.cli.json_text import json_text
+
+        click.echo(json_text(as_json(result)))
+    else:
+        from gateprobe.cli.compared import show_comparison
+
+        show_comparison(result, quiet=talk.quiet, verbose=bool(talk.verbose))
+    return 0 if result else 1
+
+
+def _result(sides: Sides, selection: Selection, tolerance: Tolerance, files: Files, talk: Talk) -> Comparison:
+    """Compare; what prevents it goes into the JUnit report too."""
+    from gateprobe.analysis import junit
+    from gateprobe.errors import GateprobeError
+
+    try:
+        return _traces(sides, selection, tolerance) if sides.is_trace else _port(sides, selection, tolerance, talk)
+    except GateprobeError as error:
+        if files.junit is not None:
+            publish({files.junit: junit.error("compare", sides.theirs, error.flagged)}, force=files.force)
+        raise
+
+
+def _traces(sides: Sides, selection: Selection, tolerance: Tolerance) -> Comparison:
+    from gateprobe.analysis.compare_traces import compare_traces
+    from gateprobe.analysis.fitting import Asked
+    from gateprobe.cli.source import refuse_about_runs
+    from gateprobe.errors import InputError
+    from gateprobe.stored.foreign import read_foreign
+    from gateprobe.stored.names import read_mapping
+
+    if sides.run.inputs:
+        inputs = ", ".join(sides.run.inputs)
+        raise InputError("is a trace, which takes no inputs", file=sides.file.model, remedy=f"leave out {inputs}")
+    refuse_about_runs(sides.file.model)
+    mapping = read_mapping(sides.mapping)
+    ours, theirs = (
+        read_foreign(name, words, sides.file.max_bytes)
+        for name, words in ((sides.file.model, {}), (sides.theirs, mapping))
+    )
+    direction = selection.directions[0] if selection.directions else None
+    asked = Asked(selection.layers, direction, sides.last, selection.takes_layer)
+    return compare_traces(ours, theirs, asked=asked, tolerance=tolerance)
+
+
+def _port(sides: Sides, selection: Selection, tolerance: Tolerance, talk: Talk) -> Comparison:
+    from gateprobe.analysis.compare_port import Options, compare_port
+    from gateprobe.cli.steps import step_line
+    from gateprobe.stored.foreign import read_foreign
+    from gateprobe.stored.names import read_mapping
+
+    theirs = read_foreign(sides.theirs, read_mapping(sides.mapping), sides.file.max_bytes)
+    model = sides.assumed.complete(sides.file.read(), selection)
+    samples = sides.run.load(model, sides.file)
+    talk.details(model, samples)
+    options = Options(selection, sides.last, tolerance, sides.run.dtype)
+    with step_line(talk) as tell:
+        return compare_port(model, samples, theirs, options, tell)

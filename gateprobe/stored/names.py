@@ -1,0 +1,165 @@
+"""What other programs call the signals of recurrent layers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from gateprobe.errors import InputError, choices
+from gateprobe.traces.chunk import ALIASES, SIGNAL_ORDER
+
+EITHER = "z"
+"""The candidate in papers on the LSTM (Greff et al. 2017), the update gate of a GRU."""
+
+_SYNONYMS: Mapping[str, str] = {
+    "input_gate": "i it i_t ig input inputgate in_gate gate_i igate i_gate",
+    "forget_gate": "f ft f_t fg forget forgetgate gate_f fgate f_gate",
+    "candidate": "g gt g_t j jt c_tilde ctilde c_hat c_bar cbar c~ c_t_tilde ct_tilde c_tilde_t candidate_gate "
+    "cell_gate gate_g g_gate "
+    "cell_candidate new_gate n nt n_t h_tilde h_hat htilde new_input c_in block_input",
+    "output_gate": "o ot o_t og outputgate out_gate gate_o ogate o_gate",
+    "cell_state": "c ct c_t cell state_c memory cell_states c_state",
+    "hidden_state": "h ht h_t hidden state_h out output outputs y hidden_states h_state",
+    "update_gate": "u ut u_t update z_gate gate_z update_z",
+    "reset_gate": "r rt r_t reset resetgate gate_r r_gate",
+    EITHER: "z zt z_t",
+}
+_NAMES = {word: name for name, words in _SYNONYMS.items() for word in words.split()} | {
+    name: name for name in SIGNAL_ORDER
+}
+_DIRECTIONS = {
+    word: name
+    for name, words in {"forward": "forward fw fwd forwards", "backward": "backward bw bwd backwards rev"}.items()
+    for word in words.split()
+}
+_NUMBERED = re.compile(r"(?P<stem>.*?\D)[\s_.:\-]*[\[({]?(?P<unit>\d{1,7})[\])}]?")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a name says."""
+
+    signal: str
+    unit: int | None = None
+    layer: str | None = None
+    direction: str | None = None
+
+
+def read_name(text: str, mapping: Mapping[str, str]) -> Named | None:
+    """Return what a column or an array holds, ``None`` when the name says nothing.
+
+    Args:
+        text: Such as ``forget_gate[3]``, ``i_0``, ``lstm_1/forward/c~`` or ``bw_h2``.
+        mapping: The user's words → ours, which come first.
+    """
+    match = _NUMBERED.fullmatch(text.strip())
+    readings: list[tuple[str, int | None]] = [(text.strip(), None)]
+    if match is not None:
+        readings.append((match["stem"].rstrip(" _.:-"), int(match["unit"])))
+        readings.append((match["stem"], int(match["unit"])))
+    for stem, unit in readings:
+        found = _mapped(stem, mapping) or _parsed(stem, mapping)
+        if found is not None:
+            return Named(found.signal, unit, found.layer, found.direction)
+    return None
+
+
+def _mapped(stem: str, mapping: Mapping[str, str]) -> Named | None:
+    ours = mapping.get(stem)
+    if ours is None:
+        return None
+    found = _parsed(ours, {})
+    if found is None:
+        return None if "/" not in ours and ours not in _NAMES else found
+    return found
+
+
+def _parsed(stem: str, mapping: Mapping[str, str]) -> Named | None:
+    """Take layer, direction and signal apart."""
+    for separator in ("/", ".", ":"):
+        *path, last = stem.split(separator)
+        if path:
+            inner = _plain(last, mapping)
+            if inner is not None:
+                return _placed(path, inner, separator, mapping)
+    return _plain(stem, mapping)
+
+
+def _placed(path: list[str], inner: Named, separator: str, mapping: Mapping[str, str]) -> Named:
+    direction = _DIRECTIONS.get(path[-1].lower())
+    layer = separator.join(path[:-1] if direction else path) or None
+    layer = mapping.get(layer, layer) if layer else None
+    return Named(inner.signal, None, layer, direction or inner.direction)
+
+
+def _plain(word: str, mapping: Mapping[str, str]) -> Named | None:
+    """Read a name without a layer; a word for a direction may stand at either end of it."""
+    if word in mapping:
+        return _mapped(word, mapping)
+    lower = re.sub(r"[\s\-]+", "_", word.strip().lower()).replace("c̃", "c_tilde").strip("_")
+    pre = lower.startswith("pre_")
+    name = _NAMES.get(lower.removeprefix("pre_"))
+    if name is not None:
+        return Named(f"pre_{name}" if pre else name)
+    first, _, rest = lower.partition("_")
+    front, _, last = lower.rpartition("_")
+    for way, other in ((first, rest), (last, front)):
+        if way in _DIRECTIONS and other in _NAMES:
+            return Named(_NAMES[other], direction=_DIRECTIONS[way])
+    return None
+
+
+def resolved(signals: Iterable[str]) -> Mapping[str, str]:
+    """Return what ``z`` is beside other signals; nothing where that is open."""
+    there = set(signals)
+    if there & {"reset_gate"}:
+        return {EITHER: "update_gate"}
+    if there & {"input_gate", "forget_gate", "output_gate", "cell_state"}:
+        return {EITHER: "candidate"}
+    return {}
+
+
+def read_mapping(texts: Iterable[str]) -> dict[str, str]:
+    """Read ``THEIRS=OURS``.
+
+    Args:
+        texts: OURS is a signal or its letter, perhaps behind a layer and a direction: ``lstm_1/forward/f``; or the path
+            of a layer, where THEIRS is what the file calls that.
+
+    Raises:
+        InputError: A text is none of these.
+    """
+    found = {}
+    for text in texts:
+        theirs, equals, ours = text.rpartition("=")
+        if not equals or not theirs or not ours:
+            raise InputError(f"--map={text}: expected THEIRS=OURS, such as gate1=forget_gate")
+        if theirs in found:
+            raise InputError(f"--map={text}: {theirs!r} is mapped twice")
+        last = ours.rpartition("/")[2]
+        found[theirs] = f"{ours[: len(ours) - len(last)]}{ALIASES.get(last, last)}"
+    return found
+
+
+def check_mapping(mapping: Mapping[str, str], used: Iterable[str], layers: Iterable[str] = ()) -> None:
+    """Refuse words that the file does not have.
+
+    Raises:
+        InputError: Lists those that it has.
+    """
+    names = list(used)
+    stems = [match["stem"].rstrip(" _.:-") for name in names if (match := _NUMBERED.fullmatch(name)) is not None]
+    labels = [part for name in names for part in _prefixes(name)]
+    there = list(dict.fromkeys([*names, *stems, *labels, *layers]))
+    for theirs in mapping:
+        if theirs not in there:
+            raise InputError(
+                f"--map={theirs}={mapping[theirs]}: nothing is called {theirs!r}",
+                remedy=choices(dict.fromkeys([*stems, *names]), theirs),
+            )
+
+
+def _prefixes(name: str) -> list[str]:
+    parts = re.split(r"[/.:]", name)
+    return [*parts, *("/".join(parts[:n]) for n in range(1, len(parts)))]
