@@ -130,7 +130,7 @@ def test_a_model_without_inputs_says_what_it_takes(run):
     assert run("look", MODEL) == (
         2,
         "",
-        f"gateprobe: {MODEL}: an input is missing; give tokens (samples, any) as FILE, NAME=FILE or an array\n",
+        f"gateprobe: {MODEL}: an input is missing; give tokens (samples, any) as FILE or NAME=FILE\n",
     )
     assert "No such file" in run("look", "none.keras")[2]
     assert "give the model first" in run("look", IDS, MODEL)[2]

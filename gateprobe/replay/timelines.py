@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from gateprobe.graph import Call, LayerRecord, ModelRecord, TensorRef
-from gateprobe.layers.binding.call_order import Node, after_needs, references
+from gateprobe.graph import Call, LayerRecord, ModelRecord, TensorRef, references
+from gateprobe.layers.binding.call_order import Node, after_needs
 from gateprobe.layers.binding.graph import call_name
 from gateprobe.layers.binding.registry import kind_of
 from gateprobe.replay.calls import join_path
