@@ -132,7 +132,7 @@ def test_a_model_without_inputs_says_what_it_takes(run):
         "",
         f"gateprobe: {MODEL}: an input is missing; give tokens (samples, any) as FILE or NAME=FILE\n",
     )
-    assert "No such file" in run("look", "none.keras")[2]
+    assert "there is no such file" in run("look", "none.keras")[2]
     assert "give the model first" in run("look", IDS, MODEL)[2]
 
 
