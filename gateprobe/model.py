@@ -137,6 +137,8 @@ class Model:
                 units, timesteps, samples: ``3``, ``[0, 3]``, ``slice(0, 10)``, ``range(10)``, or text like ``0:8,31``.
                 selection: A `Selection` in place of all of these.
                 pre_activations: Whether to keep the gates before their activation too, as ``pre_`` signals.
+                with_input: Whether to keep what the model's inputs are at each timestep, in `DirectionTrace.context`.
+                with_output: Likewise its outputs; those that have no timesteps are the same at each.
 
                 And how to run:
 
@@ -258,6 +260,8 @@ class Model:
             dtype=how["dtype"],
             pre_activations=how["pre_activations"],
             kernel=how["kernel"],
+            with_input=how["with_input"],
+            with_output=how["with_output"],
         )
 
     def _repr_html_(self) -> str:
@@ -310,6 +314,7 @@ def _recorded(tracing: Tracing, options: TraceOptions) -> dict[str, Any]:
         "kernel": options.get("kernel"),
         "pre_activations": options.get("pre_activations", False),
         "selection": tracing.selection,
+        **{name: True for name in ("with_input", "with_output") if options.get(name)},
     }
 
 

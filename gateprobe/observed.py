@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,8 +16,8 @@ from gateprobe.inputs.samples import Samples
 from gateprobe.inputs.tokens import Labels, Tokens
 from gateprobe.opened import OpenedModel, Tracing
 from gateprobe.replay.run import Progress
-from gateprobe.stored.load import load
-from gateprobe.traces.chunk import DirectionTrace, TraceChunk
+from gateprobe.stored.load import open_trace
+from gateprobe.traces.chunk import LABEL, DirectionTrace, TraceChunk
 from gateprobe.traces.selection import Selection, check_layers
 
 Pass: TypeAlias = Callable[[Progress | None], Iterator[TraceChunk]]
@@ -85,10 +85,11 @@ class Observed:
             InputError: There are more or fewer tokens than timesteps.
         """
         if self.tokens is None:
-            return None
+            told = part.context.get(LABEL)  # a trace may hold them itself
+            return None if told is None else tuple(map(str, told[row]))
         whole = part.mask is not None and part.mask.shape[1] == part.length
         mask = part.mask[row] if whole and part.mask is not None else None
-        return self.tokens.labels(sample, part.timesteps, length=part.length, mask=mask)
+        return self.tokens.labels(sample, part.timesteps, layer=part.layer, length=part.length, mask=mask)
 
     def needs_run(self, why: str) -> Tracing:
         """Return the run.
@@ -137,49 +138,69 @@ def of_chunk(
     Raises:
         InputError: The selection matches nothing; lists what there is.
     """
-    selection = selection or Selection()
-    check_layers(selection, dict.fromkeys(part.layer for part in chunk.directions))
-    kept = selection.apply(_some_samples(chunk, selection)) if chunk.directions else chunk
-    return Observed(name, kept.samples, lambda progress: iter((kept,)), lambda: metadata)
+    return _chosen(name, chunk.samples, chunk.directions, lambda: iter((chunk,)), metadata, selection or Selection())
 
 
 def of_file(
     path: str | os.PathLike[str], *, selection: Selection | None = None, max_bytes: int | None = None
 ) -> Observed:
-    """Look at a trace file.
+    """Look at a trace file, which is read chunk by chunk at each pass.
 
     Args:
         path: What `gateprobe.load_trace` reads.
         selection: What to look at.
-        max_bytes: Limit for what is read into memory; 4 GiB without it.
+        max_bytes: Limit for what is in memory at a time; 4 GiB without it.
 
     Raises:
         ReadError: It holds no trace, or is damaged.
         InputError: The selection matches nothing; lists what there is.
     """
     name = os.fspath(path)
-    chunk, metadata = load(name, max_bytes)
-    return of_chunk(chunk, metadata, name=redact_url(name), selection=selection)
-
-
-def _some_samples(chunk: TraceChunk, selection: Selection) -> TraceChunk:
-    """Return the chosen samples; their numbers are those of the run that was stored."""
-    if selection.samples is None:
-        return chunk
-    wanted = selection.samples.pick(int(chunk.samples.max(initial=-1)) + 1, "sample")
-    at = np.flatnonzero(np.isin(chunk.samples, wanted))
-    if not len(at):
-        there = f"{chunk.samples.min(initial=0)} to {chunk.samples.max(initial=0)}"
-        raise InputError(f"--sample={selection.samples.text} selects nothing", remedy=f"available: {there}")
-    return replace(
-        chunk,
-        samples=chunk.samples[at],
-        directions=tuple(
-            replace(
-                part,
-                signals={name: value[at] for name, value in part.signals.items()},
-                mask=None if part.mask is None else part.mask[at],
-            )
-            for part in chunk.directions
-        ),
+    found = open_trace(name, max_bytes)
+    return _chosen(
+        redact_url(name), found.samples, found.directions, found.begin, found.metadata, selection or Selection()
     )
+
+
+def _chosen(
+    name: str,
+    samples: Array,
+    outline: tuple[DirectionTrace, ...],
+    begin: Callable[[], Iterator[TraceChunk]],
+    metadata: Mapping[str, Any],
+    selection: Selection,
+) -> Observed:
+    """Look at what is selected of a trace; nothing else goes on from a chunk."""
+    check_layers(selection, dict.fromkeys(part.layer for part in outline))
+    wanted = _wanted(samples, selection)
+    if outline:
+        selection.apply(TraceChunk(samples[:0], outline))  # refuses what matches nothing
+
+    def chunks(progress: Progress | None) -> Iterator[TraceChunk]:
+        done = 0
+        for chunk in begin():
+            at = np.isin(chunk.samples, wanted, assume_unique=True)
+            if at.any():
+                kept = chunk if at.all() else chunk.rows(np.flatnonzero(at))
+                yield selection.apply(kept) if kept.directions else kept
+                done += len(kept.samples)
+                if progress is not None:
+                    progress(done, len(wanted), "samples")
+
+    return Observed(name, wanted, chunks, lambda: metadata)
+
+
+def _wanted(samples: Array, selection: Selection) -> Array:
+    """Return the numbers of the chosen samples, which are those of the run that was stored.
+
+    Raises:
+        InputError: None is chosen; says which there are.
+    """
+    if selection.samples is None:
+        return samples
+    last = int(samples.max(initial=-1))
+    found: Array = samples[np.isin(samples, selection.samples.matches(last + 1, "sample"))]
+    if not len(found):
+        there = f"{samples.min()} to {last}" if len(samples) else "none"
+        raise InputError(f"--sample={selection.samples.text} selects nothing", remedy=f"available: {there}")
+    return found

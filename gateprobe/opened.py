@@ -17,6 +17,7 @@ from gateprobe.activations import activation_names
 from gateprobe.errors import GateprobeWarning, InputError, Refusal, UnsupportedModel, choices
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
 from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
+from gateprobe.inputs.tokens import Tokens
 from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
 from gateprobe.layers.binding.weight_assignment import contradictions
 from gateprobe.layers.recurrent.cells import CellRun
@@ -24,8 +25,10 @@ from gateprobe.readers import read as read_graph
 from gateprobe.readers.weights_only import Assumptions, RecurrentGroup, assume, find_groups
 from gateprobe.replay.batch_size import BatchSize
 from gateprobe.replay.calls import RecurrentCall, call_paths, recurrent_calls, signal_paths
+from gateprobe.replay.context import Context
 from gateprobe.replay.plan import Plan, Wanted, fed_layer, make_plan, model_of
 from gateprobe.replay.run import Batches, Progress, Result, batches_of, run
+from gateprobe.replay.timelines import Timelines, timelines
 from gateprobe.replay.unclaimed import unclaimed
 from gateprobe.semantics import Semantics, semantics_of
 from gateprobe.traces.chunk import TRACE_FORMAT, DirectionTrace, TraceChunk, only
@@ -210,21 +213,45 @@ class OpenedModel:
         pre_activations: bool = False,
         kernel: str = "auto",
         batches: Batches | None = None,
+        with_input: bool = False,
+        with_output: bool = False,
+        tokens: Tokens | None = None,
     ) -> Tracing:
         """Decide everything about a trace and compute nothing yet; takes what `gateprobe.Model.trace` takes.
 
-        A process that computes a part of another one's run takes its ``batches`` too.
+        A process that computes a part of another one's run takes its ``batches`` too. ``tokens`` stand at the timesteps
+        of the trace.
         """
         selection = selection or Selection()
         samples = self.samples(x)
-        plan = self.plan(selection, feeds=samples.feeds, dtype=dtype)
+        plan = self.plan(selection, outputs=with_output, feeds=samples.feeds, dtype=dtype)
         numbers = np.arange(samples.count)
         if selection.samples is not None:
             numbers = selection.samples.pick(samples.count, "sample")
         with self._blamed(samples):
             batches = batches or batches_of(plan, samples, numbers, batch_size=batch_size, kernel=kernel)
         pre_activations = pre_activations or any(name.startswith("pre_") for name in selection.signals)
-        return Tracing(self, plan, samples, selection, numbers, batches, pre_activations)
+        context = None
+        if with_input or with_output or tokens is not None:
+            context = Context(
+                self.timelines(samples),
+                samples.names if with_input else (),
+                self.outputs if with_output else (),
+                with_feeds=with_input,
+                tokens=tokens,
+            )
+        return Tracing(self, plan, samples, selection, numbers, batches, pre_activations, context)
+
+    def timelines(self, samples: Samples) -> Timelines:
+        """Return which timesteps of the inputs are those of which layer."""
+        given = {
+            name: len(array.shape)
+            for name, array in zip(samples.names, samples.arrays, strict=True)
+            if array is not None
+        }
+        ranks = {spec.name: len(spec.shape) for spec in self.inputs if spec.shape is not None}
+        fed = [feed for feed in samples.feeds if fed_layer(feed) == feed]
+        return timelines(self.record, {**given, **ranks}, fed)
 
     def iter_predict(
         self,
@@ -326,6 +353,8 @@ class Tracing:
     """``(samples,)``: which ones are wanted."""
     batches: Batches
     pre_activations: bool
+    context: Context | None = None
+    """What should stand beside the signals."""
 
     def metadata(self, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what the trace must say about where it comes from; JSON-ready."""
@@ -376,7 +405,14 @@ class Tracing:
             threads=threads,
             progress=progress,
         )
-        return (self.selection.apply(result.chunk) if result.chunk.directions else result.chunk for result in results)
+        return (
+            self.selection.apply(chunk) if chunk.directions else chunk for chunk in map(self._with_context, results)
+        )
+
+    def _with_context(self, result: Result) -> TraceChunk:
+        if self.context is None:
+            return result.chunk
+        return self.context.attached(result.chunk, self.samples.block(result.chunk.samples), result.outputs)
 
 
 def _check_feeds(feeds: Iterable[str], model: ModelRecord) -> None:
@@ -396,6 +432,8 @@ def _plain(value: object) -> object:
     """Return an option as JSON holds it."""
     if isinstance(value, Selection):
         return value.described()
+    if isinstance(value, Tokens):
+        return {"file": value.name, "sha256": value.sha256}
     return operator.index(value) if isinstance(value, np.integer) else value
 
 

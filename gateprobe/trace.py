@@ -203,11 +203,7 @@ class Trace(Mapping[str, LayerTrace]):
     __hash__ = object.__hash__
 
     def _some(self, at: slice) -> Trace:
-        def cut(part: DirectionTrace) -> DirectionTrace:
-            signals = {name: value[at] for name, value in part.signals.items()}
-            return replace(part, signals=signals, mask=None if part.mask is None else part.mask[at])
-
-        return replace(self, samples=self.samples[at], directions=tuple(map(cut, self.directions)))
+        return replace(self, samples=self.samples[at], directions=tuple(part.rows(at) for part in self.directions))
 
     def plot(
         self,
@@ -357,9 +353,9 @@ def load_trace(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
     """Read back a trace that gateprobe wrote.
 
     Args:
-        path: ``.npz``, ``.h5``, ``.parquet``, ``.arrow``, ``.csv`` or ``.tsv``, known by their first bytes; a table
-            must be tidy. CSV and TSV hold no metadata, and no table says how long the whole input was where only some
-            timesteps were kept of a layer that runs forward.
+        path: A file of any format and layout, a folder of parts or a Zarr store, known by what is in it. CSV, TSV and
+            JSON lines hold no metadata, and no table says how long the whole input was where only some timesteps were
+            kept of a layer that runs forward.
         max_bytes: Limit for what is read into memory; 4 GiB without it.
 
     Raises:
@@ -384,7 +380,8 @@ def _listed(tokens: Sequence[Sequence[str]] | None, samples: Array) -> ListedTok
         return None
     if len(tokens) != len(samples):
         raise InputError(f"the tokens are those of {len(tokens)} samples, and the trace has {len(samples)}")
-    return ListedTokens("tokens", {int(n): tuple(map(str, row)) for n, row in zip(samples, tokens, strict=True)})
+    lists = {int(number): tuple(map(str, row)) for number, row in zip(samples, tokens, strict=True)}
+    return ListedTokens("tokens", "", lists)
 
 
 _SHOWN = 12

@@ -10,6 +10,10 @@ import warnings
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 os.environ.update({name: "1" for name in THREADS if name not in os.environ})  # before NumPy is imported
 
+for _name in ("COLUMNS", "LINES"):  # readline, which pytest imports, sets them for processes that it starts
+    os.environ.pop(_name, None)
+    os.unsetenv(_name)
+
 import pytest  # noqa: E402
 
 KERASES = ("tensorflow", "tf_keras", "keras")

@@ -279,7 +279,7 @@ def test_an_architecture_of_another_model_is_named(tmp_path, command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["draw"], "no command 'draw'. Try gateprobe -h."),
+        (["sing"], "no command 'sing'. Try gateprobe -h."),
         (["dmp"], "no command 'dmp'; did you mean dump? Try gateprobe -h."),
         (["dump"], "Missing argument 'MODEL'. Try gateprobe dump -h."),
         (["dump", MODEL, INPUT, "--nope"], "No such option '--nope'."),

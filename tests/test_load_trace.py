@@ -3,23 +3,30 @@
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from click.testing import CliRunner
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from traces import chunks, direction_of, lstm_chunk
 
 import gateprobe
+from gateprobe.cli import main
+from gateprobe.stored.load import open_trace
 from gateprobe.trace import Trace
-from gateprobe.traces.chunk import TRACE_FORMAT
+from gateprobe.traces.chunk import TRACE_FORMAT, joined
+
+SAMPLES = Path(__file__).parents[1] / "sample_models"
 
 METADATA = {"format": TRACE_FORMAT, "gateprobe": "0", "options": {"pre_activations": False, "selection": {}}}
 ARRAYS = ("npz", "h5")
 COLUMNS = ("parquet", "arrow")
-TEXTS = ("csv", "tsv")
+TEXTS = ("csv", "tsv", "jsonl")
+LAYOUTS = ("tidy", "long", "wide")
 
 
 def odd_numbers(shape, dtype):
@@ -46,6 +53,10 @@ def traces():
 CASES = [pytest.param(trace, id=name) for name, trace in traces()]
 
 
+def mask_of(part):
+    return np.ones(next(iter(part.values())).shape[:2], bool) if part.mask is None else part.mask
+
+
 def assert_same(found, trace, *, index=True):
     assert found.samples.tolist() == trace.samples.tolist()
     for ours, theirs in zip(trace.directions, found.directions, strict=True):
@@ -59,9 +70,9 @@ def assert_same(found, trace, *, index=True):
         np.testing.assert_array_equal(theirs.steps, ours.steps)
         if index:
             assert (theirs.backwards, theirs.length) == (ours.backwards, ours.length)
-        assert (theirs.mask is None) == (ours.mask is None)
-        if ours.mask is not None:
-            np.testing.assert_array_equal(theirs.mask, ours.mask)
+        if index:
+            assert (theirs.mask is None) == (ours.mask is None)
+        np.testing.assert_array_equal(mask_of(theirs), mask_of(ours))
 
 
 @pytest.mark.parametrize("trace", CASES)
@@ -98,6 +109,168 @@ def test_numbers_of_text_are_those_that_were_written(tmp_path, numbers, dtype, s
     trace = Trace(np.arange(1), (direction_of("rnn", "forward", {"hidden_state": value}),), METADATA)
     trace.save(tmp_path / f"t.{suffix}", overwrite=True)
     assert_same(gateprobe.load_trace(tmp_path / f"t.{suffix}"), trace)
+
+
+@pytest.mark.parametrize("trace", CASES)
+@pytest.mark.parametrize("layout", LAYOUTS[1:])
+@pytest.mark.parametrize("suffix", [*COLUMNS, *TEXTS])
+def test_every_layout_is_loaded(trace, layout, suffix, tmp_path):
+    trace.save(tmp_path / f"t.{suffix}", layout=layout)
+    found = gateprobe.load_trace((tmp_path / f"t.{suffix}").rename(tmp_path / "any.name"))
+    assert_same(found, trace, index=False)
+    assert found.metadata == ({} if suffix in TEXTS else METADATA)
+
+
+def small_pieces(monkeypatch, size):
+    """Let pieces be as small as a row, or as large as some samples."""
+    monkeypatch.setattr("gateprobe.stored.pieces.PIECE_CELLS", size)
+    monkeypatch.setattr("gateprobe.stored.pieces.PIECE_BYTES", 8 * size)
+    monkeypatch.setattr("gateprobe.stored.arrays.CHUNK_BYTES", size)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    chunks(), st.sampled_from([*ARRAYS, *COLUMNS, *TEXTS]), st.sampled_from(LAYOUTS), st.sampled_from([1, 200, 2000])
+)
+def test_a_trace_is_the_same_chunk_by_chunk(tmp_path, chunk, suffix, layout, size):
+    """Also where a chunk has masked timesteps only, so that its gates are as empty as those of another layer."""
+    assume(all(part.mask is None or part.mask.any() for part in chunk.directions))
+    file = tmp_path / f"t.{suffix}"
+    layouts = {} if suffix in ARRAYS else {"layout": layout}
+    Trace(chunk.samples, chunk.directions, METADATA).save(file, overwrite=True, **layouts)
+    with pytest.MonkeyPatch.context() as patched:
+        small_pieces(patched, size)
+        opened = open_trace(str(file))
+        passes = [list(opened.begin()) for _ in range(2)]
+    for parts in passes:
+        assert len(parts) == len(chunk.samples) or size > 1
+        whole = joined(parts)
+        assert_same(Trace(whole.samples, whole.directions), Trace(chunk.samples, chunk.directions), index=False)
+    assert opened.samples.tolist() == chunk.samples.tolist()
+    for outline, part in zip(opened.directions, chunk.directions, strict=True):
+        assert {name: (value.shape[1:], value.dtype) for name, value in outline.items()} == {
+            name: (value.shape[1:], value.dtype) for name, value in part.items()
+        }
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Return a function that dumps a model into a folder, as three parts of two samples and one of one."""
+    rng = np.random.default_rng(1)
+    np.save(tmp_path / "x.npy", rng.integers(0, 10, (7, 8)).astype(np.int32))
+
+    def dump(name, *options):
+        arguments = ["dump", str(SAMPLES / "tokens.keras"), str(tmp_path / "x.npy"), "-o", f"{tmp_path}/{name}"]
+        done = CliRunner().invoke(main, [*arguments, "--batch-size", "2", *options], prog_name="gateprobe")
+        assert (done.exit_code, done.output) == (0, "")
+        return tmp_path / name.rstrip("/")
+
+    return dump
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_folder_of_parts_is_loaded(folders, layout):
+    whole = gateprobe.load_trace(folders("t.npz"))
+    folder = folders("t/", "--layout", layout, "--block-size", "2")
+    assert len(list(folder.glob("*.parquet"))) == 4
+    found = gateprobe.load_trace(folder)
+    assert_same(found, whole)
+    assert found.metadata == whole.metadata
+    assert max(len(chunk.samples) for chunk in open_trace(str(folder)).begin()) == 2
+
+
+@pytest.mark.parametrize("compress", [(), ("--compress",)])
+def test_a_zarr_store_is_loaded(folders, compress, monkeypatch):
+    whole = gateprobe.load_trace(folders("t.npz", "--with-input"))
+    store = folders("t.zarr", "--block-size", "2", "--with-input", *compress)
+    found = gateprobe.load_trace(store)
+    assert_same(found, whole)
+    np.testing.assert_array_equal(
+        found["bidirectional"].forward.context["input.tokens"], np.load(store.parent / "x.npy")
+    )
+    assert found.metadata == whole.metadata
+    monkeypatch.setattr("gateprobe.stored.arrays.CHUNK_BYTES", 1)
+    assert_same(Trace(whole.samples, joined(open_trace(str(store)).begin()).directions), whole)
+
+
+def without(file):
+    (file,) = file if isinstance(file, list) else [file]
+    file.unlink()
+
+
+def swapped(one, other):
+    data = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: without(folder / "_SUCCESS"), "is not complete; run the command"),
+        (lambda folder: without(folder / "part-000000000002.parquet"), "lacks the part .* position 2"),
+        (lambda folder: without(folder / "part-000000000006.parquet"), "lacks the part .* position 6"),
+        (lambda folder: swapped(*sorted(folder.glob("*.parquet"))[:2]), "lacks the part .* position 0"),
+        (lambda folder: (folder / "_gateprobe.json").write_text("{"), "is not JSON"),
+        (lambda folder: (folder / "_gateprobe.json").write_text("[]"), "is not what gateprobe writes"),
+        (lambda folder: edited(folder / "_gateprobe.json", '"batch": 2', '"batch": 1'), "not a part of this run"),
+    ],
+)
+def test_a_folder_that_lacks_something_is_refused(folders, change, message):
+    folder = folders("t/", "--block-size", "2")
+    change(folder)
+    refused(folder, message)
+
+
+def edited(file, old, new):
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+GATE = "bidirectional/forward/forget_gate"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda store: edited(store / "zarr.json", '"complete": true', '"complete": false'), "is not complete"),
+        (lambda store: without(store / "__finished__/c/0/0"), "is not complete"),
+        (lambda store: without(store / GATE / "c/1/0/0"), "lacks numbers of the samples from position 2 to 3"),
+        (
+            lambda store: without(store / "bidirectional/mask/c/0/0"),
+            "lacks numbers of the samples from position 0 to 1",
+        ),
+        (lambda store: without(store / GATE / "zarr.json"), "is missing"),
+        (lambda store: edited(store / GATE / "zarr.json", '"bytes"', '"numcodecs.pickle"'), "names a codec"),
+        (lambda store: edited(store / GATE / "zarr.json", '"float32"', '"string"'), "not described as gateprobe"),
+        (lambda store: (store / GATE / "c/0/0/0").write_bytes(b"x"), "is damaged"),
+        (lambda store: edited(store / "zarr.json", GATE.rpartition("/")[0], "../../etc"), "is missing"),
+        (lambda store: edited(store / "zarr.json", '"manifest"', '"manifesto"'), "a Zarr store of others"),
+    ],
+)
+def test_a_zarr_store_that_lies_is_refused(folders, change, message):
+    store = folders("t.zarr", "--block-size", "2")
+    change(store)
+    refused(store, message)
+
+
+@pytest.mark.parametrize(
+    "name", ["t.npz", "t.h5", "t.parquet", "t.csv", "t.jsonl", "t/", "t.zarr", "t.arrow long", "t.tsv wide"]
+)
+def test_a_unit_keeps_its_number(folders, name):
+    """A wrong number of a unit would be a wrong number."""
+    name, *layout = name.split()
+    options = [f"--layout={text}" for text in layout]
+    chosen = ["--unit", "3,1", "--timestep", "2:5", "--sample", "1,4:6"]
+    found = gateprobe.load_trace(folders(name, *chosen, *options))
+    whole = gateprobe.read(SAMPLES / "tokens.keras").trace(np.load(folders("all.npz").parent / "x.npy"))
+    assert found.samples.tolist() == [1, 4, 5]
+    for part, every in zip(found.directions, whole.directions, strict=True):
+        assert (part.units.tolist(), part.timesteps.tolist()) == ([1, 3], [2, 3, 4])
+        np.testing.assert_array_equal(part.steps, every.steps[2:5])
+        for name in every:
+            np.testing.assert_array_equal(part[name], every[name][[1, 4, 5], 2:5][..., [1, 3]])
 
 
 def test_a_trace_of_a_real_model_comes_back_whole(tmp_path):
@@ -216,8 +389,8 @@ def linked(file, link):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda table: table.drop("unit"), "no trace in the tidy layout"),
-        (lambda table: table.rename({"forget_gate": "x"}), "no trace in the tidy layout"),
+        (lambda table: table.drop("unit"), "no table of a trace"),
+        (lambda table: table.rename({"forget_gate": "x"}), "no table of a trace"),
         (lambda table: table[:-1], "not those that gateprobe writes"),
         (lambda table: table.sort("unit", maintain_order=True), "not those that gateprobe writes"),
         (lambda table: table.with_columns(step=pl.col("step") + pl.col("sample").cast(pl.Int32)), "not those that"),
@@ -240,14 +413,17 @@ def test_a_table_that_is_no_trace_is_refused(trace, tmp_path, suffix, change, me
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sample,layer\n", "no trace in the tidy layout"),
+        ("sample,layer\n", "no table of a trace"),
         (
             "sample,layer,direction,timestep,step,unit,masked,forget_gate\n0,a,forward,0,0,0,false\n",
             "a: a layer has no signals",
         ),
         ("sample,layer,direction,timestep,step,unit,masked,forget_gate\n0,a,forward,0,0,0,false,x\n", "damaged"),
         ("sample,layer,direction,timestep,step,unit,masked,forget_gate\n0,a,up,0,0,0,false,1\n", "not those that"),
-        ("sample,layer,direction,timestep,step,unit,masked,signal,value\n0,a,forward,0,0,0,false,f,1\n", "tidy layout"),
+        (
+            "sample,layer,direction,timestep,step,unit,masked,signal,value\n0,a,forward,0,0,0,false,f,1\n",
+            "names signals",
+        ),
         ("sample,layer,direction,timestep,step,unit,masked,forget_gate\n", "has no rows"),
         ("a,b\n1,2\n", "is no trace that gateprobe can read back"),
         ("", "is no trace that gateprobe can read back"),

@@ -148,6 +148,17 @@ def test_what_is_read_is_never_written(work, tmp_path, command, sources, alias):
         refused(tmp_path, [command, *arguments, "-o", "new.csv", "-o", target, "--force"], words)
 
 
+@pytest.mark.parametrize("option", ["--tokens", "--vocab"])
+@pytest.mark.parametrize("spec", ["words.csv", "lstm_1_input=words.csv"])
+def test_labels_are_never_written_over(work, tmp_path, option, spec):
+    (work / "words.csv").write_text("a\n")
+    if option == "--vocab":
+        spec = spec.rpartition("=")[2]
+    refused(
+        tmp_path, ["dump", "keras2.h5", "keras2.npy", option, spec, "-o", "words.csv", "--force"], ["is also an input"]
+    )
+
+
 @pytest.mark.parametrize("alias", ALIASES)
 @pytest.mark.parametrize("option", ["--save-input", "--junit"])
 def test_verify_never_writes_over_what_it_reads(work, tmp_path, option, alias):
@@ -176,6 +187,7 @@ def test_every_argument_of_every_command_that_names_a_file_is_guarded():
     """A new option with a file must go through a bundle that says so; then it belongs in this list and the tests."""
     guarded = {
         "model",
+        "source",
         "architecture",
         "inputs",
         "feed",

@@ -191,7 +191,7 @@ def test_names_stay_texts(evil):
     chunk = lstm_chunk(layer=evil)
     labelled = dict.fromkeys(range(3), (evil,) * 4)
     observed = Observed(
-        evil, chunk.samples, lambda progress: iter([chunk]), lambda: metadata, tokens=ListedTokens("t", labelled)
+        evil, chunk.samples, lambda progress: iter([chunk]), lambda: metadata, tokens=ListedTokens("t", "", labelled)
     )
     found = Page(page_of(observed))
     assert found.tags == plain.tags
@@ -327,7 +327,7 @@ def test_slabs_of_a_long_sequence_are_as_the_whole(limit):
     whole = TraceChunk(
         np.arange(2), (lstm_chunk(2, 60, 1).directions[0], lstm_chunk(2, 60, 1, layer="b").directions[0])
     )
-    labels = ListedTokens("t", {number: tuple(f"{number}:{t}" for t in range(60)) for number in range(2)})
+    labels = ListedTokens("t", "", {number: tuple(f"{number}:{t}" for t in range(60)) for number in range(2)})
 
     def piece(part, row, span):
         signals = {name: value[row : row + 1, span] for name, value in part.signals.items()}

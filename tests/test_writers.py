@@ -21,7 +21,7 @@ from gateprobe.errors import GateprobeWarning, InputError, MissingExtra, OutputE
 from gateprobe.trace import Trace
 from gateprobe.traces.chunk import TraceChunk
 from gateprobe.writers import Output, trace_formats, write, write_predictions
-from gateprobe.writers.chunks import cut_rows, cut_samples
+from gateprobe.writers.chunks import cut_rows
 from gateprobe.writers.names import archive_key, cell_text
 from gateprobe.writers.table import table
 
@@ -126,7 +126,7 @@ def test_npz_and_hdf5_give_the_arrays_back(tmp_path, chunk):
 def test_the_arrival_of_samples_never_changes_a_byte(tmp_path, chunk, cuts, suffix):
     whole = written(tmp_path, [chunk], suffix).read_bytes()
     bounds = [0, *sorted(cut for cut in cuts if cut < len(chunk.samples)), len(chunk.samples)]
-    parts = [cut_samples(chunk, slice(a, b)) for a, b in pairwise(bounds)]
+    parts = [chunk.rows(slice(a, b)) for a, b in pairwise(bounds)]
     assert written(tmp_path, iter(parts), suffix).read_bytes() == whole
 
 
@@ -141,7 +141,7 @@ def test_the_time_of_day_never_changes_a_byte(tmp_path):
 def test_large_runs_do_not_depend_on_the_batch_either(tmp_path, suffix):
     chunk = lstm_chunk(700, 20, 16, masked=True)  # several row groups, HDF5 chunks and blocks of a table
     whole = written(tmp_path, [chunk], suffix).read_bytes()
-    parts = [cut_samples(chunk, slice(a, a + 33)) for a in range(0, 700, 33)]
+    parts = [chunk.rows(slice(a, a + 33)) for a in range(0, 700, 33)]
     assert written(tmp_path, parts, suffix).read_bytes() == whole
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from gateprobe.cli.program import Program
 
 COMMANDS = {
-    "inspect": "Show what is in a model file and what can be replayed.",
+    "inspect": "Show what is in a model file and what can be replayed, or what a trace holds.",
     "dump": "Write gates and states, as CSV to stdout or to files.",
     "verify": "Step the real Keras beside the replay and compare every gate.",
     "compare": "Compare a port with its model, or two traces, and name the mistake.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,10 +20,10 @@ from gateprobe.cli.options import (
     bundle,
     command,
     force,
+    names_of,
     reporting,
     talking,
 )
-from gateprobe.cli.source import names_of
 from gateprobe.cli.tolerances import publish, tolerating
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Files:
 def _sides(ours: str, others: tuple[str, ...], mapping: tuple[str, ...], last: bool, **values: object) -> Sides:
     *inputs, theirs = others
 
-    def taken(*options: object) -> dict[str, object]:
+    def taken(*options: Any) -> dict[str, object]:
         return {name: values[name] for name in names_of(*options)}
 
     reading, running, assuming = taken(*READING), taken(*_RUNNING), taken(*ASSUMING)

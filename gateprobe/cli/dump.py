@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateprobe.cli.options import Assumed, ModelFile, Run, Talk, assuming, command, reading, running, selecting, talking
+from gateprobe.cli.options import (
+    Assumed,
+    Labels,
+    ModelFile,
+    Run,
+    Talk,
+    assuming,
+    command,
+    labelling,
+    reading,
+    running,
+    selecting,
+    talking,
+)
 from gateprobe.cli.outputs import Writing, writing
 from gateprobe.cli.preview import Preview
 from gateprobe.cli.progress import progress_bar, remembered
@@ -27,6 +40,13 @@ if TYPE_CHECKING:
 @running
 @selecting
 @click.option("--pre", is_flag=True, help="Keep the gates before their activation too, as signals pre_...")
+@click.option(
+    "--with-input", is_flag=True, help="Put the ids or features that the model reads at each timestep beside it."
+)
+@click.option(
+    "--with-output", is_flag=True, help="Put the model's outputs beside each timestep; one for a sample is repeated."
+)
+@labelling
 @writing
 @scaling
 @assuming
@@ -36,6 +56,9 @@ def dump(
     run: Run,
     selection: Selection,
     pre: bool,
+    with_input: bool,
+    with_output: bool,
+    labels: Labels,
     writing: Writing,
     scaling: Scaling,
     assumed: Assumed,
@@ -52,7 +75,9 @@ def dump(
     model = assumed.complete(file.read(), selection)
     samples = run.load(model, file)
     talk.details(model, samples)
-    options = {**run.how, "pre_activations": pre, "selection": selection}
+    beside = {"with_input": with_input, "with_output": with_output, "tokens": labels.of_run(model, samples, selection)}
+    wanted = {name: value for name, value in beside.items() if value}
+    options = {**run.how, "pre_activations": pre, "selection": selection, **wanted}
     preview = Preview()
     with progress_bar(talk, data_on_stdout=writing.to_stdout and not writing.on_screen) as tell:
         if writing.on_screen:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateprobe.cli.options import Report, Talk, bundle, command, reporting, talking
-from gateprobe.cli.source import Labels, Source, observing, say_notes
+from gateprobe.cli.options import Labels, Report, Talk, bundle, command, reporting, talking
+from gateprobe.cli.source import Source, observing, say_notes
 from gateprobe.errors import InputError
 
 if TYPE_CHECKING:
@@ -115,8 +115,10 @@ def _open(source: Source, which: Which, talk: Talk) -> Observed:
     bare = replace(source, labels=Labels(None, None))
     samples = which.sample if source.is_trace else None
     observed = bare.open(Selection(layers=layers, samples=samples), talk)
-    tokens = source.labels.load(np.array([which.sample]), observed.samples, observed.model)
-    return replace(observed, tokens=tokens)
+    if observed.model is None or observed.samples is None:
+        return replace(observed, tokens=source.labels.of_trace(np.array([which.sample])) or observed.tokens)
+    chosen = Selection(layers=layers, samples=which.sample)
+    return replace(observed, tokens=source.labels.of_run(observed.model, observed.samples, chosen))
 
 
 def _equation(observed: Observed, which: Which) -> Seen:

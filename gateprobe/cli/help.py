@@ -38,7 +38,7 @@ LOOKING: Mapping[str, tuple[str, ...]] = {
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "What to read": ("feed", "verification"),
     "What to compare": ("mapping", "last", "against", "atol", "rtol", "seed", "samples"),
-    "What to keep": ("layer", "signal", "timestep", "unit", "sample", "direction", "pre"),
+    "What to keep": ("layer", "signal", "timestep", "unit", "sample", "direction", "pre", "with_input", "with_output"),
     "What to call timesteps": ("tokens", "vocab"),
     "What to look for": tuple(name for names in LOOKING.values() for name in names),
     "What to print": ("as_json", "study", "keep", "form", "check"),
@@ -111,8 +111,8 @@ class Command(click.Command):
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Look": ("inspect", "weights", "stats", "track", "plot", "report", "explain"),
-    "Write": ("dump", "predict"),
-    "Check": ("verify", "compare"),
+    "Write": ("dump", "predict", "migrate"),
+    "Check": ("verify", "compare", "golden"),
 }
 """Title → commands, in the order of the program's help; a command that is in none stands under Commands."""
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 import functools
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gateprobe.cli.help import Command
-from gateprobe.errors import GateprobeWarning, ReadError, printable
+from gateprobe.errors import GateprobeWarning, InputError, ReadError, printable
 
 if TYPE_CHECKING:
     from gateprobe.files.places import Guard
+    from gateprobe.graph import Array
     from gateprobe.inputs.samples import Samples
+    from gateprobe.inputs.tokens import Tokens
     from gateprobe.opened import OpenedModel
     from gateprobe.readers.weights_only import Assumptions
     from gateprobe.traces.selection import Selection
@@ -143,6 +145,49 @@ class Assumed:
 
 
 @dataclass(frozen=True, slots=True)
+class Labels:
+    """What the user calls the timesteps."""
+
+    tokens: str | None
+    vocab: str | None
+
+    def reads(self) -> Iterator[str]:
+        """Yield the files that are read."""
+        from gateprobe.inputs.samples import split_spec
+
+        if self.tokens is not None:
+            yield split_spec(self.tokens)[1]
+        if self.vocab is not None:
+            yield self.vocab
+
+    def of_trace(self, numbers: Array) -> Tokens | None:
+        """Read the labels of the samples of a trace file.
+
+        Raises:
+            InputError: They do not fit, or can only be found with a model.
+        """
+        from gateprobe.inputs.tokens import read_tokens
+
+        if self.vocab is not None:
+            raise InputError("--vocab: a trace file has no ids of words", remedy="list the words with --tokens=FILE")
+        return None if self.tokens is None else read_tokens(self.tokens, numbers, None)
+
+    def of_run(self, model: OpenedModel, samples: Samples, selection: Selection) -> Tokens | None:
+        """Read the labels of the samples of a run.
+
+        Raises:
+            InputError: They do not fit, or the model has no input with ids.
+        """
+        from gateprobe.labels import listed_tokens, looked_up_tokens
+
+        if self.tokens is not None and self.vocab is not None:
+            raise InputError("--tokens and --vocab both say what the timesteps are called", remedy="give one of them")
+        if self.tokens is not None:
+            return listed_tokens(self.tokens, model, samples, selection)
+        return None if self.vocab is None else looked_up_tokens(self.vocab, model, samples, selection)
+
+
+@dataclass(frozen=True, slots=True)
 class Talk:
     """What is said on stderr."""
 
@@ -227,6 +272,27 @@ def bundle(name: str, make: Callable[..., Any], *options: _Decorator) -> _Decora
         return wrapped
 
     return decorate
+
+
+def names_of(*options: _Decorator) -> frozenset[str]:
+    """Return the names of the parameters that decorators add."""
+
+    def nothing() -> None:
+        """Take the parameters."""
+
+    for option in options:
+        option(nothing)
+    parameters: Any = nothing
+    return frozenset(parameter.name for parameter in parameters.__click_params__)
+
+
+def given(names: Collection[str]) -> Iterator[str]:
+    """Yield those of some options that stand on the command line."""
+    context = click.get_current_context()
+    for parameter in context.command.get_params(context):
+        where = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and where is click.core.ParameterSource.COMMANDLINE:
+            yield parameter.opts[-1]
 
 
 def guard() -> Guard:
@@ -342,6 +408,25 @@ ASSUMING = (
 
 assuming = bundle("assumed", Assumed, *ASSUMING)
 """Adds what a weights-only file cannot tell; the command takes ``assumed``."""
+
+LABELLING = (
+    click.option(
+        "--tokens",
+        metavar="FILE",
+        help="Label timesteps with these tokens: one a line with an empty line between samples, or a JSON list for "
+        "each sample. NAME=FILE labels the timesteps of one input of several.",
+    ),
+    click.option(
+        "--vocab",
+        metavar="FILE",
+        help="Label timesteps with the words of this vocabulary: JSON of a Tokenizer or TextVectorization, or one word "
+        "a line, from 0.",
+    ),
+)
+"""What to call timesteps."""
+
+labelling = bundle("labels", Labels, *LABELLING)
+"""Adds --tokens and --vocab; the command takes ``labels``."""
 
 _WHAT = (
     click.option(

@@ -10,47 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateprobe.cli.options import ASSUMING, MODEL_KEY, READING, RUNNING, Assumed, ModelFile, Run, Talk, bundle
+from gateprobe.cli.options import (
+    ASSUMING,
+    LABELLING,
+    MODEL_KEY,
+    READING,
+    RUNNING,
+    Assumed,
+    Labels,
+    ModelFile,
+    Run,
+    Talk,
+    bundle,
+    given,
+    names_of,
+)
 from gateprobe.errors import InputError
 
 if TYPE_CHECKING:
-    from gateprobe.inputs.samples import Samples
-    from gateprobe.inputs.tokens import Tokens
     from gateprobe.observed import Observed
-    from gateprobe.opened import OpenedModel, Tracing
+    from gateprobe.opened import Tracing
     from gateprobe.traces.selection import Selection
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """What the user calls the timesteps."""
-
-    tokens: str | None
-    vocab: str | None
-
-    def reads(self) -> Iterator[str]:
-        """Yield the files that are read."""
-        yield from filter(None, (self.tokens, self.vocab))
-
-    def load(self, numbers: Any, samples: Samples | None, model: OpenedModel | None) -> Tokens | None:
-        """Read them.
-
-        Raises:
-            InputError: They do not fit the samples, or the model has no input with ids.
-        """
-        from gateprobe.inputs.tokens import look_up, read_tokens, read_vocabulary
-
-        if self.tokens is not None and self.vocab is not None:
-            raise InputError("--tokens and --vocab both say what the timesteps are called", remedy="give one of them")
-        if self.tokens is not None:
-            return read_tokens(self.tokens, numbers, None if samples is None else samples.count)
-        if self.vocab is None:
-            return None
-        if samples is None or model is None:
-            raise InputError("--vocab: a trace file has no ids of tokens", remedy="give --tokens")
-        inputs = dict(zip(samples.names, samples.arrays, strict=True))
-        whole = {spec.name for spec in model.inputs if spec.dtype.startswith(("int", "uint"))}
-        return look_up(read_vocabulary(self.vocab), inputs, whole.__contains__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +41,8 @@ class Source:
     run: Run
     assumed: Assumed
     labels: Labels
-
-    @property
-    def is_trace(self) -> bool:
-        """Whether it is a trace file; what is no readable file is taken for a model, whose reader says why not."""
-        from gateprobe.stored.recognised import is_trace
-
-        return is_trace(self.file.model)
+    is_trace: bool
+    """Whether it is a trace file; what is no readable file is taken for a model, whose reader says why not."""
 
     def reads(self) -> Iterator[str]:
         """Yield the files that are read."""
@@ -105,7 +80,7 @@ class Source:
         found = of_file(self.file.model, selection=selection, max_bytes=self.file.max_bytes)
         if pre_activations and not _has_pre_activations(found):
             raise InputError("holds no gates before their activation", remedy="write the trace with dump --pre")
-        return replace(found, tokens=self.labels.load(found.numbers, None, None))
+        return replace(found, tokens=self.labels.of_trace(found.numbers))
 
     def _refuse_beside_trace(self) -> None:
         """Refuse inputs and options of a run.
@@ -125,7 +100,7 @@ class Source:
         talk.details(model, samples)
         options = {**self.run.how, "pre_activations": pre_activations, "selection": selection}
         tracing: Tracing = model.tracing(samples, **options)
-        tokens = self.labels.load(tracing.numbers, samples, model)
+        tokens = self.labels.of_run(model, samples, selection)
         return of_run(tracing, options=options, threads=self.run.threads, tokens=tokens)
 
 
@@ -135,11 +110,8 @@ def refuse_about_runs(file: str | None = None) -> None:
     Raises:
         InputError: There are some.
     """
-    context = click.get_current_context()
-    for parameter in context.command.get_params(context):
-        given = context.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE
-        if given and parameter.name in _ABOUT_RUNS:
-            raise InputError(f"is a trace, which is not run: {parameter.opts[-1]} does not go with it", file=file)
+    for option in given(_ABOUT_RUNS):
+        raise InputError(f"is a trace, which is not run: {option} does not go with it", file=file)
 
 
 def say_notes(observed: Observed, talk: Talk) -> None:
@@ -157,23 +129,13 @@ def _has_pre_activations(observed: Observed) -> bool:
     return any(name.startswith("pre_") for part in parts for name in part.signals)
 
 
-def names_of(*options: Any) -> frozenset[str]:
-    """Return the names of the parameters that decorators add."""
-
-    def nothing() -> None:
-        """Take the parameters."""
-
-    for option in options:
-        option(nothing)
-    parameters: Any = nothing
-    return frozenset(parameter.name for parameter in parameters.__click_params__)
-
-
 _ABOUT_RUNS = names_of(*READING, *RUNNING, *ASSUMING) - {"max_bytes"}
 """Options that mean nothing for a trace."""
 
 
 def _source(source: str, inputs: tuple[str, ...], tokens: str | None, vocab: str | None, **values: Any) -> Source:
+    from gateprobe.stored.recognised import is_trace
+
     def taken(options: Any) -> dict[str, Any]:
         return {name: values[name] for name in names_of(*options)}
 
@@ -182,6 +144,7 @@ def _source(source: str, inputs: tuple[str, ...], tokens: str | None, vocab: str
         Run(inputs, **taken(RUNNING)),
         Assumed(**taken(ASSUMING)),
         Labels(tokens, vocab),
+        is_trace(source),
     )
 
 
@@ -193,17 +156,6 @@ observing = bundle(
     *READING,
     *RUNNING,
     *ASSUMING,
-    click.option(
-        "--tokens",
-        metavar="FILE",
-        help="Label timesteps with these tokens: one a line with an empty line between samples, or a JSON list for "
-        "each sample.",
-    ),
-    click.option(
-        "--vocab",
-        metavar="FILE",
-        help="Label timesteps with the words of this vocabulary: JSON of a Tokenizer or TextVectorization, or one word "
-        "a line, from 0.",
-    ),
+    *LABELLING,
 )
 """Adds SOURCE [INPUT...], how to read and run it, and labels; the command takes ``source``."""

@@ -1,4 +1,4 @@
-"""Recognises that a file of numbers was given where the model belongs. Imported only when the model cannot be read."""
+"""Recognises a trace or numbers in place of the model; imported when the model cannot be read."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from gateprobe.errors import InputError
 from gateprobe.inputs.array_files import NPY_MAGIC, ZIP_MAGIC
 from gateprobe.inputs.files import TEXT_SUFFIXES
 from gateprobe.inputs.samples import files_of
+from gateprobe.stored.recognised import is_trace
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _ARCHITECTURE = "config.json"
 
 
 def swapped(model: str, inputs: Sequence[str]) -> InputError | None:
-    """Return what to say of a model that holds the numbers of an input, if it does."""
+    """Return what to say of a model that is a trace, or holds the numbers of an input, if it does."""
+    if is_trace(model):
+        return InputError("is a trace, not a model", file=model, remedy="gateprobe inspect shows what it holds")
     if _kind(model) != "array":
         return None
     found = next((file for file in files_of(inputs) if _kind(file) == "model"), None)

@@ -13,7 +13,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -271,10 +271,7 @@ class NpzFile:
         if key not in self._members:
             raise InputError(f"has no array {key!r}", file=self.name, remedy=choices(self.keys, key))
         info = self._members[key]
-        if info.file_size > expansion.most(info.compress_size):
-            raise InputError(
-                f"would unpack {info.compress_size:,} stored bytes into {info.file_size:,}", file=name, remedy=_AS_NPY
-            )
+        self._check_expansion(info, name)
         if info.file_size > self._limit:
             raise InputError(
                 f"unpacks to {info.file_size} bytes; the limit is {self._limit}",
@@ -288,9 +285,26 @@ class NpzFile:
             _fill(file, numbers.view(np.uint8).data, name)
         return header.filled(numbers)
 
-    def size(self, key: str) -> int:
-        """Return how many bytes an array unpacks into."""
-        return self._members[key].file_size
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[str], NpzRows]]:
+        """Open the archive; what is yielded returns the rows of an array, which are unpacked as they are asked for."""
+        with self._faults(), ExitStack() as stack, zipfile.ZipFile(self._file) as archive:
+
+            def rows(key: str) -> NpzRows:
+                info, name = self._members[key], f"{self.name}[{key}]"
+                self._check_expansion(info, name)
+                file = stack.enter_context(archive.open(info))
+                header = read_header(file, name)
+                _check_size(header, info.file_size - header.offset, name)
+                return NpzRows(file, header, name, self._limit)
+
+            yield rows
+
+    def _check_expansion(self, info: zipfile.ZipInfo, name: str) -> None:
+        if info.file_size > expansion.most(info.compress_size):
+            raise InputError(
+                f"would unpack {info.compress_size:,} stored bytes into {info.file_size:,}", file=name, remedy=_AS_NPY
+            )
 
     def text(self, key: str) -> str | None:
         """Unpack a text, stored as an array without axes; ``None`` when there is none.
@@ -319,17 +333,54 @@ class NpzFile:
             raise InputError(f"is not a readable .npz file: {error}", file=self.name) from None
 
 
+class NpzRows:
+    """An array in an open archive, whose rows are unpacked one after the other."""
+
+    __slots__ = ("_file", "_header", "_limit", "_name", "_next", "_whole", "dtype", "shape")
+
+    def __init__(self, file: IO[bytes], header: Header, name: str, limit: int) -> None:
+        self._file, self._header, self._name, self._limit = file, header, name, limit
+        self.shape, self.dtype = header.shape, header.dtype.newbyteorder("=")
+        self._next = 0
+        self._whole: Array | None = None
+
+    def take(self, start: int, stop: int) -> Array:
+        """Return the next rows.
+
+        Raises:
+            InputError: The archive is damaged, or the rows do not lie one after the other and are too large.
+        """
+        assert start == self._next, "rows are unpacked in their order"
+        self._next = stop
+        if self._header.fortran and len(self.shape) > 1:
+            return self._turned()[start:stop]
+        rows = np.empty((stop - start, *self.shape[1:]), self._header.dtype)
+        _fill(self._file, rows.reshape(-1).view(np.uint8).data, self._name, last=stop == self.shape[0])
+        return rows.astype(self.dtype, copy=False)
+
+    def _turned(self) -> Array:
+        """Return the whole of an array of which no row lies together."""
+        if self._whole is None:
+            if self._header.nbytes > self._limit:
+                raise InputError(f"needs {self._header.nbytes:,} bytes; the limit is {self._limit:,}", file=self._name)
+            flat = np.empty(math.prod(self.shape), self._header.dtype)
+            _fill(self._file, flat.view(np.uint8).data, self._name)
+            self._whole = np.ascontiguousarray(self._header.filled(flat), self.dtype)
+        return self._whole
+
+
 def _size(file: Path | IO[bytes]) -> int:
     """Return the size of a file in bytes."""
     return file.stat().st_size if isinstance(file, Path) else file.seek(0, io.SEEK_END)
 
 
-def _fill(file: IO[bytes], memory: memoryview, name: str) -> None:
-    """Read until ``memory`` is full; the archive checks its sum at the end."""
+def _fill(file: IO[bytes], memory: memoryview, name: str, *, last: bool = True) -> None:
+    """Read until ``memory`` is full; the archive checks its sum at the end, if these are the last bytes."""
     while memory:
         block = file.read(min(len(memory), 1 << 20))
         if not block:
             raise InputError("ends early", file=name)
         memory[: len(block)] = block
         memory = memory[len(block) :]
-    file.read(1)
+    if last:
+        file.read(1)

@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, ReadError
+from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, ReadError, UnsafeFile
 from gateprobe.files.remote import is_url, local_path, redact_url, remote
 from gateprobe.graph import Array
 from gateprobe.inputs.array_files import Rows
 from gateprobe.readers import safe_json
 
+_MOST_UNKNOWN = 1 << 20
+_MEANT_AS_JSON = re.compile(r'\[\s*(?:\[\s*)?"')
+"""How JSON begins that holds texts; a text of one token a line might begin so only by malice."""
+
 Labels: TypeAlias = tuple[str, ...]
 _Lists: TypeAlias = tuple[Labels, ...]
 
 
+@runtime_checkable
 class Tokens(Protocol):
     """What stands at each timestep of a sample, as text."""
 
+    @property
+    def name(self) -> str:
+        """The file that it comes from."""
+
+    @property
+    def sha256(self) -> str:
+        """Of that file's text."""
+
     def labels(
-        self, sample: int, timesteps: Array, *, length: int | None = None, mask: Array | None = None
+        self,
+        sample: int,
+        timesteps: Array,
+        *,
+        layer: str | None = None,
+        length: int | None = None,
+        mask: Array | None = None,
     ) -> Labels | None:
         """Return the tokens at some timesteps of one sample.
 
         Args:
             sample: Its number.
             timesteps: ``(timesteps,)`` positions in the layer's input.
+            layer: Its path; any layer whose timesteps are as many, without it.
             length: Timesteps of the layer's whole input; not checked without it.
             mask: ``(length,)``, ``False`` at masked timesteps.
 
@@ -49,18 +71,28 @@ class ListedTokens:
 
     name: str
     """Of the file, for messages."""
+    sha256: str
+    """Of the file's text."""
     lists: Mapping[int, Labels]
     """Number of a sample → its tokens."""
+    layers: Callable[[str], bool] | None = None
+    """Whether the timesteps of a layer are those of the tokens; those of every layer without it."""
 
     def labels(
-        self, sample: int, timesteps: Array, *, length: int | None = None, mask: Array | None = None
+        self,
+        sample: int,
+        timesteps: Array,
+        *,
+        layer: str | None = None,
+        length: int | None = None,
+        mask: Array | None = None,
     ) -> Labels | None:
         """Return the tokens at some timesteps; see `Tokens`.
 
         Fewer tokens than timesteps belong to the timesteps that are not masked, where there are as many of these.
         """
         listed = self.lists.get(sample)
-        if listed is None:
+        if listed is None or (layer is not None and self.layers is not None and not self.layers(layer)):
             return None
         if length is not None and len(listed) != length:
             listed = self._spread(sample, listed, length, mask)
@@ -84,6 +116,8 @@ class Vocabulary:
 
     name: str
     """Of the file, for messages."""
+    sha256: str
+    """Of the file's text."""
     words: Mapping[int, str]
 
     def word(self, number: int) -> str:
@@ -98,23 +132,55 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LookedUpTokens:
-    """The words behind the ids of an input of the model."""
+    """The words behind the ids that the model reads."""
 
     vocabulary: Vocabulary
-    ids: Rows
-    """``(samples, timesteps)`` of whole numbers."""
+    ids: Mapping[str, Rows]
+    """Name of an input or a feed → ``(samples, timesteps)`` of whole numbers."""
+    layers: Callable[[str], Collection[str]]
+    """Layer path → the inputs and feeds whose timesteps it has."""
+
+    @property
+    def name(self) -> str:
+        """The file of the vocabulary."""
+        return self.vocabulary.name
+
+    @property
+    def sha256(self) -> str:
+        """Of the vocabulary."""
+        return self.vocabulary.sha256
 
     def labels(
-        self, sample: int, timesteps: Array, *, length: int | None = None, mask: Array | None = None
+        self,
+        sample: int,
+        timesteps: Array,
+        *,
+        layer: str | None = None,
+        length: int | None = None,
+        mask: Array | None = None,
     ) -> Labels | None:
-        """Return the words at some timesteps; ``None`` for a layer that has another number of timesteps."""
-        if length is not None and length != self.ids.shape[1]:
+        """Return the words at some timesteps; see `Tokens`."""
+        known = self.ids if layer is None else self.layers(layer)
+        found = {name: rows for name, rows in self.ids.items() if name in known}
+        if len(found) > 1:
+            raise InputError(f"ids of words come from {' and '.join(found)}", place=layer, remedy="list the tokens")
+        if not found:
             return None
-        row = np.asarray(self.ids[sample : sample + 1]).reshape(-1)[timesteps]
-        return tuple(self.vocabulary.word(int(number)) for number in row)
+        ((name, rows),) = found.items()
+        row = np.asarray(rows[sample : sample + 1]).reshape(-1)
+        if length is not None and length != len(row):
+            return None
+        if row.dtype.kind == "f" and not np.array_equal(row, np.trunc(row)):
+            raise InputError(f"the input {name} holds no ids but fractions", remedy="list the tokens")
+        return tuple(self.vocabulary.word(int(number)) for number in row[timesteps])
 
 
-def read_tokens(file: str, numbers: Sequence[int] | Array, total: int | None) -> ListedTokens:
+def read_tokens(
+    file: str,
+    numbers: Sequence[int] | Array,
+    total: int | None,
+    layers: Callable[[str], bool] | None = None,
+) -> ListedTokens:
     """Read the tokens of samples.
 
     Args:
@@ -122,12 +188,14 @@ def read_tokens(file: str, numbers: Sequence[int] | Array, total: int | None) ->
             sample; or a JSON list for each sample, in one list or each on a line of its own.
         numbers: Of the samples that are looked at.
         total: How many samples the input has; ``None`` where that is not known.
+        layers: Whether the timesteps of a layer are those of the tokens.
 
     Raises:
         InputError: It is no such file, or not for so many samples.
     """
     name = redact_url(file)
-    with_lists = _parsed_tokens(_text(file), name)
+    text = _text(file)
+    with_lists = _parsed_tokens(text, name)
     wanted = [int(number) for number in numbers]
     by_number = len(with_lists) == total or (total is None and bool(wanted) and len(with_lists) > max(wanted))
     if len(with_lists) == len(wanted):
@@ -136,13 +204,17 @@ def read_tokens(file: str, numbers: Sequence[int] | Array, total: int | None) ->
     elif by_number:
         keys = range(len(with_lists))
     else:
-        there = f"{len(wanted)} samples are looked at" + (f", of {total}" if total not in (None, len(wanted)) else "")
+        of = f", of {total}" if total not in (None, len(wanted)) else ""
         raise InputError(
-            f"holds the tokens of {len(with_lists)} samples, and {there}",
+            f"holds the tokens of {_counted(len(with_lists))}, and {_counted(len(wanted))} are looked at{of}",
             file=name,
             remedy="give a list for each sample: see docs/formats.md",
         )
-    return ListedTokens(name, dict(zip(keys, with_lists, strict=True)))
+    return ListedTokens(name, _sha256(text), dict(zip(keys, with_lists, strict=True)), layers)
+
+
+def _counted(samples: int) -> str:
+    return f"{samples} sample{'s' * (samples != 1)}"
 
 
 def _parsed_tokens(text: str, name: str) -> _Lists:
@@ -164,11 +236,14 @@ def _json_lists(text: str, name: str) -> _Lists | None:
     try:
         values = _json(bare, name)
     except ReadError as error:
+        if isinstance(error, UnsafeFile):
+            raise
         lines = [line for line in bare.split("\n") if line.strip()]
-        if not all(line.strip().startswith("[") and line.strip().endswith("]") for line in lines):
+        each = all(line.strip().startswith("[") and line.strip().endswith("]") for line in lines)
+        if not each or len(lines) == 1:
+            if _MEANT_AS_JSON.match(bare):
+                raise InputError(error.reason, file=name) from None
             return None
-        if len(lines) < 2:
-            raise InputError(error.reason, file=name) from None
         values = [_json(line, name) for line in lines]
     if all(isinstance(value, list) for value in values):
         return tuple(tuple(_token(token, name) for token in value) for value in values)
@@ -208,16 +283,16 @@ def read_vocabulary(file: str) -> Vocabulary:
     """
     name = redact_url(file)
     text = _text(file)
-    if text.lstrip()[:1] in ("{", "["):
+    if text.lstrip()[:1] in ("{", "[") and (text.strip("{}[]\n ") or "\n" not in text):
         try:
             value = _json(text, name)
         except GateprobeError:
             if text.lstrip()[:1] == "{" and text.rstrip().endswith("}"):
                 raise
         else:
-            return Vocabulary(name, _words(value, name))
+            return Vocabulary(name, _sha256(text), _words(value, name))
     lines = text.split("\n")
-    return Vocabulary(name, _numbered(lines[:-1] if lines[-1] == "" else lines, name))
+    return Vocabulary(name, _sha256(text), _numbered(lines[:-1] if lines[-1] == "" else lines, name))
 
 
 def _words(value: Any, name: str) -> Mapping[int, str]:
@@ -251,7 +326,10 @@ def _with_specials(config: Mapping[str, Any], name: str) -> list[Any]:
     if config.get("output_mode", "int") != "int" or config.get("invert"):
         raise InputError("holds a layer that does not turn words into ids", file=name)
     mask, unknown = config.get("mask_token", "" if "standardize" in config else None), config.get("oov_token", "[UNK]")
-    specials = [*([] if mask is None else [mask]), *[unknown] * int(config.get("num_oov_indices", 1))]
+    count = config.get("num_oov_indices", 1)
+    if type(count) is not int or not 0 <= count <= _MOST_UNKNOWN:
+        raise _no_vocabulary(name)
+    specials = [*([] if mask is None else [mask]), *[unknown] * count]
     words = list(config["vocabulary"])
     return words if words[: len(specials)] == specials else [*specials, *words]
 
@@ -285,26 +363,29 @@ def _no_vocabulary(name: str) -> InputError:
     return InputError("is no vocabulary", file=name, remedy=remedy)
 
 
-def look_up(vocabulary: Vocabulary, inputs: Mapping[str, Rows | None], takes_ids: Callable[[str], bool]) -> Tokens:
-    """Label timesteps by the ids of an input.
+def look_up(
+    vocabulary: Vocabulary, given: Mapping[str, Rows | None], layers: Callable[[str], Collection[str]]
+) -> LookedUpTokens:
+    """Label timesteps by the ids that the model reads.
 
     Args:
         vocabulary: What the ids mean.
-        inputs: The model's inputs by name.
-        takes_ids: Whether the model takes an input for ids, whatever the type of its numbers.
+        given: The model's inputs and the feeds of layers, by name.
+        layers: Layer path → the inputs and feeds whose timesteps it has.
 
     Raises:
-        InputError: There is no input of ids, or there are several.
+        InputError: Nothing that is given can be ids.
     """
     found = {
         name: array
-        for name, array in inputs.items()
-        if array is not None and len(array.shape) == 2 and (array.dtype.kind in "iu" or takes_ids(name))
+        for name, array in given.items()
+        if array is not None and len(array.shape) == 2 and array.dtype.kind != "b"
     }
-    if len(found) != 1:
-        listed = f"several inputs with ids, {', '.join(found)}" if found else "no input with ids"
-        raise InputError(f"the model has {listed}: a vocabulary does not go with it", remedy="list the tokens")
-    return LookedUpTokens(vocabulary, next(iter(found.values())))
+    if not found:
+        raise InputError(
+            "no input holds ids of words, (samples, timesteps)", file=vocabulary.name, remedy="list the tokens"
+        )
+    return LookedUpTokens(vocabulary, found, layers)
 
 
 def _json(text: str, name: str) -> Any:
@@ -317,6 +398,10 @@ def _json(text: str, name: str) -> Any:
         return safe_json.loads(text, "")
     except ReadError as error:
         raise type(error)(error.reason, file=name, place=None) from None
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def json_file(file: str) -> tuple[str, Any]:

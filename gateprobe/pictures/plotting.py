@@ -66,10 +66,10 @@ def _listed(tokens: TokenLists, there: Array, wanted: Array) -> ListedTokens:
         InputError: There are other than texts, or lists for more or fewer samples.
     """
     if all(isinstance(token, str) for token in tokens):
-        return ListedTokens("tokens", {int(wanted[0]): tuple(map(str, tokens))})
+        return ListedTokens("tokens", "", {int(wanted[0]): tuple(map(str, tokens))})
     lists = [tuple(one) for one in tokens]
     if not all(isinstance(token, str) for one in lists for token in one):
         raise InputError("--tokens: expected texts, or a list of texts for each sample")
     if len(lists) != len(there):
         raise InputError(f"--tokens: there are {len(lists)} lists of tokens and {len(there)} samples in the trace")
-    return ListedTokens("tokens", dict(zip(there.tolist(), lists, strict=True)))
+    return ListedTokens("tokens", "", dict(zip(there.tolist(), lists, strict=True)))

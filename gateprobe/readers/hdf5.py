@@ -271,13 +271,12 @@ def _text(value: Any, place: str) -> str:
     return value
 
 
-def array(dataset: h5py.Dataset, budget: Budget, *, truths: bool = False) -> WeightArray:
+def array(dataset: h5py.Dataset, budget: Budget) -> WeightArray:
     """Read one array of weights, read-only and in native byte order.
 
     Args:
         dataset: Floats of any size and byte order; bfloat16 as Keras stores it; a single integer (counters).
         budget: What may still be read.
-        truths: Whether truth values are welcome too, as in the masks of traces.
 
     Raises:
         UnsafeFile: The array lives outside the file, needs a plugin or is larger than what is stored.
@@ -286,8 +285,7 @@ def array(dataset: h5py.Dataset, budget: Budget, *, truths: bool = False) -> Wei
     found = Declared(dataset)
     check_storage(found)
     half = _bfloat16(found)
-    masks = truths and found.dtype == np.bool_
-    dtype = found.dtype if masks else np.dtype(np.uint16) if half else _dtype(found)
+    dtype = np.dtype(np.uint16) if half else _dtype(found)
     size = math.prod(found.shape) * dtype.itemsize
     check_size(found, size)
     budget.spend(size * 2 if half else size, found.place)
@@ -303,6 +301,40 @@ def array(dataset: h5py.Dataset, budget: Budget, *, truths: bool = False) -> Wei
     if half:
         value = (value.astype(np.uint32) << 16).view(np.float32)
     return WeightArray(found.place.lstrip("/"), freeze(value))
+
+
+class RowReader:
+    """An array of a trace, whose rows are read as they are asked for: floats, whole numbers or truth values.
+
+    Args:
+        dataset: The array.
+        budget: What the arrays of the file may need together.
+
+    Raises:
+        UnsafeFile: It lives outside the file, needs a plugin or is larger than what is stored.
+        ReadError: It holds no numbers.
+    """
+
+    __slots__ = ("_dataset", "dtype", "shape")
+
+    def __init__(self, dataset: h5py.Dataset, budget: Budget) -> None:
+        found = Declared(dataset)
+        check_storage(found)
+        self.shape = found.shape
+        self.dtype: np.dtype[Any] = found.dtype if found.dtype.kind in "iub" else _dtype(found)
+        self.dtype = self.dtype.newbyteorder("=")
+        size = math.prod(self.shape) * self.dtype.itemsize
+        check_size(found, size)
+        budget.spend(size, found.place)
+        taken = budget.addresses.setdefault(_object(dataset).fileno, Addresses())
+        for start, length in _blocks(found):
+            taken.take(start, length, found.place)
+        self._dataset = dataset
+
+    def take(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Return some rows."""
+        rows: np.ndarray[Any, Any] = self._dataset[start:stop]
+        return rows.astype(self.dtype, copy=False)
 
 
 class Declared:

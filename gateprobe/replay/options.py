@@ -45,6 +45,8 @@ class TraceOptions(RunOptions, total=False):
     samples: Numbers | None
     selection: Selection | None
     pre_activations: bool
+    with_input: bool
+    with_output: bool
 
 
 RUN_DEFAULTS: RunOptions = {
@@ -64,6 +66,8 @@ TRACE_DEFAULTS: TraceOptions = {
     "samples": None,
     "selection": None,
     "pre_activations": False,
+    "with_input": False,
+    "with_output": False,
     **RUN_DEFAULTS,
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -20,9 +19,7 @@ from gateprobe.files.remote import is_url, joined, local_path, redact_url, remot
 from gateprobe.graph import Array
 from gateprobe.layers.recurrent.kernels.choice import KERNELS, Kernel
 from gateprobe.traces.chunk import Layout, TraceChunk
-
-MANIFEST = "_gateprobe.json"
-"""Says which run a folder of Parquet files belongs to. Readers of folders leave out what begins with ``_``."""
+from gateprobe.writers.folders import MANIFEST
 
 MAX_MANIFEST = 64 << 20
 """Bytes of a file that says what a folder is."""
@@ -260,11 +257,6 @@ def _depth(value: Any) -> int:
         inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, (dict, list))]
         level, depth = [item for items in inner for item in items], depth + 1
     return depth
-
-
-def run_id(manifest: Manifest) -> str:
-    """Return the sha256 of what makes a run the one that it is: model, inputs, options, batches, kernel."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def damaged(name: str) -> None:

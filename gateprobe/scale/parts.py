@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from gateprobe.files.remote import is_url, joined
 from gateprobe.graph import Array
 from gateprobe.scale.dataset import (
-    MANIFEST,
     Block,
     Destination,
     Manifest,
@@ -23,16 +22,14 @@ from gateprobe.scale.dataset import (
     folder_of,
     foreign,
     parsed_manifest,
-    run_id,
     stranger,
 )
 from gateprobe.traces.chunk import TraceChunk
 from gateprobe.writers import Output, write
+from gateprobe.writers.folders import MANIFEST, PART, SUCCESS, run_id
 from gateprobe.writers.seal import Seal, examine
 from gateprobe.writers.target import blamed, open_target
 
-SUCCESS = "_SUCCESS"
-_PART = re.compile(r"part-\d{12,}\.parquet")
 _READERS = 4
 """Files that are checked at a time."""
 _UNFINISHED = re.compile(r"\.gateprobe-[0-9a-f]{16}")
@@ -61,7 +58,7 @@ class PartsFolder:
         """Remove all that gateprobe wrote; the manifest goes last."""
         with blamed(self._name):
             names = self._folder.names()
-            parts = [name for name in names if _PART.fullmatch(name)]
+            parts = [name for name in names if PART.fullmatch(name)]
             for name in names:
                 if name.endswith(".parquet") and (name not in parts or self._is_foreign(name)):
                     raise stranger(self._name, name, "which gateprobe did not write")

@@ -7,7 +7,6 @@ is two checksums: of the run and the block that it belongs to, and of the block'
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import re
@@ -34,17 +33,13 @@ from gateprobe.scale.dataset import (
     foreign,
     irregular,
     parsed_manifest,
-    run_id,
     stranger,
 )
 from gateprobe.traces.chunk import TraceChunk
-from gateprobe.writers.arrays import METADATA_KEY, Index, arrays_of
+from gateprobe.writers.arrays import METADATA_KEY, Index, arrays_of, context_key
 from gateprobe.writers.chunks import Regrouper
+from gateprobe.writers.folders import FINISHED, SUM_BYTES, ZARR_ROOT, Sums, mark_of, run_id, sum_of
 
-FINISHED = "__finished__"
-_NODE = "zarr.json"
-_SUM = 32
-"""Bytes of a checksum."""
 _FILE = re.compile(
     r"(?:(?P<node>.+)/)?(?:(?:zarr\.json|zarr\.[0-9a-f]{32}\.partial)|(?P<chunk>c(?:/\d{1,18})*)(?:\.[0-9a-f]{32}\.partial)?)"
 )
@@ -69,7 +64,7 @@ class ZarrStore:
     def manifest(self) -> Manifest | None:
         """Return the manifest, if there is one."""
         found = self._attributes().get("manifest") if self._names() else None
-        return None if found is None else checked_manifest(found, joined(self._name, _NODE))
+        return None if found is None else checked_manifest(found, joined(self._name, ZARR_ROOT))
 
     def clear(self) -> None:
         """Remove the store; what says whose it is goes last."""
@@ -78,7 +73,7 @@ class ZarrStore:
             return
         with self._faults():
             self._refuse_strangers(_keys_of(self._attributes().get(METADATA_KEY)))
-            for name in sorted(names, key=_NODE.__eq__):
+            for name in sorted(names, key=ZARR_ROOT.__eq__):
                 self._folder.remove(name)
 
     def begin(self, manifest: Manifest, first: TraceChunk, numbers: Array) -> None:
@@ -110,7 +105,7 @@ class ZarrStore:
         with self._faults():
             root = self._open("r+")
         place, arrays = _Place(block.start), dict[str, Any]()
-        sums = _Sums()
+        sums = Sums()
         for chunk in _regrouped(chunks, manifest["block"]):
             place.turn_to(chunk)
             for key, value, kept in arrays_of(chunk):
@@ -122,7 +117,7 @@ class ZarrStore:
                 sums.add(key, value)
         with self._faults():
             root[FINISHED][block.start // manifest["block"]] = np.frombuffer(
-                _mark(block, run_id(manifest)) + sums.digest(), np.uint8
+                mark_of(block.start, block.stop, run_id(manifest)) + sums.digest(), np.uint8
             )
 
     def reopen(self) -> None:
@@ -138,7 +133,7 @@ class ZarrStore:
     def _names(self) -> list[str]:
         with self._faults():
             names = self._folder.names()
-        if names and _NODE not in names:
+        if names and ZARR_ROOT not in names:
             raise foreign(self._name)
         return names
 
@@ -149,8 +144,8 @@ class ZarrStore:
             OutputError: It is damaged, or of another store.
         """
         with self._faults():
-            data = self._folder.read(_NODE)
-        root = parsed_manifest(data, joined(self._name, _NODE))
+            data = self._folder.read(ZARR_ROOT)
+        root = parsed_manifest(data, joined(self._name, ZARR_ROOT))
         found = root.get("attributes") if isinstance(root, dict) else None
         if not isinstance(found, dict) or not isinstance(found.get("manifest"), dict):
             raise foreign(self._name)
@@ -163,7 +158,7 @@ class ZarrStore:
         for key, value, kept in arrays_of(first):
             self._create(root, key, (len(numbers), kept, *value.shape[2:]), value.dtype, (together, slab))
         blocks = -(-len(numbers) // manifest["block"])
-        self._create(root, FINISHED, (blocks, 2 * _SUM), np.dtype(np.uint8), (1, None))
+        self._create(root, FINISHED, (blocks, 2 * SUM_BYTES), np.dtype(np.uint8), (1, None))
 
     def _check(self, manifest: Manifest, first: TraceChunk, numbers: Array) -> None:
         """Compare what there is with what this run would create.
@@ -178,10 +173,10 @@ class ZarrStore:
         if not is_url(self._name):  # to list a storage takes long; what is too much there, no reader of the arrays sees
             self._refuse_strangers(keys.keys(), {key: _grid(node) for key, node in keys.items()})
         if _attributes(manifest, first, numbers)[METADATA_KEY] != self._attributes().get(METADATA_KEY):
-            raise stranger(self._name, _NODE, "which does not describe this run")
+            raise stranger(self._name, ZARR_ROOT, "which does not describe this run")
         for name, node in self._open("r").members(max_depth=None):
             if described.get(name) != node.metadata.to_dict():
-                raise stranger(self._name, f"{name}/{_NODE}", "which does not describe an array of this run")
+                raise stranger(self._name, f"{name}/{ZARR_ROOT}", "which does not describe an array of this run")
 
     def _refuse_strangers(self, keys: Collection[str], grids: Mapping[str, tuple[int, ...]] | None = None) -> None:
         """Refuse what is not a file of the store's arrays.
@@ -209,7 +204,8 @@ class ZarrStore:
     def _is_whole(self, root: Any, block: Block, run: str, mark: bytes) -> bool:
         if not any(mark):
             return False
-        if mark[:_SUM] == _mark(block, run) and (is_url(self._name) or mark[_SUM:] == _sum_of(root, block)):
+        named = mark[:SUM_BYTES] == mark_of(block.start, block.stop, run)
+        if named and (is_url(self._name) or mark[SUM_BYTES:] == _sum_of(root, block)):
             return True
         damaged(f"{self._name}, samples from position {block.start} to {block.stop - 1},")
         return False
@@ -280,6 +276,8 @@ def _keys_of(metadata: Any) -> set[str]:
             group = str(direction.get("key"))
             keys |= {f"{group}/{signal}" for signal in direction["signals"]}
             keys.add(f"{group.rpartition('/')[0]}/mask")
+            beside = direction.get("context", ())
+            keys |= {context_key(str(direction.get("layer")), str(name)) for name in beside if isinstance(beside, list)}
     return keys
 
 
@@ -306,45 +304,14 @@ def _grid(array: Any) -> tuple[int, ...]:
     return tuple(-(-size // chunk) for size, chunk in zip(array.shape, array.chunks, strict=True))
 
 
-def _mark(block: Block, run: str) -> bytes:
-    """Return the first half of a block's mark: which run and which samples."""
-    return hashlib.sha256(f"{run} {block.start} {block.stop}".encode()).digest()
-
-
-class _Sums:
-    """The second half of a block's mark: a checksum of its numbers."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Any] = {}
-
-    def add(self, key: str, numbers: Array) -> None:
-        """Take the next numbers of an array, sample by sample."""
-        data = np.ascontiguousarray(numbers, numbers.dtype.newbyteorder("<"))
-        self._sums.setdefault(key, hashlib.sha256()).update(data.view(np.uint8).data if data.size else b"")
-
-    def digest(self) -> bytes:
-        """Return the checksum of all arrays."""
-        sums = "".join(f"{key} {self._sums[key].hexdigest()}\n" for key in sorted(self._sums))
-        return hashlib.sha256(sums.encode()).digest()
-
-
 def _sum_of(root: Any, block: Block) -> bytes | None:
     """Return the checksum of the numbers that are there; ``None`` where they cannot be read."""
-    sums = _Sums()
     try:
-        for key, array in root.members(max_depth=None):
-            if not hasattr(array, "shape") or key == FINISHED:
-                continue
-            samples, timesteps = array.chunks[:2]
-            whole = array.shape[1] if samples > 1 else timesteps
-            for start in range(block.start, block.stop, samples):
-                for first in range(0, array.shape[1], max(1, whole)):
-                    sums.add(key, array[start : min(start + samples, block.stop), first : first + whole])
+        return sum_of(root, block.start, block.stop)
     except OutputError:
         raise
     except Exception:  # noqa: BLE001 - what a codec raises for damaged chunks
         return None
-    return sums.digest()
 
 
 @dataclass(slots=True)

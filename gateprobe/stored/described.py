@@ -13,6 +13,7 @@ from gateprobe.errors import ReadError
 from gateprobe.graph import Array
 from gateprobe.readers.safe_json import loads
 from gateprobe.traces.chunk import SIGNAL_ORDER, TRACE_FORMAT, DirectionTrace
+from gateprobe.writers.arrays import context_key
 
 Metadata: TypeAlias = Mapping[str, Any]
 T = TypeVar("T")
@@ -29,7 +30,16 @@ def metadata_of(text: str | None) -> Metadata:
     """
     if text is None:
         raise ReadError("holds no metadata of gateprobe", remedy="give a trace that gateprobe wrote")
-    found = _typed(loads(text, "metadata"), dict, "metadata")
+    return checked(loads(text, "metadata"))
+
+
+def checked(value: Any) -> Metadata:
+    """Return metadata that have been parsed.
+
+    Raises:
+        ReadError: They are those of another program or of a later version.
+    """
+    found: Metadata = _typed(value, dict, "metadata")
     version = found.get("format")
     if type(version) is not int or not 1 <= version <= TRACE_FORMAT:
         reason = f"has the format {version!r}; this gateprobe reads 1 to {TRACE_FORMAT}"
@@ -49,13 +59,14 @@ class Described:
     timesteps: str
     units: str
     signals: Sequence[str]
+    context: Sequence[str] = ()
 
     @property
     def mask_key(self) -> str:
         """Where the mask stands, if there is one."""
         return f"{self.key.rpartition('/')[0]}/mask"
 
-    def trace(self, signals: Mapping[str, Array], mask: Array | None) -> DirectionTrace:
+    def trace(self, signals: Mapping[str, Array], mask: Array | None, context: Mapping[str, Array]) -> DirectionTrace:
         """Put arrays and index together.
 
         Raises:
@@ -69,6 +80,9 @@ class Described:
             raise ReadError("holds other arrays than floats", place=self.key)
         if mask is not None and (mask.shape != shape[:2] or mask.dtype != np.bool_):
             raise ReadError("the mask is not one of these timesteps", place=self.mask_key)
+        for name, value in context.items():
+            if value.shape[:2] != shape[:2] or value.ndim not in (2, 3) or value.dtype.kind not in "fiub":
+                raise ReadError("is no array of these timesteps", place=context_key(self.layer, name))
         return DirectionTrace(
             layer=self.layer,
             direction=self.direction,
@@ -78,6 +92,7 @@ class Described:
             timesteps=numbers(self.timesteps, shape[1], self.key),
             units=numbers(self.units, int(np.prod(shape[2:])), self.key),
             length=self.length,
+            context=context,
         )
 
 
@@ -93,6 +108,9 @@ def directions_of(index: Mapping[str, Any]) -> Iterator[Described]:
         signals = [_typed(name, str, "signals") for name in _typed(found.get("signals"), list, "signals")]
         if not signals or not SIGNALS.issuperset(signals) or words["direction"] not in ("forward", "backward"):
             raise ReadError("names signals or directions that no trace has", place=f"metadata: {words['key']}")
+        context = [_typed(name, str, "context") for name in _typed(found.get("context", []), list, "context")]
+        if not all(name.startswith(("input.", "output.")) for name in context):
+            raise ReadError("names columns that no trace has", place=f"metadata: {words['key']}")
         yield Described(
             **words,
             backwards=_typed(found.get("backwards"), bool, "backwards"),
@@ -100,6 +118,7 @@ def directions_of(index: Mapping[str, Any]) -> Iterator[Described]:
             timesteps=_typed(found.get("timesteps"), str, "timesteps"),
             units=_typed(found.get("units"), str, "units"),
             signals=signals,
+            context=context,
         )
 
 

@@ -1,9 +1,10 @@
-"""Tells traces from models by what is in a file, never by its name."""
+"""Tells what a file is by what is in it, never by its name: which kind of trace, or none."""
 
 from __future__ import annotations
 
 import zipfile
 from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,55 +13,80 @@ from gateprobe.files.remote import is_url, local_path
 from gateprobe.readers import hdf5
 from gateprobe.readers.crash_guard import try_in_fork
 from gateprobe.writers.arrays import METADATA_KEY
+from gateprobe.writers.folders import MANIFEST, ZARR_ROOT
 
-MANIFEST = "_gateprobe.json"
-"""Lies in every folder of parts."""
-ZARR_ROOT = "zarr.json"
-"""Lies in every Zarr store."""
-ZIP_MAGIC = b"PK\x03\x04"
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-PARQUET_MAGIC = b"PAR1"
-ARROW_MAGIC = b"ARROW1"
-TEXT_HEADS = (b"sample,", b"sample\t")
-"""How CSV and TSV begin, in every layout."""
-JSON_HEAD = b'{"sample":'
 _HEAD = 64
 
 
-def is_trace(name: str) -> bool:
-    """Whether a file or folder is a trace that gateprobe wrote; false where there is none.
+class Kind(Enum):
+    """The kinds of files that hold traces; the value is for people."""
 
-    Nothing but its beginning, or what it says of itself, is read. A file by URL is taken for a model.
+    NPZ = "npz"
+    HDF5 = "h5"
+    PARQUET = "parquet"
+    ARROW = "arrow"
+    TEXT = "csv"
+    JSONL = "jsonl"
+    PARTS = "folder of Parquet files"
+    ZARR = "zarr"
+
+
+_MAGIC = {
+    b"PK\x03\x04": Kind.NPZ,
+    b"\x89HDF\r\n\x1a\n": Kind.HDF5,
+    b"PAR1": Kind.PARQUET,
+    b"ARROW1": Kind.ARROW,
+    b"sample,": Kind.TEXT,
+    b"sample\t": Kind.TEXT,
+    b'{"sample":': Kind.JSONL,
+}
+"""How files begin."""
+
+
+def is_trace(name: str) -> bool:
+    """Whether a file or folder is a trace that gateprobe wrote; false where there is none, and by URL.
+
+    Nothing but its beginning, or what it says of itself, is read.
     """
     with suppress(OSError, ValueError, GateprobeError, zipfile.BadZipFile):
         if is_url(name):
             return False
         path = Path(local_path(name))
-        if path.is_dir():
-            return (path / MANIFEST).is_file() or (path / ZARR_ROOT).is_file()
-        if path.is_file():
+        kind = kind_of(path)
+        if kind is Kind.NPZ:
+            with zipfile.ZipFile(path) as archive:
+                return f"{METADATA_KEY}.npy" in archive.namelist()
+        if kind is Kind.HDF5:
             with path.open("rb") as file:
-                return _holds_trace(file, path.stat().st_size)
+                return _is_described(file, path.stat().st_size)
+        return kind is not None
     return False
 
 
-def _holds_trace(file: BinaryIO, size: int) -> bool:
-    head = file.read(_HEAD)
-    file.seek(0)
-    if head.startswith(ZIP_MAGIC):
-        with zipfile.ZipFile(file) as archive:
-            return f"{METADATA_KEY}.npy" in archive.namelist()
-    if head.startswith(HDF5_MAGIC):
-        return _is_described(file, size)
-    return head.startswith((PARQUET_MAGIC, ARROW_MAGIC, *TEXT_HEADS, JSON_HEAD))
+def kind_of(path: Path) -> Kind | None:
+    """Return what a regular file or a folder would be if it held a trace; ``None`` where it cannot."""
+    if path.is_dir():
+        if (path / MANIFEST).is_file():
+            return Kind.PARTS
+        return Kind.ZARR if (path / ZARR_ROOT).is_file() else None
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
 
 
 def _is_described(file: BinaryIO, size: int) -> bool:
-    """Whether an HDF5 file has our metadata; a model has none."""
-    hdf5.library()  # before the fork, so that it is imported once
+    """Whether an HDF5 file has our metadata; a model has none.
+
+    Nothing but the names of attributes is read, so that the heaps of long texts, which `hdf5.opened` looks for in the
+    whole file, do not matter.
+    """
+    library = hdf5.library()  # before the fork, so that it is imported once
 
     def look() -> bool:
-        with hdf5.opened(file) as opened, hdf5.translated("the HDF5 file"):
+        file.seek(0)
+        with hdf5.translated("the HDF5 file"), library.File(file, "r") as opened:
             return METADATA_KEY in opened.attrs
 
     try_in_fork(look, file, size, 0)

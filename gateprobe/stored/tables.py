@@ -1,108 +1,257 @@
-"""Traces in tables of the tidy layout: Parquet, Arrow, CSV and TSV.
+"""Traces in tables: rows → chunks of whole samples, in every layout.
 
 A table does not say how long a layer's whole input was: that is reckoned from ``step``, or taken to be as long as the
-last timestep demands.
+last timestep demands. Nor does a part of it say which signals and types there are: gates of samples that are all masked
+are as empty as those of another layer, and text has no types. So a table is gone through once before its chunks are
+handed out.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
 
-from gateprobe.errors import ReadError, UnsafeFile
+from gateprobe.errors import ReadError
 from gateprobe.graph import Array
-from gateprobe.limits.system import require_room_for_tables
-from gateprobe.stored.described import SIGNALS, Metadata, metadata_of
-from gateprobe.traces.chunk import STATES, DirectionTrace, TraceChunk
-from gateprobe.writers.arrow_footer import metadata_in
-from gateprobe.writers.columnar import METADATA_KEY
+from gateprobe.stored.described import SIGNALS, Metadata
+from gateprobe.stored.layouts import NUMBERS, Header
+from gateprobe.stored.pieces import Table, open_pieces, translated
+from gateprobe.stored.recognised import Kind
+from gateprobe.traces.chunk import LABEL, STATES, DirectionTrace, TraceChunk
 
-_NUMBERS = ("sample", "timestep", "step", "unit")
-_INDEX = ("sample", "layer", "direction", "timestep", "step", "unit", "masked")
-_MARK = b"\xef\xbb\xbf"
-"""The byte order mark of UTF-8. Behind it polars does not look for gzip, zlib or zstd, which it would unpack."""
-_CELL = 24
-"""Bytes of memory that a cell of a text table takes while it is read."""
 _ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|([nrt]))")
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t"}
+_FEATURE = re.compile(r"((?:input|output)\..+)\.(\d{1,9})", re.DOTALL)
+_Key: TypeAlias = tuple[str, str]
+"""Layer and direction."""
 
 
-def from_parquet(path: Path, limit: int) -> tuple[TraceChunk, Metadata]:
-    """Read the trace in a Parquet file.
+@dataclass(frozen=True, slots=True, eq=False)
+class TableTrace:
+    """A trace in a table, whose outline is known."""
+
+    layout: str
+    metadata: Metadata
+    samples: Array
+    directions: tuple[DirectionTrace, ...]
+    """Without samples."""
+    begin: Callable[[], Iterator[TraceChunk]]
+
+
+def open_table(kind: Kind, path: Path, limit: int, *, whole: bool) -> TableTrace:
+    """Open the trace in a table, and go through it once.
+
+    Args:
+        kind: What the file is.
+        path: The file or folder.
+        limit: Bytes that may be in memory.
+        whole: Whether all of it will be, so that it need not be read again.
 
     Raises:
-        ReadError: It holds no trace in the tidy layout, or is damaged.
-        UnsafeFile: Its columns need more than the limit.
+        ReadError: It holds no trace, or is damaged.
+        UnsafeFile: It needs more than the limit.
     """
-    with _translated():
-        schema = pl.read_parquet_schema(path)
-        text = pl.read_parquet_metadata(path).get(METADATA_KEY)
-        _check_columns(list(schema))
-        _check_size(pl.scan_parquet(path), len(schema), limit)
-        frame = pl.read_parquet(path)
-    return _trace(frame), metadata_of(text)
+    table = open_pieces(kind, path, limit, whole=whole)
+    survey, kept = _Survey(), list[TraceChunk]()
+    for chunk in _parsed(table, survey.narrow):
+        survey.add(chunk)
+        if whole:
+            kept.append(chunk)
+    outline = survey.outline()
+
+    def begin() -> Iterator[TraceChunk]:
+        chunks = iter(kept) if whole else _parsed(table)
+        return (_completed(chunk, outline) for chunk in chunks)
+
+    return TableTrace(table.header.layout, table.metadata(), survey.samples(), outline, begin)
 
 
-def from_arrow(path: Path, limit: int) -> tuple[TraceChunk, Metadata]:
-    """Read the trace in an Arrow IPC file; see `from_parquet`."""
-    with _translated():
-        schema = pl.read_ipc_schema(path)
-        _check_columns(list(schema))
-        _check_size(pl.scan_ipc(path), len(schema), limit)
-        frame = pl.read_ipc(path)
-    with path.open("rb") as file:
-        return _trace(frame), metadata_of(metadata_in(file, METADATA_KEY))
+@dataclass(slots=True)
+class _Survey:
+    """What a first look through all chunks finds out."""
+
+    parts: dict[_Key, DirectionTrace] = field(default_factory=dict)
+    """Each with the signals of all chunks, and without samples."""
+    numbers: list[Array] = field(default_factory=list)
+    narrow: dict[str, bool] = field(default_factory=dict)
+    """Column of a text → whether all its numbers are the shortest texts of float32."""
+
+    def add(self, chunk: TraceChunk) -> None:
+        """Look at a chunk.
+
+        Raises:
+            ReadError: It does not go on where the one before ended, or has other layers.
+        """
+        keys = [(part.layer, part.direction) for part in chunk.directions]
+        if self.numbers and keys != list(self.parts):
+            raise ReadError("its layers differ in their samples")
+        if self.numbers and self.numbers[-1][-1] >= chunk.samples[0]:
+            raise ReadError("its samples do not stand in their order")
+        self.numbers.append(chunk.samples)
+        for key, part in zip(keys, chunk.directions, strict=True):
+            before = self.parts.get(key)
+            self.parts[key] = part.rows(slice(0, 0)) if before is None else _both(before, part)
+
+    def samples(self) -> Array:
+        """Return the numbers of all samples."""
+        return np.concatenate(self.numbers)
+
+    def outline(self) -> tuple[DirectionTrace, ...]:
+        """Return what every chunk holds.
+
+        Raises:
+            ReadError: There are no rows, or a layer has no signals.
+        """
+        if not self.parts:
+            raise ReadError("has no rows")
+        return tuple(map(self._narrowed, self.parts.values()))
+
+    def _narrowed(self, part: DirectionTrace) -> DirectionTrace:
+        if not part.signals:
+            raise ReadError("a layer has no signals", place=part.layer)
+        signals = {name: self._typed(value, "") for name, value in part.signals.items()}
+        context = {name: self._typed(value, name) for name, value in part.context.items()}
+        return replace(part, signals=signals, context=context)
+
+    def _typed(self, value: Array, name: str) -> Array:
+        return value.astype(np.float32) if value.dtype == np.float64 and self.narrow.get(name) else value
 
 
-def from_text(path: Path, limit: int) -> tuple[TraceChunk, Metadata]:
-    """Read the trace in a CSV or TSV file, which has no metadata; numbers are float32 where that is what they show."""
-    with path.open("rb") as file:
-        first = file.readline(1 << 14).decode("utf-8", "replace").rstrip("\r\n")
-    separator = "\t" if "\t" in first else ","
-    names = first.split(separator)
-    _check_columns(names)
-    if path.stat().st_size * _CELL > 12 * limit:  # a cell and its comma are 2 bytes at least
-        raise UnsafeFile(f"may need more than the {limit:,} bytes of the limit", remedy="raise --max-bytes")
-    types: dict[str, Any] = dict.fromkeys(names, pl.Float64) | dict.fromkeys(_NUMBERS, pl.Int64)
-    types |= {"layer": pl.String, "direction": pl.String, "masked": pl.Boolean}
-    with _translated():
-        data = io.BytesIO(_MARK + path.read_bytes())
-        frame = pl.read_csv(data, schema=types, separator=separator)
-    layers = frame.get_column("layer").unique().drop_nulls().to_list()
-    frame = frame.with_columns(pl.col("layer").replace_strict(layers, list(map(unescaped, layers)), default=None))
-    return _trace(_in_float32(frame, names[len(_INDEX) :])), {}
+def _both(before: DirectionTrace, part: DirectionTrace) -> DirectionTrace:
+    """Return an outline with what another chunk has.
+
+    Raises:
+        ReadError: The chunk has other timesteps or units.
+    """
+    if not _fits(before, part):
+        raise ReadError("has other timesteps or units in some samples", place=part.layer)
+    none = part.rows(slice(0, 0))
+    if not before.signals:  # all masked, and the units of a wide table are those of its columns
+        before = replace(before, units=part.units)
+    context = dict(before.context)
+    for name, value in none.context.items():
+        dtype = np.result_type(value.dtype, context[name].dtype) if name in context else value.dtype
+        context[name] = value.astype(dtype)
+    mask = none.mask if before.mask is None else before.mask
+    fuller, other = (none, before) if len(none.signals) > len(before.signals) else (before, none)
+    return replace(before, signals={**fuller.signals, **other.signals}, mask=mask, context=context)
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn whatever polars raises on a damaged file into one line."""
-    require_room_for_tables()
-    try:
-        yield
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise ReadError(f"is damaged, or no table of a trace: {reason}") from None
+def _fits(one: DirectionTrace, other: DirectionTrace) -> bool:
+    return (
+        np.array_equal(one.timesteps, other.timesteps)
+        and (np.array_equal(one.units, other.units) or not one.signals or not other.signals)
+        and (one.backwards, one.length) == (other.backwards, other.length)
+    )
 
 
-def _check_columns(names: list[str]) -> None:
-    signals = names[len(_INDEX) :]
-    if tuple(names[: len(_INDEX)]) != _INDEX or len(set(names)) < len(names) or not SIGNALS.issuperset(signals):
-        raise ReadError("is no trace in the tidy layout", remedy="only tidy tables, .npz and .h5 are read back")
+def _completed(chunk: TraceChunk, outline: tuple[DirectionTrace, ...]) -> TraceChunk:
+    """Return a chunk with everything that its outline has, in its order and types.
+
+    Raises:
+        ReadError: A signal is missing where it is used.
+    """
+    pairs = zip(outline, chunk.directions, strict=True)
+    return replace(chunk, directions=tuple(_complete(known, part, len(chunk.samples)) for known, part in pairs))
 
 
-def _check_size(table: pl.LazyFrame, columns: int, limit: int) -> None:
-    rows = table.select(pl.len()).collect().item()
-    if rows * 8 * columns > limit:
-        raise UnsafeFile(
-            f"{rows:,} rows may need more than the {limit:,} bytes of the limit", remedy="raise --max-bytes"
-        )
+def _complete(known: DirectionTrace, part: DirectionTrace, samples: int) -> DirectionTrace:
+    unused = part.mask is not None and not part.mask.any()
+    signals = {}
+    for name, empty in known.signals.items():
+        if name in part.signals:
+            signals[name] = part.signals[name].astype(empty.dtype, copy=False)
+        elif unused and name not in STATES:
+            signals[name] = np.full((samples, *empty.shape[1:]), np.nan, empty.dtype)
+        else:
+            raise ReadError("has gaps, or other values than floats", place=name)
+    if known.context.keys() != part.context.keys():
+        raise ReadError("has gaps beside its signals", place=part.layer)
+    context = {
+        name: part.context[name].astype(_wide_enough(empty, part.context[name]))
+        for name, empty in known.context.items()
+    }
+    return replace(part, signals=signals, context=context, units=known.units)
+
+
+def _wide_enough(empty: Array, value: Array) -> np.dtype[Any]:
+    return value.dtype if empty.dtype.kind == "U" else empty.dtype
+
+
+def _parsed(table: Table, narrow: dict[str, bool] | None = None) -> Iterator[TraceChunk]:
+    """Yield the samples of a table, as far as a part of it tells what they are.
+
+    Args:
+        table: The table.
+        narrow: Takes note of the columns of a text whose numbers are float32, if that is not known yet.
+    """
+    for frame in _whole_samples(table.pieces()):
+        with translated():
+            chunk = _trace(_prepared(frame, table, narrow), table.header)
+        yield _with_names(chunk) if table.escaped else chunk
+
+
+def _with_names(chunk: TraceChunk) -> TraceChunk:
+    """Return a chunk in which what stands beside the signals has its own names."""
+
+    def named(part: DirectionTrace) -> DirectionTrace:
+        return replace(part, context={unescaped(name): value for name, value in part.context.items()})
+
+    return replace(chunk, directions=tuple(map(named, chunk.directions)))
+
+
+def _whole_samples(pieces: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Cut a table between samples."""
+    waiting: list[pl.DataFrame] = []
+    for piece in pieces:
+        if not len(piece):
+            continue
+        sample = piece.get_column("sample").to_numpy()
+        other = np.flatnonzero(sample != sample[-1])
+        cut = int(other[-1]) + 1 if len(other) else 0
+        if not cut and waiting and waiting[-1].item(-1, "sample") == sample[-1]:
+            waiting.append(piece)
+            continue
+        if waiting or cut:
+            yield pl.concat([*waiting, piece[:cut]], rechunk=True)
+        waiting = [piece[cut:]]
+    if waiting:
+        yield pl.concat(waiting, rechunk=True)
+
+
+def _prepared(frame: pl.DataFrame, table: Table, narrow: dict[str, bool] | None) -> pl.DataFrame:
+    """Return rows whose names are those of the model, and whose texts are the numbers that they show."""
+    header = table.header
+    required = [name for name in header.names if name not in (*header.values, *header.context)]
+    if frame.select(pl.any_horizontal(pl.col(required).is_null()).any()).item():
+        raise ReadError("has rows without sample, layer or the like")
+    texts = [name for name in ("layer", "direction", "signal") if name in header.names]
+    frame = frame.with_columns(pl.col(texts).cast(pl.String))
+    if table.escaped:
+        named = [name for name in ("layer", LABEL) if name in header.names]
+        frame = frame.with_columns(_unescaped_column(frame.get_column(name)) for name in named)
+    if table.written:
+        _note_narrow(frame.select(header.values), "", narrow)
+        for name in header.context:
+            if name != LABEL:
+                column = _numbers_in(frame.get_column(name))
+                frame = frame.with_columns(column)
+                if column.dtype.is_float():
+                    plain = _plain_name(name)
+                    _note_narrow(frame.select(name), unescaped(plain) if table.escaped else plain, narrow)
+    return frame
+
+
+def _unescaped_column(texts: pl.Series) -> pl.Series:
+    there = texts.unique().drop_nulls().to_list()
+    return texts.replace_strict(there, list(map(unescaped, there)), default=None, return_dtype=pl.String())
 
 
 def unescaped(name: str) -> str:
@@ -115,51 +264,101 @@ def unescaped(name: str) -> str:
     return _ESCAPE.sub(character, name)
 
 
-def _in_float32(frame: pl.DataFrame, signals: list[str]) -> pl.DataFrame:
-    """Return float32 where all numbers are the shortest texts of such, as they are when float32 was written."""
-    narrow = frame.select(pl.col(signals).cast(pl.Float32))
+def _numbers_in(texts: pl.Series) -> pl.Series:
+    """Return the whole numbers, truth values or floats that texts show."""
+    whole = texts.cast(pl.Int64, strict=False)
+    if whole.null_count() == texts.null_count():
+        return whole
+    if texts.drop_nulls().is_in(["true", "false"]).all():
+        return texts == "true"
+    return texts.cast(pl.Float64)
+
+
+def _note_narrow(columns: pl.DataFrame, name: str, narrow: dict[str, bool] | None) -> None:
+    """Note whether all numbers are the shortest texts of float32, as they are when float32 was written."""
+    if narrow is None or not narrow.get(name, True):
+        return
     written = io.BytesIO()
-    narrow.write_csv(written)
+    columns.select(pl.all().cast(pl.Float32)).write_csv(written)
     written.seek(0)
-    again = pl.read_csv(written, schema=dict.fromkeys(signals, pl.Float64))
-    return frame.with_columns(narrow) if again.equals(frame.select(signals)) else frame
+    again = pl.read_csv(written, schema=dict.fromkeys(columns.columns, pl.Float64()))
+    narrow[name] = again.equals(columns)
 
 
-def _trace(frame: pl.DataFrame) -> TraceChunk:
+def _plain_name(column: str) -> str:
+    """Return the name of what a column is a feature of."""
+    match = _FEATURE.fullmatch(column)
+    return column if match is None else match[1]
+
+
+def _trace(frame: pl.DataFrame, header: Header) -> TraceChunk:
     """Put the rows of each direction back into arrays."""
-    if frame.select(pl.any_horizontal(pl.col(_INDEX).is_null()).any()).item() or frame.is_empty():
-        raise ReadError("has rows without sample, layer or the like" if len(frame) else "has no rows")
-    frame = frame.with_columns(pl.col("layer", "direction").cast(pl.String))
     parts = frame.partition_by("layer", "direction", maintain_order=True)
-    directions, samples = zip(*map(_direction, parts), strict=True)
+    directions, samples = zip(*(_direction(rows, header) for rows in parts), strict=True)
     if any(not np.array_equal(numbers, samples[0]) for numbers in samples):
         raise ReadError("its layers differ in their samples")
     return TraceChunk(samples[0], tuple(directions))
 
 
-def _direction(rows: pl.DataFrame) -> tuple[DirectionTrace, Array]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """The rows of one direction, as a grid."""
+
+    frame: pl.DataFrame
+    layer: str
+    shape: tuple[int, int, int]
+    """Samples, timesteps and rows of a timestep."""
+
+    def column(self, name: str) -> Array:
+        """Return a column that numbers the rows."""
+        return self.frame.get_column(name).to_numpy().reshape(self.shape)
+
+    def refused(self) -> ReadError:
+        """Return the error for rows that are not a grid."""
+        return ReadError("its rows are not those that gateprobe writes, all and in their order", place=self.layer)
+
+
+def _direction(frame: pl.DataFrame, header: Header) -> tuple[DirectionTrace, Array]:
     """Return one direction and the numbers of its samples."""
-    layer, direction = rows.item(0, "layer"), rows.item(0, "direction")
-    sample, timestep, step, unit = (rows.get_column(name).to_numpy() for name in _NUMBERS)
-    each = _run(sample)
-    units = _run(timestep[:each])
-    shape = (len(rows) // each, each // units, units)
-    grid = np.arange(len(rows)).reshape(shape) if int(np.prod(shape)) == len(rows) else None
-    if grid is None or direction not in ("forward", "backward") or not _is_grid(grid, sample, timestep, step, unit):
-        raise ReadError("its rows are not those that gateprobe writes, all and in their order", place=layer)
-    masked = rows.get_column("masked").to_numpy().reshape(shape)
-    times, steps = timestep[grid[0, :, 0]], step[grid[0, :, 0]]
+    rows = _grid(frame)
+    sample, timestep, step = (rows.column(name) for name in NUMBERS[:3])
+    samples, times, steps = sample[:, 0, 0], timestep[0, :, 0], step[0, :, 0]
+    alike = (
+        (sample == samples[:, None, None]).all()
+        and (timestep == times[:, None]).all()
+        and (step == steps[:, None]).all()
+    )
+    mirrored = (steps == times).all() or (np.diff(steps + times) == 0).all()
+    direction = frame.item(0, "direction")
+    if not (alike and mirrored and _ascend(samples) and _ascend(times)) or direction not in ("forward", "backward"):
+        raise rows.refused()
+    masked = rows.column("masked")
+    if (masked != masked[..., :1]).any():
+        raise rows.refused()
+    units, signals = _READ[header.layout](rows, header, masked[..., 0])
     backwards = bool((steps != times).any())
     return DirectionTrace(
-        layer=layer,
+        layer=rows.layer,
         direction=direction,
         backwards=backwards,
-        signals=_signals(rows, shape, masked),
+        signals=signals,
         mask=~masked[..., 0] if masked.any() else None,
         timesteps=times,
-        units=unit[:units],
+        units=units,
         length=int(times[0] + steps[0]) + 1 if backwards else int(times.max()) + 1,
-    ), sample[grid[:, 0, 0]]
+        context=_context(rows, header),
+    ), samples
+
+
+def _grid(frame: pl.DataFrame) -> _Rows:
+    sample, timestep = (frame.get_column(name).to_numpy() for name in ("sample", "timestep"))
+    each = _run(sample)
+    inner = _run(timestep[:each])
+    shape = (len(frame) // each, each // inner, inner)
+    rows = _Rows(frame, frame.item(0, "layer"), shape)
+    if int(np.prod(shape)) != len(frame):
+        raise rows.refused()
+    return rows
 
 
 def _run(numbers: Array) -> int:
@@ -168,31 +367,127 @@ def _run(numbers: Array) -> int:
     return int(other[0]) if len(other) else len(numbers)
 
 
-def _is_grid(grid: Array, sample: Array, timestep: Array, step: Array, unit: Array) -> bool:
-    """Whether the rows number all samples, timesteps and units, each once and ascending."""
-    times, steps, units, samples = timestep[grid[0, :, 0]], step[grid[0, :, 0]], unit[grid[0, 0]], sample[grid[:, 0, 0]]
-    alike = (
-        (sample[grid] == samples[:, None, None]).all()
-        and (timestep[grid] == times[:, None]).all()
-        and (step[grid] == steps[:, None]).all()
-        and (unit[grid] == units).all()
-    )
-    ascending = all((np.diff(numbers) > 0).all() and numbers[0] >= 0 for numbers in (times, units, samples))
-    mirrored = (steps == times).all() or (np.diff(steps + times) == 0).all()
-    return bool(alike and ascending and mirrored)
+def _ascend(numbers: Array) -> bool:
+    return bool((np.diff(numbers) > 0).all() and numbers[0] >= 0)
 
 
-def _signals(rows: pl.DataFrame, shape: tuple[int, int, int], masked: Array) -> dict[str, Array]:
-    """Return the columns of a layer that has them; gates are NaN where masked."""
-    signals = {}
-    for name in rows.columns[len(_INDEX) :]:
-        column = rows.get_column(name)
-        gaps = column.is_null().to_numpy().reshape(shape)
-        if gaps.all():
-            continue  # a signal of another layer
-        if not column.dtype.is_float() or (gaps & (True if name in STATES else ~masked)).any():
-            raise ReadError("has gaps, or other values than floats", place=name)
-        signals[name] = np.ascontiguousarray(column.to_numpy().reshape(shape))
-    if not signals:
-        raise ReadError("a layer has no signals", place=rows.item(0, "layer"))
-    return signals
+_Signals: TypeAlias = tuple[Array, dict[str, Array]]
+"""Numbers of the units, and the signals."""
+
+
+def _tidy(rows: _Rows, header: Header, masked: Array) -> _Signals:
+    unit = rows.column("unit")
+    units = unit[0, 0]
+    if (unit != units).any() or not _ascend(units):
+        raise rows.refused()
+    found = {name: _values(rows, name, rows.shape, name, masked) for name in header.values}
+    return units, {name: value for name, value in found.items() if value is not None}
+
+
+def _long(rows: _Rows, header: Header, masked: Array) -> _Signals:
+    unit = rows.column("unit")
+    each = _run(unit[0, 0])
+    units = unit[0, 0, ::each]
+    names = rows.frame.get_column("signal").head(each).to_list()
+    signal = rows.frame.get_column("signal")
+    pattern = pl.Series(names * (len(signal) // each))
+    shape = (*rows.shape[:2], len(units), each)
+    if not SIGNALS.issuperset(names):
+        raise ReadError("names signals that no trace has", place=rows.layer)
+    right = len(signal) == int(np.prod(shape)) and (signal == pattern).all() and len(set(names)) == each
+    if not right or (unit != np.repeat(units, each)).any() or not _ascend(units):
+        raise rows.refused()
+    column = rows.frame.get_column("value")
+    gaps, values = column.is_null().to_numpy().reshape(shape), _floats(column, "value").reshape(shape)
+    found = {}
+    for number, name in enumerate(names):
+        _check_gaps(gaps[..., number], name, masked)
+        found[name] = np.ascontiguousarray(values[..., number])
+    return units, found
+
+
+def _wide(rows: _Rows, header: Header, masked: Array) -> _Signals:
+    if rows.shape[2] != 1:
+        raise rows.refused()
+    found: dict[str, dict[int, Array]] = {}
+    for column in header.values:
+        name, unit = header.column(column)
+        value = _values(rows, column, rows.shape[:2], name, masked)
+        if value is not None:
+            found.setdefault(name, {})[unit] = value
+    numbered = [sorted(by_unit) for by_unit in found.values()]
+    if any(units != numbered[0] for units in numbered):
+        raise ReadError("has signals of some units only", place=rows.layer)
+    units = numbered[0] if numbered else []
+    return np.array(units, np.int64), {
+        name: np.stack([by_unit[unit] for unit in units], -1) for name, by_unit in found.items()
+    }
+
+
+_READ: Mapping[str, Callable[[_Rows, Header, Array], _Signals]] = {"tidy": _tidy, "long": _long, "wide": _wide}
+
+
+def _values(rows: _Rows, column: str, shape: tuple[int, ...], signal: str, masked: Array) -> Array | None:
+    """Return the numbers of a column; ``None`` where it has none, as that of a signal of another layer.
+
+    Raises:
+        ReadError: It has gaps where the signal is used, or holds something else.
+    """
+    found = rows.frame.get_column(column)
+    if found.null_count() == len(found):
+        return None
+    _check_gaps(found.is_null().to_numpy().reshape(*rows.shape[:2], -1), signal, masked)
+    return _floats(found, column).reshape(shape)
+
+
+def _floats(column: pl.Series, name: str) -> Array:
+    if not column.dtype.is_float():
+        raise ReadError("has gaps, or other values than floats", place=name)
+    return np.ascontiguousarray(column.to_numpy())
+
+
+def _check_gaps(gaps: Array, signal: str, masked: Array) -> None:
+    """Refuse gaps where a signal is used: gates are not at masked timesteps."""
+    if (gaps if signal in STATES else gaps & ~masked[..., None]).any():
+        raise ReadError("has gaps, or other values than floats", place=signal)
+
+
+def _context(rows: _Rows, header: Header) -> dict[str, Array]:
+    """Return what stands beside the signals: features of one input or output together."""
+    found: dict[str, dict[int | None, Array]] = {}
+    for name in header.context:
+        value = _beside(rows, name)
+        match = _FEATURE.fullmatch(name)
+        if value is not None:
+            place, number = (name, None) if match is None else (match[1], int(match[2]))
+            found.setdefault(place, {})[number] = value
+    beside: dict[str, Array] = {}
+    for name, values in found.items():
+        if list(values) == list(range(len(values))):
+            beside[name] = np.stack(list(values.values()), -1)
+        else:
+            beside |= {name if number is None else f"{name}.{number}": value for number, value in values.items()}
+    return beside
+
+
+def _beside(rows: _Rows, name: str) -> Array | None:
+    """Return a column that is the same in all rows of a timestep; ``None`` where it is empty.
+
+    Raises:
+        ReadError: It differs.
+    """
+    column = rows.frame.get_column(name)
+    missing = column.null_count()
+    if missing == len(column):
+        return None
+    if missing and name != LABEL:
+        raise ReadError("has gaps", place=name)
+    texts = column.dtype == pl.String
+    value = np.array(column.fill_null("").to_list(), np.str_) if texts else column.to_numpy()
+    grid = value.reshape(rows.shape)
+    same = grid == grid[..., :1]
+    if grid.dtype.kind == "f":
+        same |= np.isnan(grid) & np.isnan(grid[..., :1])
+    if not same.all():
+        raise ReadError("differs within a timestep", place=name)
+    return np.ascontiguousarray(grid[..., 0])

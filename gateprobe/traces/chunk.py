@@ -6,8 +6,8 @@ columns and filters), which tables number through in C order as ``unit``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -50,6 +50,10 @@ ALIASES = {"i": "input_gate", "f": "forget_gate", "g": "candidate", "o": "output
 """Short names accepted on the command line."""
 
 
+LABEL = "token"
+"""The name of the texts that label timesteps, among what stands beside the signals."""
+
+
 def signal_rank(name: str) -> tuple[int, int]:
     """Sort key that puts signal names into `SIGNAL_ORDER`, the ``pre_`` ones last."""
     plain = name.removeprefix("pre_")
@@ -83,6 +87,9 @@ class DirectionTrace(Mapping[str, Array]):
     """In a slab of a long sequence: the timesteps that all slabs of a sample have together."""
     order: tuple[str, ...] = ()
     """The signals that were asked for, whether or not this layer has them, in their order; empty for all."""
+    context: Mapping[str, Array] = field(default_factory=dict)
+    """What stands beside the signals at each timestep, where that was asked for: `LABEL` → ``(samples, timesteps)``,
+    ``input.NAME`` and ``output.NAME`` → ``(samples, timesteps)`` or ``(samples, timesteps, features)``."""
 
     @property
     def kept(self) -> int:
@@ -93,6 +100,23 @@ class DirectionTrace(Mapping[str, Array]):
     def steps(self) -> Array:
         """``(timesteps,)``: the order in which the layer processed them, from 0."""
         return self.length - 1 - self.timesteps if self.backwards else self.timesteps
+
+    def rows(self, at: slice | Array) -> DirectionTrace:
+        """Return some of the samples, by their position; slices copy nothing."""
+        return self._mapped(lambda value: value[at])
+
+    def between(self, at: slice | Array) -> DirectionTrace:
+        """Return some of the timesteps, by their position; slices copy nothing."""
+        return replace(self._mapped(lambda value: value[:, at]), timesteps=self.timesteps[at])
+
+    def _mapped(self, change: Callable[[Array], Array]) -> DirectionTrace:
+        """Return the same with every array changed that has samples and timesteps."""
+        return replace(
+            self,
+            signals={name: change(value) for name, value in self.signals.items()},
+            mask=None if self.mask is None else change(self.mask),
+            context={name: change(value) for name, value in self.context.items()},
+        )
 
     def __getitem__(self, name: str) -> Array:
         """Return a signal by its name.
@@ -211,6 +235,10 @@ class TraceChunk:
         """Whether this is a part of a long sequence."""
         return any(part.whole is not None for part in self.directions)
 
+    def rows(self, at: slice | Array) -> TraceChunk:
+        """Return some of the samples, by their position; slices copy nothing."""
+        return replace(self, samples=self.samples[at], directions=tuple(part.rows(at) for part in self.directions))
+
 
 def blank(signals: Mapping[str, Array], mask: Array | None) -> dict[str, Array]:
     """Put signals into their order and set gates to NaN where the mask is false.
@@ -267,6 +295,9 @@ def _along_time(slabs: list[TraceChunk]) -> TraceChunk:
                 first,
                 signals=signals,
                 mask=np.concatenate(masks, axis=1) if masks else None,
+                context={
+                    name: np.concatenate([part.context[name] for part in parts], axis=1) for name in first.context
+                },
                 timesteps=np.concatenate([part.timesteps for part in parts]),
                 whole=None,
             )
@@ -281,7 +312,8 @@ def _joined(parts: list[DirectionTrace]) -> DirectionTrace:
     signals = {name: np.concatenate([part.signals[name] for part in parts]) for name in first.signals}
     masked = any(part.mask is not None for part in parts)
     mask = np.concatenate([_full_mask(part) for part in parts]) if masked else None
-    return replace(first, signals=signals, mask=mask)
+    context = {name: np.concatenate([part.context[name] for part in parts]) for name in first.context}
+    return replace(first, signals=signals, mask=mask, context=context)
 
 
 def _full_mask(part: DirectionTrace) -> Array:

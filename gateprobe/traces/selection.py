@@ -257,13 +257,9 @@ class Selection:
             at = _positions(direction.timesteps, wanted)
             whole = None if direction.whole is None else len(wanted)
             if whole or len(direction.timesteps[at]):
-                signals = {name: value[:, at] for name, value in direction.signals.items()}
-                mask = None if direction.mask is None else direction.mask[:, at]
-                timesteps = direction.timesteps[at]
-                kept.append(replace(direction, signals=signals, timesteps=timesteps, mask=mask, whole=whole))
+                kept.append(replace(direction.between(at), whole=whole))
         if not kept:
-            longest = max(direction.length for direction in directions)
-            raise _nothing(f"--timestep={self.timesteps.text}", [f"0 to {longest - 1}"])
+            raise _nothing(f"--timestep={self.timesteps.text}", _spans(part.timesteps for part in directions))
         _tell_dropped(
             f"--timestep={self.timesteps.text}",
             directions,
@@ -275,10 +271,10 @@ class Selection:
     def _by_unit(self, directions: _Directions) -> _Directions:
         if self.units is None:
             return directions
-        kept, most = [], 0
+        kept = []
         for direction in directions:
             size = int(direction.units.max()) + 1
-            at, most = _positions(direction.units, self.units.matches(size, "unit")), max(most, size)
+            at = _positions(direction.units, self.units.matches(size, "unit"))
             if len(direction.units[at]):
                 signals = {
                     name: value.reshape(*value.shape[:2], math.prod(value.shape[2:]))[..., at]
@@ -286,7 +282,7 @@ class Selection:
                 }
                 kept.append(replace(direction, signals=signals, units=direction.units[at]))
         if not kept:
-            raise _nothing(f"--unit={self.units.text}", [f"0 to {most - 1}"])
+            raise _nothing(f"--unit={self.units.text}", _spans(part.units for part in directions))
         _tell_dropped(
             f"--unit={self.units.text}", directions, tuple(kept), lambda part: f"the units 0 to {part.units.max()}"
         )
@@ -302,6 +298,13 @@ def _positions(numbers: Array, wanted: Array) -> slice | Array:
     at = np.flatnonzero(np.isin(numbers, wanted, assume_unique=True))
     whole = len(at) and at[-1] - at[0] + 1 == len(at)
     return slice(int(at[0]), int(at[-1]) + 1) if whole else at
+
+
+def _spans(numbers: Iterable[Array]) -> list[str]:
+    """Say which numbers there are: ``0 to 7``, or several such spans where a trace is itself a selection."""
+    there = np.unique(np.concatenate(list(numbers)))
+    runs = np.split(there, np.flatnonzero(np.diff(there) != 1) + 1)
+    return [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs if len(run)]
 
 
 def _nothing(option: str, there: Iterable[str], wanted: str = "") -> InputError:

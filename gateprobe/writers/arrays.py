@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gateprobe.graph import Array
-from gateprobe.traces.chunk import DirectionTrace, TraceChunk
+from gateprobe.traces.chunk import LABEL, DirectionTrace, TraceChunk
 from gateprobe.writers.names import archive_key
 
 METADATA_KEY = "__metadata__"
@@ -26,6 +26,15 @@ def mask_key(direction: DirectionTrace) -> str:
     return archive_key(f"{direction.layer}/mask")
 
 
+def context_key(layer: str, name: str) -> str:
+    """Return ``layer/input/NAME`` or ``layer/output/NAME``; both directions of a layer have the same there."""
+    kind, _, plain = name.partition(".")
+    return f"{archive_key(layer)}/{kind}/{archive_key(plain).replace('/', _SLASH)}"
+
+
+_SLASH = "\\x2f"
+
+
 def axis_names(signal: Array) -> tuple[str, ...]:
     """Name a signal's axes; a ConvLSTM has several behind the timesteps, through which ``unit`` counts."""
     inner = ("unit",) if signal.ndim == 3 else tuple(f"axis_{number}" for number in range(2, signal.ndim))
@@ -33,15 +42,30 @@ def axis_names(signal: Array) -> tuple[str, ...]:
 
 
 def arrays_of(chunk: TraceChunk) -> Iterator[tuple[str, Array, int]]:
-    """Yield everything in a chunk: key, array, and the timesteps of the array when the sample is complete."""
-    masks: dict[str, tuple[Array, int]] = {}
+    """Yield everything in a chunk: key, array, and the timesteps of the array when the sample is complete.
+
+    Texts are left out: these files hold numbers.
+    """
+    shared: dict[str, tuple[Array, int]] = {}
     for direction in chunk.directions:
         for name, value in direction.signals.items():
             yield f"{group_key(direction)}/{name}", value, direction.kept
         if direction.mask is not None:
-            masks.setdefault(mask_key(direction), (direction.mask, direction.kept))
-    for key, (mask, kept) in masks.items():
-        yield key, mask, kept
+            shared.setdefault(mask_key(direction), (direction.mask, direction.kept))
+        for name, value in numbers_beside(direction).items():
+            shared.setdefault(context_key(direction.layer, name), (value, direction.kept))
+    for key, (value, kept) in shared.items():
+        yield key, value, kept
+
+
+def numbers_beside(direction: DirectionTrace) -> dict[str, Array]:
+    """Return what stands beside the signals, without texts."""
+    return {name: value for name, value in direction.context.items() if name != LABEL}
+
+
+def context_axes(value: Array) -> tuple[str, ...]:
+    """Name the axes of what stands beside the signals; features are numbered by a scale for each size."""
+    return ("sample", "timestep", *(f"feature_{size}" for size in value.shape[2:]))
 
 
 class _Numbers:
@@ -62,6 +86,13 @@ class _Numbers:
     def text(self) -> str:
         """The numbers in the form in which the command line takes them: ``0:8,31``."""
         return ",".join(f"{start}" if stop == start + 1 else f"{start}:{stop}" for start, stop in self._spans)
+
+
+def numbers_text(numbers: Array) -> str:
+    """Write ascending numbers in the form in which the command line takes them: ``0:8,31``."""
+    found = _Numbers()
+    found.add(numbers)
+    return found.text
 
 
 @dataclass(slots=True, eq=False)
@@ -97,8 +128,7 @@ class Index:
 
 
 def _described(direction: DirectionTrace) -> dict[str, Any]:
-    units = _Numbers()
-    units.add(direction.units)
+    beside = numbers_beside(direction)
     return {
         "key": group_key(direction),
         "layer": direction.layer,
@@ -106,6 +136,7 @@ def _described(direction: DirectionTrace) -> dict[str, Any]:
         "backwards": direction.backwards,
         "length": direction.length,
         "timesteps": "",
-        "units": units.text,
+        "units": numbers_text(direction.units),
         "signals": list(direction.signals),
+        **({"context": list(beside)} if beside else {}),
     }

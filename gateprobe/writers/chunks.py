@@ -7,15 +7,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from gateprobe.traces.chunk import DirectionTrace, TraceChunk, joined
+from gateprobe.traces.chunk import TraceChunk, joined
 
 BLOCK_ROWS = 1 << 14
 """Rows of the tables into which a chunk is cut, so that memory does not grow with it."""
-
-
-def cut_samples(chunk: TraceChunk, at: slice) -> TraceChunk:
-    """Return some of the samples of a chunk, without copying."""
-    return TraceChunk(chunk.samples[at], tuple(_cut(direction, (at,)) for direction in chunk.directions))
 
 
 def cut_rows(chunk: TraceChunk, heights: tuple[int, ...], rows: int = BLOCK_ROWS) -> Iterator[TraceChunk]:
@@ -29,7 +24,7 @@ def cut_rows(chunk: TraceChunk, heights: tuple[int, ...], rows: int = BLOCK_ROWS
     lengths = [height * len(part.timesteps) for height, part in zip(heights, chunk.directions, strict=True)]
     together = max(1, rows // max(1, sum(lengths)))
     for start in range(0, len(chunk.samples), together):
-        block = cut_samples(chunk, slice(start, start + together))
+        block = chunk.rows(slice(start, start + together))
         if sum(lengths) <= rows:
             yield block
         else:
@@ -41,14 +36,7 @@ def _cut_sample(chunk: TraceChunk, heights: tuple[int, ...], rows: int) -> Itera
     for height, direction in zip(heights, chunk.directions, strict=True):
         slab = max(1, rows // height)
         for first in range(0, len(direction.timesteps), slab):
-            at = slice(first, first + slab)
-            part = replace(_cut(direction, (slice(None), at)), timesteps=direction.timesteps[at])
-            yield replace(chunk, directions=(part,))
-
-
-def _cut(direction: DirectionTrace, at: tuple[slice, ...]) -> DirectionTrace:
-    mask = None if direction.mask is None else direction.mask[at]
-    return replace(direction, signals={name: value[at] for name, value in direction.signals.items()}, mask=mask)
+            yield replace(chunk, directions=(direction.between(slice(first, first + slab)),))
 
 
 @dataclass(slots=True, eq=False)
@@ -98,9 +86,9 @@ class Regrouper:
         assert whole is not None
         full = len(whole.samples) // self.size * self.size
         for start in range(0, full, self.size):
-            yield cut_samples(whole, slice(start, start + self.size))
+            yield whole.rows(slice(start, start + self.size))
         if full < len(whole.samples):
-            self._waiting.append(cut_samples(whole, slice(full, None)))
+            self._waiting.append(whole.rows(slice(full, None)))
 
     def rest(self) -> TraceChunk | None:
         """Return what is left at the end."""

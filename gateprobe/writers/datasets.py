@@ -18,7 +18,16 @@ import numpy as np
 from gateprobe.errors import OutputError
 from gateprobe.graph import Array
 from gateprobe.traces.chunk import TraceChunk
-from gateprobe.writers.arrays import METADATA_KEY, Index, arrays_of, axis_names, group_key
+from gateprobe.writers.arrays import (
+    METADATA_KEY,
+    Index,
+    arrays_of,
+    axis_names,
+    context_axes,
+    context_key,
+    group_key,
+    numbers_beside,
+)
 from gateprobe.writers.base import Metadata, Output, Sink
 from gateprobe.writers.chunks import Regrouper
 from gateprobe.writers.names import archive_key
@@ -182,6 +191,12 @@ class _Hdf5Sink:
                 group[name].attrs["coordinates"] = "step"
             if direction.mask is not None and "mask" not in layer:
                 self._grow(layer, "mask", direction.mask, direction.kept, [layer["sample"], layer["timestep"]])
+            for name, value in numbers_beside(direction).items():
+                key = context_key(direction.layer, name)
+                if key not in self.file:
+                    axes = zip(context_axes(value)[2:], value.shape[2:], strict=True)
+                    inner = [_inner_scale(layer, axis, size) for axis, size in axes]
+                    self._grow(self.file, key, value, direction.kept, [layer["sample"], layer["timestep"], *inner])
 
     def _grow(self, group: h5py.Group, name: str, first: Array, timesteps: int, scales: list[h5py.Dataset]) -> None:
         """Create an empty dataset that grows along the samples."""

@@ -15,7 +15,7 @@ import polars as pl
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
-from gateprobe.traces.chunk import STATES, DirectionTrace, Layout, TraceChunk, signal_rank
+from gateprobe.traces.chunk import LABEL, STATES, DirectionTrace, Layout, TraceChunk, signal_rank
 from gateprobe.writers.chunks import Gatherer, cut_rows
 from gateprobe.writers.names import column_text
 
@@ -31,6 +31,9 @@ class Columns:
     units: Mapping[str, tuple[int, ...]]
     """The units that have a column of their own, by signal; only in the wide layout."""
     dtype: np.dtype[np.floating]
+    context: Mapping[str, pl.DataType] = field(default_factory=dict)
+    """The columns of what stands beside the signals."""
+    show: Callable[[str], str] = column_text
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -59,6 +62,7 @@ class Columns:
             "step": pl.Int32(),
             "unit": pl.Int32(),
             "masked": pl.Boolean(),
+            **self.context,
             "signal": pl.Enum(list(self.signals)),
             **dict.fromkeys(self.values, number),
         }
@@ -90,7 +94,40 @@ def columns_of(chunk: TraceChunk, layout: Layout, show: Callable[[str], str] = c
         tuple(sorted(units, key=order.index if order else signal_rank)),
         {name: tuple(sorted(numbers)) for name, numbers in units.items()},
         np.result_type(*(value for part in chunk.directions for value in part.signals.values()), np.float32),
+        _context_types(chunk, show),
+        show,
     )
+
+
+def _context_types(chunk: TraceChunk, show: Callable[[str], str]) -> dict[str, pl.DataType]:
+    """Return the columns of what stands beside the signals: tokens first, then inputs, then outputs.
+
+    Raises:
+        InputError: Two have one name.
+    """
+    found: dict[str, tuple[str, pl.DataType]] = {}
+    for part in chunk.directions:
+        for name, value in part.context.items():
+            for column in context_columns(name, value, show):
+                if found.setdefault(column, (name, _polars_type(value.dtype)))[0] != name:
+                    raise InputError(f"{found[column][0]} and {name} would both be the column {column}")
+    rank = {LABEL: 0, "input": 1, "output": 2}
+    columns = sorted(found, key=lambda column: rank[found[column][0].partition(".")[0]])
+    return {column: found[column][1] for column in columns}
+
+
+def context_columns(name: str, value: Array, show: Callable[[str], str] = column_text) -> list[str]:
+    """Return the columns of something that stands beside the signals: one, or one for each feature."""
+    shown = show(name)
+    return [shown] if value.ndim == 2 else [f"{shown}.{number}" for number in range(value.shape[2])]
+
+
+def _polars_type(dtype: np.dtype[Any]) -> pl.DataType:
+    """Return the type of a column, which holds every value as it is."""
+    if dtype.kind in "iu":
+        return pl.UInt64() if dtype == np.uint64 else pl.Int64()
+    wide = pl.Float64() if dtype.itemsize == 8 else pl.Float32()
+    return {"U": pl.String(), "b": pl.Boolean()}.get(dtype.kind, wide)
 
 
 def table(chunk: TraceChunk, layout: Layout = "tidy") -> pl.DataFrame:
@@ -141,6 +178,8 @@ def _frame(chunk: TraceChunk, columns: Columns) -> pl.DataFrame:
         data[name] = _index_column([part.index[name] for part in parts], samples, name, schema[name])
     masked = [_or_full(None if part.mask is None else ~part.mask, samples, part.rows, fill=False) for part in parts]
     data["masked"] = pl.Series("masked", _side_by_side(masked))
+    for name, dtype in columns.context.items():
+        data[name] = _context_column(name, dtype, parts, samples, columns)
     for name in columns.values:
         values = _side_by_side([_cleared(part, name, samples, columns.dtype) for part in parts])
         data[name] = pl.Series(name, values.astype(columns.dtype, copy=False))
@@ -162,6 +201,8 @@ class _Part:
     used: Mapping[str, Array]
     """Column → ``(samples, rows)``, ``False`` where a value is not used; columns whose values all are used are left
     out."""
+    context: Mapping[str, Array]
+    """Column → ``(samples, timesteps)``: what stands beside the signals."""
 
 
 def _tidy(direction: DirectionTrace, columns: Columns) -> _Part:
@@ -174,6 +215,7 @@ def _tidy(direction: DirectionTrace, columns: Columns) -> _Part:
         {name: value.reshape(-1, rows) for name, value in direction.signals.items()},
         mask,
         {name: mask for name in direction.signals if mask is not None and name not in STATES},
+        _context(direction, columns),
     )
 
 
@@ -195,6 +237,7 @@ def _long(direction: DirectionTrace, columns: Columns) -> _Part:
         {"value": np.stack(stacked, -1).reshape(-1, rows)},
         mask,
         {} if mask is None else {"value": mask | np.tile(states, timesteps * units)},
+        _context(direction, columns),
     )
 
 
@@ -205,7 +248,8 @@ def _wide(direction: DirectionTrace, columns: Columns) -> _Part:
         values.update({f"{name}_{unit}": by_unit[n] for n, unit in enumerate(direction.units)})
         if mask is not None and name not in STATES:
             used.update({f"{name}_{unit}": mask for unit in direction.units})
-    return _Part(len(direction.timesteps), _index(direction, columns, 1), values, mask, used)
+    context = _context(direction, columns)
+    return _Part(len(direction.timesteps), _index(direction, columns, 1), values, mask, used, context)
 
 
 _PARTS: Mapping[Layout, Callable[[DirectionTrace, Columns], _Part]] = {"tidy": _tidy, "long": _long, "wide": _wide}
@@ -220,6 +264,43 @@ def _index(direction: DirectionTrace, columns: Columns, each: int) -> dict[str, 
         "timestep": np.repeat(direction.timesteps.astype(np.int32), each),
         "step": np.repeat(direction.steps.astype(np.int32), each),
     }
+
+
+def _context(direction: DirectionTrace, columns: Columns) -> dict[str, Array]:
+    found: dict[str, Array] = {}
+    for name, value in direction.context.items():
+        apart = value[..., np.newaxis] if value.ndim == 2 else value
+        found |= {
+            column: apart[..., number] for number, column in enumerate(context_columns(name, value, columns.show))
+        }
+    return found
+
+
+def _context_column(name: str, dtype: pl.DataType, parts: list[_Part], samples: int, columns: Columns) -> pl.Series:
+    """Return a column of what stands beside the signals: the same in all rows of a timestep."""
+    held, places, behind = [], [], 0
+    for part in parts:
+        value = part.context.get(name)
+        place = np.full((samples, part.rows), -1)
+        if value is not None:
+            each = part.rows // value.shape[1]
+            place = behind + np.repeat(np.arange(value.size).reshape(value.shape), each, axis=1)
+            held.append(np.ascontiguousarray(value).reshape(-1))
+            behind += value.size
+        places.append(place)
+    at = _side_by_side(places)
+    if not held:
+        return pl.Series(name, [None], dtype).new_from_index(0, len(at))
+    numbers = pl.Series(at)
+    return _context_series(name, held, dtype, columns.show).gather(numbers.set(numbers < 0, None))
+
+
+def _context_series(name: str, held: list[Array], dtype: pl.DataType, show: Callable[[str], str]) -> pl.Series:
+    values = np.concatenate(held) if held else np.zeros(0)
+    if dtype != pl.String():
+        return pl.Series(name, values).cast(dtype)
+    texts, numbers = np.unique(values, return_inverse=True)
+    return pl.Series(name, [show(str(text)) for text in texts], dtype).gather(numbers)
 
 
 def _spread(mask: Array | None, each: int) -> Array | None:

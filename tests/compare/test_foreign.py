@@ -78,7 +78,7 @@ def one(numbers, sample=0):
         {"show": lambda value: repr(float(value))},
         {"show": lambda value: str(np.float32(value))},
     ],
-    ids=str,
+    ids=lambda options: "-".join(f"{key}={value}" if not callable(value) else key for key, value in options.items()),
 )
 def test_a_right_port_agrees_however_it_logs(scene, numbers, tmp_path, options):
     if options.get("show") is repr:

@@ -24,7 +24,7 @@ def execution_order(model: ModelRecord) -> list[Node]:
         for record in model.layers
         for number, call in enumerate(record.calls)
     }
-    finished = _from_inputs_to_outputs([(ref.layer, ref.call) for ref in model.outputs], needs)
+    finished = after_needs([(ref.layer, ref.call) for ref in model.outputs], needs)
     depths: dict[Node, int] = {}
     layer_depths: dict[str, int] = {}
     for node in reversed(finished):
@@ -35,7 +35,7 @@ def execution_order(model: ModelRecord) -> list[Node]:
     return [node for node in sorted(depths, key=lambda node: -depths[node]) if node[0] in names]
 
 
-def _from_inputs_to_outputs(targets: list[Node], needs: Mapping[Node, list[Node]]) -> list[Node]:
+def after_needs(targets: list[Node], needs: Mapping[Node, list[Node]]) -> list[Node]:
     """Return the targets and what they need, each after what it needs (no recursion: graphs may be deep)."""
     finished: dict[Node, None] = {}
     begun: set[Node] = set()

@@ -46,6 +46,12 @@ def _json_lines(frame: pl.DataFrame, buffer: io.BytesIO, first: bool) -> None:
     buffer.write("".join(lines).encode())
 
 
+def _quoted(texts: pl.Series) -> pl.Series:
+    """Return texts as JSON writes them."""
+    there = texts.unique().drop_nulls().to_list()
+    return texts.replace_strict(there, [json.dumps(text, ensure_ascii=False) for text in there], default=None)
+
+
 def _json_value(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     import polars as pl
 
@@ -53,8 +59,10 @@ def _json_value(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if isinstance(dtype, pl.Enum):
         texts = dtype.categories.to_list()
         return text.replace_strict(texts, [json.dumps(name, ensure_ascii=False) for name in texts])
+    if isinstance(dtype, pl.String):
+        return text.map_batches(_quoted, return_dtype=pl.String()).fill_null("null")
     if not dtype.is_float():
-        return text
+        return text.fill_null("null")
     infinite = pl.when(column > 0).then(pl.lit('"Infinity"')).otherwise(pl.lit('"-Infinity"'))
     odd = pl.when(column.is_nan()).then(pl.lit('"NaN"')).when(column.is_infinite()).then(infinite).otherwise(text)
     return odd.fill_null("null")
