@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from gateprobe.analysis.comparison import Comparison
     from gateprobe.analysis.explain import Explanation
     from gateprobe.analysis.ledger import Ledger, ledger
+    from gateprobe.analysis.remarkable import RemarkableUnit
+    from gateprobe.analysis.statistics import Statistics
+    from gateprobe.analysis.tracking import Follower, Tracking
     from gateprobe.analysis.weights import DirectionWeights, GateWeights, LayerWeights
     from gateprobe.comparing import compare, compare_port
     from gateprobe.errors import (
@@ -49,6 +52,7 @@ __all__ = [
     "DirectionTrace",
     "DirectionWeights",
     "Explanation",
+    "Follower",
     "GateWeights",
     "GateprobeError",
     "GateprobeWarning",
@@ -65,10 +69,13 @@ __all__ = [
     "OutputError",
     "ReadError",
     "Refusal",
+    "RemarkableUnit",
     "Selection",
+    "Statistics",
     "Tolerance",
     "Trace",
     "TraceChunk",
+    "Tracking",
     "UnsafeFile",
     "UnsupportedModel",
     "Verification",
@@ -92,6 +99,9 @@ _HOMES = {
     "migration.run": ("Migration", "migrate"),
     "model": ("Model", "read"),
     "traces.selection": ("Selection",),
+    "analysis.remarkable": ("RemarkableUnit",),
+    "analysis.statistics": ("Statistics",),
+    "analysis.tracking": ("Follower", "Tracking"),
     "trace": ("LayerTrace", "Trace", "load_trace"),
     "analysis.agreement": ("Tolerance",),
     "verification.result": ("Verification",),

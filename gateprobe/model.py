@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, Unpack
 
 import numpy as np
 
+from gateprobe.analysis.direction_statistics import QUANTILES, By, Settings
 from gateprobe.analysis.explain import Explanation, explain
+from gateprobe.analysis.statistics import Statistics, statistics
+from gateprobe.analysis.targets import Given
+from gateprobe.analysis.tracking import DEFAULT_SIGNALS, LAGS, Tracking
+from gateprobe.analysis.tracking import track as follow
 from gateprobe.analysis.weights import LayerWeights, layer_of
 from gateprobe.errors import InputError, UnsupportedModel, in_python
 from gateprobe.graph import Array, LayerRecord
@@ -165,6 +170,54 @@ class Model:
         """Trace batch by batch, in memory that does not grow with the number of samples; takes what `trace` takes."""
         return _chunks(self._tracing(x, options), options)
 
+    @takes(TraceOptions, TRACE_DEFAULTS)
+    def stats(
+        self,
+        x: object = None,
+        *,
+        by: By = "layer",
+        low: float = 0.1,
+        high: float = 0.9,
+        quantiles: Sequence[float] = QUANTILES,
+        **options: Unpack[TraceOptions],
+    ) -> Statistics:
+        """Summarise gates and states in one pass, in memory that does not grow with the number of samples.
+
+        Args:
+            x: See `trace`.
+            by: What a row of the table is about: a ``layer``, a ``unit`` or a ``timestep``.
+            low: A gate below it counts as closed.
+            high: A gate above it counts as open.
+            quantiles: Which ones, from 0 to 1.
+            **options: See `trace`.
+
+        Raises:
+            InputError: The arrays, the selection or the settings do not fit.
+            UnsupportedModel: Something cannot be replayed exactly; carries every reason.
+        """
+        settings = Settings(by, low, high, tuple(quantiles))
+        return statistics(_chunks(self._tracing(x, options), options), settings)
+
+    @takes(TraceOptions, TRACE_DEFAULTS)
+    def track(
+        self, x: object = None, signal: object = None, *, lags: int = LAGS, **options: Unpack[TraceOptions]
+    ) -> Tracking:
+        """Find the units that follow a signal, the strongest correlation first.
+
+        Args:
+            x: See `trace`.
+            signal: ``(samples, timesteps)``: a number for each timestep, NaN where there is none; truth values too.
+            lags: The most timesteps by which a unit may be late or early.
+            **options: See `trace`; without ``signals``, the cell states and hidden states are compared.
+
+        Raises:
+            InputError: The arrays or the selection do not fit, or the signal never changes.
+            UnsupportedModel: Something cannot be replayed exactly; carries every reason.
+        """
+        tracing = self._tracing(x, options, DEFAULT_SIGNALS)
+        target = Given.of_array(signal, tracing.numbers, tracing.samples.count)
+        return follow(_chunks(tracing, options), target, lags=lags)
+
     @takes(RunOptions, RUN_DEFAULTS)
     def predict(self, x: object = None, **options: Unpack[RunOptions]) -> dict[str, Array]:
         """Compute the model's outputs.
@@ -251,11 +304,13 @@ class Model:
     def __repr__(self) -> str:
         return "\n".join(self._lines(_SHOWN_LAYERS))
 
-    def _tracing(self, x: object, options: TraceOptions) -> Tracing:
+    def _tracing(self, x: object, options: TraceOptions, signals: tuple[str, ...] = ()) -> Tracing:
+        """Prepare a run; ``signals`` are kept where none are asked for."""
         how: TraceOptions = {**TRACE_DEFAULTS, **options}
+        selection = selection_of(options)
         return self._opened.tracing(
             self._opened.samples(x, how["feeds"]),
-            selection=selection_of(options),
+            selection=selection if selection.signals else replace(selection, signals=signals),
             batch_size=how["batch_size"],
             dtype=how["dtype"],
             pre_activations=how["pre_activations"],

@@ -8,6 +8,11 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, overload
 
+from gateprobe.analysis.direction_statistics import QUANTILES, By, Settings
+from gateprobe.analysis.statistics import Statistics, statistics
+from gateprobe.analysis.targets import Given
+from gateprobe.analysis.tracking import DEFAULT_SIGNALS, LAGS, Tracking
+from gateprobe.analysis.tracking import track as follow
 from gateprobe.errors import InputError, MissingExtra, NotInTrace
 from gateprobe.graph import Array
 from gateprobe.traces import notebook
@@ -287,6 +292,44 @@ class Trace(Mapping[str, LayerTrace]):
         from gateprobe.writers.trees import tree_of  # noqa: PLC0415
 
         return tree_of(TraceChunk(self.samples, self.directions), self.metadata)
+
+    def stats(
+        self,
+        *,
+        by: By = "layer",
+        low: float = 0.1,
+        high: float = 0.9,
+        quantiles: Sequence[float] = QUANTILES,
+    ) -> Statistics:
+        """Summarise gates and states; see `gateprobe.Model.stats`, which needs no trace in memory.
+
+        Args:
+            by: What a row of the table is about: a ``layer``, a ``unit`` or a ``timestep``.
+            low: A gate below it counts as closed.
+            high: A gate above it counts as open.
+            quantiles: Which ones, from 0 to 1.
+
+        Raises:
+            InputError: The settings are none of these, or there is no recurrent layer.
+        """
+        settings = Settings(by, low, high, tuple(quantiles))
+        return statistics([TraceChunk(self.samples, self.directions)], settings)
+
+    def track(self, signal: object, *, lags: int = LAGS, signals: Names = ()) -> Tracking:
+        """Find the units that follow a signal, the strongest correlation first; see `gateprobe.Model.track`.
+
+        Args:
+            signal: ``(samples, timesteps)``: a row for each sample of this trace, a number for each timestep of the
+                layer's input; NaN where there is none.
+            lags: The most timesteps by which a unit may be late or early.
+            signals: What to compare; the cell states and hidden states without it.
+
+        Raises:
+            InputError: The signal does not fit, or never changes; no layer has these signals.
+        """
+        selection = Selection(signals=signals or DEFAULT_SIGNALS)
+        chunk = selection.apply(TraceChunk(self.samples, self.directions))
+        return follow([chunk], Given.of_array(signal, self.samples, None), lags=lags)
 
     def save(
         self,

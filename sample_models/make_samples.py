@@ -56,6 +56,12 @@ def brackets():
     np.save(os.path.join(HERE, "brackets.npy"), one_hot(shown))
     with open(os.path.join(HERE, "brackets_tokens.txt"), "w") as file:
         file.writelines(" ".join(text) + "\n" for text in shown)
+    np.save(os.path.join(HERE, "brackets_depth.npy"), np.array([depths_of(text) for text in shown]))
+
+
+def depths_of(text):
+    """Return how many brackets are open after each symbol."""
+    return np.cumsum([{"(": 1, ")": -1, "a": 0}[symbol] for symbol in text])
 
 
 def put_counter_first(model, x, y):

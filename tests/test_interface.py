@@ -97,7 +97,7 @@ def test_options_have_one_default_each():
 def test_users_see_what_they_need(lstm):
     assert [name for name in dir(lstm) if not name.startswith("_")] == [
         "assuming", "era", "explain", "file", "inputs", "iter_predict", "iter_trace", "notes", "outputs", "predict",
-        "recurrent_layers", "summary", "trace", "weights",
+        "recurrent_layers", "stats", "summary", "trace", "track", "weights",
     ]  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from gateprobe.cli.program import Program
 
 COMMANDS = {
     "inspect": "Show what is in a model file and what can be replayed, or what a trace holds.",
+    "stats": "Summarise gates and states: saturation, time constants, units that stand out.",
+    "track": "Find the units that follow a signal you give.",
     "dump": "Write gates and states, as CSV to stdout or to files.",
     "verify": "Step the real Keras beside the replay and compare every gate.",
     "compare": "Compare a port with its model, or two traces, and name the mistake.",

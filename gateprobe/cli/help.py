@@ -21,16 +21,18 @@ DOCS: Mapping[str, str] = {
     "migrate": "docs/migrate.md",
     "golden": "docs/golden.md",
     "plot": "docs/plot.md",
+    "stats": "docs/stats.md",
+    "track": "docs/track.md",
 }
 """Where the documentation says more about a command."""
 
 LOOKING: Mapping[str, tuple[str, ...]] = {
     "weights": (),
-    "stats": (),
-    "track": (),
+    "stats": ("by", "low", "high", "quantiles", "top"),
+    "track": ("signal_file", "match", "position", "lags"),
     "plot": ("kind",),
     "report": (),
-    "explain": ("ledger", "top"),
+    "explain": ("ledger",),
     "compare": (),
 }
 """Command that looks → the options that no other group has; each option stands once."""

@@ -13,7 +13,7 @@ from gateprobe.cli.options import bundle, force
 from gateprobe.cli.progress import is_terminal, samples_done
 from gateprobe.errors import InputError
 from gateprobe.files.places import STREAM
-from gateprobe.writers.formats import all_formats, trace_formats
+from gateprobe.writers.formats import all_formats, table_formats, trace_formats
 
 if TYPE_CHECKING:
     from gateprobe.scale.dataset import Destination
@@ -148,6 +148,43 @@ def _and(words: Iterable[str], last: str = "and") -> str:
     return f"{', '.join(first)} {last} {end}" if first else end
 
 
+@dataclass(frozen=True, slots=True)
+class Tabulating:
+    """Where a table goes, and what is printed."""
+
+    output: tuple[str, ...]
+    format: str | None
+    force: bool
+    as_json: bool
+
+    def writes(self) -> tuple[str, ...]:
+        """Return the files that are written; the report goes to standard output unless the table does."""
+        return self.output if STREAM in self.output else (STREAM, *self.output)
+
+    def left(self) -> str:
+        """Return what an interruption leaves behind."""
+        return left_of(self.writes())
+
+    def outputs(self) -> list[Output]:
+        """Return the outputs for the table; perhaps none.
+
+        Raises:
+            OutputError: A format is unknown, or holds no tables.
+            InputError: An option fits no output, or two results go to standard output.
+        """
+        if self.as_json and not self.reports:
+            raise InputError("--json and -o - both go to standard output", remedy="give one of them")
+        if self.format is not None and not self.output:
+            raise InputError(f"--format={self.format}: no file is written", remedy="use -o FILE")
+        asked = Predicting(self.output, self.format, compress=False, force=self.force)
+        return [output for output, _ in _found(asked, table_formats())] if self.output else []
+
+    @property
+    def reports(self) -> bool:
+        """Whether the report is printed."""
+        return STREAM not in self.output
+
+
 def left_of(names: Sequence[str]) -> str:
     """Return what an interruption leaves behind of files, which appear whole or not at all."""
     from gateprobe.files.remote import redact_url
@@ -176,6 +213,23 @@ predicting = bundle(
     force,
 )
 """Adds -o and its companions for a model's outputs; the command takes ``predicting``."""
+
+tabulating = bundle(
+    "tabulating",
+    Tabulating,
+    click.option(
+        "-o",
+        "--output",
+        multiple=True,
+        metavar="FILE",
+        help=f"Write the table to this file too, in the format of its suffix: {_suffixes(table_formats())}; - is "
+        "stdout, instead of the report. May be repeated.",
+    ),
+    _FORMAT,
+    force,
+    click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text."),
+)
+"""Adds -o and its companions for one table, and --json; the command takes ``tabulating``."""
 
 writing = bundle(
     "writing",

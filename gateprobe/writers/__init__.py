@@ -14,7 +14,7 @@ from gateprobe.files.remote import redact_url
 from gateprobe.limits.system import require_room_for_tables
 from gateprobe.traces.chunk import LABEL
 from gateprobe.writers.base import Format, Metadata, Output, Sink, Tables
-from gateprobe.writers.formats import all_formats, trace_formats
+from gateprobe.writers.formats import all_formats, table_formats, trace_formats
 from gateprobe.writers.names import cell_text
 from gateprobe.writers.target import Target, open_target
 
@@ -148,6 +148,28 @@ def write_predictions(
     _write(blocks, outputs, chosen, begin)
 
 
+def write_table(frame: pl.DataFrame, outputs: Sequence[Output], metadata: Metadata) -> None:
+    """Write one table to one or several files at once; all of them appear, or none.
+
+    Args:
+        frame: Its texts are names from a model, and are written as each format writes names.
+        outputs: At least one.
+        metadata: JSON-ready; goes into formats that have a place for it.
+
+    Raises:
+        OutputError: A result cannot be written.
+    """
+    tables = {found.name: found for found in table_formats()}
+    chosen = [format_of(output, table_formats()) for output in outputs]
+
+    def begin(target: Target, output: Output, kind: Format) -> Sink[pl.DataFrame]:
+        from gateprobe.writers.frames import Frames
+
+        return tables[kind.name].open_table(target, Frames(tables[kind.name].text_of), output, metadata)
+
+    _write([frame], outputs, chosen, begin)
+
+
 def _write(
     items: Iterable[T],
     outputs: Sequence[Output],
@@ -215,7 +237,9 @@ __all__ = [
     "format_of",
     "frames_of",
     "frames_of_predictions",
+    "table_formats",
     "trace_formats",
     "write",
     "write_predictions",
+    "write_table",
 ]

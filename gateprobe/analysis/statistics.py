@@ -1,0 +1,214 @@
+"""Statistics of a run in one pass over its chunks, in memory that does not grow with the number of samples.
+
+Means, deviations, extremes and shares are of every unmasked timestep, whatever the size of the chunks and their order.
+Quantiles, and what combines several signals, are of a uniform sample of timesteps (`gateprobe.analysis.row_sample`),
+which is all of them in a small run. A histogram of every value, by `numpy.bincount`, was measured at 2.0 ns a value, a
+third of what the replay takes to compute that value; everything that is done here takes 1.3 to 2 ns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gateprobe.analysis.direction_statistics import DirectionStatistics, Settings
+from gateprobe.analysis.memory import Memory, memory_of, places_before
+from gateprobe.analysis.moments import Columns, Moments, by_row
+from gateprobe.analysis.pieces import Piece, pieces
+from gateprobe.analysis.remarkable import RemarkableUnit, remarkable_units
+from gateprobe.analysis.row_sample import RowSample, keys_of
+from gateprobe.errors import InputError
+from gateprobe.graph import Array
+from gateprobe.layers.recurrent.kernels.compiled import is_available
+from gateprobe.traces.chunk import DirectionTrace, TraceChunk
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Statistics:
+    """Statistics of a run; see ``docs/stats.md`` for what the columns of the table mean."""
+
+    settings: Settings
+    samples: int
+    """How many were run."""
+    parts: tuple[DirectionStatistics, ...]
+    """Each direction of each layer."""
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return a row for each layer, direction and signal, and for each unit or timestep where that was asked for."""
+        from gateprobe.analysis.statistics_table import table  # noqa: PLC0415 - Polars takes 0.1 s to import
+
+        return table(self.parts, self.settings)
+
+    def remarkable(self, most: int | None = None) -> tuple[RemarkableUnit, ...]:
+        """Return the units that stand out, the rarest first, with the reasons.
+
+        Args:
+            most: How many; all without it.
+        """
+        return remarkable_units(self.parts, self.settings)[:most]
+
+    def __repr__(self) -> str:
+        lines = [f"Statistics of {self.samples:,} samples"]
+        lines += [f"  {part.label}: {', '.join(part.signals)} of {len(part.units)} units" for part in self.parts]
+        return "\n".join(lines)
+
+
+def statistics(chunks: Iterable[TraceChunk], settings: Settings | None = None) -> Statistics:
+    """Go through a run once.
+
+    Args:
+        chunks: All of it; slabs of long sequences too.
+        settings: What to compute.
+
+    Raises:
+        InputError: There is nothing in it.
+    """
+    gathered = Gathering(settings or Settings())
+    for chunk in chunks:
+        gathered.add(chunk)
+    return gathered.result()
+
+
+class Gathering:
+    """A pass that has begun.
+
+    Args:
+        settings: What to compute.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._directions: list[_Direction] = []
+        self._samples = 0
+        self._keyed: tuple[Array, Array, Array] | None = None
+
+    def add(self, chunk: TraceChunk) -> None:
+        """Take in a chunk."""
+        if not self._directions:
+            self._directions = [_Direction(part, self._settings) for part in chunk.directions]
+        self._samples += 0 if chunk.continues else len(chunk.samples)
+        for direction, part in zip(self._directions, chunk.directions, strict=True):
+            direction.add(chunk.samples, part, self._keys(chunk.samples, part.timesteps))
+
+    def _keys(self, samples: Array, timesteps: Array) -> Array:
+        """Return the keys by which timesteps are drawn: the same for most directions of a chunk."""
+        if self._keyed is None or not all(map(np.array_equal, self._keyed[:2], (samples, timesteps))):
+            self._keyed = samples, timesteps, keys_of(samples, timesteps)
+        return self._keyed[2]
+
+    def result(self) -> Statistics:
+        """Return what was found.
+
+        Raises:
+            InputError: There was nothing.
+        """
+        if not self._directions:
+            reason = "the trace holds no recurrent layer" if self._samples else "there are no samples"
+            raise InputError(f"there is nothing to look at: {reason}")
+        return Statistics(self._settings, self._samples, tuple(part.result() for part in self._directions))
+
+
+LONG = 1 << 25
+"""Values of a direction after which the rest is summed by compiled code, which takes 0.3 s to load."""
+
+
+@dataclass(slots=True, eq=False)
+class _Direction:
+    """What has been gathered of one direction."""
+
+    first: DirectionTrace
+    settings: Settings
+    memory: Memory | None = field(init=False)
+    by_unit: Moments = field(init=False)
+    sample: RowSample = field(init=False)
+    timesteps: Array = field(init=False)
+    by_timestep: Moments = field(init=False)
+    columns: Columns | None = None
+    masked: bool = False
+
+    def __post_init__(self) -> None:
+        shape = (len(self.first.signals), len(self.first.units))
+        widest = np.result_type(np.float32, *(value.dtype for value in self.first.signals.values()))
+        self.memory = memory_of(self.first.signals)
+        self.by_unit = Moments.none(shape)
+        self.sample = RowSample((shape[0] + self.looks_back, shape[1]), widest)
+        self.timesteps, self.by_timestep = np.arange(0), Moments.none((shape[0], 0))
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether the state at the step before belongs to what is known of a timestep."""
+        return self.memory is not None and self.memory.state in self.first.signals
+
+    def add(self, samples: Array, part: DirectionTrace, keys: Array) -> None:
+        """Take in some samples, or a slab of one."""
+        for at, piece in pieces(part):
+            order = [piece.names.index(name) for name in self.first.signals]
+            with np.errstate(all="ignore"):  # infinities are counted, not warned of
+                self._add(piece, part, order)
+            self.masked |= piece.mask is not None
+            valid = None if piece.mask is None else piece.mask.T
+            self.sample.offer(samples[at], part.timesteps, keys[at], valid, partial(self._rows, piece, part, order))
+
+    def _add(self, piece: Piece, part: DirectionTrace, order: list[int]) -> None:
+        for values in piece.blocks():
+            self.by_unit = self.by_unit.merged(
+                self._columns(piece, values).look(values, compiled=self._is_long()).at(order)
+            )
+        if self.settings.by == "timestep":
+            self._put(part.timesteps, by_row(piece.names, piece.values, piece.mask, self.settings.bounds).at(order))
+
+    def _is_long(self) -> bool:
+        """Whether so much has been seen that loading compiled code pays off, and there is some."""
+        return self.by_unit.count[0, 0] * self.by_unit.count.size >= LONG and is_available()
+
+    def _rows(self, piece: Piece, part: DirectionTrace, order: list[int], samples: Array, timesteps: Array) -> Array:
+        """Return the signals at some timesteps, and the state at the step before, ``(rows, signals, units)``."""
+        rows: Array = piece.values[timesteps, :, samples][:, order]
+        if not self.looks_back or self.memory is None:
+            return rows
+        before = places_before(part, timesteps)
+        states = piece.signal(self.memory.state)[before, samples]
+        states[before < 0] = np.nan
+        return np.concatenate([rows, states[:, np.newaxis]], axis=1)
+
+    def _columns(self, piece: Piece, values: Array) -> Columns:
+        """Return what looks at blocks of this shape, from the block before where that had the same."""
+        kind = (piece.names, values.shape[1:], values.dtype)
+        if self.columns is None or self.columns.kind != kind:
+            self.columns = Columns(*kind, self.settings.bounds)
+        return self.columns
+
+    def _put(self, timesteps: Array, found: Moments) -> None:
+        """Merge the moments of some timesteps into those of all that were seen."""
+        seen = np.union1d(self.timesteps, timesteps)
+        if len(seen) > len(self.timesteps):
+            old, at = self.by_timestep, np.searchsorted(seen, self.timesteps)
+            self.by_timestep = Moments.none((len(self.first.signals), len(seen))).with_put((slice(None), at), old)
+            self.timesteps = seen
+        place = (slice(None), np.searchsorted(seen, timesteps))
+        self.by_timestep = self.by_timestep.with_put(place, self.by_timestep.at(place).merged(found))
+
+    def result(self) -> DirectionStatistics:
+        """Return what was found."""
+        where, rows = self.sample.rows()
+        signals = len(self.first.signals)
+        return DirectionStatistics(
+            self.first.layer,
+            self.first.direction,
+            tuple(self.first.signals),
+            self.first.units,
+            self.by_unit,
+            where,
+            rows[:, :signals],
+            rows[:, signals] if self.looks_back else None,
+            self.masked,
+            self.timesteps,
+            self.by_timestep,
+        )
