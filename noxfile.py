@@ -16,9 +16,9 @@ nox.options.sessions = ["tests", "lint", "types"]
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the core tests: all that need no TensorFlow, and so without those of verify."""
+    """Run the core tests: all that need no TensorFlow."""
     session.install("-e", ".[fast,dev]")
-    session.run("pytest", *(session.posargs or ["-n", "auto", "-m", CORE, "--ignore=tests/verify"]))
+    session.run("pytest", *(session.posargs or ["-n", "auto", "-m", CORE]))
 
 
 @nox.session(python=PYTHONS[:-1])

@@ -10,6 +10,7 @@ from graphs import chain, lstm_weights
 from layers import bound
 
 import gateprobe.replay.run
+from gateprobe.errors import InputError
 from gateprobe.graph import (
     Era,
     LayerRecord,
@@ -23,6 +24,7 @@ from gateprobe.graph import (
 )
 from gateprobe.inputs.samples import from_arrays
 from gateprobe.layers.base import Arguments, Tensor
+from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.layers.recurrent.kernels import compiled
 from gateprobe.model import Model
 from gateprobe.opened import OpenedModel
@@ -87,6 +89,53 @@ def test_a_bidirectional_splits_its_states_and_hands_on_its_mask(backwards):
     assert not np.allclose(forward[:, -1], backward[:, -1])
 
 
+@pytest.mark.parametrize("units", [UNITS - 1, UNITS + 1])
+def test_what_does_not_fit_a_layer_is_refused(units):
+    layer = lstm(lstm_weights(RNG, FEATURES, UNITS))
+    with pytest.raises(InputError, match="the sequence has no timesteps"):
+        called(layer, Tensor(X[:, :0]))
+    with pytest.raises(InputError, match=rf"expected an initial state of shape \(2, {UNITS}\), got \(2, {units}\)"):
+        called(layer, Tensor(X), initial_state=(Tensor(STATES[0]), Tensor(np.zeros((2, units), np.float32))))
+    with pytest.raises(InputError, match="the layer has 2 states, the call gives 1"):
+        called(layer, Tensor(X), initial_state=(Tensor(STATES[0]),))
+
+
+def test_initial_states_may_stand_behind_the_input():
+    weights = lstm_weights(RNG, FEATURES, UNITS)
+    by_name = called(lstm(weights), Tensor(X), initial_state=tuple(map(Tensor, STATES[:2])))
+    np.testing.assert_array_equal(called(lstm(weights), Tensor(X), list(map(Tensor, STATES[:2]))), by_name)
+    np.testing.assert_array_equal(called(lstm(weights), (Tensor(X), *map(Tensor, STATES[:2]))), by_name)
+
+
+MERGED = {
+    "concat": lambda a, b: [np.concatenate([a, b], -1)],
+    "sum": lambda a, b: [a + b],
+    "mul": lambda a, b: [a * b],
+    "ave": lambda a, b: [(a + b) / 2],
+    None: lambda a, b: [a, b],
+}
+
+
+@pytest.mark.parametrize("mode", MERGED)
+def test_both_directions_are_merged(mode):
+    ahead, behind = (lstm_weights(RNG, FEATURES, UNITS) for _ in range(2))
+    record, arrays, version = bidirectional(ahead, behind)
+    outputs = called((replace(record, config={"merge_mode": mode}), arrays, version), Tensor(X))
+    zeros = np.zeros((2, 2, UNITS))
+    expected = MERGED[mode](scalar(X, ahead, zeros)[1][0], scalar(X[:, ::-1], behind, zeros)[1][0])
+    assert len(outputs) == len(expected)
+    np.testing.assert_allclose(outputs, expected, atol=3e-6)
+
+
+def test_states_that_have_no_two_halves_and_layers_that_are_not_one_are_refused():
+    weights = lstm_weights(RNG, FEATURES, UNITS)
+    with pytest.raises(InputError, match="split in halves, the call gives 3"):
+        called(bidirectional(weights, weights), Tensor(X), initial_state=tuple(map(Tensor, STATES[:3])))
+    record, arrays, version = bidirectional(weights, weights)
+    with pytest.raises(Unsupported, match="expected one layer"):
+        called((replace(record, children={}), arrays, version), Tensor(X))
+
+
 @pytest.mark.parametrize("backwards", [False, True])
 def test_sequences_of_both_directions_are_aligned(backwards):
     ahead, behind = (lstm_weights(RNG, FEATURES, UNITS) for _ in range(2))
@@ -117,6 +166,15 @@ def test_softmax_gates_of_half_precision_are_shares_of_each_gate():
                 sums = [float(X[n, t] @ kernel[:, k] + before @ recurrent[:, k] + bias[k]) for k in at]
                 shares = [math.exp(value) / sum(map(math.exp, sums)) for value in sums]
                 np.testing.assert_allclose(getattr(traced, gate)[n, t], shares, atol=4e-3)
+
+
+@pytest.mark.parametrize("kernel", ["numpy", pytest.param("compiled", marks=needs_compiler)])
+def test_gates_of_another_activation_are_computed(kernel):
+    weights = lstm_weights(RNG, FEATURES, UNITS)
+    config = {"units": UNITS, "recurrent_activation": "softsign", "return_sequences": True}
+    expected, _ = scalar(X, weights, np.zeros((2, 2, UNITS)), gate=lambda z: z / (1 + abs(z)))
+    model = chain([("LSTM", "lstm", config)], {"lstm": weights})
+    np.testing.assert_allclose(model.trace(X, kernel=kernel)["lstm"].hidden_state, expected, atol=3e-6)
 
 
 @pytest.mark.parametrize("kernel", ["numpy", pytest.param("compiled", marks=needs_compiler)])

@@ -72,6 +72,15 @@ def test_an_activation_object_of_another_module_is_none_of_ours():
             resolve({"class_name": "LeakyReLU", "config": {}, **more}, meaning("3.15.1"))
 
 
+def test_a_function_that_was_registered_under_its_own_name_is_the_users():
+    written = {"class_name": "function", "config": "tanh", "registered_name": "tanh"}
+    for name in ("tanh", "function", None):
+        assert resolve({**written, "registered_name": name}, meaning("3.15.1")).label == "tanh"
+    for name in ("mine>tanh", "Custom>tanh"):
+        with pytest.raises(UnknownActivation):
+            resolve({**written, "registered_name": name}, meaning("3.15.1"))
+
+
 @pytest.mark.parametrize(("name", "first"), [("celu", 3), ("hard_silu", 3), ("sparsemax", 3), ("selu", 2), ("gelu", 2)])
 def test_a_name_that_an_era_does_not_know_is_of_a_function_of_the_users(name, first):
     for version in ("1.2.2", "2.15.0", "3.15.1"):

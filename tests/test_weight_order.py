@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from graphs import changed
 
 from gateprobe.cli import main
 from gateprobe.errors import GateprobeWarning, InputError, UnsupportedModel
@@ -15,7 +17,7 @@ from gateprobe.graph import Era, LayerRecord, Origin, WeightArray, WeightGroup
 from gateprobe.layers.binding.weight_names import exchanged
 from gateprobe.model import opened, read
 from gateprobe.readers.weights_only import Assumptions
-from gateprobe.semantics import semantics_of
+from gateprobe.semantics import WeightOrder, semantics_of
 
 ORDER = Path(__file__).parent / "data" / "order"
 OUTPUTS = dict(np.load(ORDER / "outputs.npz"))
@@ -45,6 +47,35 @@ def test_keras_exchanges_weights_of_some_files():
     exchanged = {name for name in OPENED if np.abs(OUTPUTS[f"{name}/opened"] - OUTPUTS[f"{name}/trained"]).max() > 0.01}
     assert {"tf_keras_frozen_forward_layer", "tf_keras_thawed_inside_a_nested_model"} <= exchanged
     assert "tf_keras_thawed_last_layer" not in exchanged
+
+
+NEIGHBOURS = [
+    ("keras_2_2_4", WeightOrder.TF_KERAS),
+    ("tf_keras", WeightOrder.STANDALONE),
+    ("tf_keras", WeightOrder.BY_OWNER),
+    ("keras3", WeightOrder.TF_KERAS),
+]
+
+
+@pytest.mark.parametrize(("writer", "other"), NEIGHBOURS)
+@pytest.mark.filterwarnings("ignore::gateprobe.errors.GateprobeWarning")
+def test_on_each_side_of_a_change_some_file_shows_the_order(writer, other):
+    """As ``tests/test_rules.py`` asks of the other rules."""
+    wrong = []
+    for name in OPENED:
+        if name.startswith(writer):
+            model = read(ORDER / f"{name}.h5")
+            taken = changed(model, semantics=replace(opened(model).semantics, weight_order=other))
+            if not np.allclose(computed_or_refused(taken), OUTPUTS[f"{name}/opened"], atol=1e-5):
+                wrong.append(name)
+    assert wrong
+
+
+def computed_or_refused(model):
+    try:
+        return computed(model)
+    except UnsupportedModel:
+        return np.nan
 
 
 def test_a_note_on_exchanged_weights_is_a_warning_and_reaches_inspect_and_the_metadata():

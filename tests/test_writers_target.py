@@ -1,12 +1,10 @@
 """Results appear whole or not at all."""
 
 import os
-import queue
 import signal
 import struct
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -253,22 +251,3 @@ def test_hdf5_lets_go_of_its_file(tmp_path):
     command = [sys.executable, "-X", "dev", "-c", code, *names]
     done = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
-
-
-class Deaf(queue.Queue):
-    """Never tells who waits that there is something, as Ctrl-C in the middle of ``put`` can leave it."""
-
-    def __init__(self, maxsize):
-        super().__init__(maxsize)
-        self.not_empty.notify = lambda n=1: None
-
-
-@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
-def test_a_notice_that_is_lost_hangs_nothing(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr(queue, "Queue", Deaf)
-    path = tmp_path / f"x.{suffix}"
-    writing = threading.Thread(target=write, args=([lstm_chunk()], [Output(str(path))], {}), daemon=True)
-    writing.start()
-    writing.join(60)
-    assert not writing.is_alive()
-    assert path.stat().st_size

@@ -10,8 +10,9 @@ word whose meaning differs between rivals is refused when it is bound, until the
 - layers that no call or no output reaches, and which Keras therefore leaves out (`unreached`);
 - arrays that share bytes of an HDF5 file (`Addresses`).
 
-Two containers in one file, and weights that no layer claims, are found where these are known: in `gateprobe.readers`
-and in `gateprobe.replay.unclaimed`.
+Three more are found where what they need is known: two containers in one file, or a suffix that says another one, in
+`gateprobe.readers.containers`; weights that no layer claims in `gateprobe.replay.unclaimed`; and names of weights that
+contradict the order in which Keras reads them in `gateprobe.layers.binding.weight_names`.
 """
 
 from __future__ import annotations

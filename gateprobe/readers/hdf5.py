@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard
 
@@ -40,6 +41,7 @@ _STREAMS: ContextVar[Mapping[int, BinaryIO]] = ContextVar("streams", default=Map
 _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 
 
+@cache
 def library() -> Any:
     """Return h5py, imported only when a file is read: `import gateprobe` must stay cheap."""
     import h5py  # noqa: PLC0415 -- see above
@@ -117,6 +119,13 @@ def _object(owner: h5py.Group) -> Any:
     return library().h5o.get_info(owner.id)
 
 
+def _number_of_file(owner: h5py.Dataset) -> int:
+    """Return the number of the file that an object is in, without asking when only one file is open."""
+    numbers = list(_STREAMS.get())
+    number: int = numbers[0] if len(numbers) == 1 else _object(owner).fileno
+    return number
+
+
 def find_magic(stream: BinaryIO, size: int) -> bool:
     """Tell whether HDF5 starts at 0 or behind a user block, which ends at 512, 1024, 2048, ... bytes."""
     return superblock(stream, size) is not None
@@ -144,28 +153,45 @@ def child_names(group: h5py.Group) -> list[str]:
     return names
 
 
-def member(parent: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | None:
+def member(parent: h5py.Group, path: str, known: dict[str, Any] | None = None) -> h5py.Group | h5py.Dataset | None:
     """Follow a path of plain links, or return ``None`` when it leads nowhere.
+
+    Args:
+        parent: Where the path begins.
+        path: Names between slashes.
+        known: What earlier paths from the same place have led to; is added to.
 
     Raises:
         UnsafeFile: A link on the way is soft or external, or the path leaves ``parent``.
     """
-    h5py = library()
+    h5py, known = library(), {} if known is None else known
     current: Any = parent.id
-    for part in path.split("/"):
+    *groups, last = path.split("/")
+    for end, part in enumerate((*groups, last), 1):
         if part in ("", ".", ".."):
             raise UnsafeFile(f"the name {path!r} leads out of its group", place=parent.name)
-        name = part.encode()
-        if not isinstance(current, h5py.h5g.GroupID) or name not in current:
+        place = "/".join(groups[:end]) if end <= len(groups) else None
+        found = known.get(place) if place else None
+        current = _follow(current, part) if found is None else found
+        if current is None:
             return None
-        kind = current.links.get_info(name).type
-        if kind != h5py.h5l.TYPE_HARD:
-            what = _LINKS.get(kind, "link of another program")
-            raise UnsafeFile(f"is a {what}, which Keras never writes", place=f"{_name(current)}/{part}")
-        current = h5py.h5o.open(current, name)
+        if place:
+            known[place] = current
     if isinstance(current, h5py.h5t.TypeID):
         raise UnsafeFile("is a committed datatype, which Keras never writes", place=_name(current))
     return h5py.Group(current) if isinstance(current, h5py.h5g.GroupID) else h5py.Dataset(current)
+
+
+def _follow(group: Any, part: str) -> Any:
+    """Open what a plain link in a group leads to; ``None`` where there is none."""
+    h5py, name = library(), part.encode()
+    if not isinstance(group, h5py.h5g.GroupID) or not group.links.exists(name):
+        return None
+    kind = group.links.get_info(name).type
+    if kind != h5py.h5l.TYPE_HARD:
+        what = _LINKS.get(kind, "link of another program")
+        raise UnsafeFile(f"is a {what}, which Keras never writes", place=f"{_name(group)}/{part}")
+    return h5py.h5o.open(group, name)
 
 
 _LINKS = {1: "soft link", 64: "link to another file"}
@@ -224,7 +250,7 @@ def _names(owner: h5py.Group, name: str) -> list[str]:
     attribute = _attribute(owner, name)
     if math.prod(attribute.shape) == 0:  # an empty list is stored as an empty array of floats
         return []
-    check_text(owner, name, place)
+    _check_text(owner, name, attribute, place)
     value = np.atleast_1d(owner.attrs[name])
     if value.ndim != 1:
         raise ReadError("is not a list of names", place=place)
@@ -237,8 +263,11 @@ def _attribute(owner: h5py.Group, name: str) -> Any:
 
 def check_text(owner: h5py.Group, name: str, place: str) -> None:
     """Refuse an attribute that is not text, or too much of it, before reading it."""
+    _check_text(owner, name, _attribute(owner, name), place)
+
+
+def _check_text(owner: h5py.Group, name: str, attribute: Any, place: str) -> None:
     h5py = library()
-    attribute = _attribute(owner, name)
     kind = attribute.get_type()
     if kind.committed():
         raise UnsafeFile("has a committed datatype, which Keras never writes", place=place)
@@ -289,7 +318,7 @@ def array(dataset: h5py.Dataset, budget: Budget) -> WeightArray:
     size = math.prod(found.shape) * dtype.itemsize
     check_size(found, size)
     budget.spend(size * 2 if half else size, found.place)
-    taken = budget.addresses.setdefault(_object(dataset).fileno, Addresses())
+    taken = budget.addresses.setdefault(_number_of_file(dataset), Addresses())
     for start, length in _blocks(found):
         taken.take(start, length, found.place)
     value = np.empty(found.shape, dtype)

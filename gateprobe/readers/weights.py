@@ -55,11 +55,12 @@ def _layer(root: h5py.Group, name: str, budget: Budget) -> WeightGroup:
         raise ReadError("has no attribute weight_names", place=group.name)
     if len(set(weight_names)) != len(weight_names):
         raise ReadError("weight_names lists one name twice", place=group.name)
-    return WeightGroup(arrays=tuple(_listed(group, name, budget) for name in weight_names))
+    known: dict[str, Any] = {}
+    return WeightGroup(arrays=tuple(_listed(group, name, budget, known) for name in weight_names))
 
 
-def _listed(group: h5py.Group, name: str, budget: Budget) -> WeightArray:
-    dataset = hdf5.member(group, name)
+def _listed(group: h5py.Group, name: str, budget: Budget, known: dict[str, Any]) -> WeightArray:
+    dataset = hdf5.member(group, name, known)
     if not hdf5.is_array(dataset):
         raise ReadError(f"weight_names lists {name!r}, and there is no such array", place=group.name)
     return replace(hdf5.array(dataset, budget), label=name)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from threading import Event
-from typing import TypeVar
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from typing import TypeAlias, TypeVar, cast
 
 from gateprobe.errors import InputError
 
@@ -61,15 +62,48 @@ def in_order(jobs: Iterable[Callable[[], _Value]], threads: int, stop: Event) ->
         for job in jobs:
             yield job()
         return
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="gateprobe")
-    waiting: deque[Future[_Value]] = deque()
+    work: SimpleQueue[tuple[Callable[[], _Value], _Place[_Value]] | None] = SimpleQueue()
+    workers = [Thread(target=_work, args=(work,), name=f"gateprobe-{n}", daemon=True) for n in range(threads)]
+    waiting: deque[_Place[_Value]] = deque()
     try:
+        for worker in workers:
+            worker.start()
         for job in jobs:
-            waiting.append(pool.submit(job))
+            waiting.append(SimpleQueue())
+            work.put((job, waiting[-1]))
             if len(waiting) > threads:
-                yield waiting.popleft().result()
+                yield _taken(waiting.popleft())
         while waiting:
-            yield waiting.popleft().result()
+            yield _taken(waiting.popleft())
     finally:
         stop.set()
-        pool.shutdown(cancel_futures=True)
+        with suppress(Empty):
+            while True:
+                work.get_nowait()
+        for _ in workers:
+            work.put(None)
+        for worker in workers:
+            if worker.is_alive():
+                worker.join()
+
+
+_Place: TypeAlias = "SimpleQueue[tuple[_Value | None, BaseException | None]]"
+"""Where one result is put, or what went wrong. Simple queues have no lock that an interruption could leave locked for
+ever, as those of ``concurrent.futures`` and of ``queue.Queue`` have."""
+
+
+def _work(work: SimpleQueue[tuple[Callable[[], _Value], _Place[_Value]] | None]) -> None:
+    while (item := work.get()) is not None:
+        job, place = item
+        try:
+            place.put((job(), None))
+        except BaseException as fault:  # noqa: BLE001 - raised again by the thread that takes the result
+            place.put((None, fault))
+        del item, job, place
+
+
+def _taken(place: _Place[_Value]) -> _Value:
+    value, fault = place.get()
+    if fault is not None:
+        raise fault
+    return cast("_Value", value)

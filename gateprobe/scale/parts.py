@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Event
 
 from gateprobe.files.remote import is_url, joined
 from gateprobe.graph import Array
+from gateprobe.replay.threads import in_order
 from gateprobe.scale.dataset import (
     Block,
     Destination,
@@ -83,14 +85,14 @@ class PartsFolder:
         By path every byte is read; by URL the seal alone, at the end of each file.
         """
         run = run_id(manifest)
-        with blamed(self._name), ThreadPoolExecutor(_READERS) as readers:
+        with blamed(self._name):
             names = set(self._folder.names())
             wanted = {_part(block): block for block in blocks}
             for name in sorted(names - wanted.keys()):
                 if name.endswith(".parquet"):
                     raise stranger(self._name, name, "which is no part of this run")
             there = [block for name, block in wanted.items() if name in names]
-            whole = list(readers.map(lambda block: self._is_whole(block, run), there))
+            whole = list(in_order((partial(self._is_whole, block, run) for block in there), _READERS, Event()))
         for block, good in zip(there, whole, strict=True):
             if not good:
                 damaged(joined(self._name, _part(block)))

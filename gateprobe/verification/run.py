@@ -81,8 +81,8 @@ def verify(
     """
     found = opened(model) if isinstance(model, Model) else open_model(model, architecture=architecture)
     tell = tell or (lambda line: None)
-    library = _library(found, against)
     _refuse_contradictions(found)
+    library = _library(found, against)
     prepared = replayable(found, _subject(found, library))
     made = made or Made()
     tell("replaying in float32 and float64")

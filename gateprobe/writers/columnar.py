@@ -9,7 +9,6 @@ import io
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Generic, TypeAlias, cast
 
@@ -59,13 +58,17 @@ class _ColumnarSink(Generic[T]):
     target: Target
     tables: Tables[T]
     consume: Consume
-    _frames: queue.Queue[pl.DataFrame | _Abandoned | None] = field(default_factory=lambda: queue.Queue(maxsize=1))
+    _frames: queue.SimpleQueue[pl.DataFrame | _Abandoned | None] = field(default_factory=queue.SimpleQueue)
+    """A simple queue, since an interruption in the middle of another one can leave it locked for ever."""
+    _room: queue.SimpleQueue[None] = field(default_factory=queue.SimpleQueue)
+    """As many items as tables may still wait."""
     _thread: threading.Thread | None = None
     _fault: BaseException | None = None
     _file: _Bytes = field(init=False)
 
     def __post_init__(self) -> None:
         self._file = _Bytes(self.target)
+        self._room.put(None)
 
     def add(self, item: T) -> None:
         for frame in self.tables.push(item):
@@ -74,30 +77,28 @@ class _ColumnarSink(Generic[T]):
     def finish(self) -> None:
         for frame in self.tables.rest():
             self._put(frame)
-        self._put(None)
+        self._frames.put(None)
         if self._thread is not None:
             self._thread.join()
         self._raise_fault()
 
     def close(self) -> None:
         if self._thread is not None and self._thread.is_alive():
-            self._put(_Abandoned())
+            self._frames.put(_Abandoned())
             self._thread.join()
 
-    def _put(self, item: pl.DataFrame | _Abandoned | None) -> None:
-        if self._thread is None and isinstance(item, pl.DataFrame):
-            self._thread = threading.Thread(target=self._run, args=(dict(item.schema),), daemon=True)
+    def _put(self, frame: pl.DataFrame) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, args=(dict(frame.schema),), daemon=True)
             self._thread.start()
-        while self._thread is not None and self._thread.is_alive():
-            if self._file.fault is not None and not isinstance(item, _Abandoned):
-                break  # Polars itself would go on to the end
+        while self._thread.is_alive() and self._file.fault is None:  # after a fault, Polars would go on to the end
             try:
-                self._frames.put(item, timeout=0.1)
-            except queue.Full:
+                self._room.get(timeout=0.1)
+            except queue.Empty:
                 continue
+            self._frames.put(frame)
             return
-        if not isinstance(item, _Abandoned):
-            self._raise_fault()
+        self._raise_fault()
 
     def _raise_fault(self) -> None:
         fault = self._file.fault or self._fault
@@ -115,16 +116,11 @@ class _ColumnarSink(Generic[T]):
             self._fault = fault
 
     def _pull(self) -> Iterator[pl.DataFrame]:
-        while (item := self._next()) is not None:
+        while (item := self._frames.get()) is not None:
             if isinstance(item, _Abandoned):
                 raise item
+            self._room.put(None)
             yield item
-
-    def _next(self) -> pl.DataFrame | _Abandoned | None:
-        """Wait for an item, but never for the notice of it alone, which Ctrl-C during `queue.Queue.put` can lose."""
-        while True:
-            with suppress(queue.Empty):
-                return self._frames.get(timeout=0.1)
 
 
 def begin(target: Target, tables: Tables[T], consume: Consume) -> Sink[T]:

@@ -96,7 +96,9 @@ def _drawn(seed: int, family: str, available: Callable[[str], bool]) -> tuple[Sp
         _make_stateful(draw, spec)
     if draw.maybe(0.04):
         _mix_policies(draw, spec)
-    return pruned(spec), draw.lacking
+    spec = pruned(spec)
+    _take_out_jumps(spec)
+    return spec, draw.lacking
 
 
 def _make_stateful(draw: Draw, spec: Spec) -> None:
@@ -119,6 +121,18 @@ def _mix_policies(draw: Draw, spec: Spec) -> None:
             for made in layers_in(node["layer"]):
                 if "config" in made:
                     made["config"]["dtype"] = policy
+
+
+def _take_out_jumps(spec: Spec) -> None:
+    """Leave no threshold where numbers have few digits: rounding would decide on which side of it a value falls."""
+    configs = [(made.get("class"), made["config"]) for made in all_layers(spec) if "config" in made]
+    if not any("16" in str(policy) for policy in (spec["policy"], *(config.get("dtype") for _, config in configs))):
+        return
+    for class_name, config in configs:
+        if class_name == "ReLU":
+            config.pop("threshold", None)
+        elif class_name == "ThresholdedReLU":
+            config["theta"] = 0.0
 
 
 class _Growth:

@@ -32,9 +32,13 @@ def answering(monkeypatch, *models, change=lambda number, run: run, weights=None
         return Answer(VERSION, "2", None, tuple(runs), weights or {})
 
     monkeypatch.setattr(module, "ask", ask)
+    pretend_that_keras_is_installed(monkeypatch)
+    monkeypatch.setattr(module, "spoken", lambda semantics, origin, version: semantics)
+
+
+def pretend_that_keras_is_installed(monkeypatch):
     for other in (module, installed_rules):
         monkeypatch.setattr(other, "installed_version", lambda library: VERSION)
-    monkeypatch.setattr(module, "spoken", lambda semantics, origin, version: semantics)
 
 
 def _as_keras(answer, run):

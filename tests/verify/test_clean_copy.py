@@ -348,3 +348,20 @@ def test_the_copy_has_the_limit_of_the_reading(tmp_path):
     path = build.h5(tmp_path / "model.h5")
     with pytest.raises(clean_copy.Unfit, match="the limit is 100"):
         copied(path, tmp_path / "copy", limit=100)
+
+
+def test_where_no_copy_can_be_made_keras_is_told_to_build_the_model_and_why(tmp_path):
+    path = build.h5(tmp_path / "model.h5")
+    asked = {"keras": "tf_keras", "objects": (), "inputs": (), "runs": (), "blueprint": {}}
+
+    def handed(name, **more):
+        made = job.Job(**{**asked, "file": str(path), "architecture": None, "build_because": None, **more})
+        return job._handed(made, tmp_path / name)
+
+    given, why = handed("whole", max_bytes=1 << 20)
+    assert given.file.name == "model.h5"
+    assert why is None
+    given, why = handed("small", max_bytes=100)
+    assert given is None
+    assert "the limit is 100" in why
+    assert handed("never", max_bytes=1 << 20, build_because="it is asked to") == (None, "it is asked to")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from readers import build
+from verify.stand_in import pretend_that_keras_is_installed
 
 import gateprobe
 from gateprobe.cli import main
@@ -42,6 +43,7 @@ def test_without_the_keras_of_the_era_it_says_what_to_install(monkeypatch):
 
 
 def test_nothing_reaches_keras_when_all_depends_on_a_layer_that_gateprobe_does_not_know(monkeypatch, tmp_path):
+    pretend_that_keras_is_installed(monkeypatch)
     monkeypatch.setattr(job, "_run", lambda *_: pytest.fail("Keras was started"))
     evil = {"class_name": "Lambda", "config": {"name": "evil", "batch_input_shape": [None, 5, 3]}}
     done = command(build.h5(tmp_path / "bad.h5", build.sequential(evil, build.lstm())))

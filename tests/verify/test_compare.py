@@ -180,3 +180,77 @@ def test_the_number_of_the_inputs_goes_into_every_place(exact):
     earlier = compare(replace(trio(exact, moved, exact, signal="cell_state"), run=1), Tolerance())
     assert first_of([report, earlier]) == earlier.first
     assert first_of([earlier, report]) == earlier.first
+
+
+@pytest.mark.parametrize(
+    ("precision", "spacing"),
+    [
+        ("float64", np.finfo("f8").eps),
+        ("float32", np.finfo("f4").eps),
+        ("float16", np.finfo("f2").eps),
+        ("bfloat16", 1 / 128),
+    ],
+)
+def test_the_spacing_of_numbers_is_that_of_their_type(precision, spacing):
+    assert epsilon(precision) == spacing
+
+
+def test_parts_of_the_samples_are_judged_like_all_of_them(exact):
+    noise = np.random.default_rng(5).normal(0, 1e-7, (2, 3, 5, 4))
+    exact = exact.clip(0.5, 0.9)  # so that an ulp is the same everywhere
+    whole = compare(trio(exact + noise[0], exact + noise[1], exact), Tolerance())
+    parts = [slice(0, 1), slice(1, 3)]
+    reports = [compare(trio(exact[p] + noise[0, p], exact[p] + noise[1, p], exact[p]), Tolerance()) for p in parts]
+    together = merged(reports)
+    assert together.values == whole.values
+    for gap in ("keras_replay", "keras_exact", "replay_exact"):
+        ours, all_at_once = getattr(together, gap), getattr(whole, gap)
+        for number in ("max_abs", "mean_abs", "max_ulp", "mean_ulp"):
+            assert getattr(ours, number) == pytest.approx(getattr(all_at_once, number), rel=1e-12), (gap, number)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_side_alone_is_no_number(exact, side, value):
+    sides = [exact, exact.copy()]
+    sides[side] = exact.copy()
+    sides[side][1, 2, 3] = value
+    report = compare(trio(*sides, exact), Tolerance())
+    assert (report.mismatches, report.required) == (1, np.inf)
+    assert compare(trio(*sides, exact), Tolerance(absolute=1.0)).mismatches == 1
+
+
+def test_an_ulp_of_zeros_is_small_and_not_zero():
+    zeros = np.zeros((1, 2, 2))
+    report = compare(trio(zeros + 2.0**-120, zeros, zeros), Tolerance())
+    assert report.keras_replay.max_ulp == pytest.approx(2.0 ** (-120 + 23 + 100))
+
+
+def test_rounding_in_one_unit_of_one_sample_is_rounding_of_the_timestep(exact):
+    """A unit reads all others, so that their errors become its own."""
+    ours, theirs = exact.copy(), exact.copy()
+    ours[0, 1, 0] += 1e-3
+    theirs[0, 1, 0] += 1e-3
+    theirs[2, 1, 3] += 5e-3
+    assert compare(trio(theirs, ours, exact), Tolerance()).agrees
+
+
+def test_nothing_to_compare_needs_no_tolerance():
+    report = compare(trio(*[np.zeros((0, 5, 4))] * 3), Tolerance())
+    assert (report.values, report.required, report.agrees, report.worst) == (0, 0.0, True, None)
+
+
+def test_a_mask_is_one_of_timesteps_also_for_images():
+    exact = np.zeros((2, 3, 2, 2, 1))
+    moved = exact.copy()
+    moved[1, 2] = 1
+    kept = np.ones((2, 3), bool)
+    kept[1, 2] = False
+    report = compare(trio(exact, moved, exact, kept=kept), Tolerance())
+    assert (report.values, report.mismatches) == (20, 0)
+
+
+@pytest.mark.parametrize(("absolute", "relative"), [(1e-3, None), (None, 1e-3)])
+def test_one_tolerance_of_the_user_takes_the_place_of_the_rule(absolute, relative):
+    words = f"|keras - replay| <= {absolute or 0:g} + {relative or 0:g} * |keras|"
+    assert Tolerance(absolute, relative).rule == words

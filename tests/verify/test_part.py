@@ -2,14 +2,19 @@
 
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from graphs import chain, lstm_weights
 
 from gateprobe.cli import main
 from gateprobe.graph import Call, LayerRecord, ModelRecord, TensorRef
+from gateprobe.model import opened
 from gateprobe.verification.part import part_without
+from gateprobe.verification.prepare import replayable
+from gateprobe.verification.replay import Subject
 from gateprobe.verification.run import verify
 
 
@@ -65,6 +70,20 @@ def test_of_a_nested_model_the_part_before_it_is_kept():
     assert shape_of(part) == ({"x": 0, "held": 1}, [("held", 0)])
     assert shape_of(part.layers[1].model) == ({"i": 0, "lstm": 1}, [("lstm", 0)])
     assert shape_of(part_without(whole, {"held/lstm"})) == ({"x": 0}, [])
+
+
+def test_a_layer_that_no_output_needs_is_not_given_to_keras_either():
+    """The replay does not need it, and Keras would make it all the same."""
+    whole = chain([("LSTM", "lstm", {"units": 4})], {"lstm": lstm_weights(np.random.default_rng(0), 3, 4)})
+    graph = opened(whole).graph
+    aside = LayerRecord("aside", "Lambda", {}, calls=(Call((TensorRef("lstm"),)),))
+    beside = replace(
+        opened(whole), graph=replace(graph, model=replace(graph.model, layers=(*graph.model.layers, aside)))
+    )
+    prepared = replayable(beside, Subject(beside.graph, beside.semantics))
+    assert [refusal.layer for refusal in prepared.left_out] == ["aside"]
+    assert [one.name for one in prepared.asked.record.layers if one.class_name != "InputLayer"] == ["lstm"]
+    assert replayable(opened(whole), Subject(graph, beside.semantics)).left_out == ()
 
 
 def with_lambda(path, name):

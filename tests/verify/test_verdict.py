@@ -13,6 +13,7 @@ from gateprobe.cli.summary import summarise
 from gateprobe.errors import GateprobeError
 from gateprobe.model import opened
 from gateprobe.replay.objects import object_weights
+from gateprobe.verification.diagnose import trace_path
 from gateprobe.verification.replay import Options, Subject, replay
 from gateprobe.verification.report import described
 from gateprobe.verification.result import Status
@@ -249,3 +250,19 @@ def test_nothing_compared_is_an_error(brackets, monkeypatch):
     )
     with pytest.raises(GateprobeError, match=r"nothing was compared: random at inference: .*output"):
         verify(brackets)
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        (("lstm",), ("lstm", None)),
+        (("lstm", ".cell"), ("lstm", None)),
+        (("rnn", ".cell", ".cells", "1"), ("rnn/cell_1", None)),
+        (("outer", "bi", ".forward_layer", ".cell"), ("outer/bi", "forward")),
+        (("bi", ".backward_layer"), ("bi", "backward")),
+        (("distributed", ".layer"), ("distributed/layer", None)),
+        (("1",), ("1", None)),
+    ],
+)
+def test_an_object_is_told_by_its_place_in_the_trace(path, place):
+    assert trace_path(path) == place

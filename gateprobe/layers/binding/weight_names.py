@@ -20,6 +20,8 @@ from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.layers.binding.weight_order import Place, order_of
 from gateprobe.semantics import Semantics
 
+_LETTER = re.compile("[A-Za-z]")
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -35,7 +37,7 @@ class Reading:
     def scopes(self) -> frozenset[str]:
         """The names of layers in the label; Keras 1 puts the layer's before that of the weight (``lstm_1_W_i``)."""
         *scopes, last = self.label.split("/")
-        old = [name for name in self.place.names if re.match(re.escape(name) + r"_[A-Za-z]", last)]
+        old = [name for name in self.place.names if last.startswith(f"{name}_") and _LETTER.match(last, len(name) + 1)]
         return frozenset((*scopes, *old))
 
     @property

@@ -243,16 +243,19 @@ class StackedKernel:
 
     @cached_property
     def weights(self) -> StackedWeights:
-        """Gates in the order i | f | o | c. Made when they are first needed: they are as large as the cell's own."""
+        """Gates in the order i | f | o | c."""
         cell = self.cell
-        matrix = room.empty((len(cell.kernel) + 1 + cell.units, 4 * cell.units), cell.kernel.dtype)
-        bias = room.zeros((4 * cell.units,), matrix.dtype) if cell.bias is None else cell.bias
-        rows = np.split(matrix, [len(cell.kernel), len(cell.kernel) + 1])
+        shape = (len(cell.kernel) + 1 + cell.units, 4 * cell.units)
+        return StackedWeights(shape, cell.kernel.dtype, 4, self._write)
+
+    def _write(self, to: Array) -> None:
+        cell, dtype = self.cell, self.cell.kernel.dtype
+        bias = room.zeros((4 * cell.units,), dtype) if cell.bias is None else cell.bias
+        rows = np.split(to, [len(cell.kernel), len(cell.kernel) + 1])
         for part, weight in zip(rows, (cell.kernel, bias[np.newaxis], cell.recurrent_kernel), strict=True):
-            for to, (gate, scale) in enumerate(((0, 0.5), (1, 0.5), (3, 0.5), (2, 1))):
-                at, source = (slice(k * cell.units, (k + 1) * cell.units) for k in (to, gate))
-                np.multiply(weight[:, source], matrix.dtype.type(scale if self.halved else 1), part[:, at])
-        return StackedWeights(matrix, 4)
+            for number, (gate, scale) in enumerate(((0, 0.5), (1, 0.5), (3, 0.5), (2, 1))):
+                source, target = weight[:, gate * cell.units : (gate + 1) * cell.units], part[:, number]
+                np.multiply(source.reshape(target.shape), dtype.type(scale if self.halved else 1), target)
 
     @cached_property
     def compiled(self) -> CompiledLSTM | None:

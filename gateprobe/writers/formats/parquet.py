@@ -37,12 +37,11 @@ class Parquet(TableFormat):
         texts = {METADATA_KEY: json.dumps(metadata), **({} if seal is None else {SEAL_KEY: seal.text})}
 
         def consume(frames: Iterator[pl.DataFrame], schema: Schema, file: IO[bytes]) -> None:
-            joined, buffer = JoinedFile(file, seal=None if seal is None else Sealer()), io.BytesIO()
+            joined = JoinedFile(file, seal=None if seal is None else Sealer())
             for group in _groups(frames):
-                buffer.seek(0)
+                buffer = io.BytesIO()
                 group.write_parquet(buffer, row_group_size=GROUP_ROWS, metadata=texts)
-                with buffer.getbuffer() as written:
-                    joined.add(written[: buffer.tell()])
+                joined.add(memoryview(buffer.getvalue()))  # getbuffer's view outlives the buffer when a disk is full
             joined.finish()
 
         return begin(target, tables, consume)

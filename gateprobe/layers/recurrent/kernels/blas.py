@@ -156,9 +156,9 @@ class Panels:
     """Of the tiles that may be multiplied with a piece."""
 
     @property
-    def gates(self) -> int:
-        """How many stand side by side."""
-        return len(self.values)
+    def columns(self) -> Array:
+        """The same memory in the order of the matrix, ``(rows, gates, pieces, units / pieces)``."""
+        return self.values[..., self.margin : self.values.shape[-1] - self.margin].transpose(2, 0, 1, 3)
 
 
 def pack(matrix: Array, gates: int) -> Panels:
@@ -168,16 +168,22 @@ def pack(matrix: Array, gates: int) -> Panels:
         matrix: ``(rows, gates * units)``.
         gates: How many stand side by side.
     """
-    rows, units, dtype = len(matrix), matrix.shape[1] // gates, matrix.dtype.name
+    panels = blank_panels(len(matrix), matrix.shape[1] // gates, gates, matrix.dtype)
+    np.copyto(panels.columns, matrix.reshape(panels.columns.shape))
+    return panels
+
+
+def blank_panels(rows: int, units: int, gates: int, dtype: np.dtype[Any]) -> Panels:
+    """Return the panels of a matrix ``(rows, gates * units)`` whose columns are still to be written."""
     pieces = _pieces(units, rows)
-    known, margin = heights(rows, units // pieces, dtype), 0
+    known, margin = heights(rows, units // pieces, dtype.name), 0
     if max(known) < _ROWS:
         narrow = next(number for number in range(1, units + 1) if units % number == 0 and units // number <= _BLOCK)
-        within = _heights_within_margins(rows, units // narrow, dtype)
+        within = _heights_within_margins(rows, units // narrow, dtype.name)
         if max(within) >= _ROWS:
             pieces, known, margin = narrow, within, _MARGIN
-    panels = matrix.reshape(rows, gates, pieces, -1).transpose(1, 2, 0, 3)
-    return Panels(np.ascontiguousarray(_with_margins(panels, margin)), margin, known)
+    shape = (gates, pieces, rows, units // pieces + 2 * margin)
+    return Panels((room.zeros if margin else room.empty)(shape, dtype), margin, known)
 
 
 def memory(samples: int, rows: int, dtype: np.dtype[Any]) -> Array:

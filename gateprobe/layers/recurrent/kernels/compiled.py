@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
@@ -71,7 +72,7 @@ class CompiledLSTM:
         """
         seen = np.empty((0, 0), bool) if mask is None else np.ascontiguousarray(mask)
         alone = x.shape[1] == 1  # a run never has batches of one sample otherwise
-        small = self._weights.matrix.size <= (_LARGE_ALONE if alone else _LARGE)
+        small = math.prod(self._weights.shape) <= (_LARGE_ALONE if alone else _LARGE)
         (self._at_once if small else self._by_timestep)(x, seen, signals, pre)
         if pre is not None and not self._slope:
             pre[:, :3] *= 2
@@ -85,7 +86,7 @@ class CompiledLSTM:
             finish(z, t, self._slope, mask, signals)
 
     def _at_once(self, x: Array, mask: Array, signals: Array, pre: Array | None) -> None:
-        (timesteps, samples, features), columns = x.shape, self._weights.matrix.shape[1]
+        (timesteps, samples, features), columns = x.shape, self._weights.shape[1]
         kernel, bias, recurrent_kernel = np.split(self._weights.matrix, [features, features + 1])
         block = max(1, _BLOCK // (32 * columns * kernel.itemsize))
         memory = np.empty((block, samples, columns), kernel.dtype)

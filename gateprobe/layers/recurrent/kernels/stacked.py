@@ -6,28 +6,42 @@ all timesteps first, which is faster for a single sequence.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from gateprobe.graph import Array
-from gateprobe.layers.recurrent.kernels.blas import Panels, Product, memory, pack
+from gateprobe.layers.recurrent.kernels.blas import Panels, Product, blank_panels, memory
+from gateprobe.limits import room
 
 
 @dataclass(frozen=True, eq=False)
 class StackedWeights:
     """Kernel, bias and recurrent kernel below each other, to be multiplied with ``[x, 1, h]``."""
 
-    matrix: Array
+    shape: tuple[int, int]
     """``(features + 1 + units, gates * units)``."""
+    dtype: np.dtype[Any]
     gates: int
+    write: Callable[[Array], None]
+    """Writes them to memory of the shape ``(features + 1 + units, gates, pieces, units / pieces)``."""
+
+    @cached_property
+    def matrix(self) -> Array:
+        """They as one matrix. Made when it is first needed, like the panels: each is as large as the cell's own."""
+        made = room.empty(self.shape, self.dtype)
+        self.write(made.reshape(self.shape[0], self.gates, 1, -1))
+        return made
 
     @cached_property
     def panels(self) -> Panels:
-        """The same, packed; made when it is first needed."""
-        return pack(self.matrix, self.gates)
+        """The same, packed."""
+        made = blank_panels(self.shape[0], self.shape[1] // self.gates, self.gates, self.dtype)
+        self.write(made.columns)
+        return made
 
 
 class Gates(Protocol):
@@ -71,7 +85,7 @@ class Operand:
 
 class _Stacked:
     def __init__(self, x: Array, weights: StackedWeights) -> None:
-        self._operand = Operand(x, len(weights.matrix), weights.matrix.dtype)
+        self._operand = Operand(x, weights.shape[0], weights.dtype)
         self._product = Product(self._operand.rows, weights.panels, x.shape[1])
 
     def __call__(self, t: int, hidden: Array) -> Array:
@@ -86,7 +100,7 @@ class _Projected:
         self._projected += matrix[features]
         self._recurrent_kernel = matrix[features + 1 :]
         self._sum = np.empty(matrix.shape[1], matrix.dtype)
-        self._value = self._sum.reshape(weights.panels.gates, 1, -1)
+        self._value = self._sum.reshape(weights.gates, 1, -1)
 
     def __call__(self, t: int, hidden: Array) -> Array:
         np.matmul(hidden[0], self._recurrent_kernel, self._sum)

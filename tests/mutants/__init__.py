@@ -1,0 +1,1 @@
+"""Mutation tests: one change of the code at a time, which some test must notice."""
