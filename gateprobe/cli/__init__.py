@@ -11,18 +11,18 @@ from gateprobe.cli.program import Program
 
 COMMANDS = {
     "inspect": "Show what is in a model file and what can be replayed, or what a trace holds.",
+    "dump": "Write gates and states, as CSV to stdout or to files.",
     "stats": "Summarise gates and states: saturation, time constants, units that stand out.",
     "track": "Find the units that follow a signal you give.",
-    "dump": "Write gates and states, as CSV to stdout or to files.",
+    "plot": "Draw gates and states, in the terminal or to .png, .svg, .pdf and .html.",
+    "report": "Write an interactive page: one file that asks nothing of the network.",
+    "explain": "Show one timestep of one unit as a worked equation, or who wrote its state.",
+    "weights": "Split the weights of recurrent layers by gate, in any gate order.",
+    "predict": "Write the model's outputs, replayed.",
     "verify": "Step the real Keras beside the replay and compare every gate.",
     "compare": "Compare a port with its model, or two traces, and name the mistake.",
-    "predict": "Write the model's outputs, replayed.",
-    "weights": "Split the weights of recurrent layers by gate, in any gate order.",
-    "explain": "Show one timestep of one unit as a worked equation, or who wrote its state.",
-    "report": "Write an interactive page: one file that asks nothing of the network.",
-    "migrate": "Say what changes in today's Keras, and write a clean Keras 3 file.",
     "golden": "Write golden vectors for a port, with a C checker.",
-    "plot": "Draw gates and states, in the terminal or to .png, .svg, .pdf and .html.",
+    "migrate": "Say what changes in today's Keras, and write a clean Keras 3 file.",
 }
 """Name and short help of every command, in the order of the help text."""
 
