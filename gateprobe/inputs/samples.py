@@ -189,7 +189,7 @@ def load(
     if [file for _, file in (*pairs, *fed)].count(STDIN) > 1:
         raise InputError("standard input can be read only once")
     typed = _typed(texts, inputs)
-    given = {**_assigned(pairs, [spec for spec in inputs if spec.name not in typed], limit), **typed}
+    given = _assigned(pairs, inputs, limit, typed)
     sources = {key: read_input(file, _table_shape(key), limit)[""] for key, file in fed}
     return _samples(given, inputs, sources, "FILE or NAME=FILE")
 
@@ -273,15 +273,18 @@ def split_feed(feed: str) -> tuple[str, str]:
     return layer, file
 
 
-def _assigned(pairs: Sequence[tuple[str | None, str]], inputs: Sequence[InputSpec], limit: int) -> dict[str, Source]:
+def _assigned(
+    pairs: Sequence[tuple[str | None, str]], inputs: Sequence[InputSpec], limit: int, typed: Mapping[str, Source]
+) -> dict[str, Source]:
     """Read the files and give each to its input: by name, or to the next one that has no name on the command line."""
-    by_name = {name for name, _ in pairs}
+    by_name = {name for name, _ in pairs} | set(typed)
     free = iter([spec for spec in inputs if spec.name not in by_name])
-    given: dict[str, Source] = {}
+    given: dict[str, Source] = dict(typed)
     for name, file in pairs:
         spec = next(free, None) if name is None else _spec_of(name, inputs)
         if spec is None:
-            raise InputError(f"is one file too many: the model takes {_listed(inputs)}", file=file)
+            beside = ", besides the texts that were given" if typed else ""
+            raise InputError(f"is one file too many: the model takes {_listed(inputs)}{beside}", file=file)
         texts_of = spec.name if spec.texts else None
         names = [one.name for one in inputs] if name is None and len(pairs) == 1 else []
         for part, source in read_input(file, spec.shape, limit, names, texts_of=texts_of).items():

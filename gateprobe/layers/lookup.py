@@ -267,7 +267,7 @@ def _codes(settings: Settings, table: Table, mode: str, *, begins: bool) -> Code
         raise Unsupported(f"config.vocabulary: has {size} ids with the special ones, more than max_tokens={most}")
     depth = most if padded and most is not None else size
     weights = _idf(settings, table, depth, begins=begins) if mode == "tf_idf" else None
-    settings.ignore("idf_weights", "vocabulary_size", "has_input_vocabulary", "vocabulary_dtype")
+    settings.ignore("idf_weights", "vocabulary_dtype")
     return Codes(mode, depth, weights)
 
 

@@ -9,7 +9,7 @@ import re
 import zipfile
 from collections.abc import Iterator
 
-from gateprobe.errors import ReadError
+from gateprobe.errors import ReadError, UnsafeFile
 from gateprobe.graph import Vocabulary
 from gateprobe.readers import archive
 from gateprobe.readers.hdf5 import Budget
@@ -33,30 +33,31 @@ def in_zip(members: zipfile.ZipFile, budget: Budget) -> dict[str, Vocabulary]:
         UnsafeFile: There are too many, or they are larger than the budget.
     """
     found = {}
-    for name, path in _assets(members):
-        data = archive.read(members, name, min(MAX_BYTES, budget.limit))
-        budget.spend(8 * len(data), name)
-        found[path] = Vocabulary(_lines(data, name), name)
+    for name, text in assets(members, budget):
+        path = name.removeprefix("assets/").removesuffix("/vocabulary.txt")
+        if not path.endswith(_INNER):
+            words = text.replace("\r\n", "\n").split("\n")  # Windows ends its lines otherwise
+            found[_CONTAINERS.sub("layers", path)] = Vocabulary(tuple(words), name)
     return found
 
 
-def _assets(members: zipfile.ZipFile) -> Iterator[tuple[str, str]]:
-    """Yield the name of each file and the path of its layer."""
-    names = [name for name in members.namelist() if _ASSET.fullmatch(name)]
+def assets(members: zipfile.ZipFile, budget: Budget) -> Iterator[tuple[str, str]]:
+    """Yield the name of each vocabulary and its text.
+
+    Raises:
+        ReadError: It is not UTF-8 text.
+        UnsafeFile: There are too many, or they are larger than the budget.
+    """
+    names = dict.fromkeys(name for name in members.namelist() if _ASSET.fullmatch(name))
     if len(names) > MAX_FILES:
-        raise ReadError(f"the zip holds {len(names):,} vocabularies")
-    for name in dict.fromkeys(names):
-        path = name.removeprefix("assets/").removesuffix("/vocabulary.txt")
-        if not path.endswith(_INNER):
-            yield name, _CONTAINERS.sub("layers", path)
-
-
-def _lines(data: bytes, place: str) -> tuple[str, ...]:
-    """Return the words, one a line; Windows ends its lines otherwise."""
-    try:
-        return tuple(data.decode("utf-8").replace("\r\n", "\n").split("\n"))
-    except UnicodeDecodeError as error:
-        raise ReadError(f"is not UTF-8 text: byte {error.start}", place=place) from None
+        raise UnsafeFile(f"the zip holds {len(names):,} vocabularies")
+    for name in names:
+        data = archive.read(members, name, min(MAX_BYTES, budget.limit))
+        budget.spend(8 * len(data), name)
+        try:
+            yield name, data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ReadError(f"is not UTF-8 text: byte {error.start}", place=name) from None
 
 
 def told(found: dict[str, Vocabulary]) -> Iterator[str]:
