@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import tarfile
 import zipfile
@@ -24,6 +25,12 @@ from gateprobe.layers.text_hashes import farm, sip
 from gateprobe.layers.text_rules import parted, standardized
 from gateprobe.model import opened
 from gateprobe.observed import of_run
+from gateprobe.readers.savedmodel.objects import Described
+from gateprobe.readers.savedmodel.tables import Tables
+from gateprobe.readers.savedmodel.wire import parse
+from gateprobe.verification.clean_copy import Unfit, clean_copy
+from gateprobe.verification.run import verify
+from gateprobe.verification.trust import objections
 
 DATA = Path(__file__).parent / "data" / "text"
 SAMPLES = Path(__file__).parents[1] / "sample_models"
@@ -305,3 +312,130 @@ def test_tokens_label_the_timesteps(file):
 def test_a_model_of_numbers_has_no_tokens():
     tokens = opened(gateprobe.read(SAMPLES / "keras2.h5")).tracing(np.zeros((1, 6, 2))).tokens
     assert tokens is None
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("form", ["made", "given"])
+def test_the_real_keras_agrees(in_process, tmp_path, file, form):
+    lines = tmp_path / "lines.txt"
+    lines.write_text("The movie was GREAT!\nwhat, a boring\tfilm\n\nunknown words\n")
+    model = gateprobe.read(file)
+    found = verify(model, load([str(lines)], model.inputs) if form == "given" else None)
+    assert found
+    assert (found.built_because is None) is (not file.is_dir())
+
+
+@pytest.mark.oracle
+def test_layers_give_what_the_installed_keras_gives():
+    """The recorded answers are those of the installed Kerases."""
+    keras = importlib.import_module("keras")
+    for entry in ANSWERS["cases"][::7]:
+        if entry["era"] == "keras3":
+            layer = getattr(keras.layers, entry["class_name"]).from_config(dict(entry["config"]))
+            x = entry["x"] if entry["class_name"] == "HashedCrossing" else [entry["x"]]
+            tensors = [importlib.import_module("tensorflow").constant(one) for one in x]
+            theirs = np.asarray(layer(tensors if len(tensors) > 1 else tensors[0]))
+            ours = answer_of(layer_of(entry["class_name"], entry["config"]), entry["class_name"], entry["x"])
+            if theirs.dtype.kind != "O":
+                np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def in_copy(tmp_path, extra):
+    """Return the names in the copy of ``keras3.keras``, with one more member, that Keras would get."""
+    path = tmp_path / "more.keras"
+    path.write_bytes((DATA / "keras3.keras").read_bytes())
+    with zipfile.ZipFile(path, "a") as members:
+        members.writestr(extra, "a\nb")
+    (tmp_path / "copy").mkdir()
+    with zipfile.ZipFile(clean_copy(str(path), None, tmp_path / "copy", 1 << 20).file) as copied:
+        return copied.namelist()
+
+
+def test_keras_gets_vocabularies_and_no_other_asset(tmp_path):
+    names = in_copy(tmp_path, "assets/layers/text_vectorization/code.py")
+    assert [name for name in names if name.startswith("assets/")] == [
+        "assets/layers/text_vectorization/_lookup_layer/vocabulary.txt",
+        "assets/layers/text_vectorization/vocabulary.txt",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["assets/../vocabulary.txt", "assets//etc/vocabulary.txt", "assets/a\\b/vocabulary.txt"]
+)
+def test_a_vocabulary_that_would_leave_its_folder_is_not_given_to_keras(tmp_path, name):
+    with pytest.raises(Unfit, match="a vocabulary is at"):
+        in_copy(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"vocabulary": "/etc/passwd"}, "names a file"),
+        ({"standardize": "os.system"}, "not on the list"),
+        ({"split": {"class_name": "function", "config": "own"}}, "not on the list"),
+    ],
+)
+def test_keras_gets_no_layer_that_names_a_file_or_code(config, said):
+    layer = {"class_name": "TextVectorization", "config": {"vocabulary": ["relu", "a"], "split": "whitespace"}}
+    model = {"class_name": "Sequential", "config": {"layers": [layer]}}
+    assert list(objections(model)) == []
+    layer["config"] |= config
+    (found,) = objections(model)
+    assert said in found
+
+
+# tables of SavedModels, as TensorFlow before 2.6 kept them in the checkpoint
+
+
+def field(number, value):
+    data = varint(number << 3 | (2 if isinstance(value, bytes) else 0))
+    return data + (varint(len(value)) + value if isinstance(value, bytes) else varint(value))
+
+
+def varint(value):
+    parts = []
+    while value > 127:
+        parts.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*parts, value])
+
+
+def child(name, number):
+    return field(1, field(1, number) + field(2, name.encode()))
+
+
+def tables(columns, config):
+    """Return what is read of a lookup layer whose table is in the checkpoint."""
+    saved = [child("_table", 1), b""]
+    objects = tuple(parse(one, "test") for one in saved)
+    described = {
+        0: Described(0, "root", "_tf_keras_layer", {"class_name": "StringLookup", "config": config, "name": "s"})
+    }
+    made = Tables(parse(b"", "test"), objects, lambda number: columns if number == 1 else None)
+    return dict(made.vocabularies(described))
+
+
+def test_a_table_in_the_checkpoint():
+    found = tables(((b"b", b"a", b"c"), (3, 2, 4)), {})
+    assert found["s"].words == ("a", "b", "c")
+    assert found["s"].first == 2
+
+
+def test_an_inverted_table():
+    assert tables(((3, 2), (b"b", b"a")), {"invert": True})["s"].words == ("a", "b")
+    assert tables(((3, 2), (20, 30)), {"invert": True})["s"].words == (30, 20)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (((b"a", b"b"), (2, 4)), "do not follow each other"),
+        (((b"a", b"b"), (2, 2)), "do not follow each other"),
+        (((b"a",), (2, 3)), "do not go together"),
+        (((), ()), "is empty"),
+        (((b"\xff",), (1,)), "not UTF-8"),
+    ],
+)
+def test_tables_that_are_refused(columns, said):
+    with pytest.raises(ReadError, match=said):
+        tables(columns, {})
