@@ -25,7 +25,7 @@ from gateprobe.readers import read as read_graph
 from gateprobe.readers.weights_only import Assumptions, RecurrentGroup, assume, find_groups
 from gateprobe.replay.batch_size import BatchSize
 from gateprobe.replay.calls import RecurrentCall, call_paths, recurrent_calls, signal_paths
-from gateprobe.replay.context import Context
+from gateprobe.replay.context import Context, Labels
 from gateprobe.replay.plan import Plan, Wanted, fed_layer, make_plan, model_of
 from gateprobe.replay.run import Batches, Progress, Result, batches_of, run
 from gateprobe.replay.text import padded, tokens_of
@@ -236,17 +236,18 @@ class OpenedModel:
             batches = batches or batches_of(plan, samples, numbers, batch_size=batch_size, kernel=kernel)
         pre_activations = pre_activations or any(name.startswith("pre_") for name in selection.signals)
         lines = self.timelines(samples)
-        if tokens is None:
+        beside: Labels | None = tokens
+        if beside is None:
             traced = [call.path for call in self.recurrent if selection.takes_layer(call.path)]
-            tokens = tokens_of(plan, samples, lines, traced)
+            beside = tokens_of(plan, samples, lines, traced)
         context = None
-        if with_input or with_output or tokens is not None:
+        if with_input or with_output or beside is not None:
             context = Context(
                 lines,
                 samples.names if with_input else (),
                 self.outputs if with_output else (),
                 with_feeds=with_input,
-                tokens=tokens,
+                tokens=beside,
             )
         return Tracing(self, plan, samples, selection, numbers, batches, pre_activations, context)
 

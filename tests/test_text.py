@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from layers import bound
 
 import gateprobe
+from gateprobe.cli import main
 from gateprobe.errors import InputError, ReadError, UnsafeFile, UnsupportedModel
 from gateprobe.graph import Era, LayerRecord
 from gateprobe.inputs.samples import load
@@ -304,14 +306,15 @@ def test_tokens_label_the_timesteps(file):
     observed = of_run(tracing)
     (part, *_) = next(observed.chunks()).directions
     words = [word for word in observed.labels(part, 0, 0) if word]
+    assert part.context["token"][0, 0] == "the"
     assert words == ["the", "movie", "was"]
     assert len(observed.labels(part, 0, 1)) == part.length
-    assert observed.tokens.labels(0, np.arange(1), length=part.length + 1) is None
+    tokens = tracing.context.tokens
+    assert tokens.labels(0, np.arange(1), length=part.length + 1) is None
 
 
 def test_a_model_of_numbers_has_no_tokens():
-    tokens = opened(gateprobe.read(SAMPLES / "keras2.h5")).tracing(np.zeros((1, 6, 2))).tokens
-    assert tokens is None
+    assert opened(gateprobe.read(SAMPLES / "keras2.h5")).tracing(np.zeros((1, 6, 2))).context is None
 
 
 @pytest.mark.oracle
@@ -439,3 +442,36 @@ def test_an_inverted_table():
 def test_tables_that_are_refused(columns, said):
     with pytest.raises(ReadError, match=said):
         tables(columns, {})
+
+
+def test_a_model_is_migrated_with_its_vocabulary(tmp_path):
+    new = tmp_path / "new.keras"
+    assert cli("migrate", DATA / "keras2.keras", "--write", new).exit_code == 0
+    (ours,) = gateprobe.read(new).predict(TEXTS).values()
+    np.testing.assert_allclose(ours, MODELS["keras2"], rtol=0, atol=1e-7)
+
+
+def test_weights_of_tf_idf_cannot_be_migrated(tmp_path):
+    result = cli("migrate", DATA / "keras2_lookups.keras", "--write", tmp_path / "new.keras")
+    assert result.exit_code == 2
+    assert "strings (StringLookup): Keras 3 keeps the weights of tf_idf" in result.stderr
+    assert not (tmp_path / "new.keras").exists()
+
+
+def test_texts_on_the_command_line_are_those_of_a_file(tmp_path):
+    lines = tmp_path / "x.txt"
+    lines.write_text("The movie was great\nbad\n")
+    model = DATA / "keras3.keras"
+    typed = cli("dump", model, "--text", "The movie was great", "--text", "bad")
+    assert typed.exit_code == 0
+    assert typed.stdout == cli("dump", model, lines).stdout
+    header, first, *_ = typed.stdout.splitlines()
+    assert dict(zip(header.split(","), first.split(","), strict=True))["token"] == "the"
+    refused = cli("dump", model, lines, "--text", "x")
+    assert refused.exit_code == 2
+    assert "is one file too many" in refused.stderr
+    assert cli("dump", SAMPLES / "keras2.h5", "--text", "x").exit_code == 2
+
+
+def cli(*arguments):
+    return CliRunner().invoke(main, list(map(str, arguments)))
