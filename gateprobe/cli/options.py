@@ -100,11 +100,11 @@ class Run:
     """What to run, and how."""
 
     inputs: tuple[str, ...]
-    text: tuple[str, ...]
     feed: tuple[str, ...]
     dtype: str | None
     batch_size: int | str | None
     threads: int | None
+    text: tuple[str, ...] = ()
 
     def reads(self) -> Iterator[str]:
         """Yield the files that are read."""
