@@ -158,6 +158,22 @@ class WeightStore:
     root: WeightGroup
 
 
+LOOKUPS = ("TextVectorization", "StringLookup", "IntegerLookup")
+"""The classes that have a vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The words of a lookup layer, where the file keeps them beside its configuration."""
+
+    words: tuple[str | int, ...]
+    """In the order of their ids; perhaps with the special ones in front, as Keras writes them."""
+    place: str
+    """In the file, for messages."""
+    first: int | None = None
+    """The id of the first of the words, where the file says it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a graph comes from and how we know."""
@@ -186,6 +202,8 @@ class ModelGraph:
     weights: WeightStore
     notes: tuple[str, ...] = ()
     """What a user should know although it is no error, such as a model class whose code is not in the file."""
+    vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
+    """By the path of a layer's object, such as ``layers/text_vectorization``, or by ``#`` and its name."""
     architecture: str | None = None
     """The file that gave the architecture, if it was not this one."""
 

@@ -25,11 +25,13 @@ from gateprobe.readers import read as read_graph
 from gateprobe.readers.weights_only import Assumptions, RecurrentGroup, assume, find_groups
 from gateprobe.replay.batch_size import BatchSize
 from gateprobe.replay.calls import RecurrentCall, call_paths, recurrent_calls, signal_paths
-from gateprobe.replay.context import Context
+from gateprobe.replay.context import Context, Labels
 from gateprobe.replay.plan import Plan, Wanted, fed_layer, make_plan, model_of
 from gateprobe.replay.run import Batches, Progress, Result, batches_of, run
+from gateprobe.replay.text import padded, tokens_of
 from gateprobe.replay.timelines import Timelines, timelines
 from gateprobe.replay.unclaimed import unclaimed
+from gateprobe.replay.vocabularies import with_vocabularies
 from gateprobe.semantics import Semantics, semantics_of
 from gateprobe.traces.chunk import TRACE_FORMAT, DirectionTrace, TraceChunk, only
 from gateprobe.traces.selection import Selection, check_layers
@@ -50,6 +52,7 @@ def open_model(
 ) -> OpenedModel:
     """Read a model file; takes what `gateprobe.read` takes."""
     graph = read_graph(path, architecture=architecture, max_bytes=max_bytes, ignore_metadata=ignore_metadata)
+    graph = with_vocabularies(graph)
     graph = replace(graph, notes=(*graph.notes, *unclaimed(graph)))
     return OpenedModel(graph, semantics_of(graph.origin, semantics), max_bytes)
 
@@ -229,16 +232,22 @@ class OpenedModel:
         if selection.samples is not None:
             numbers = selection.samples.pick(samples.count, "sample")
         with self._blamed(samples):
+            plan = padded(plan, samples)
             batches = batches or batches_of(plan, samples, numbers, batch_size=batch_size, kernel=kernel)
         pre_activations = pre_activations or any(name.startswith("pre_") for name in selection.signals)
+        lines = self.timelines(samples)
+        beside: Labels | None = tokens
+        if beside is None:
+            traced = [call.path for call in self.recurrent if selection.takes_layer(call.path)]
+            beside = tokens_of(plan, samples, lines, traced)
         context = None
-        if with_input or with_output or tokens is not None:
+        if with_input or with_output or beside is not None:
             context = Context(
-                self.timelines(samples),
+                lines,
                 samples.names if with_input else (),
                 self.outputs if with_output else (),
                 with_feeds=with_input,
-                tokens=tokens,
+                tokens=beside,
             )
         return Tracing(self, plan, samples, selection, numbers, batches, pre_activations, context)
 

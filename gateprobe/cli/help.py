@@ -38,7 +38,7 @@ LOOKING: Mapping[str, tuple[str, ...]] = {
 """Command that looks → the options that no other group has; each option stands once."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "What to read": ("feed", "verification"),
+    "What to read": ("text", "feed", "verification"),
     "What to compare": ("mapping", "last", "against", "atol", "rtol", "seed", "samples"),
     "What to keep": ("layer", "signal", "timestep", "unit", "sample", "direction", "pre", "with_input", "with_output"),
     "What to call timesteps": ("tokens", "vocab"),

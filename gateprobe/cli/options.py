@@ -104,6 +104,7 @@ class Run:
     dtype: str | None
     batch_size: int | str | None
     threads: int | None
+    text: tuple[str, ...] = ()
 
     def reads(self) -> Iterator[str]:
         """Yield the files that are read."""
@@ -115,7 +116,7 @@ class Run:
         """Open the inputs and check them against the model."""
         from gateprobe.inputs.samples import load
 
-        return load(self.inputs, model.inputs, self.feed, max_bytes=file.max_bytes)
+        return load(self.inputs, model.inputs, self.feed, max_bytes=file.max_bytes, texts=self.text)
 
     @property
     def how(self) -> dict[str, Any]:
@@ -361,6 +362,12 @@ reading = bundle("file", ModelFile, click.argument("model", metavar="MODEL"), *R
 """Adds MODEL and how to read it; the command takes ``file``."""
 
 RUNNING = (
+    click.option(
+        "--text",
+        multiple=True,
+        metavar="TEXT",
+        help="A sample of a model that reads text, instead of a file. May be repeated.",
+    ),
     click.option(
         "--feed",
         multiple=True,

@@ -53,6 +53,7 @@ class Scaling:
             ignore_metadata=file.ignore_metadata,
             assumptions=assumed.given,
             layers=selection.layers,
+            texts=run.text,
         )
         return DaskWorkers(sources, self.scheduler, self.workers or 0)
 

@@ -46,6 +46,7 @@ _TEXT = re.compile(
 """The header of a text, as `numpy.save` writes it."""
 _TEXT_LIMIT = 64 << 20
 _NUMBER = re.compile(r"[<>=|]?(?:f[248]|[iu][1248]|b1)")
+_TEXTS = re.compile(r"[<>=|]?[US][1-9]\d{0,6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def map_npy(path: Path, name: str) -> Array:
         InputError: It is not a whole ``.npy`` file of numbers.
     """
     with path.open("rb") as file:
-        header = read_header(file, name)
+        header = read_header(file, name, texts=True)
     _check_size(header, path.stat().st_size - header.offset, name)
     if header.nbytes == 0:
         return np.empty(header.shape, header.dtype)
@@ -103,13 +104,18 @@ def parse_npy(data: bytes, name: str) -> Array:
     Raises:
         InputError: They are not a whole ``.npy`` file of numbers.
     """
-    header = read_header(io.BytesIO(data), name)
+    header = read_header(io.BytesIO(data), name, texts=True)
     _check_size(header, len(data) - header.offset, name)
     return header.filled(np.frombuffer(data, header.dtype, offset=header.offset))
 
 
-def read_header(file: IO[bytes], name: str) -> Header:
+def read_header(file: IO[bytes], name: str, *, texts: bool = False) -> Header:
     """Read the header of an ``.npy`` file.
+
+    Args:
+        file: Its bytes.
+        name: What to call it in messages.
+        texts: Whether texts of fixed width are welcome, too.
 
     Raises:
         InputError: There is none, or it asks for something that is not an array of numbers.
@@ -126,10 +132,12 @@ def read_header(file: IO[bytes], name: str) -> Header:
     text = file.read(length)
     if len(text) < length:
         raise InputError("ends within its header", file=name)
-    return _parsed(text.decode("utf-8" if version == (3, 0) else "latin-1", "replace"), 8 + size + length, name)
+    return _parsed(
+        text.decode("utf-8" if version == (3, 0) else "latin-1", "replace"), 8 + size + length, name, texts=texts
+    )
 
 
-def _parsed(text: str, offset: int, name: str) -> Header:
+def _parsed(text: str, offset: int, name: str, *, texts: bool) -> Header:
     found = {}
     left = text
     for field, pattern in _FIELDS.items():
@@ -143,7 +151,7 @@ def _parsed(text: str, offset: int, name: str) -> Header:
     if left.strip(" \t\r\n\0{},"):
         raise InputError("has a header that says more than type, order and shape", file=name)
     shape = _shape(found["shape"][2], name)
-    return Header(_dtype(found["descr"][3], name), shape, found["fortran_order"][2] == "True", offset)
+    return Header(_dtype(found["descr"][3], name, texts=texts), shape, found["fortran_order"][2] == "True", offset)
 
 
 def _shape(text: str, name: str) -> tuple[int, ...]:
@@ -157,8 +165,8 @@ def _shape(text: str, name: str) -> tuple[int, ...]:
     return tuple(int(size[1]) for size in sizes if size)
 
 
-def _dtype(descr: str, name: str) -> np.dtype[Any]:
-    if _NUMBER.fullmatch(descr):
+def _dtype(descr: str, name: str, *, texts: bool) -> np.dtype[Any]:
+    if _NUMBER.fullmatch(descr) or (texts and _TEXTS.fullmatch(descr)):
         return np.dtype(descr)
     if descr.endswith("O"):
         raise InputError("holds pickled Python objects, which are never loaded", file=name, remedy="save numbers")
@@ -187,7 +195,7 @@ class RemoteRows:
 
     def __init__(self, read: Callable[[int, int], bytes], size: int, name: str) -> None:
         self._read, self.name = read, name
-        self._header = header = read_header(io.BytesIO(read(0, min(size, _HEADER_LIMIT + 12))), name)
+        self._header = header = read_header(io.BytesIO(read(0, min(size, _HEADER_LIMIT + 12))), name, texts=True)
         _check_size(header, size - header.offset, name)
         if header.fortran and len(header.shape) > 1:
             remedy = "save it with numpy.ascontiguousarray, or copy the file"
@@ -261,8 +269,8 @@ class NpzFile:
         """The names of the arrays; ``__metadata__`` and the like are not arrays of samples."""
         return tuple(key for key in self._members if not key.startswith("__"))
 
-    def read(self, key: str) -> Array:
-        """Unpack one array.
+    def read(self, key: str, *, texts: bool = False) -> Array:
+        """Unpack one array, of texts where these are welcome.
 
         Raises:
             InputError: There is no such array, or it is not one of numbers, or too large.
@@ -279,7 +287,7 @@ class NpzFile:
                 remedy="raise it with --max-bytes, or save the array as .npy, which is memory-mapped",
             )
         with self._faults(), zipfile.ZipFile(self._file) as archive, archive.open(info) as file:
-            header = read_header(file, name)
+            header = read_header(file, name, texts=texts)
             _check_size(header, info.file_size - header.offset, name)
             numbers = np.empty(math.prod(header.shape), header.dtype)
             _fill(file, numbers.view(np.uint8).data, name)

@@ -11,9 +11,9 @@ import hashlib
 import re
 import sys
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 import numpy as np
@@ -22,6 +22,7 @@ from numpy.lib.format import write_array
 from gateprobe.errors import InputError, reason_of
 from gateprobe.files.remote import Remote, is_url, local_path, redact_url, remote
 from gateprobe.graph import Array
+from gateprobe.inputs import texts as text_files
 from gateprobe.inputs.array_files import NPY_MAGIC, ZIP_MAGIC, NpzFile, RemoteRows, Rows, map_npy, parse_npy
 from gateprobe.inputs.tables import read_table
 
@@ -80,7 +81,9 @@ class Source:
     """Whether it comes from a text table."""
 
 
-def read_input(file: str, shape: Shape | None, limit: int, names: Collection[str] = ()) -> dict[str, Source]:
+def read_input(
+    file: str, shape: Shape | None, limit: int, names: Collection[str] = (), *, texts_of: str | None = None
+) -> dict[str, Source]:
     """Read a file.
 
     Args:
@@ -88,6 +91,8 @@ def read_input(file: str, shape: Shape | None, limit: int, names: Collection[str
         shape: What is expected; a table is read accordingly.
         limit: Largest size, in bytes, of what is read into memory.
         names: All that the model takes, when an ``.npz`` file may give it all at once.
+        texts_of: The name of the input, when it takes texts: a text file has a sample on each line, and
+            ``FILE.csv[column]`` names a column.
 
     Returns:
         One array by an empty name, or all of ``names``.
@@ -99,12 +104,13 @@ def read_input(file: str, shape: Shape | None, limit: int, names: Collection[str
         raise InputError("the name of a file is empty")
     try:
         if file == STDIN:
-            return {"": _from_stdin(shape, limit)}
+            return {"": _from_stdin(_Wanted(shape, limit, texts_of))}
         if is_url(file):
-            return _from_url(file, shape, limit, names)
+            return _from_url(file, _Wanted(shape, limit, texts_of), names)
         path, key = _path_and_key(local_path(file))
+        wanted = _Wanted(shape, limit, texts_of, path.suffix.lower(), key)
         if not path.is_file():
-            return {"": _from_special(path, file, shape, limit)}
+            return {"": _from_special(path, file, wanted)}
         with path.open("rb") as opened:
             magic = opened.read(len(NPY_MAGIC))
         if magic == NPY_MAGIC:
@@ -112,12 +118,13 @@ def read_input(file: str, shape: Shape | None, limit: int, names: Collection[str
             return {"": Source(file, map_npy(path, file), partial(_file_digest, path), mapped)}
         if magic.startswith(ZIP_MAGIC):
             return _from_archive(NpzFile(path, str(path), limit), key, names)
-        if key is not None:
+        if texts_of is None and key is not None:
             raise InputError("is no .npz file, so it has no arrays to choose from", file=str(path))
-        if path.suffix.lower() not in TEXT_SUFFIXES:
-            raise InputError("is no .npy or .npz file", file=file, remedy="a table needs the suffix .csv or .tsv")
+        if path.suffix.lower() not in (TEXT_SUFFIXES if texts_of is None else text_files.SUFFIXES):
+            remedy = "a table needs the suffix .csv or .tsv" + ("" if texts_of is None else ", a text a line .txt")
+            raise InputError("is no .npy or .npz file", file=file, remedy=remedy)
         with path.open("rb") as opened:
-            return {"": _from_stream(opened, file, shape, limit)}
+            return {"": _from_stream(opened, str(path), wanted)}
     except OSError as error:
         raise InputError(reason_of(error), file=redact_url(file)) from None
 
@@ -126,18 +133,33 @@ def from_memory(name: str, value: object) -> Source:
     """Take an array of the caller's.
 
     Raises:
-        InputError: It is not one of real numbers.
+        InputError: It is neither one of real numbers nor one of texts.
     """
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise InputError(f"input {name!r} is not an array: {error}") from None
+    if text_files.is_text(array) and array.size and all(isinstance(one, (str, bytes)) for one in array.flat):
+        return Source("", array, partial(text_files.digest, array))
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise InputError(f"input {name!r} holds {array.dtype}", remedy="give real numbers of at most 64 bits")
     return Source("", array, partial(_array_digest, array))
 
 
-def _from_url(file: str, shape: Shape | None, limit: int, names: Collection[str]) -> dict[str, Source]:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a file should hold."""
+
+    shape: Shape | None
+    limit: int
+    texts_of: str | None
+    """The name of the input, when it takes texts."""
+    suffix: str = ""
+    key: str | None = None
+    """What stands in brackets behind the file."""
+
+
+def _from_url(file: str, wanted: _Wanted, names: Collection[str]) -> dict[str, Source]:
     """Read a file by URL, whose first bytes say what it is."""
     match = _KEYED.fullmatch(file)
     url, key = (file, None) if match is None else (match[1], match[2])
@@ -147,10 +169,11 @@ def _from_url(file: str, shape: Shape | None, limit: int, names: Collection[str]
         return {"": _remote_rows(found)}
     with found.fetched() as copy:
         if magic.startswith(ZIP_MAGIC):
-            return _from_archive(NpzFile(copy, found.name, limit), key, names)
-        if key is not None:
+            return _from_archive(NpzFile(copy, found.name, wanted.limit), key, names)
+        if key is not None and wanted.texts_of is None:
             raise InputError("is no .npz file, so it has no arrays to choose from", file=found.name)
-        return {"": _from_stream(copy, found.name, shape, limit)}
+        suffix = PurePosixPath(url.partition("?")[0]).suffix.lower()
+        return {"": _from_stream(copy, found.name, replace(wanted, suffix=suffix, key=key))}
 
 
 def _remote_rows(found: Remote) -> Source:
@@ -186,18 +209,18 @@ def _path_and_key(file: str) -> tuple[Path, str | None]:
     return Path(match[1]), match[2]
 
 
-def _from_special(path: Path, file: str, shape: Shape | None, limit: int) -> Source:
+def _from_special(path: Path, file: str, wanted: _Wanted) -> Source:
     """Read a pipe or a device, such as the ``<(command)`` of a shell."""
     if path.is_dir():
         raise InputError("is a folder", file=file, remedy="name a file in it")
     with path.open("rb") as opened:
-        return _from_stream(opened, file, shape, limit)
+        return _from_stream(opened, file, wanted)
 
 
-def _from_stdin(shape: Shape | None, limit: int) -> Source:
+def _from_stdin(wanted: _Wanted) -> Source:
     if sys.stdin is None:
         raise InputError("is closed", file="standard input", remedy="name a file")
-    return _from_stream(sys.stdin.buffer, "standard input", shape, limit)
+    return _from_stream(sys.stdin.buffer, "standard input", wanted)
 
 
 def _from_archive(archive: NpzFile, key: str | None, names: Collection[str]) -> dict[str, Source]:
@@ -211,22 +234,29 @@ def _from_archive(archive: NpzFile, key: str | None, names: Collection[str]) -> 
 
 
 def _member(archive: NpzFile, key: str) -> Source:
-    array = archive.read(key)
+    array = archive.read(key, texts=True)
     return Source(f"{archive.name}[{key}]", array, partial(_array_digest, array))
 
 
-def _from_stream(stream: IO[bytes], name: str, shape: Shape | None, limit: int) -> Source:
+def _from_stream(stream: IO[bytes], name: str, wanted: _Wanted) -> Source:
     """Read a stream to its end: an ``.npy`` file or a table."""
     data = bytearray()
     while block := stream.read(_BLOCK):
         data += block
         if b"\0" in block and not data.startswith(NPY_MAGIC):
             raise InputError("is neither an .npy file nor text", file=name)
-        if len(data) > limit:
-            raise InputError(f"has more than {limit} bytes", file=name, remedy="raise the limit with --max-bytes")
+        if len(data) > wanted.limit:
+            raise InputError(
+                f"has more than {wanted.limit} bytes", file=name, remedy="raise the limit with --max-bytes"
+            )
     held = bytes(data)
     in_lines = not held.startswith(NPY_MAGIC)
-    array = read_table(held, name, shape) if in_lines else parse_npy(held, name)
+    if not in_lines:
+        array = parse_npy(held, name)
+    elif wanted.texts_of is not None:
+        array = text_files.read_texts(held, name, wanted.suffix, wanted.key, wanted.texts_of)
+    else:
+        array = read_table(held, name, wanted.shape)
     return Source(name, array, partial(_bytes_digest, held), in_lines=in_lines)
 
 

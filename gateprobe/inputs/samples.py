@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from gateprobe.errors import InputError, choices
 from gateprobe.files.remote import is_url
 from gateprobe.graph import Array
+from gateprobe.inputs import texts as text_files
 from gateprobe.inputs.array_files import UNPACKED_LIMIT, RemoteRows, Rows, release_pages
 from gateprobe.inputs.files import STDIN, Shape, Source, file_of, from_memory, read_input
 
@@ -28,6 +30,11 @@ class InputSpec:
     shape: Shape | None
     """With the samples axis, ``None`` for axes of any size; ``None`` when the file does not say."""
     dtype: str = "float32"
+
+    @property
+    def texts(self) -> bool:
+        """Whether it takes texts."""
+        return self.dtype == "string"
 
     @property
     def shown(self) -> str:
@@ -102,6 +109,12 @@ class Samples:
         arrays = tuple(None if array is None else _rows(array, numbers, timesteps) for array in self.arrays)
         return arrays, {name: _rows(array, numbers) for name, array in self.feeds.items()}
 
+    def input(self, number: int, numbers: Array) -> Array | None:
+        """Return some samples of one input; ``None`` where feeds make it unnecessary."""
+        self.check()
+        array = self.arrays[number]
+        return None if array is None else _rows(array, numbers)
+
     def fetch(self, numbers: Array) -> None:
         """Fetch what is far away and will be asked for: all of it at once."""
         if int(numbers[-1]) - int(numbers[0]) + 1 == len(numbers):
@@ -114,8 +127,7 @@ class Samples:
         digest = hashlib.sha256()
         for source in self.sources.values():
             digest.update(f"{source.array.shape} {source.array.dtype}".encode())
-            far = isinstance(source.array, RemoteRows)
-            digest.update(source.digest().encode() if far else _rows(source.array, numbers).data)
+            digest.update(_digest_of(source, numbers))
         return digest.hexdigest()
 
     def first_nan(self) -> tuple[str, int] | None:
@@ -139,8 +151,21 @@ class Samples:
         return None
 
 
+def _digest_of(source: Source, numbers: Array) -> bytes | memoryview:
+    """Return what some samples are known by; what is far away is known by its version."""
+    if isinstance(source.array, RemoteRows):
+        return source.digest().encode()
+    rows = _rows(source.array, numbers)
+    return text_files.digest(rows).encode() if text_files.is_text(rows) else rows.data
+
+
 def load(
-    specs: Sequence[str], inputs: Sequence[InputSpec], feeds: Sequence[str] = (), *, max_bytes: int | None = None
+    specs: Sequence[str],
+    inputs: Sequence[InputSpec],
+    feeds: Sequence[str] = (),
+    *,
+    max_bytes: int | None = None,
+    texts: Sequence[str] = (),
 ) -> Samples:
     """Open the files that a user names.
 
@@ -150,6 +175,7 @@ def load(
         inputs: What the model takes.
         feeds: ``LAYER=FILE``, ``LAYER.mask=FILE``, ``LAYER.initial_state[k]=FILE``.
         max_bytes: Limit for what is unpacked or read into memory, instead of 1 GiB.
+        texts: The samples of the input that takes texts, instead of a file.
 
     Raises:
         InputError: A file cannot be read, or it does not fit the model.
@@ -162,9 +188,22 @@ def load(
     fed = [split_feed(feed) for feed in feeds]
     if [file for _, file in (*pairs, *fed)].count(STDIN) > 1:
         raise InputError("standard input can be read only once")
-    given = _assigned(pairs, inputs, limit)
+    typed = _typed(texts, inputs)
+    given = _assigned(pairs, inputs, limit, typed)
     sources = {key: read_input(file, _table_shape(key), limit)[""] for key, file in fed}
     return _samples(given, inputs, sources, "FILE or NAME=FILE")
+
+
+def _typed(texts: Sequence[str], inputs: Sequence[InputSpec]) -> dict[str, Source]:
+    """Return the texts that were given on the command line, for the input that takes them."""
+    if not texts:
+        return {}
+    takers = [spec.name for spec in inputs if spec.texts]
+    if len(takers) != 1:
+        said = f"several inputs take texts: {', '.join(takers)}" if takers else "no input of the model takes texts"
+        raise InputError(f"texts were given, and {said}", remedy="give a file for each input")
+    array = text_files.as_array(texts)
+    return {takers[0]: Source("the given texts", array, partial(text_files.digest, array))}
 
 
 def files_of(specs: Iterable[str], feeds: Iterable[str] = ()) -> Iterator[str]:
@@ -234,17 +273,21 @@ def split_feed(feed: str) -> tuple[str, str]:
     return layer, file
 
 
-def _assigned(pairs: Sequence[tuple[str | None, str]], inputs: Sequence[InputSpec], limit: int) -> dict[str, Source]:
+def _assigned(
+    pairs: Sequence[tuple[str | None, str]], inputs: Sequence[InputSpec], limit: int, typed: Mapping[str, Source]
+) -> dict[str, Source]:
     """Read the files and give each to its input: by name, or to the next one that has no name on the command line."""
-    by_name = {name for name, _ in pairs}
+    by_name = {name for name, _ in pairs} | set(typed)
     free = iter([spec for spec in inputs if spec.name not in by_name])
-    given: dict[str, Source] = {}
+    given: dict[str, Source] = dict(typed)
     for name, file in pairs:
         spec = next(free, None) if name is None else _spec_of(name, inputs)
         if spec is None:
-            raise InputError(f"is one file too many: the model takes {_listed(inputs)}", file=file)
+            beside = ", besides the texts that were given" if typed else ""
+            raise InputError(f"is one file too many: the model takes {_listed(inputs)}{beside}", file=file)
+        texts_of = spec.name if spec.texts else None
         names = [one.name for one in inputs] if name is None and len(pairs) == 1 else []
-        for part, source in read_input(file, spec.shape, limit, names).items():
+        for part, source in read_input(file, spec.shape, limit, names, texts_of=texts_of).items():
             if (part or spec.name) in given:
                 raise InputError(f"input {spec.name!r} is given twice", file=file)
             given[part or spec.name] = source
@@ -262,9 +305,7 @@ def _samples(given: Mapping[str, Source], inputs: Sequence[InputSpec], fed: Mapp
     missing = [spec for spec in inputs if spec.name not in given]
     if missing and not fed:
         raise InputError("an input is missing", remedy=f"give {_listed(missing)} as {form}")
-    for spec in inputs:
-        if spec.name in given:
-            _check(given[spec.name], spec)
+    given = {**given, **{spec.name: _taken(given[spec.name], spec) for spec in inputs if spec.name in given}}
     for key, source in fed.items():
         _check(source, InputSpec(key, None))
         if key.endswith(".mask") and not np.isin(np.asarray(source.array), (0, 1)).all():
@@ -290,6 +331,18 @@ def _listed_counts(sources: Mapping[str, Source]) -> str:
     return ", ".join(f"{source.name or name} has {len(source.array)}" for name, source in sources.items())
 
 
+def _taken(source: Source, spec: InputSpec) -> Source:
+    """Check an array; texts get the last axis of size one that the model takes, or lose it."""
+    if spec.texts and spec.shape is not None and text_files.is_text(source.array):
+        array = np.asarray(source.array) if isinstance(source.array, RemoteRows) else source.array
+        if array.ndim == 1 and spec.shape[1:] == (1,):
+            source = replace(source, array=array[:, np.newaxis])
+        elif array.ndim == 2 and array.shape[1] == 1 and len(spec.shape) == 1:
+            source = replace(source, array=array[:, 0])
+    _check(source, spec)
+    return source
+
+
 def _check(source: Source, spec: InputSpec) -> None:
     """Compare an array with what the model takes.
 
@@ -298,6 +351,10 @@ def _check(source: Source, spec: InputSpec) -> None:
     """
     shape, wanted = source.array.shape, spec.shape
     where = source.name or f"input {spec.name!r}"
+    if text_files.is_text(source.array) is not spec.texts:
+        held, taken = ("numbers", "texts") if spec.texts else ("texts", "numbers")
+        remedy = "give texts: a file with one sample a line, or a column of a table" if spec.texts else None
+        raise InputError(f"holds {held}, but input {spec.name!r} takes {taken}", file=where, remedy=remedy)
     if not shape:
         raise InputError(f"holds a single number, but input {spec.name!r} takes {spec.shown}", file=where)
     if 0 in shape:

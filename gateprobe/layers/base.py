@@ -201,6 +201,25 @@ class Timewise(Protocol):
         """
 
 
+@runtime_checkable
+class Tokenizer(Protocol):
+    """A layer that turns each text into a row of ids."""
+
+    @property
+    def pads_to_longest(self) -> bool:
+        """Whether the length of the rows depends on the texts that it is given."""
+
+    @property
+    def row_length(self) -> int | None:
+        """That of every row of ids; ``None`` where it is not known, or there are codes and no ids."""
+
+    def tokens(self, values: Array) -> list[list[str]]:
+        """Return the tokens of each text."""
+
+    def padded(self, length: int) -> Layer:
+        """Return the layer with a length for every row."""
+
+
 def beyond_time(axes: tuple[int, ...], rank: int) -> bool:
     """Whether axes exist and none of them is that of the samples or of the timesteps."""
     return all(-rank <= axis < rank and axis % rank > 1 for axis in axes)

@@ -15,6 +15,7 @@ import numpy as np
 
 from gateprobe.errors import Refusal, UnsupportedModel
 from gateprobe.graph import (
+    LOOKUPS,
     Argument,
     Array,
     Call,
@@ -301,6 +302,8 @@ def _known(record: LayerRecord) -> dict[str, Any]:
     known = PARAMETERS.get(record.class_name)
     if known is None:
         raise Unsupported(f"Keras 3 has no layer {record.class_name}")
+    if record.class_name in LOOKUPS and record.config.get("output_mode") in ("tf_idf", "tf-idf"):
+        raise Unsupported("Keras 3 keeps the weights of tf_idf outside of the configuration, and loads no others")
     config = {"dtype": record.config["dtype"]} if "dtype" in record.config else {}
     for key, value in record.config.items():
         if key in known:

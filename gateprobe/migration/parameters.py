@@ -71,7 +71,11 @@ GlobalMaxPooling3D: data_format keepdims pool_dimensions
 GroupNormalization: axis center epsilon groups scale
 GroupedQueryAttention: dropout flash_attention head_dim num_key_value_heads num_query_heads sliding_window use_bias
   use_gate
+HashedCrossing: num_bins output_mode
+Hashing: mask_value num_bins output_mode salt
 Identity:
+IntegerLookup: idf_weights invert mask_token max_tokens num_oov_indices oov_method oov_token output_mode
+  pad_to_max_tokens salt vocabulary vocabulary_dtype
 LSTM: activation cell dropout go_backwards recurrent_activation recurrent_dropout return_sequences return_state
   stateful units unroll use_bias zero_output_for_mask
 LSTMCell: activation dropout recurrent_activation recurrent_dropout units use_bias
@@ -111,7 +115,11 @@ SpatialDropout2D: data_format rate
 SpatialDropout3D: data_format rate
 SpectralNormalization: layer power_iterations
 StackedRNNCells: cells
+StringLookup: encoding idf_weights invert mask_token max_tokens num_oov_indices oov_method oov_token output_mode
+  pad_to_max_tokens salt vocabulary vocabulary_dtype
 Subtract:
+TextVectorization: encoding idf_weights max_tokens ngrams output_mode output_sequence_length pad_to_max_tokens split
+  standardize vocabulary
 TimeDistributed: layer
 UnitNormalization: axis
 UpSampling1D: size

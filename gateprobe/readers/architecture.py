@@ -26,6 +26,8 @@ _SUBCLASS = (
     "class overrides call()"
 )
 _SHAPES = ("batch_shape", "batch_input_shape")
+_TEXT_FIRST = ("TextVectorization", "StringLookup")
+"""Layers whose input is text, whatever their dtype says."""
 
 
 def read_architecture(value: Any, era: Era) -> tuple[ModelRecord | None, tuple[str, ...]]:
@@ -181,6 +183,8 @@ def _implied_input(record: LayerRecord, entry: Entry, model_config: Config) -> L
     """Make the input that Keras makes for the first layer of a Sequential (``Sequential.add``)."""
     shape = _implied_shape(record, entry, model_config)
     dtype = entry.settings.get("dtype", entry.settings.get("input_dtype"))
+    if record.class_name in _TEXT_FIRST and entry.settings.get("invert") is not True:
+        dtype = "string"
     name = f"{record.name}_input"
     return LayerRecord(name, INPUT, {"name": name, "batch_shape": shape, "dtype": dtype or "float32"})
 

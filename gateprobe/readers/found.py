@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateprobe.errors import ReadError
-from gateprobe.graph import Era, ModelGraph, ModelRecord, Origin, WeightStore
+from gateprobe.graph import Era, ModelGraph, ModelRecord, Origin, Vocabulary, WeightStore
 from gateprobe.readers import contradictions, version, wiring
 from gateprobe.readers.architecture import read_architecture
 from gateprobe.readers.contradictions import Verdict
@@ -47,6 +48,8 @@ class Found:
     """What the user should know of this container."""
     versions: tuple[tuple[str, str], ...] = ()
     """Further places in the file that give a version, and the versions."""
+    vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
+    """See `ModelGraph`."""
     evidence: tuple[str, ...] = ()
     """Why the version is this one, where the file does not say so itself."""
 
@@ -77,7 +80,7 @@ class Found:
         origin = Origin(self.container, era, evidence, self._version, backend, rivals, sha256)
         left = () if model is None else tuple(contradictions.unreached(model))
         given = None if self.architecture is None else self.architecture.file
-        return ModelGraph(file, origin, model, store, (*notes, *left, *self.notes), given)
+        return ModelGraph(file, origin, model, store, (*notes, *left, *self.notes), self.vocabularies, given)
 
     @property
     def _version(self) -> str | None:

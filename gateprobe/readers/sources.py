@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from gateprobe.errors import ReadError
 from gateprobe.graph import WeightStore
-from gateprobe.readers import archive, hdf5, safe_json, weights
+from gateprobe.readers import archive, hdf5, safe_json, vocabularies, weights
 from gateprobe.readers.found import Architecture, Found
 from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.shards import shard_names
@@ -81,6 +81,7 @@ def read_zip(stream: BinaryIO, size: int, given: Architecture | None, budget: Bu
             raise ReadError("has an architecture of its own", remedy="leave --architecture out")
         value = safe_json.loads(archive.read(members, archive.CONFIG, safe_json.MAX_BYTES), archive.CONFIG)
         inner = value.get("keras_version") if isinstance(value, dict) else None
+        words = vocabularies.in_zip(members, budget)
         return Found(
             container="keras",
             value=value,
@@ -89,7 +90,9 @@ def read_zip(stream: BinaryIO, size: int, given: Architecture | None, budget: Bu
             backend=None,
             where=archive.METADATA,
             architecture=given,
+            notes=tuple(vocabularies.told(words)),
             versions=((archive.CONFIG, inner),) if isinstance(inner, str) else (),
+            vocabularies=words,
         )
 
 

@@ -89,6 +89,8 @@ def _observed(plan: Plan, inputs: Sequence[Input], rows: int, length: int) -> _N
 
 def _zeros(one: Input, rows: int, length: int) -> Tensor:
     shape = (rows, *(length if size is None else size for size in (one.shape or ())[1:]))
+    if one.dtype == "string":
+        return Tensor(np.full(shape, " ".join(["a"] * length), object))
     dtype = one.dtype if one.dtype in ("int32", "int64", "uint8", "bool", "float64") else "float32"
     room.afford(4 * math.prod(shape))
     return Tensor(np.zeros(shape, dtype))

@@ -483,7 +483,7 @@ def _half_type(record: LayerRecord) -> str | None:
 
 
 _INPUT_DTYPES = frozenset(
-    "float16 bfloat16 float32 float64 bool int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
+    "float16 bfloat16 float32 float64 bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 string".split()
 )
 
 

@@ -33,6 +33,7 @@ from gateprobe.layers.recurrent.kernels.choice import Kernel, choose
 from gateprobe.limits import room
 from gateprobe.replay.batch_size import AUTO, BatchSize, fitting_rows, given_rows
 from gateprobe.replay.plan import Plan
+from gateprobe.replay.text import padded
 from gateprobe.replay.threads import in_order, threads_of
 from gateprobe.traces.chunk import DirectionTrace, TraceChunk, blank
 
@@ -59,6 +60,9 @@ class Blocks(Protocol):
     @property
     def fed(self) -> bool:
         """Whether anything is given to layers directly."""
+
+    def input(self, number: int, numbers: Array) -> Array | None:
+        """Return some samples of one input; ``None`` where feeds make it unnecessary."""
 
     def block(
         self, numbers: Array, timesteps: slice = slice(None)
@@ -178,6 +182,7 @@ def run(
         InputError: The samples do not fit a layer; the place is the layer's path.
     """
     numbers = np.arange(samples.count) if numbers is None else numbers
+    plan = padded(plan, samples)
     how = batches or batches_of(plan, samples, numbers, batch_size=batch_size, kernel=kernel)
     scope = Scope(
         "",

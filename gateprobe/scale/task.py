@@ -40,6 +40,8 @@ class Sources:
     assumptions: Assumptions = field(default_factory=Assumptions)
     layers: tuple[str, ...] = ()
     """What is traced of a file of weights alone."""
+    texts: tuple[str, ...] = ()
+    """Samples of an input of texts, in place of a file."""
 
     def read(self) -> OpenedModel:
         """Read the model."""
@@ -54,7 +56,7 @@ class Sources:
 
     def load(self, model: OpenedModel) -> Samples:
         """Open the inputs."""
-        return load(self.inputs, model.inputs, self.feeds, max_bytes=self.max_bytes)
+        return load(self.inputs, model.inputs, self.feeds, max_bytes=self.max_bytes, texts=self.texts)
 
     def anywhere(self) -> Sources:
         """Return the same with names that do not depend on the current folder.

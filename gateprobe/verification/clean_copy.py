@@ -2,8 +2,9 @@
 
 Keras never gets the file's own bytes. It gets the architecture as JSON that was parsed and checked here, and every
 array and plain attribute of the weights under its own name and in its own order, none of them interpreted: Keras still
-reads the file itself, so that a fault in our reading shows. User blocks, second containers, links, training
-configurations, optimizers, assets and everything else that a file may hold stay behind.
+reads the file itself, so that a fault in our reading shows. Vocabularies are copied as the text that they are. User
+blocks, second containers, links, training configurations, optimizers, other assets and everything else that a file may
+hold stay behind.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from gateprobe.errors import GateprobeError
-from gateprobe.readers import archive, hdf5, safe_json
+from gateprobe.readers import archive, hdf5, safe_json, vocabularies
 from gateprobe.readers.crash_guard import try_in_fork
 from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.weights import MAX_DEPTH, MAX_OBJECTS, TRAINING
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     import h5py
 
 _WEIGHTS_GROUP = "model_weights"
+_ASSET = re.compile(r"assets(?:/[A-Za-z0-9_]+)+/vocabulary\.txt")
+"""Where a vocabulary may be, so that it is unpacked inside a folder."""
 _CONFIGURATIONS = frozenset({"model_config", "training_config"})
 """Attributes that Keras takes for an architecture: written by us or not at all."""
 _METADATA = ("keras_version", "date_saved")
@@ -112,6 +116,7 @@ def _zip(stream: BinaryIO, size: int, folder: Path, budget: Budget) -> Path:
             raise Unfit("weights in several files are not given to Keras")
         config = _checked(archive.read(members, archive.CONFIG, safe_json.MAX_BYTES), archive.CONFIG)
         metadata = _metadata(members)
+        words = dict(vocabularies.assets(members, budget))
         with unpacked.open("wb") as raw:
             archive.unpack(members, archive.WEIGHTS, budget.limit, raw)
     with unpacked.open("rb") as file, hdf5.opened(file, archive.WEIGHTS) as source, _created(rebuilt) as copy:
@@ -121,6 +126,10 @@ def _zip(stream: BinaryIO, size: int, folder: Path, budget: Budget) -> Path:
         new.writestr(archive.CONFIG, config)
         new.writestr(archive.METADATA, json.dumps(metadata))
         new.write(rebuilt, archive.WEIGHTS)
+        for name, text in words.items():
+            if not _ASSET.fullmatch(name):
+                raise Unfit(f"a vocabulary is at {name!r:.80}")
+            new.writestr(name, text)
     rebuilt.unlink()
     return target
 

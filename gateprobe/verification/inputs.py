@@ -32,6 +32,10 @@ class Use:
     """Whether token 0 is masked."""
     mask_value: float | None = None
     """The value that a Masking layer hides when a whole timestep has it."""
+    words: tuple[str, ...] = ()
+    """Those that a layer which reads text knows."""
+    sentences: bool = False
+    """Whether it takes texts of several words apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +88,10 @@ class _Search:
             if isinstance(size, int):
                 self.use.vocabulary = min(size, self.use.vocabulary or size)
             self.use.masked_id |= bool(record.config.get("mask_zero"))
+        elif record.class_name in ("TextVectorization", "StringLookup"):
+            known = record.config.get("vocabulary")
+            self.use.words = tuple(word for word in known if isinstance(word, str)) if isinstance(known, list) else ()
+            self.use.sentences |= record.class_name == "TextVectorization"
         elif record.class_name == "Masking":
             value = record.config.get("mask_value", 0.0)
             self.use.mask_value = float(value) if isinstance(value, (int, float)) else 0.0
@@ -140,6 +148,8 @@ def _count(specs: tuple[InputSpec, ...], length: int, samples: int | None) -> in
 
 def _one(spec: InputSpec, use: Use, length: int, count: int, rng: np.random.Generator) -> Array:
     shape = (count, *(size or length for size in _shape(spec)[1:]))
+    if spec.texts:
+        return _texts(shape, use, length, rng)
     dtype = np.dtype(spec.dtype if spec.dtype in KNOWN_DTYPES else "float32")
     if use.vocabulary is not None:
         return _tokens(shape, use, rng).astype(dtype)
@@ -152,6 +162,21 @@ def _one(spec: InputSpec, use: Use, length: int, count: int, rng: np.random.Gene
     if use.mask_value is not None and values.ndim >= 3:
         values[_masked(shape[:2], rng)] = use.mask_value
     return values.astype(dtype)
+
+
+_FORMS = (str, str.upper, str.title, "({}),".format, "{}!".format, "\u00e9{}".format)
+"""How a known word may stand in a text."""
+
+
+def _texts(shape: tuple[int, ...], use: Use, length: int, rng: np.random.Generator) -> Array:
+    """Return texts of known words, some of them in capitals, with punctuation, or unknown."""
+    words = [word for word in use.words if word.strip()] or ["a"]
+
+    def text() -> str:
+        count = int(rng.integers(1, length + 1)) if use.sentences else 1
+        return " ".join(_FORMS[rng.integers(len(_FORMS))](words[rng.integers(len(words))]) for _ in range(count))
+
+    return np.array([text() for _ in range(int(np.prod(shape)))], np.str_).reshape(shape)
 
 
 KNOWN_DTYPES = frozenset("float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split())
@@ -184,7 +209,9 @@ def _masked(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
 
 def _described(spec: InputSpec, use: Use, array: Array) -> str:
     shape = "x".join(map(str, array.shape))
-    if use.vocabulary is not None:
+    if spec.texts:
+        what = f"texts of {len(use.words)} known words and others"
+    elif use.vocabulary is not None:
         what = f"token ids 0 to {use.vocabulary - 1}"
     elif array.dtype.kind in "iub":
         what = f"{array.dtype} 0 and 1"

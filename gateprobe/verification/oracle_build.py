@@ -120,6 +120,8 @@ class _Builder:
         parts = {key: [self.layer(part, into) for part in group] for key, group in record["parts"].items()}
         for key, group in parts.items():
             config[key] = group if key == "cells" else group[0]
+        if isinstance(config.get("ngrams"), list):  # JSON has no tuples
+            config["ngrams"] = tuple(config["ngrams"])
         return class_(**_accepted(class_, config), name=self._name(record["name"]))
 
     def _argument(self, value: Any) -> Any:

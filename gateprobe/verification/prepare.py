@@ -11,6 +11,7 @@ from gateprobe.errors import InputError, Refusal, UnsupportedModel, Worded
 from gateprobe.graph import Array
 from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
 from gateprobe.layers.base import FLOAT64
+from gateprobe.layers.text_rules import texts_of
 from gateprobe.opened import OpenedModel
 from gateprobe.replay.batch_size import DEFAULT_ROWS
 from gateprobe.replay.plan import Wanted, make_plan
@@ -146,6 +147,8 @@ def _origin(samples: Samples) -> str:
 
 def _cast(array: Array, spec: InputSpec) -> Array:
     """Return an array in the dtype that the model takes, so that all sides start from the same numbers."""
+    if spec.texts:  # of fixed width, as a file without pickled objects holds them
+        return np.array(texts_of(array), np.str_).reshape(array.shape)
     return np.ascontiguousarray(array, np.dtype(spec.dtype if spec.dtype in KNOWN_DTYPES else "float32"))
 
 

@@ -142,9 +142,17 @@ def _job(
         objects=objects,
         inputs=names,
         runs=[
-            Run(tuple(one.inputs[name] for name in names), prepared.batch or 256, stateful=stateful) for one in replays
+            Run(tuple(one.inputs[name] for name in names), _rows(model, prepared, one), stateful=stateful)
+            for one in replays
         ],
     )
+
+
+def _rows(model: OpenedModel, prepared: Prepared, replays: Replays) -> int:
+    """Return how many samples Keras gets at once: all texts, which it pads to the longest of a batch."""
+    if any(spec.texts for spec in model.inputs):
+        return prepared.batch or len(next(iter(replays.inputs.values())))
+    return prepared.batch or 256
 
 
 def _arrays(group: WeightGroup) -> Iterator[WeightArray]:

@@ -15,6 +15,7 @@ from gateprobe.activations import ACTIVATION_NAMES
 from gateprobe.graph import Namespace
 from gateprobe.layers.binding.registry import registered
 from gateprobe.layers.operations.tf_functions import FUNCTIONS
+from gateprobe.layers.text_rules import SPLIT, STANDARDIZE
 
 _TRAINING = frozenset({"compile_config", "training_config"})
 """``compile_config`` stands beside any nested model in files of Keras 3, and is carried out there whatever is asked."""
@@ -43,6 +44,8 @@ _NAMED = {
     "init": _INITIALIZERS,
     "regularizer": _REGULARIZERS,
     "constraint": _CONSTRAINTS,
+    "standardize": frozenset(filter(None, STANDARDIZE)),
+    "split": frozenset(filter(None, SPLIT)),
 }
 """The last word of a setting → what a plain text there may name."""
 _FUNCTION_MODULES = frozenset({"keras.activations", "tf_keras.activations"})
@@ -122,6 +125,8 @@ def _listed(name: object, names: Any) -> bool:
 
 def _texts(key: str, value: object, place: str) -> Iterator[str]:
     """Yield what a setting names that Keras would look up by its name alone."""
+    if key == "vocabulary" and isinstance(value, str):
+        yield f"{place}: names a file, {value!r}"
     names = _NAMED.get(key.rpartition("_")[2])
     texts = value if isinstance(value, list) else [value]
     if names is not None:

@@ -27,4 +27,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "SyncBatchNormalization": "layers/test_versions.py",
     "SimpleRNNCell": "test_recurrent.py",
     "BasicDecoder": "layers/test_decoder.py",
+    **dict.fromkeys(
+        ("Hashing", "HashedCrossing", "IntegerLookup", "StringLookup", "TextVectorization"), "test_text.py"
+    ),
 }

@@ -5,7 +5,7 @@ Keras's own execution: ``keras/src/models/functional.py`` and ``keras/src/ops/fu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -44,6 +44,8 @@ class Step:
 
     def run(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Replay the call."""
+        if any(tensor.value is not NOT_COMPUTED and tensor.value.dtype.kind in "USOT" for tensor in _given(call)):
+            _require_reader(self.layer)
         results = _labelled(self.layer.replay(call, scope), self.dtype)
         if not self.keeps_own_mask or call.kwargs.get("mask") is None:
             return results
@@ -79,7 +81,7 @@ class InputCast:
         value = self._with_rank(tensor.value)
         before = tensor.dtype or value.dtype.name
         changed = value is not tensor.value or self.dtype not in (None, before)
-        if self.dtype not in (None, before):
+        if self.dtype not in (None, before) and not (self.dtype == "string" and value.dtype.kind in "USOT"):
             value = self._cast(value, self.dtype or "")
         mask = tensor.mask if self.keeps_mask or not changed else None
         return Tensor(value, mask, self.dtype or tensor.dtype)
@@ -94,6 +96,8 @@ class InputCast:
         raise InputError(f"the model takes inputs of {len(self.shape)} axes, got one of shape {value.shape}")
 
     def _cast(self, value: Array, dtype: str) -> Array:
+        if value.dtype.kind in "USOT" or dtype == "string":
+            raise InputError(f"the model takes {'texts' if dtype == 'string' else 'numbers'}, got {value.dtype}")
         if dtype in ("float16", "bfloat16", "float32", "float64"):
             return Precision(dtype).cast(value)
         if dtype == "bool":
@@ -116,6 +120,8 @@ class Graph:
     """``None`` for outputs that were not asked for."""
     unmasked: frozenset[TensorRef] = frozenset()
     """Outputs that have lost their masks at the end."""
+    reads_text: bool = True
+    """Whether it may be given texts: its own layers are asked one by one."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Replay the whole graph on the tensors of the call."""
@@ -196,6 +202,16 @@ def misfit(error: Exception) -> str:
     would have built, and there are more ways to do that than checks.
     """
     return f"cannot be computed as the file describes it: {type(error).__name__}: {error!s:.200}"
+
+
+def _given(call: Arguments) -> Iterator[Tensor]:
+    yield from tensors_in((call.args, call.kwargs))
+
+
+def _require_reader(layer: Layer) -> None:
+    """Refuse texts for a layer that computes with numbers: NumPy would make numbers of some of them."""
+    if not getattr(layer, "reads_text", False):
+        raise InputError("is given texts, and it takes numbers")
 
 
 def _sequences(call: Call, made: Mapping[Node, Ranks]) -> tuple[int, ...] | None:

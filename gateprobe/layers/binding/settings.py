@@ -24,7 +24,7 @@ INERT = frozenset(
     activity_regularizer state_regularizer kernel_constraint recurrent_constraint bias_constraint
     embeddings_constraint beta_constraint gamma_constraint depthwise_constraint pointwise_constraint alpha_constraint
     unit_forget_bias seed sparse ragged optional input_length autocast implementation quantization_config
-    lora_rank lora_alpha use_cudnn
+    lora_rank lora_alpha use_cudnn vocabulary_size has_input_vocabulary
     """.split()
 )
 """Keys that cannot change what a layer computes at inference from given weights."""

@@ -131,6 +131,11 @@ class Library:
     def __init__(self, saved_model: Message) -> None:
         self._graph = saved_model.message(2)
 
+    @property
+    def meta_graph(self) -> Message:
+        """The message with the graph and the objects."""
+        return self._graph
+
     @cached_property
     def _functions(self) -> dict[str, Message]:
         definitions = self._graph.message(2).message(2).messages(1)

@@ -28,6 +28,8 @@ class TrackedObject:
     """Of a variable."""
     full_name: str
     """Of a variable, such as ``encoder/lstm_cell/kernel``."""
+    table: tuple[str, str] | None = None
+    """Where the keys and the values of a table stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,14 @@ def tracked_objects(graph: Message) -> tuple[TrackedObject, ...]:
 
 def _tracked(node: Message) -> TrackedObject:
     key, full_name = None, ""
+    columns = {attribute.text(1): attribute.text(3) for attribute in node.messages(2)}
+    table = (
+        (columns["table-keys"], columns["table-values"]) if {"table-keys", "table-values"} <= columns.keys() else None
+    )
     for attribute in node.messages(2):
         if attribute.text(1) == "VARIABLE_VALUE":
             key, full_name = attribute.text(3), attribute.text(2)
-    return TrackedObject({child.text(2): child.integer(1) for child in node.messages(1)}, key, full_name)
+    return TrackedObject({child.text(2): child.integer(1) for child in node.messages(1)}, key, full_name, table)
 
 
 def _bounded(messages: Iterator[Message], place: str) -> Iterator[Message]:

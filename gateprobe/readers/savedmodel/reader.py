@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gateprobe.errors import ReadError, UnsafeFile, reason_of
+from gateprobe.graph import LOOKUPS, Vocabulary
 from gateprobe.readers.files import SAVED_MODEL
 from gateprobe.readers.found import Architecture, Found
 from gateprobe.readers.hdf5 import Budget
@@ -22,7 +23,8 @@ from gateprobe.readers.savedmodel import objects
 from gateprobe.readers.savedmodel.decoder import decoder_settings
 from gateprobe.readers.savedmodel.graph import Library, Unproven
 from gateprobe.readers.savedmodel.objects import Described, TrackedObject
-from gateprobe.readers.savedmodel.variables import inside, read_checkpoint
+from gateprobe.readers.savedmodel.tables import Column, Tables
+from gateprobe.readers.savedmodel.variables import Checkpoint, inside, read_checkpoint
 from gateprobe.readers.savedmodel.weights import Objects
 from gateprobe.readers.savedmodel.wire import parse
 from gateprobe.readers.wiring import DECODER
@@ -76,7 +78,34 @@ def read_folder(path: Path, given: Architecture | None, budget: Budget, *, ignor
         architecture=given,
         digests=tuple(folder.digests()),
         notes=tuple(decoders.notes),
+        vocabularies=_vocabularies(folder, tracked, checkpoint),
     )
+
+
+def _vocabularies(folder: _Folder, tracked: tuple[TrackedObject, ...], checkpoint: Checkpoint) -> dict[str, Vocabulary]:
+    """Return the words of each lookup layer by ``#`` and its name.
+
+    Raises:
+        ReadError: Two layers have one name, so that it is unknown whose words are whose.
+    """
+    if not any(item.value.get("class_name") in LOOKUPS for item in folder.described.values()):
+        return {}
+
+    def stored(number: int) -> tuple[Column, Column] | None:
+        keys, values = tracked[number].table or ("", "") if 0 <= number < len(tracked) else ("", "")
+        tokens: Column | None = checkpoint.texts.get(keys)
+        if tokens is None and keys in checkpoint.arrays:
+            tokens = tuple(checkpoint.arrays[keys].ravel().tolist())
+        if tokens is None or values not in checkpoint.arrays:
+            return None
+        return tokens, tuple(checkpoint.arrays[values].ravel().tolist())
+
+    found: dict[str, Vocabulary] = {}
+    library = folder.library
+    for name, words in Tables(library.meta_graph, library.objects, stored).vocabularies(folder.described):
+        if found.setdefault(f"#{name}", words) != words:
+            raise ReadError("two layers have this name, and other vocabularies", place=name)
+    return found
 
 
 def _weights_alone(path: Path, folder: _Folder, given: Architecture | None, budget: Budget) -> Found:

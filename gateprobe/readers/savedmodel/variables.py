@@ -19,6 +19,7 @@ _INDEX = "variables/variables.index"
 _MAX_INDEX_BYTES = 256 << 20
 _MAX_TEXT_BYTES = 256 << 20
 _TRAINING = ("optimizer/", "save_counter/")
+_TABLE = "/.ATTRIBUTES/table-keys"
 _SLOT = "/.OPTIMIZER_SLOT/"
 
 
@@ -30,6 +31,8 @@ class Checkpoint:
     """A ``TrackableObjectGraph``."""
     arrays: Mapping[str, Array]
     """By checkpoint key: numbers only, without the optimizer's."""
+    texts: Mapping[str, tuple[bytes, ...]]
+    """By checkpoint key: the keys of tables."""
 
 
 def read_checkpoint(folder: Path, budget: Budget) -> Checkpoint:
@@ -45,7 +48,9 @@ def read_checkpoint(folder: Path, budget: Budget) -> Checkpoint:
             raise ReadError("holds no object graph: it was not saved by TensorFlow 2", place=_INDEX)
         (objects,) = bundle.texts(_OBJECT_GRAPH, _MAX_TEXT_BYTES)
         keys = sorted(key for key, entry in bundle.entries.items() if entry.numeric and _belongs_to_the_model(key))
-        return Checkpoint(objects, {key: bundle.array(key, budget) for key in keys})
+        tables = sorted(key for key, entry in bundle.entries.items() if entry.texts and key.endswith(_TABLE))
+        texts = {key: bundle.texts(key, _MAX_TEXT_BYTES) for key in tables if _belongs_to_the_model(key)}
+        return Checkpoint(objects, {key: bundle.array(key, budget) for key in keys}, texts)
 
 
 def _opened(folder: Path, stack: ExitStack) -> Bundle:
