@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateprobe.analysis.comparison import Comparison
     from gateprobe.traces.selection import Selection
 
-_RUNNING = RUNNING[:2]
+_RUNNING = RUNNING[:3]
 """--feed and --dtype: everything runs in one process."""
 
 
