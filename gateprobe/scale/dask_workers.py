@@ -6,6 +6,7 @@ another one, which is harmless: a block appears whole or not at all, and its num
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import uuid
@@ -87,7 +88,8 @@ class DaskWorkers:
             try:
                 with _undisturbed():
                     where = self.scheduler or stack.enter_context(LocalCluster(**_local(self.workers)))
-                client = stack.enter_context(Client(where, timeout=CONNECT))
+                with _no_collection():
+                    client = stack.enter_context(Client(where, timeout=CONNECT))
                 client.wait_for_workers(1, timeout=PATIENCE)
             except ImportError:
                 raise MissingExtra("cryptography, which keeps strangers from local workers,", "dask") from None
@@ -102,6 +104,23 @@ class DaskWorkers:
         reason = str(fault) if expected else f"it does not answer as a Dask scheduler does ({type(fault).__name__})"
         remedy = "look whether the scheduler runs and has workers"
         return InputError(f"cannot work with {self.scheduler}: {reason}", remedy=remedy)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Collect garbage now, and not while a client starts.
+
+    A client that could not connect is garbage whose end waits for a lock that a starting client holds
+    (``Client.__del__`` and ``LoopRunner.start`` of distributed 2026.8): in one thread that would never end.
+    """
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextmanager
