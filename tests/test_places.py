@@ -199,6 +199,7 @@ def test_every_argument_of_every_command_that_names_a_file_is_guarded():
         "verification",
         "write",
         "others",
+        "signal_file",
     }
     words = ("FILE", "MODEL", "INPUT", "JSON", "DIR", "PATH")
     for name in COMMANDS:

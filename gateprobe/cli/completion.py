@@ -88,6 +88,8 @@ _COMPLETED: dict[str, Callable[[click.Context, str], _Items]] = {
     "SOURCE": _files,
     "INPUT...": _files,
     "[INPUT...]": _files,
+    "OURS": _files,
+    "[INPUT...] THEIRS": _files,
     "FILE": _files,
     "JSON": _files,
     "LAYER=FILE": _feeds,

@@ -80,11 +80,11 @@ settling = bundle(
 def stats(
     source: Source, selection: Selection, settings: Settings, top: int, tabulating: Tabulating, talk: Talk
 ) -> None:
-    """Summarise gates and states in one pass, without a trace on disk.
+    """Summarise gates and states: saturation, time constants, units that stand out.
 
-    For each layer, direction and signal: mean, deviation, extremes, quantiles, and how often gates are nearly closed
-    (low) and nearly open (high). Then the units that stand out, the rarest first, with the reasons. Masked timesteps
-    are left out.
+    In one pass, without a trace on disk. For each layer, direction and signal: mean, deviation, extremes, quantiles,
+    and how often gates are nearly closed (low) and nearly open (high). Then the units that stand out, the rarest first,
+    with the reasons. Masked timesteps are left out.
     """
     from gateprobe.analysis.statistics import statistics
     from gateprobe.writers import write_table

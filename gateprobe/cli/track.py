@@ -109,7 +109,7 @@ def track(
     tabulating: Tabulating,
     talk: Talk,
 ) -> None:
-    """Find the units that follow a signal, the strongest correlation first.
+    """Find the units that follow a signal you give.
 
     The units' cell_state and hidden_state are compared with the signal, or what --signal says. A lag of 2 means that a
     unit is strongest two timesteps after the signal, one of -2 that it is ahead of it. For a signal of 0 and 1, the ROC

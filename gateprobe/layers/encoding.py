@@ -30,7 +30,7 @@ def encoded(ids: Array, mode: str, depth: int) -> Array:
     if mode == "one_hot":
         ids = ids[..., 0] if ids.ndim > 1 and ids.shape[-1] == 1 else ids
         room.afford(ids.size * depth * 4)
-        codes: Array = (ids[..., np.newaxis] == np.arange(depth)).astype(np.float32)
+        codes: Array = (ids[..., np.newaxis] == room.arange(depth)).astype(np.float32)
         return codes
     if ids.ndim < 2:
         raise InputError(f"output_mode={mode!r} takes rows of ids, got an input of shape {ids.shape}")
@@ -40,7 +40,7 @@ def encoded(ids: Array, mode: str, depth: int) -> Array:
 def _reduced(ids: Array, mode: str, depth: int) -> Array:
     rows = ids.reshape(-1, ids.shape[-1])
     room.afford(len(rows) * depth * 4)
-    codes: Array = np.zeros((len(rows), depth), np.float32)
+    codes: Array = room.zeros((len(rows), depth), np.float32)
     row, column = np.nonzero((rows >= 0) & (rows < depth))
     at: Any = (row, rows[row, column])
     if mode == "multi_hot":

@@ -194,7 +194,7 @@ class TextVectorization:
         flat = value.ndim < 2 and self.split is None
         width = size if self.codes.mode == "int" else longest
         room.afford(8 * len(rows) * max(width, longest))
-        ids = np.full((len(rows), width), 0 if self.codes.mode == "int" else _ABSENT, np.int64)
+        ids = room.full((len(rows), width), 0 if self.codes.mode == "int" else _ABSENT, np.int64)
         for number, row in enumerate(rows):
             kept = row[:width]
             ids[number, : len(kept)] = self.table.look_up(kept, self.codes.masked)
@@ -283,7 +283,7 @@ def _idf(settings: Settings, table: Table, depth: int, *, begins: bool) -> Array
     if len(given) != wanted or not np.isfinite(given).all():
         raise Unsupported(f"config.idf_weights: expected {wanted} finite numbers, got {len(given)}")
     front = table.size - wanted
-    weights = np.zeros(depth, np.float32)
+    weights = room.zeros((depth,), np.float32)
     weights[:front] = np.average(given) if front else 0
     weights[front : table.size] = given
     return weights

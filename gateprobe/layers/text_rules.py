@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
+from gateprobe.limits import room
 
 _LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 _PUNCTUATION = dict.fromkeys(map(ord, r"""!"#$%&()*+,-./:;<=>?@[\]^_`{|}~'"""))
@@ -78,6 +77,6 @@ def _ngrams(tokens: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
 
 def as_array(texts: Sequence[str], shape: tuple[int, ...]) -> Array:
     """Return texts as an array of objects, which keeps every length as it is."""
-    array = np.empty(len(texts), object)
+    array = room.empty((len(texts),), object)
     array[:] = texts
     return array.reshape(shape)

@@ -12,7 +12,6 @@ from gateprobe.errors import GateprobeWarning, InputError, OutputError, choices
 from gateprobe.files.places import STREAM, place_of, refuse_twice
 from gateprobe.files.remote import redact_url
 from gateprobe.limits.system import require_room_for_tables
-from gateprobe.traces.chunk import LABEL
 from gateprobe.writers.base import Format, Metadata, Output, Sink, Tables
 from gateprobe.writers.formats import all_formats, table_formats, trace_formats
 from gateprobe.writers.names import cell_text
@@ -216,6 +215,8 @@ def _signals(chunks: Iterable[TraceChunk], kinds: Sequence[Format]) -> Iterator[
 
     A table without columns is refused; a file of arrays then holds its metadata alone.
     """
+    from gateprobe.traces.chunk import LABEL  # help texts need the formats and no NumPy
+
     for number, chunk in enumerate(chunks):
         if number == 0 and any(LABEL in part.context for part in chunk.directions):
             for name in sorted({kind.name for kind in kinds if not kind.tabular}):

@@ -162,9 +162,9 @@ def test_backward_signals_that_are_not_reversed(in_process, tmp_path, monkeypatc
     path = saved(in_process, "tf_keras", tmp_path, bidirectional_lstm)
     record = _Recorder.__call__
 
-    def wrong(self, path, *, direction, backwards, signals, mask):
+    def wrong(self, path, *, backwards, signals, **others):
         signals = {name: value[:, ::-1] if backwards else value for name, value in signals.items()}
-        record(self, path, direction=direction, backwards=backwards, signals=signals, mask=mask)
+        record(self, path, backwards=backwards, signals=signals, **others)
 
     monkeypatch.setattr(_Recorder, "__call__", wrong)
     result, names = explained(gateprobe.read(path))
