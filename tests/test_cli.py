@@ -282,6 +282,7 @@ def test_an_architecture_of_another_model_is_named(tmp_path, command):
         (["sing"], "no command 'sing'. Try gateprobe -h."),
         (["dmp"], "no command 'dmp'; did you mean dump? Try gateprobe -h."),
         (["dump"], "Missing argument 'MODEL'. Try gateprobe dump -h."),
+        (["stats", "--layer"], "Option '--layer' requires an argument. Try gateprobe stats -h."),
         (["dump", MODEL, INPUT, "--nope"], "No such option '--nope'."),
         (["dump", MODEL, INPUT, "--dtype", "int8"], "Invalid value for '--dtype'"),
         (["dump", MODEL, INPUT, "--max-bytes", "lots"], "'lots' is no size such as 500M or 2G"),
