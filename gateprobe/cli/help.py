@@ -101,15 +101,12 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the groups."""
-        rows = {name_of(parameter): _row(parameter, ctx) for parameter in self.get_params(ctx)}
-        widest = max(len(left) for left, _ in rows.values() if len(left) <= _COLUMN)
-        for title, names in GROUPS.items():
-            arguments = _ARGUMENTS if title == "What to read" else ()
-            found = [rows[name] for name in (*arguments, *names) if name in rows]
-            if found:
-                with formatter.section(title):
-                    # as wide in every group, so that all texts stand below each other
-                    formatter.write_dl([(f"{left:{widest}}", right) for left, right in found], col_max=_COLUMN)
+        groups = grouped(self, ctx)
+        widest = max(len(left) for rows in groups.values() for left, _ in rows if len(left) <= _COLUMN)
+        for title, rows in groups.items():
+            with formatter.section(title):
+                # as wide in every group, so that all texts stand below each other
+                formatter.write_dl([(f"{left:{widest}}", right) for left, right in rows], col_max=_COLUMN)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, none of them broken over lines, and where to read more."""
@@ -128,6 +125,14 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 
 _COLUMN = 26
 """Characters of an option beside which its text begins; that of a longer one begins on the next line."""
+
+
+def grouped(command: click.Command, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+    """Return the groups of a command's help that are not empty: title → (option, what it says)."""
+    rows = {name_of(parameter): _row(parameter, ctx) for parameter in command.get_params(ctx)}
+    groups = {title: (*(_ARGUMENTS if title == "What to read" else ()), *names) for title, names in GROUPS.items()}
+    found = {title: [rows[name] for name in names if name in rows] for title, names in groups.items()}
+    return {title: rows for title, rows in found.items() if rows}
 
 
 def name_of(parameter: click.Parameter) -> str:
