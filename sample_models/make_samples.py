@@ -1,6 +1,7 @@
 """Make the sample models and their inputs with the real Keras.
 
     python make_samples.py brackets tokens translate     with Keras 3 (tensorflow backend)
+    python make_samples.py ways                          with Keras 3, after brackets
     python make_samples.py keras2                        with Keras 2.2.4 on TensorFlow 1.15 (Python 3.7)
     python make_samples.py port                          with h5py alone
 
@@ -142,6 +143,36 @@ def translate():
     np.save(os.path.join(HERE, "translate_target.npy"), decoder_x[:4].astype(np.int32))
 
 
+def ways():
+    """What one step can be, on the brackets: their LSTM both ways, and GRUs whose reset gate acts after or before."""
+    import keras
+
+    keras.utils.set_random_seed(17)
+    rng = np.random.default_rng(17)
+    pairs = [bracket_text(rng, 20) for _ in range(3000)]
+    x, y = one_hot([text for text, _ in pairs]), np.array([depths for _, depths in pairs])
+    inputs = keras.Input((None, 3), name="symbols")
+    both = {"forward": False, "backward": True}
+    lstms = [
+        keras.layers.LSTM(UNITS, return_sequences=True, go_backwards=way, name=name)(inputs)
+        for name, way in both.items()
+    ]
+    resets = {"reset_after": True, "reset_before": False}
+    grus = [
+        keras.layers.GRU(UNITS, return_sequences=True, reset_after=way, name=name)(inputs)
+        for name, way in resets.items()
+    ]
+    heads = [keras.layers.Dense(DEEPEST + 1, activation="softmax")(gru) for gru in grus]
+    trained = keras.Model(inputs, heads)
+    trained.compile(keras.optimizers.Adam(0.02), ["sparse_categorical_crossentropy"] * 2)
+    trained.fit(x, [y, y], batch_size=64, epochs=15, verbose=0)
+    model = keras.Model(inputs, [*lstms, *grus])
+    for name in both:
+        counter = keras.models.load_model(os.path.join(HERE, "brackets.keras")).get_layer("lstm")
+        model.get_layer(name).set_weights(counter.get_weights())
+    model.save(os.path.join(HERE, "ways.keras"))
+
+
 def keras2():
     """A model of Keras 2.2.4, whose gates use the old hard_sigmoid: clip(0.2 x + 0.5, 0, 1)."""
     import keras
@@ -185,4 +216,5 @@ def port():
 
 if __name__ == "__main__":
     for wanted in sys.argv[1:]:
-        {"brackets": brackets, "tokens": tokens, "translate": translate, "keras2": keras2, "port": port}[wanted]()
+        made = {"brackets": brackets, "tokens": tokens, "translate": translate}
+        {**made, "ways": ways, "keras2": keras2, "port": port}[wanted]()
