@@ -42,6 +42,10 @@ REGISTERED_HARD_SIGMOID = "gateprobe>hard_sigmoid_02"
 
 
 class UnknownActivation(ValueError):
+    """The file describes an activation that is not understood."""
+
+
+class UnlistedActivation(UnknownActivation):
     """The file names an activation that is not in the table."""
 
 
@@ -76,7 +80,7 @@ def resolve(serialized: object, semantics: Semantics, options: Mapping[str, Any]
     known = {Era.KERAS1: _KERAS1, Era.KERAS2: _KERAS2}.get(semantics.era)
     by_name = not (isinstance(serialized, Mapping) and serialized.get("class_name") in _LAYERS)
     if maker is None or (by_name and known is not None and name not in known):
-        raise UnknownActivation(f"unknown activation {_shown(name)} in {semantics.era.value}")
+        raise UnlistedActivation(f"{_shown(name)} is no activation of {semantics.era.value}")
     try:
         return maker(semantics, **found, **(options or {}))
     except TypeError:

@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,9 @@ def choices(there: Iterable[str], wanted: str = "") -> str | None:
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return f"{guess}available: {', '.join(names[:_LISTED])}{more}"
 
+
+USERS_CODE = "code of the user's own, which gateprobe never runs"
+"""What every refusal of such code says."""
 
 _PYTHON: Mapping[str, str] = {
     "--architecture": "architecture",
@@ -142,6 +146,74 @@ def _keyword(match: re.Match[str]) -> str:
     return keyword if match[0] == match[1] else f"{keyword}="
 
 
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What a user may give to a layer directly."""
+
+    layer: str
+    """Path of the call."""
+    shape: str | None = None
+    """What it reads, such as ``(samples, timesteps, 3)``, where that is known."""
+    masked: bool = False
+    """Whether a mask may reach it, which must then be given, too."""
+
+    @property
+    def name(self) -> str:
+        """What to call the array: a name for a file, and for a variable."""
+        return f"{re.sub(r'[^A-Za-z0-9]+', '_', self.layer).strip('_') or 'layer'}_input"
+
+    def said(self, name: str) -> str:
+        """Say what an array of this name holds."""
+        shape = f", {self.shape}" if self.shape else ""
+        mask = f" ({self.layer}.mask takes its mask, if one reaches it)" if self.masked else ""
+        return f"{name} holds what {self.layer} reads{shape}{mask}"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to go on where layers are refused: what is known to work, because it was planned."""
+
+    command: tuple[str, ...]
+    """The command, without what follows from the rest."""
+    feeds: tuple[Feed, ...] = ()
+    """What to give to layers directly."""
+    layers: tuple[str, ...] = ()
+    """What to choose, without which it does not work; all without them."""
+    inputs: bool = True
+    """Whether any of the model's inputs is still needed."""
+    stated: tuple[str, ...] = ()
+    """Layers of which a wiring file may state what they do."""
+    others: tuple[str, ...] = ()
+    """Recurrent layers that do without what is refused."""
+    traces: bool = False
+    """Whether it gives the traces of the recurrent layers, and not the outputs that were wanted."""
+
+    @property
+    def flagged(self) -> str:
+        """The advice in the words of the command line."""
+        given = [word for feed in self.feeds for word in ("--feed", f"{feed.layer}={feed.name}.npy")]
+        chosen = ["--layer", ",".join(self.layers)] if self.layers else []
+        run = f"{'for the traces alone, ' * self.traces}run: {shlex.join([*self.command, *given, *chosen])}"
+        return "; ".join(self._said(run, "{}.npy", "--layer ", "with --architecture"))
+
+    def __str__(self) -> str:
+        """The advice in Python's words."""
+        feeds = ", ".join(f"{feed.layer!r}: {feed.name}" for feed in self.feeds)
+        given = [f"feeds={{{feeds}}}"] * bool(feeds) + [f"layers={list(self.layers)!r}"] * bool(self.layers)
+        return "; ".join(self._said(f"give {' and '.join(given)}", "{}", "layers=", "as architecture"))
+
+    def _said(self, first: str, named: str, choosing: str, wiring: str) -> Iterator[str]:
+        if self.feeds:
+            yield f"{first}, where {' and '.join(feed.said(named.format(feed.name)) for feed in self.feeds)}"
+        elif self.layers:
+            yield first
+        ways = [f"choose {choosing}{','.join(self.others)}"] * bool(self.others and not self.layers)
+        stated = f"{' and '.join(self.stated)} {'does' if len(self.stated) == 1 else 'do'}"
+        ways += [f"state what {stated} in a wiring file, {wiring} (docs/wiring.md)"] * bool(self.stated)
+        if ways:
+            yield f"{'or ' * bool(self.feeds or self.layers)}{' or '.join(ways)}"
+
+
 class GateprobeError(Exception):
     """What is wrong, in which file, at which place, and what to do.
 
@@ -150,16 +222,24 @@ class GateprobeError(Exception):
         file: The file it concerns, if there is one.
         place: Where inside the file: a layer path, a dataset, a configuration key.
         remedy: What the reader of the message can do.
+        way: The command that works, where that was found out.
     """
 
     def __init__(
-        self, reason: str, *, file: object | None = None, place: str | None = None, remedy: str | None = None
+        self,
+        reason: str,
+        *,
+        file: object | None = None,
+        place: str | None = None,
+        remedy: str | None = None,
+        way: Way | None = None,
     ) -> None:
         super().__init__(reason, file, place, remedy)
         self.reason = reason
         self.file = None if file is None else str(file)
         self.place = place
         self.remedy = remedy
+        self.way = way
 
     def __str__(self) -> str:
         """The whole message on one line, in Python's words."""
@@ -176,8 +256,13 @@ class GateprobeError(Exception):
 
     def _message(self, worded: Callable[[str], str]) -> str:
         where = [part for part in (self.file, self.place) if part]
-        message = ": ".join([*where, worded(self.reason)])
-        return printable(f"{message}; {worded(self.remedy)}" if self.remedy else message)
+        return printable(": ".join([*where, worded(self.reason)])) + self.advice(worded)
+
+    def advice(self, worded: Callable[[str], str]) -> str:
+        """Return what the user can do, after a semicolon, if anything."""
+        way = "" if self.way is None else self.way.flagged if worded is in_flags else str(self.way)
+        said = "; ".join(filter(None, (worded(self.remedy) if self.remedy else "", way)))
+        return printable(f"; {said}") if said else ""
 
 
 def _restored(kind: type[GateprobeError], fields: Mapping[str, Any]) -> GateprobeError:
@@ -247,6 +332,8 @@ class Refusal:
     """Whether the file is at fault: no Keras saves such a layer."""
     other_weights: bool = False
     """Whether the layer needs other weights than the file holds."""
+    unknown: bool = False
+    """Whether what the layer computes is in no table of ours, so that a wiring file may state it."""
 
     def __str__(self) -> str:
         """``name (Class): reason`` on one line."""
@@ -269,16 +356,24 @@ class UnsupportedModel(GateprobeError):
         refusals: At least one.
         file: The model file.
         remedy: What the user can do.
+        way: How to go on, where that was found out.
     """
 
-    def __init__(self, refusals: Iterable[Refusal], *, file: object | None = None, remedy: str | None = None) -> None:
+    def __init__(
+        self,
+        refusals: Iterable[Refusal],
+        *,
+        file: object | None = None,
+        remedy: str | None = None,
+        way: Way | None = None,
+    ) -> None:
         self.refusals = tuple(refusals)
-        super().__init__("cannot replay this model", file=file, remedy=remedy)
+        super().__init__("cannot replay this model", file=file, remedy=remedy, way=way)
 
     def _message(self, worded: Callable[[str], str]) -> str:
         """One line for one refusal, else a heading and one line for each."""
         name = printable(f"{self.file}: ") if self.file else ""
-        advice = f"; {worded(self.remedy)}" if self.remedy else ""
+        advice = self.advice(worded)
         lines = [refusal.message(worded) for refusal in self.refusals]
         if len(lines) == 1:
             return f"{name}{lines[0]}{advice}"

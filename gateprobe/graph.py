@@ -206,6 +206,8 @@ class ModelGraph:
     """By the path of a layer's object, such as ``layers/text_vectorization``, or by ``#`` and its name."""
     architecture: str | None = None
     """The file that gave the architecture, if it was not this one."""
+    assumed: bool = False
+    """Whether the model is what weights alone prove: recurrent layers, each with an input of its own."""
 
 
 def freeze(value: Array) -> Array:

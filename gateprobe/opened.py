@@ -32,6 +32,7 @@ from gateprobe.replay.text import padded, tokens_of
 from gateprobe.replay.timelines import Timelines, timelines
 from gateprobe.replay.unclaimed import unclaimed
 from gateprobe.replay.vocabularies import with_vocabularies
+from gateprobe.replay.ways import way_on
 from gateprobe.semantics import Semantics, semantics_of
 from gateprobe.traces.chunk import TRACE_FORMAT, DirectionTrace, TraceChunk, only
 from gateprobe.traces.selection import Selection, check_layers
@@ -86,7 +87,10 @@ class OpenedModel:
     def inputs(self) -> tuple[InputSpec, ...]:
         """Name, shape and dtype of each input, in the model's order."""
         records = {record.name: record for record in self.record.layers}
-        return tuple(_input_spec(records[ref.layer]) for ref in self.record.inputs)
+        specs = tuple(_input_spec(records[ref.layer]) for ref in self.record.inputs)
+        if not self.graph.assumed:
+            return specs
+        return tuple(replace(spec, layer=ref.layer) for spec, ref in zip(specs, self.record.outputs, strict=True))
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -184,20 +188,22 @@ class OpenedModel:
             check_layers(selection, recurrent, call_paths(self.record))
         _check_feeds(feeds, self.record)
         wanted = Wanted(_takes(selection), outputs=outputs, fed=frozenset(feeds))
-        with self._foreign_architecture():
+        try:
             plan = make_plan(self.graph, self.semantics, wanted, _PRECISIONS[dtype])
+        except UnsupportedModel as error:
+            raise self.advised(error, wanted) from None
         return replace(plan, max_bytes=self.max_bytes)
 
-    @contextmanager
-    def _foreign_architecture(self) -> Iterator[None]:
-        """Where the weights do not fit an architecture that was given, name it as the cause."""
-        try:
-            yield
-        except UnsupportedModel as error:
-            remedy = self.remedy_for(error.refusals)
-            if remedy is None:
-                raise
-            raise UnsupportedModel(error.refusals, file=error.file, remedy=remedy) from None
+    def advised(self, error: UnsupportedModel, wanted: Wanted) -> UnsupportedModel:
+        """Return a refusal that says what to do.
+
+        Args:
+            error: From planning, or from what planned.
+            wanted: What was planned.
+        """
+        remedy = self.remedy_for(error.refusals) or error.remedy
+        way = None if remedy else way_on(self.graph, self.semantics, wanted, error.refusals)
+        return UnsupportedModel(error.refusals, file=error.file, remedy=remedy, way=way)
 
     def remedy_for(self, refusals: Iterable[Refusal]) -> str | None:
         """Return what to do where the weights do not fit an architecture that was given; ``None`` for other reasons."""

@@ -130,7 +130,7 @@ def test_inspect_as_json_keeps_its_keys():
     assert set(report) == {
         *("file", "container", "sha256", "era", "keras_version", "backend", "evidence", "semantics", "notes"),
         *("meanings", "today"),
-        *("model", "inputs", "outputs", "layers", "recurrent", "damage", "predict"),
+        *("model", "inputs", "outputs", "layers", "recurrent", "damage", "predict", "way"),
     }
     (call,) = report["recurrent"]
     assert set(call) == {

@@ -162,6 +162,8 @@ def _show_verdicts(page: Page, report: Mapping[str, Any]) -> None:
         page.sentence(f"{_traced(report['recurrent'])}; the outputs {outputs} be replayed")
     for layer, class_name, reason in reasons:
         page.sentence(f"{layer} ({class_name}): {reason}", indent="  ")
+    if report["way"]:
+        page.sentence(report["way"])
 
 
 def _traced(calls: Sequence[Mapping[str, Any]]) -> str:

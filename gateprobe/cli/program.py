@@ -18,9 +18,10 @@ from typing import Any, TextIO
 
 import click
 
+from gateprobe.cli.again import ARGUMENTS, again
 from gateprobe.cli.help import SECTIONS
 from gateprobe.cli.options import LEFT_KEY, MODEL_KEY
-from gateprobe.errors import GateprobeError, GateprobeWarning, UnsupportedModel, printable
+from gateprobe.errors import GateprobeError, GateprobeWarning, UnsupportedModel, in_flags, printable
 
 REFUSED = 2
 """Exit status: usage, unreadable file, unsupported model, missing extra."""
@@ -57,6 +58,7 @@ class Program(click.Group):
         """Show help when nothing is asked for, and for ``gateprobe help [COMMAND]``."""
         if not args or args[0] == "help":
             args = [*args[1:2], "--help"]
+        ctx.meta[ARGUMENTS] = tuple(args)
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -110,6 +112,8 @@ class Program(click.Group):
             raise click.exceptions.Exit(INTERRUPTED if isinstance(interruption, KeyboardInterrupt) else 143) from None
         except GateprobeError as error:
             error.file = error.file or ctx.meta.get(MODEL_KEY)
+            if error.way is not None:
+                error.way = again(ctx, self.get_command(ctx, ctx.meta[ARGUMENTS][0]), error.way)
             raise
         except BrokenPipeError:
             _forget_stdout()
@@ -155,7 +159,7 @@ def _report(fault: Exception) -> None:
 def _message(fault: Exception) -> str:
     if isinstance(fault, UnsupportedModel) and 1 < len(fault.refusals) <= _REASONS_ON_A_LINE:
         reasons = " | ".join(refusal.flagged for refusal in fault.refusals)
-        return printable(f"{fault.file}: {reasons}{f'; {fault.remedy}' if fault.remedy else ''}")
+        return printable(f"{fault.file}: {reasons}{fault.advice(in_flags)}")
     if isinstance(fault, GateprobeError):
         return fault.flagged
     if isinstance(fault, click.UsageError):

@@ -3,8 +3,8 @@
 Top level: ``file``, ``container``, ``sha256``, ``era``, ``keras_version``, ``backend``, ``evidence``, ``semantics``,
 ``meanings`` (what the words that matter for this model mean), ``today`` (what Keras 3 makes of the file), ``notes``,
 ``model``, ``inputs``, ``outputs``, ``layers``, ``recurrent``, ``damage`` (weights that do not fit the file's own
-architecture, sizes that no Keras accepts), ``predict`` and, for files without an architecture, ``groups``. Keys are
-only ever added.
+architecture, sizes that no Keras accepts), ``predict``, ``way`` (the command that works where layers are refused) and,
+for files without an architecture, ``groups``. Keys are only ever added.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def summarise(model: OpenedModel) -> Report:
         "recurrent": [],
         "damage": [],
         "predict": None,
+        "way": None,
     }
     report |= _weights_only(model) if graph.model is None else _architecture(model, graph.model)
     found = [note for verdict in (report["predict"], *report["recurrent"]) for note in verdict["notes"]]
@@ -104,6 +105,7 @@ def _architecture(model: OpenedModel, record: ModelRecord) -> Report:
             for call, verdict in zip(model.recurrent, verdicts.traces, strict=True)
         ],
         "predict": verdicts.outputs,
+        "way": _way(model, verdicts),
         "damage": [
             {"layer": call.path, "class": call.record.class_name, "reason": cells[id(call.record)].misfit}
             for call in model.recurrent
@@ -207,6 +209,18 @@ def _verdicts(model: OpenedModel) -> _Verdicts:
         return _Verdicts([together] * len(calls), outputs, watched, traced)
     traces = [_verdict(partial(_plan, model, call.path.__eq__))[0] for call in calls]
     return _Verdicts(traces, outputs, watched, plan)
+
+
+def _way(model: OpenedModel, verdicts: _Verdicts) -> str | None:
+    """Return how to go on with what cannot be replayed: the recurrent layers, or else the outputs."""
+    traced = all(one["replayable"] for one in verdicts.traces)
+    wanted = Wanted(lambda _: not traced, outputs=traced)
+    try:
+        make_plan(model.graph, model.semantics, wanted)
+    except UnsupportedModel as error:
+        way = model.advised(error, wanted).way
+        return None if way is None else way.flagged
+    return None
 
 
 def _verdict(attempt: Callable[[], Plan]) -> tuple[Report, Plan | None]:

@@ -11,7 +11,7 @@ from typing import cast
 
 import numpy as np
 
-from gateprobe.errors import InputError, choices
+from gateprobe.errors import InputError, Way, choices
 from gateprobe.files.remote import is_url
 from gateprobe.graph import Array
 from gateprobe.inputs import texts as text_files
@@ -30,6 +30,8 @@ class InputSpec:
     shape: Shape | None
     """With the samples axis, ``None`` for axes of any size; ``None`` when the file does not say."""
     dtype: str = "float32"
+    layer: str | None = None
+    """The only layer that reads it, in a file of weights alone."""
 
     @property
     def texts(self) -> bool:
@@ -304,7 +306,10 @@ def _samples(given: Mapping[str, Source], inputs: Sequence[InputSpec], fed: Mapp
     """Check everything against the model and against each other; ``form`` says how an input is given."""
     missing = [spec for spec in inputs if spec.name not in given]
     if missing and not fed:
-        raise InputError("an input is missing", remedy=f"give {_listed(missing)} as {form}")
+        alone = tuple(spec.layer for spec in inputs if spec.layer is not None and spec.name in given)
+        way = Way(("gateprobe", "dump"), layers=alone) if alone else None
+        remedy = f"give {_listed(missing)} as {form}{', or trace what you gave an input for' * bool(alone)}"
+        raise InputError("an input is missing", remedy=remedy, way=way)
     given = {**given, **{spec.name: _taken(given[spec.name], spec) for spec in inputs if spec.name in given}}
     for key, source in fed.items():
         _check(source, InputSpec(key, None))

@@ -16,7 +16,7 @@ from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.layers.base import Arguments, Layer, Scope, Tensor
 from gateprobe.layers.binding.registry import Binding, replays
-from gateprobe.layers.binding.settings import Settings, Unsupported
+from gateprobe.layers.binding.settings import Settings, Unsupported, users_code
 from gateprobe.layers.encoding import encoded
 from gateprobe.layers.hashing import Salt, bucket, salt_of
 from gateprobe.layers.text_rules import SPLIT, STANDARDIZE, as_array, is_text, ngrams, parted, standardized, texts_of
@@ -348,9 +348,7 @@ def _function(settings: Settings, key: str, allowed: tuple[str | None, ...], def
     if isinstance(value, Mapping):
         inner = value.get("config")
         shown = inner if isinstance(inner, str) else value.get("registered_name") or value.get("class_name")
-    raise Unsupported(
-        f"config.{key}: {shown!r:.80} is a function of the user's own, which is never run; feed the layer behind it"
-    )
+    raise users_code(f"config.{key}: {shown!r:.80} is")
 
 
 def _widths(settings: Settings) -> tuple[int, ...] | None:

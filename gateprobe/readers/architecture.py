@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gateprobe.errors import ReadError
+from gateprobe.errors import USERS_CODE, ReadError
 from gateprobe.graph import Call, Config, Era, GateLayout, LayerRecord, ModelRecord, Namespace, TensorRef
 from gateprobe.readers import keras1
 from gateprobe.readers.acyclic import check_acyclic
@@ -18,8 +18,8 @@ from gateprobe.readers.functional import functional, layer_entries
 
 _CHILDREN = ("layer", "backward_layer", "cell", "cells", "output_layer")
 _CODE_ONLY = (
-    "the model is a class of its own, {}: its call() is code that is not in the file, so there is no graph; a wiring "
-    "file can say how its layers are connected"
+    f"the model is of the class {{}}, {USERS_CODE}, so there is no graph; a wiring file can say how its layers are "
+    "connected, and its recurrent layers can be traced one by one with --layer"
 )
 _SUBCLASS = (
     "the model's class {} is not Keras's own; its graph is read as that of a Functional model, which it is unless the "

@@ -261,7 +261,11 @@ def assume(graph: ModelGraph, groups: Sequence[RecurrentGroup], assumptions: Ass
     lists = {group.name: WeightGroup(group.arrays) for group in groups}
     store = WeightStore(WeightScheme.LAYER_LISTS, WeightGroup(children=lists))
     return replace(
-        graph, model=model, weights=store, notes=tuple(note for note in graph.notes if note != WEIGHTS_ALONE)
+        graph,
+        model=model,
+        weights=store,
+        notes=tuple(note for note in graph.notes if note != WEIGHTS_ALONE),
+        assumed=True,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -118,6 +119,11 @@ def _stack_height(record: LayerRecord) -> int:
 def join_path(path: str, name: str) -> str:
     """Return the path of something inside something else; the model itself has the empty path."""
     return f"{path}/{name}" if path else name
+
+
+def plain_path(path: str) -> str:
+    """Return a layer path without the numbers of calls."""
+    return re.sub(r":\d+", "", path)
 
 
 _RATES = ("rate", "dropout", "recurrent_dropout", "stddev", "p")

@@ -21,7 +21,16 @@ from gateprobe.layers.binding.call_order import Node, execution_order
 from gateprobe.layers.binding.graph import REPLAY_ERRORS, Graph, InputCast, Step, call_name, misfit
 from gateprobe.layers.binding.mask_loss import MaskLoss, mask_loss
 from gateprobe.layers.binding.registry import Binding, kind_of
-from gateprobe.layers.binding.settings import BadSize, OtherWeights, Settings, Unsupported, policy_name, refuse
+from gateprobe.layers.binding.settings import (
+    BadSize,
+    OtherWeights,
+    Settings,
+    UnknownCode,
+    Unsupported,
+    policy_name,
+    refuse,
+    unknown_class,
+)
 from gateprobe.layers.binding.weight_assignment import Weights, contradictions, find_weights
 from gateprobe.layers.binding.weight_order import layer_paths, parts_of, slots_of
 from gateprobe.layers.recurrent.rnn import is_stateful
@@ -34,6 +43,7 @@ from gateprobe.replay.calls import (
     stateful_batch,
 )
 from gateprobe.replay.contested import Watched, has_masks
+from gateprobe.replay.flow import located
 from gateprobe.semantics import Semantics
 
 
@@ -92,10 +102,7 @@ def make_plan(
     outputs = frozenset(range(len(model.outputs))) if wanted.outputs else frozenset()
     bound = binder.model(model, find_weights(model, graph.weights, semantics), "", outputs)
     if binder.refusals:
-        remedy = (
-            None if wanted.outputs else "choose other layers with --layer, or give this input with --feed LAYER=FILE"
-        )
-        raise UnsupportedModel(binder.refusals, file=graph.file, remedy=remedy)
+        raise UnsupportedModel(located(model, binder.refusals), file=graph.file)
     assert bound is not None
     binder.notes += _check_meanings(graph, model, watched, wanted)
     _refuse_useless(wanted.fed, binder.needed)
@@ -300,7 +307,11 @@ class _Binder:
             if is_stateful(record) and not self._semantics.calls_share_states:
                 refuse_shared_states(record)
         except Unsupported as reason:
-            kinds = {"damage": isinstance(reason, BadSize), "other_weights": isinstance(reason, OtherWeights)}
+            kinds = {
+                "damage": isinstance(reason, BadSize),
+                "other_weights": isinstance(reason, OtherWeights),
+                "unknown": isinstance(reason, UnknownCode),
+            }
             self.refusals.append(Refusal(path, record.class_name, str(reason), **kinds))
             return None
         except REPLAY_ERRORS as fault:  # settings that no Keras writes, in one of the ways that no check foresees
@@ -316,7 +327,7 @@ class _Binder:
             )
         kind = kind_of(record)
         if kind is None:
-            raise Unsupported(_why_unknown(record))
+            raise unknown_class(record)
         settings = Settings(record.config, self._semantics)
         if settings.bare and kind.recurrent:
             self.notes.append(
@@ -501,11 +512,3 @@ def precision_of(record: LayerRecord) -> Precision:
     if name == "float32" or (name.startswith(("int", "uint", "bool", "string")) and "_from_" not in name):
         return FLOAT32
     raise Unsupported(f"config.dtype: unknown policy {name!r}")
-
-
-def _why_unknown(record: LayerRecord) -> str:
-    if record.class_name in ("Lambda", "TFSMLayer"):
-        return "holds or names code, which gateprobe never runs; replace it by Keras layers and save again"
-    if record.module is not None and not record.module.startswith("keras"):
-        return "is not a class of Keras but code of its own"
-    return "is not a Keras layer that gateprobe knows"

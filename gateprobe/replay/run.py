@@ -14,7 +14,6 @@ with their length where no layer looks ahead: very long sequences then run one b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -360,8 +359,3 @@ def _timesteps_to_cut(plan: Plan, samples: Blocks) -> int | None:
     if not length or length[0] <= LONG or plan.graph.over_time(tuple(map(len, samples.shapes))) is None:
         return None
     return length[0]
-
-
-def plain_path(path: str) -> str:
-    """Return a layer path without the numbers of calls."""
-    return re.sub(r":\d+", "", path)

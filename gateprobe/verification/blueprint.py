@@ -23,7 +23,7 @@ from gateprobe.graph import (
     TensorRef,
 )
 from gateprobe.layers.binding.registry import kind_of
-from gateprobe.layers.binding.settings import INERT
+from gateprobe.layers.binding.settings import INERT, unknown_class
 from gateprobe.replay.objects import ObjectPath, ObjectWeights
 from gateprobe.semantics import Semantics
 
@@ -199,7 +199,7 @@ def unknown_layers(model: ModelRecord, path: str = "") -> list[Refusal]:
             found += unknown_layers(record.model, place)
         elif record.class_name != "InputLayer":
             if kind_of(record) is None:
-                found.append(Refusal(place, record.class_name, "is not a layer that gateprobe knows"))
+                found.append(Refusal(place, record.class_name, str(unknown_class(record)), unknown=True))
             for name, group in record.children.items():
                 for child in group:
                     inside = ModelRecord(child.name, "", (child,), (), ())

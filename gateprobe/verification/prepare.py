@@ -14,8 +14,9 @@ from gateprobe.layers.base import FLOAT64
 from gateprobe.layers.text_rules import texts_of
 from gateprobe.opened import OpenedModel
 from gateprobe.replay.batch_size import DEFAULT_ROWS
+from gateprobe.replay.calls import plain_path
 from gateprobe.replay.plan import Wanted, make_plan
-from gateprobe.replay.run import plain_path
+from gateprobe.replay.ways import way_on
 from gateprobe.verification.blueprint import unknown_layers
 from gateprobe.verification.inputs import KNOWN_DTYPES, generate
 from gateprobe.verification.part import part_without
@@ -97,7 +98,8 @@ def _partly(model: OpenedModel, subject: Subject, options: Options, refusals: Se
     known = {call.path for call in asked.recurrent}.intersection(bound)
     if not known:
         remedy = model.remedy_for(refusals) or "verify compares what comes before such layers"
-        raise UnsupportedModel(refusals, file=model.graph.file, remedy=remedy)
+        way = way_on(subject.graph, subject.semantics, Wanted(lambda _: True), refusals)
+        raise UnsupportedModel(refusals, file=model.graph.file, remedy=remedy, way=way)
 
     def traced(path: str) -> bool:
         return any(path == one or path.startswith(f"{one}/") for one in known)

@@ -273,7 +273,7 @@ def test_operations_in_hdf5_of_keras_3_where_no_module_is_named(class_name, conf
 def test_class_without_a_graph():
     model, (note,) = read_architecture({"class_name": "Net", "config": {"units": 3}}, Era.KERAS3)
     assert model is None
-    assert "Net: its call() is code that is not in the file" in note
+    assert "the class Net, code of the user's own, which gateprobe never runs, so there is no graph" in note
 
 
 def test_subclass_with_the_graph_of_a_functional_model():

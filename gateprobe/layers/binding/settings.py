@@ -10,8 +10,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from gateprobe.activations import Activation, UnknownActivation, resolve
-from gateprobe.graph import Config
+from gateprobe.activations import Activation, UnknownActivation, UnlistedActivation, resolve
+from gateprobe.errors import USERS_CODE
+from gateprobe.graph import Config, LayerRecord, Namespace
 from gateprobe.semantics import Semantics
 
 INERT = frozenset(
@@ -40,6 +41,28 @@ class BadSize(Unsupported):
 
 class OtherWeights(Unsupported):
     """The file holds other weights than the layer needs: the file is damaged, or it is of another model."""
+
+
+class UnknownCode(Unsupported):
+    """What a layer computes is in no table of ours: code of the user's own, or a class of Keras that is not known."""
+
+
+def users_code(what: str) -> UnknownCode:
+    """Return the refusal of code of the user's own, in the one wording for it.
+
+    Args:
+        what: What is code, with a verb: ``is``, ``config.split: 'my_words' is``.
+    """
+    return UnknownCode(f"{what} {USERS_CODE}")
+
+
+def unknown_class(record: LayerRecord) -> UnknownCode:
+    """Return the refusal of a layer whose class is in no table of ours."""
+    if record.class_name in ("Lambda", "TFSMLayer") or record.namespace is Namespace.CUSTOM:
+        return users_code("is")
+    if record.module is not None or record.namespace is Namespace.OPERATION:
+        return UnknownCode("is not a Keras layer that gateprobe knows")
+    return users_code("is not a Keras layer that gateprobe knows but")  # such files name no modules
 
 
 def refuse(reason: str) -> NoReturn:
@@ -173,6 +196,8 @@ class Settings:
         value = self.raw(key, default)
         try:
             return resolve(value, self._semantics)
+        except UnlistedActivation as error:
+            raise users_code(f"config.{key}: {error} but") from None
         except UnknownActivation as error:
             raise Unsupported(f"config.{key}: {error}") from None
 

@@ -15,7 +15,7 @@ from gateprobe.graph import LayerRecord, ModelRecord, Namespace
 from gateprobe.layers.binding.lora import adapted_role, with_adapters
 from gateprobe.layers.binding.object_names import counted_names
 from gateprobe.layers.binding.registry import Slot, kind_of
-from gateprobe.layers.binding.settings import Settings, Unsupported
+from gateprobe.layers.binding.settings import Settings, unknown_class
 from gateprobe.semantics import Semantics, WeightOrder
 
 
@@ -235,7 +235,7 @@ def parts_of(record: LayerRecord) -> Mapping[str, LayerRecord]:
         return {f"{paths[layer.name]}#{layer.name}": layer for layer in record.model.layers}
     kind = kind_of(record)
     if kind is None:
-        raise Unsupported(f"unknown layer class {record.class_name}")
+        raise unknown_class(record)
     return kind.parts(record)
 
 
@@ -249,5 +249,5 @@ def slots_of(record: LayerRecord, semantics: Semantics) -> tuple[Slot, ...]:
     if record.model is not None or record.class_name == "InputLayer":
         return ()
     if kind is None:
-        raise Unsupported(f"unknown layer class {record.class_name}")
+        raise unknown_class(record)
     return kind.slots(record, Settings(record.config, semantics))

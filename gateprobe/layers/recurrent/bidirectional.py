@@ -17,7 +17,7 @@ from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Precision, Scope, Tensor, tensors_in
 from gateprobe.layers.binding.call_arguments import RECURRENT
 from gateprobe.layers.binding.registry import Binding, replays
-from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.layers.binding.settings import Unsupported, users_code
 from gateprobe.limits import room
 
 
@@ -94,7 +94,7 @@ def _bind(binding: Binding) -> Bidirectional:
     settings = binding.settings
     merge_mode = settings.choice("merge_mode", ("concat", "sum", "mul", "ave", None), "concat")
     if settings.raw("num_constants"):
-        raise Unsupported("config.num_constants: cells with constants are custom code")
+        raise users_code("config.num_constants: a cell with constants is")
     settings.ignore("layer", "backward_layer")
     settings.finish()
     forward, backward = (_inner(binding, name) for name in ("forward_layer", "backward_layer"))

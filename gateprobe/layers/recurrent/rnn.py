@@ -18,7 +18,7 @@ from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Ten
 from gateprobe.layers.binding.call_arguments import CELL, RECURRENT
 from gateprobe.layers.binding.object_names import counted_names
 from gateprobe.layers.binding.registry import Binding, Parts, replays
-from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.layers.binding.settings import Unsupported, users_code
 from gateprobe.layers.recurrent.cells import CELL_KEYS, Cell, CellRun, Steps, Sweeping
 from gateprobe.limits import room
 from gateprobe.semantics import MaskedOutput
@@ -240,7 +240,7 @@ def bind_recurrent(binding: Binding) -> Recurrent:
     if settings.flag("time_major", False):
         raise Unsupported("config.time_major: samples must be on the first axis; transpose the model's input instead")
     if settings.raw("num_constants"):
-        raise Unsupported("config.num_constants: cells with constants are custom code")
+        raise users_code("config.num_constants: a cell with constants is")
     part = binding.parts["cell"]
     return Recurrent(
         cells=cells_of(part),
