@@ -310,39 +310,3 @@ def test_keras_steps_the_new_file(tmp_path, in_process):
     found = run(SAMPLES / "keras2.h5", "--write", tmp_path / "new.keras", "--verify")
     assert found.exit_code == 0, found.output
     assert "AGREES" in found.stdout
-
-
-SHARED = ROOT.parent / "shared"
-REFUSED = {
-    "legacy/keras_2.0.9/rnn_cells": "the states of stacked cells come in another order",
-    "legacy/tfa_0.20_tf2.12/basic_decoder": "Keras 3 has no such decoder",
-    "legacy/tfkeras_2.15.0/act_cell": "hard_sigmoid on the cell state",
-    "legacy/tfkeras_2.4.0/peephole": "Keras 3 has no such cell",
-}
-
-
-def old_models():
-    for path in sorted(SHARED.glob("legacy/*/*/model.*")) + sorted(SHARED.glob("realmodels/models/**/*")):
-        if path.suffix in (".h5", ".hdf5", ".keras"):
-            yield pytest.param(path, id=str(path.relative_to(SHARED)))
-
-
-@pytest.mark.corpus
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("path", list(old_models()))
-def test_every_old_model_that_can_be_replayed_can_be_migrated(path, tmp_path):
-    from gateprobe.graph import Era
-    from gateprobe.model import opened
-
-    model = gateprobe.read(path)
-    if opened(model).graph.model is None or opened(model).graph.origin.era is Era.KERAS3:
-        return
-    try:
-        migration = migrate(model)
-    except UnsupportedModel:
-        return
-    refused = str(path.parent.relative_to(SHARED)) in REFUSED
-    assert bool(migration) is not refused, migration.refusals
-    for suffix in ("keras", "h5") if migration else ():
-        migration.write(tmp_path / f"new.{suffix}")
-        assert gateprobe.read(tmp_path / f"new.{suffix}").recurrent_layers

@@ -7,7 +7,7 @@ the model is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -41,10 +41,16 @@ from gateprobe.layers.binding.weight_order import parts_of, slots_of
 from gateprobe.layers.conv import stored_kernel
 from gateprobe.layers.recurrent.cells import from_cudnn
 from gateprobe.migration import exact, masks
+from gateprobe.migration.halves import Half, split
 from gateprobe.migration.parameters import PARAMETERS
+from gateprobe.migration.stacks import reordered
 from gateprobe.replay.plan import model_of
 from gateprobe.semantics import Semantics, semantics_of
-from gateprobe.verification.blueprint import translated
+from gateprobe.verification.blueprint import states_by_keyword, translated
+from gateprobe.verification.replay import Key
+
+Find = Callable[[LayerRecord], Weights]
+"""Finds the weights of a layer."""
 
 TARGET = "3.15.1"
 """The Keras whose words are used."""
@@ -66,6 +72,22 @@ class Modern:
     """Path of a layer in the file → its new path, where a name had to change."""
     rewritten: Mapping[str, str]
     """Path of a layer in the file → what was expressed in another way, and how."""
+    halves: Mapping[Key, Key]
+    """Path and direction of a half of a Bidirectional → those of the plain layer that it became."""
+
+    def place(self, path: str, direction: str) -> Key:
+        """Return where a trace of the new model has what one of the old model has somewhere."""
+        for (old, way), (new, new_way) in self.halves.items():
+            if way == direction and _is_within(path, old):
+                return new + path[len(old) :], new_way
+        for old in sorted(self.names, key=len, reverse=True):
+            if _is_within(path, old):
+                return self.names[old] + path[len(old) :], direction
+        return path, direction
+
+
+def _is_within(path: str, outer: str) -> bool:
+    return path == outer or path.startswith((f"{outer}/", f"{outer}:"))
 
 
 def modernise(graph: ModelGraph, semantics: Semantics, *, registered: bool = False) -> Modern:
@@ -79,17 +101,35 @@ def modernise(graph: ModelGraph, semantics: Semantics, *, registered: bool = Fal
     Raises:
         UnsupportedModel: Keras 3 has nothing that computes the same; carries every reason.
     """
-    model = model_of(graph)
+    find = find_weights(model_of(graph), graph.weights, semantics)
     work = _Work(semantics, modern_semantics(), exact.HardSigmoid(semantics, registered=registered))
-    weights = find_weights(model, graph.weights, semantics)
-    made, root = work.model(model, "", weights)
+    made = work.model(sized(model_of(graph), find, semantics), "")
+    root = work.stored_model(made, find)
     if work.refusals:
-        raise UnsupportedModel(work.refusals, file=graph.file)
+        raise UnsupportedModel(list(dict.fromkeys(work.refusals)), file=graph.file)
     origin = Origin(
         "keras", Era.KERAS3, (f"written for Keras {TARGET}",), TARGET, "tensorflow", (), graph.origin.sha256
     )
     store = WeightStore(WeightScheme.OBJECT_PATHS, root)
-    return Modern(ModelGraph(graph.file, origin, made, store), work.names, work.rewritten)
+    return Modern(ModelGraph(graph.file, origin, made, store), work.names, work.rewritten, work.halves)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Source:
+    """Where a layer's weights come from."""
+
+    name: str
+    """Of the new layer."""
+    record: LayerRecord
+    """The old one."""
+    place: str
+    half: Half | None
+
+    def find(self, weights: Find) -> Weights:
+        """Return the old layer's weights."""
+        if self.half is None:
+            return weights(self.record)
+        return weights(self.half.wrapper).part(self.half.part, self.record)
 
 
 @dataclass(slots=True)
@@ -101,39 +141,43 @@ class _Work:
     steep: exact.HardSigmoid
     names: dict[str, str] = field(default_factory=dict)
     rewritten: dict[str, str] = field(default_factory=dict)
+    halves: dict[Key, Key] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
+    sources: dict[int, list[_Source]] = field(default_factory=dict)
+    """``id`` of a model made here → its layers that have weights."""
 
-    def model(self, model: ModelRecord, path: str, weights: Any) -> tuple[ModelRecord, WeightGroup]:
+    def model(self, model: ModelRecord, path: str) -> ModelRecord:
         """Translate a model and the models inside it.
 
         Args:
             model: As read.
             path: Of the model around it, with a slash behind it.
-            weights: Function that finds the weights of one of its layers.
         """
+        model, halves = self.split(model, path)
         renamed = _unique_names(model)
         around = self.names.get(path.removesuffix("/"), path.removesuffix("/"))
         outer = f"{around}/" if around else ""
         self.names.update(
             {f"{path}{old}": f"{outer}{new}" for old, new in renamed.items() if old != new or outer != path}
         )
+        self.halves.update(
+            ((f"{path}{half.wrapper.name}", half.direction), (f"{outer}{renamed[name]}", half.new_direction))
+            for name, half in halves.items()
+        )
         rename = _Renaming(renamed)
         records: list[LayerRecord] = []
-        groups: dict[str, WeightGroup] = {}
+        sources: list[_Source] = []
         for record in model.layers:
-            place = f"{path}{record.name}"
+            half = halves.get(record.name)
+            place = f"{path}{record.name if half is None else half.wrapper.name}"
             try:
-                found = weights(record) if record.class_name != "InputLayer" and record.calls else None
-                made, group = self.layer(record, found, place)
+                made = self.layer(record, place)
             except Unsupported as reason:
                 self.refusals.append(Refusal(place, record.class_name, str(reason)))
                 continue
-            new = replace(
-                made,
-                name=renamed[record.name],
-                calls=tuple(self.call(record, rename.call(one)) for one in record.calls),
-            )
-            groups[new.name] = group
+            new = replace(made, name=renamed[record.name], calls=tuple(map(rename.call, record.calls)))
+            if record.class_name != "InputLayer" and record.calls:
+                sources.append(_Source(new.name, record, place, half))
             records += self.steep.before(record, new, renamed.values())
         refs = (tuple(map(rename.argument, some)) for some in (model.inputs, model.outputs))
         inputs, outputs = refs
@@ -143,27 +187,33 @@ class _Work:
             made_model = masks.restored(made_model, self.semantics, nested=bool(path))
         except Unsupported as reason:
             self.refusals.append(Refusal(path or model.name, model.class_name, str(reason)))
-        return made_model, _tree(made_model, groups)
+        self.sources[id(made_model)] = sources
+        return made_model
 
-    def layer(self, record: LayerRecord, weights: Weights | None, place: str) -> tuple[LayerRecord, WeightGroup]:
+    def split(self, model: ModelRecord, path: str) -> tuple[ModelRecord, Mapping[str, Half]]:
+        """Put what Keras 3 has no layer for into several layers, still in the words of the file."""
+        calls = {one.name: tuple(_plain_call(one, call) for call in one.calls) for one in model.layers}
+        model = replace(model, layers=tuple(replace(one, calls=calls[one.name]) for one in model.layers))
+        made = split(model, self.semantics, nested=bool(path))
+        for record in model.layers:
+            if record.name in made.refused:
+                place = f"{path}{record.name}"
+                self.refusals.append(Refusal(place, record.class_name, str(made.refused[record.name])))
+        for half in made.halves.values():
+            self.rewritten[f"{path}{half.wrapper.name}"] = (
+                "two plain layers, because the Bidirectional of Keras 3 returns zeros at masked timesteps"
+            )
+        return reordered(made.model, self.semantics), made.halves
+
+    def layer(self, record: LayerRecord, place: str) -> LayerRecord:
         """Translate one layer and what is inside it; its name and calls stay."""
         if record.model is not None:
-            parts = {inner.name: name for name, inner in parts_of(record).items()}
-
-            def inside(inner: LayerRecord) -> Weights:
-                assert weights is not None
-                return weights.part(parts[inner.name], inner)
-
-            model, group = self.model(record.model, f"{place}/", inside)
-            return replace(record, class_name="Functional", config={}, model=model), group
-        if record.class_name == "InputLayer" or weights is None:
-            return self.record(record, place), WeightGroup()
-        made = self.record(_sized(record, weights, self.semantics), place)
-        return made, self.weights(record, made, weights)
+            return replace(record, class_name="Functional", config={}, model=self.model(record.model, f"{place}/"))
+        return self.record(record, place)
 
     def record(self, record: LayerRecord, place: str) -> LayerRecord:
         """Translate a layer's class and configuration, and those of the layers inside it."""
-        if record.namespace is Namespace.OPERATION and self.semantics.era is Era.KERAS3:
+        if record.namespace is Namespace.OPERATION:
             return record
         if record.class_name != "InputLayer" and kind_of(record) is None:
             raise Unsupported("is not a layer that gateprobe knows")
@@ -187,29 +237,34 @@ class _Work:
             made = replace(made, config=_known(made))
         said = self.steep.told(record)
         if said is not None:
-            self.rewritten[place] = said
+            self.rewritten[place] = "; ".join(filter(None, [self.rewritten.get(place), said]))
         return made
 
     def child(self, record: LayerRecord, place: str) -> LayerRecord:
         """Translate a layer inside another one, which has no calls of its own."""
-        if record.model is not None:
-            model, _ = self.model(record.model, f"{place}/", lambda _: None)
-            return replace(record, name=_plain_name(record.name), class_name="Functional", config={}, model=model)
-        return replace(self.record(record, place), name=_plain_name(record.name))
+        return replace(self.layer(record, place), name=_plain_name(record.name))
 
-    def weights(self, old: LayerRecord, new: LayerRecord, weights: Weights) -> WeightGroup:
+    def stored_model(self, model: ModelRecord, weights: Find) -> WeightGroup:
+        """Return the weights of a model that was made here, as Keras 3 stores them.
+
+        Args:
+            model: In today's words.
+            weights: Function that finds the weights of one of the old layers.
+        """
+        made = {record.name: record for record in model.layers}
+        groups: dict[str, WeightGroup] = {}
+        for source in self.sources[id(model)]:
+            try:
+                groups[source.name] = self.stored(source.record, made[source.name], source.find(weights))
+            except Unsupported as reason:
+                self.refusals.append(Refusal(source.place, source.record.class_name, str(reason)))
+        return _tree(model, groups)
+
+    def stored(self, old: LayerRecord, new: LayerRecord, weights: Weights) -> WeightGroup:
         """Return a layer's weights as Keras 3 stores them."""
-        if old.model is not None and new.model is not None:
+        if new.model is not None:
             parts = {inner.name: name for name, inner in parts_of(old).items()}
-            originals_by_name = {inner.name: inner for inner in old.model.layers}
-            groups = {}
-            renamed = _unique_names(old.model)
-            originals = {fresh: name for name, fresh in renamed.items()}
-            for inner in new.model.layers:
-                if inner.name in originals and inner.class_name != "InputLayer":
-                    before = originals_by_name[originals[inner.name]]
-                    groups[inner.name] = self.weights(before, inner, weights.part(parts[before.name], before))
-            return _tree(new.model, groups)
+            return self.stored_model(new.model, lambda inner: weights.part(parts[inner.name], inner))
         own = weights.own(slots_of(old, self.semantics))
         values = self.steep.weights(old, _today(old, own, self.semantics))
         slots = sorted(slots_of(new, self.modern), key=lambda slot: not slot.trainable)
@@ -220,22 +275,18 @@ class _Work:
         children: dict[str, WeightGroup] = {}
         pairs = zip(parts_of(old).items(), parts_of(new).items(), strict=True)
         for (old_path, old_part), (new_path, new_part) in pairs:
-            group = self.weights(old_part, new_part, weights.part(old_path, old_part))
+            group = self.stored(old_part, new_part, weights.part(old_path, old_part))
             _hang(children, new_path.partition("#")[0].split("/"), group)
         return WeightGroup(arrays, children)
 
-    def call(self, record: LayerRecord, call: Call) -> Call:
-        """Translate a call: Keras 3 takes initial states by keyword only, and no mask that is not there."""
-        kwargs = {key: value for key, value in call.kwargs.items() if value is not None}
-        if kwargs.get("training") is False:
-            del kwargs["training"]
-        kind = kind_of(record)
-        recurrent = kind is not None and kind.recurrent and not record.class_name.endswith(("Cell", "Cells"))
-        if recurrent and call.args and isinstance(call.args[0], (tuple, list)):
-            first, *states = call.args[0]
-            given = {"initial_state": tuple(states)} if states else {}
-            return Call((first, *call.args[1:]), {**kwargs, **given})
-        return Call(call.args, kwargs)
+
+def _plain_call(record: LayerRecord, call: Call) -> Call:
+    """Return a call with initial states by keyword, and without what says nothing."""
+    call = states_by_keyword(record, call)
+    kwargs = {key: value for key, value in call.kwargs.items() if value is not None}
+    if kwargs.get("training") is False:
+        del kwargs["training"]
+    return Call(call.args, kwargs)
 
 
 def _both_halves(children: Mapping[str, tuple[LayerRecord, ...]]) -> dict[str, tuple[LayerRecord, ...]]:
@@ -251,21 +302,29 @@ def _both_halves(children: Mapping[str, tuple[LayerRecord, ...]]) -> dict[str, t
     return {**children, "backward_layer": (replace(first[0], name=f"backward_{first[0].name}", config=config),)}
 
 
-def _sized(record: LayerRecord, weights: Weights, semantics: Semantics) -> LayerRecord:
-    """Return a layer whose cells say their size, which those of Keras 2.0.9 left to the weights."""
+def sized(model: ModelRecord, find: Find, semantics: Semantics) -> ModelRecord:
+    """Return a model whose cells say their size, which those of Keras 2.0.9 left to the weights."""
+    return replace(model, layers=tuple(_sized(record, find, semantics) for record in model.layers))
+
+
+def _sized(record: LayerRecord, find: Find, semantics: Semantics) -> LayerRecord:
     if record.class_name.endswith("Cell") and Settings(record.config, semantics).bare:
-        own = weights.own(slots_of(record, semantics))
+        own = find(record).own(slots_of(record, semantics))
         config = {**record.config, "units": own["recurrent_kernel"].shape[0], "use_bias": "bias" in own}
         return replace(record, config=config)
     if record.model is not None:
+        names = {inner.name: name for name, inner in parts_of(record).items()}
+        within = lambda inner: find(record).part(names[inner.name], inner)  # noqa: E731 - a closure of two lines
+        return replace(record, model=sized(record.model, within, semantics))
+    if not record.children:
         return record
     paths = {id(part): path for path, part in parts_of(record).items()}
 
-    def sized(child: LayerRecord) -> LayerRecord:
+    def inside(child: LayerRecord) -> LayerRecord:
         found = paths.get(id(child))
-        return child if found is None else _sized(child, weights.part(found, child), semantics)
+        return child if found is None else _sized(child, lambda _: find(record).part(found, child), semantics)
 
-    return replace(record, children={key: tuple(map(sized, group)) for key, group in record.children.items()})
+    return replace(record, children={key: tuple(map(inside, group)) for key, group in record.children.items()})
 
 
 def _today(record: LayerRecord, own: Mapping[str, Array], semantics: Semantics) -> dict[str, Array]:
@@ -308,6 +367,8 @@ def _known(record: LayerRecord) -> dict[str, Any]:
     for key, value in record.config.items():
         if key in known:
             config[key] = value
+        elif key == "reverse_state_order":  # heeded by `gateprobe.migration.stacks`
+            continue
         elif key != "dtype" and value is not None and value is not False:
             raise Unsupported(f"Keras 3's {record.class_name} has no {key}, which is {value!r:.60}")
     return config
@@ -373,18 +434,3 @@ class _Renaming:
         if isinstance(value, (tuple, list)):
             return tuple(map(self.argument, value))
         return value
-
-
-def records_in(model: ModelRecord) -> Iterator[LayerRecord]:
-    """Yield every record of a model, those inside others too."""
-    for record in model.layers:
-        yield from _within(record)
-
-
-def _within(record: LayerRecord) -> Iterator[LayerRecord]:
-    yield record
-    if record.model is not None:
-        yield from records_in(record.model)
-    for group in record.children.values():
-        for child in group:
-            yield from _within(child)

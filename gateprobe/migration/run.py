@@ -130,7 +130,7 @@ def migrate(
     plain = Migration(found.graph.file, now, _moved(found, replays, options), tuple(one.description for one in replays))
     try:
         modern = modernise(found.graph, found.semantics, registered=hard_sigmoid == "registered")
-        kept = _compared(replays, Subject(modern.graph, modern_semantics()), options, modern.names)
+        kept = _compared(replays, Subject(modern.graph, modern_semantics()), options, modern)
     except UnsupportedModel as error:
         return replace(plain, refusals=tuple(error.refusals))
     wrong = tuple(_refusal(change, now) for change in kept if change.differs)
@@ -155,44 +155,38 @@ def _moved(found: OpenedModel, replays: Sequence[Replays], options: Options) -> 
     """Return what the words of the file come to when Keras 3 reads them."""
     theirs = semantics_of(replace(found.graph.origin, rivals=()), Era.KERAS3.value)
     try:
-        changes = _compared(replays, Subject(found.graph, theirs), options, {})
+        changes = _compared(replays, Subject(found.graph, theirs), options, None)
     except GateprobeError:  # Keras 3 does not take it at all, which `today` says
         return ()
     return tuple(change for change in changes if change.differs)
 
 
 def _compared(
-    replays: Sequence[Replays], other: Subject, options: Options, names: Mapping[str, str]
+    replays: Sequence[Replays], other: Subject, options: Options, modern: Modern | None
 ) -> tuple[Change, ...]:
     """Replay another model on the same inputs, and compare every signal and output."""
+    names = {} if modern is None else modern.names
     worst: dict[tuple[str, str], Change] = {}
     for one in replays:
         specs = [replace(spec, name=names.get(spec.name, spec.name)) for spec in options.specs]
         inputs = {names.get(name, name): array for name, array in one.inputs.items()}
         theirs = replay(other, inputs, replace(options, specs=specs))
-        for change in _changes(one.exact, theirs, names):
+        for change in _changes(one.exact, theirs, modern):
             key = (change.place, change.signal)
             if key not in worst or not change.largest <= worst[key].largest:
                 worst[key] = change
     return tuple(sorted(worst.values(), key=lambda change: (-change.largest, change.place, change.signal)))
 
 
-def _changes(ours: Replayed, theirs: Replayed, names: Mapping[str, str]) -> Iterator[Change]:
+def _changes(ours: Replayed, theirs: Replayed, modern: Modern | None) -> Iterator[Change]:
     for (path, direction), trace in ours.traces.items():
-        other = theirs.traces.get((_renamed(path, names), direction))
+        place = (path, direction) if modern is None else modern.place(path, direction)
+        other = theirs.traces.get(place)
         for signal, value in trace.signals.items():
             yield _change(f"{path}/{direction}", signal, value, None if other is None else other.signals.get(signal))
     for number, (made, there) in enumerate(zip(ours.outputs, theirs.outputs, strict=True)):
         if made is not None:
             yield _change(f"output {number}", "", made, there)
-
-
-def _renamed(path: str, names: Mapping[str, str]) -> str:
-    """Return a layer's new path, which may go on behind that of a layer with a new name."""
-    for old in sorted(names, key=len, reverse=True):
-        if path == old or path.startswith((f"{old}/", f"{old}:")):
-            return names[old] + path[len(old) :]
-    return path
 
 
 def _change(place: str, signal: str, ours: Array, theirs: Array | None) -> Change:

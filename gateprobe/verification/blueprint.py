@@ -80,15 +80,10 @@ class _Draft:
         }
 
     def call(self, record: LayerRecord, call: Call) -> dict[str, Any]:
-        """Translate a call; Keras 3 takes initial states by keyword only."""
-        args = [_argument(argument) for argument in call.args]
+        """Translate a call."""
+        call = states_by_keyword(record, call) if self.library == "keras3" else call
         kwargs = {key: _argument(value) for key, value in call.kwargs.items()}
-        kind = kind_of(record)
-        recurrent = kind is not None and kind.recurrent and not record.class_name.endswith(("Cell", "Cells"))
-        if self.library == "keras3" and recurrent and args and isinstance(args[0], list):
-            first, *states = args[0]
-            return {"args": [first, *args[1:]], "kwargs": {**kwargs, **({"initial_state": states} if states else {})}}
-        return {"args": args, "kwargs": kwargs}
+        return {"args": [_argument(argument) for argument in call.args], "kwargs": kwargs}
 
     def parts(self, key: str, group: Sequence[LayerRecord], path: ObjectPath) -> list[dict[str, Any]]:
         """Return the layers inside a layer; a ``layer`` of a Bidirectional is its ``forward_layer``."""
@@ -105,6 +100,17 @@ class _Draft:
         if weights is None or not class_name.endswith("Cell") or "recurrent_kernel" not in weights:
             return {}
         return {"units": weights["recurrent_kernel"].shape[0], "use_bias": "bias" in weights}
+
+
+def states_by_keyword(record: LayerRecord, call: Call) -> Call:
+    """Return a call of a recurrent layer as Keras 3 takes it: initial states, listed after the input, by keyword."""
+    kind = kind_of(record)
+    recurrent = kind is not None and kind.recurrent and not record.class_name.endswith(("Cell", "Cells"))
+    if not recurrent or not call.args or not isinstance(call.args[0], (tuple, list)):
+        return call
+    first, *states = call.args[0]
+    given = {"initial_state": tuple(states)} if states else {}
+    return Call((first, *call.args[1:]), {**call.kwargs, **given})
 
 
 def _argument(argument: Argument) -> Any:
