@@ -15,6 +15,12 @@ for _name in ("COLUMNS", "LINES"):  # readline, which pytest imports, sets them 
     os.unsetenv(_name)
 
 import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+settings.register_profile(  # no test asserts a time, and a fixture may serve many examples
+    "no times", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("no times")
 
 KERASES = ("tensorflow", "tf_keras", "keras")
 

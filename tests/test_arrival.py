@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from graphs import chain, lstm_weights
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gateprobe.replay.run
@@ -19,7 +19,7 @@ from gateprobe.writers import Output, trace_formats, write
 SUFFIXES = [kind.name for kind in trace_formats()]
 SAMPLES = Path(__file__).parents[1] / "sample_models"
 
-quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=25)
 
 
 def recurrent(units, layer="LSTM", **config):

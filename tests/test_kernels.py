@@ -30,7 +30,7 @@ def model_of(rng, features, units, **config):
 
 
 @needs_compiler
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     samples=st.integers(1, 9),
     timesteps=st.integers(1, 6),
@@ -92,7 +92,7 @@ def test_the_compiled_tanh_is_right_to_three_units_in_the_last_place():
     assert (np.abs(candidate[number] - expected[number]) <= 3 * ulp).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 70), st.integers(1, 500), st.sampled_from([1, 3, 16, 48, 64, 257]), st.booleans())
 def test_a_product_in_pieces_is_the_product(samples, rows, units, in_pieces):
     rng = np.random.default_rng(samples * rows)

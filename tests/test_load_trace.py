@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from traces import chunks, direction_of, lstm_chunk
 
@@ -88,7 +88,7 @@ def test_what_was_saved_is_loaded(trace, suffix, compress, tmp_path):
     assert found.metadata == ({} if suffix in TEXTS else METADATA)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(chunks(), st.sampled_from(ARRAYS))
 def test_arrays_come_back_whatever_is_in_them(tmp_path, chunk, suffix):
     trace = Trace(chunk.samples, chunk.directions, METADATA)
@@ -96,7 +96,7 @@ def test_arrays_come_back_whatever_is_in_them(tmp_path, chunk, suffix):
     assert_same(gateprobe.load_trace(tmp_path / f"t.{suffix}"), trace)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(
     st.lists(st.floats(width=32), min_size=1, max_size=20),
     st.sampled_from([np.float32, np.float64]),
@@ -128,7 +128,7 @@ def small_pieces(monkeypatch, size):
     monkeypatch.setattr("gateprobe.stored.arrays.CHUNK_BYTES", size)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     chunks(), st.sampled_from([*ARRAYS, *COLUMNS, *TEXTS]), st.sampled_from(LAYOUTS), st.sampled_from([1, 200, 2000])
 )

@@ -468,7 +468,7 @@ def test_saturation_is_of_gates(tokens):
 # whatever a trace holds
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(chunks(), st.sampled_from(["heatmap", "unit", "histogram", "saturation"]))
 def test_any_trace_is_drawn_or_refused(chunk, kind):
     try:

@@ -27,7 +27,7 @@ def scalar_trace(x, weights, **options):
     return {name: np.array([[step[name] for step in run] for run in runs]) for name in SIGNALS}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(1, 5), st.integers(1, 6), st.integers(1, 4), st.integers(1, 5), st.booleans(), st.integers(0, 2**32 - 1)
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -23,7 +23,7 @@ TOKENS = InputSpec("ids", (None, None), "int32")
 SCALAR_SERIES = InputSpec("x", (None, None, 1))
 PAIR = (InputSpec("left", (None, 2)), InputSpec("right", (None, None, 1)))
 
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=60)
 
 
 def saved(folder, array, name="x.npy"):

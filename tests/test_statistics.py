@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_ledger import recorded, trace_of
 from traces import GRU, LSTM, direction_of
@@ -204,7 +204,6 @@ def cut(part, at):
     return replace(part, signals=signals, mask=None if part.mask is None else part.mask[at])
 
 
-@settings(deadline=None)
 @given(parts(), st.lists(st.integers(0, 7), max_size=4), st.randoms(), st.sampled_from(BYS))
 def test_chunks_of_any_size_in_any_order_give_the_same(part, places, random, by):
     samples = np.arange(10, 10 + len(part["hidden_state"]))
@@ -215,7 +214,6 @@ def test_chunks_of_any_size_in_any_order_give_the_same(part, places, random, by)
     check(statistics(chunks, Settings(by=by)), [part], by, rel=1e-5)
 
 
-@settings(deadline=None)
 @given(parts())
 def test_compiled_code_gives_the_same(part):
     """What sums the rest of a long run, where the extra fast is installed."""

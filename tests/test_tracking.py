@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from traces import direction_of
 
@@ -71,7 +71,6 @@ def cases(draw):
     return direction_of("layer", way, signals, mask), given, truths
 
 
-@settings(deadline=None)
 @given(cases(), st.integers(0, 3), st.integers(1, 4))
 def test_correlations_lags_and_areas(case, lags, pieces):
     part, given, truths = case

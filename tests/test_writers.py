@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces import GRU, chunks, direction_of, lstm_chunk, rows_of, same_bits
 
@@ -29,7 +29,7 @@ SUFFIXES = [kind.name for kind in trace_formats()]
 METADATA = {"format": 1, "model": {"file": "é\x00.h5"}}
 INDEX = ("sample", "layer", "direction", "timestep", "step", "unit", "masked")
 
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=40)
 
 
 def written(folder, parts, suffix, **options):
