@@ -40,6 +40,8 @@ class Kit:
             import keras
         else:
             import tf_keras as keras
+
+            _trace_for_cpu_alone()
         self.family, self.keras, self.tf = family, keras, tf
 
     def set_policy(self, name: str) -> None:
@@ -63,6 +65,18 @@ class Kit:
                 one, "reset_states" if self.family == "tf_keras" else "reset_state"
             ):
                 (one.reset_states if self.family == "tf_keras" else one.reset_state)()
+
+
+def _trace_for_cpu_alone() -> None:
+    """Let LSTM and GRU of tf_keras call what they choose on a CPU, and not trace what a GPU would run as well.
+
+    That takes three quarters of the time: ``lstm_with_backend_selection`` in ``tf_keras/src/layers/rnn/lstm.py`` makes
+    two functions of each call and runs the first.
+    """
+    from tf_keras.src.layers.rnn import gru, lstm
+
+    lstm.lstm_with_backend_selection = lstm.standard_lstm
+    gru.gru_with_backend_selection = gru.standard_gru
 
 
 def flat_layers(one: Any) -> list[Any]:
