@@ -6,7 +6,7 @@ A Python that is not on the machine is skipped and named.
 import nox
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
-ALL = "not corpus and not benchmark and not browser"
+ALL = "not corpus and not benchmark and not browser and not tools"
 CORE = f"{ALL} and not oracle and not slow"
 
 nox.options.default_venv_backend = "uv|virtualenv"

@@ -1,7 +1,7 @@
 """Make the sample models and their inputs with the real Keras.
 
     python make_samples.py brackets tokens translate     with Keras 3 (tensorflow backend)
-    python make_samples.py ways                          with Keras 3, after brackets
+    python make_samples.py ways opinions                 with Keras 3, after brackets
     python make_samples.py keras2                        with Keras 2.2.4 on TensorFlow 1.15 (Python 3.7)
     python make_samples.py port                          with h5py alone
 
@@ -173,6 +173,39 @@ def ways():
     model.save(os.path.join(HERE, "ways.keras"))
 
 
+def opinions():
+    """An LSTM that reads English: is the film good? "not" turns the next word round."""
+    import keras
+
+    keras.utils.set_random_seed(19)
+    rng = np.random.default_rng(19)
+    start, verdicts = ["the film is", "a film that is", "i find it"], {"good": 1, "lovely": 1, "bad": 0, "boring": 0}
+    texts, labels = [], []
+    for _ in range(3000):
+        words, score = [str(rng.choice(start))], 0
+        for number in range(rng.integers(1, 4)):
+            word, turned = str(rng.choice(list(verdicts))), rng.random() < 0.4
+            words += ["and"] * (number > 0) + ["not"] * turned + ["very"] * (rng.random() < 0.3) + [word]
+            score += 1 if verdicts[word] != turned else -1
+        if score:
+            texts.append(" ".join(words))
+            labels.append(score > 0)
+    vectorize = keras.layers.TextVectorization(name="words")
+    vectorize.adapt(texts)
+    inputs = keras.Input((), dtype="string", name="text")
+    embedded = keras.layers.Embedding(vectorize.vocabulary_size(), 4, mask_zero=True, name="embedding")(
+        vectorize(inputs)
+    )
+    opinion = keras.layers.LSTM(3, name="lstm")(embedded)
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", name="good")(opinion))
+    model.compile(keras.optimizers.Adam(0.01), "binary_crossentropy", metrics=["accuracy"])
+    import tensorflow as tf
+
+    model.fit(tf.constant(texts), np.array(labels), epochs=12, batch_size=64, verbose=0)
+    print("accuracy", model.evaluate(tf.constant(texts), np.array(labels), verbose=0)[1])
+    model.save(os.path.join(HERE, "opinions.keras"))
+
+
 def keras2():
     """A model of Keras 2.2.4, whose gates use the old hard_sigmoid: clip(0.2 x + 0.5, 0, 1)."""
     import keras
@@ -217,4 +250,4 @@ def port():
 if __name__ == "__main__":
     for wanted in sys.argv[1:]:
         made = {"brackets": brackets, "tokens": tokens, "translate": translate}
-        {**made, "ways": ways, "keras2": keras2, "port": port}[wanted]()
+        {**made, "ways": ways, "opinions": opinions, "keras2": keras2, "port": port}[wanted]()

@@ -36,6 +36,7 @@ def blocks(language):
         found = re.findall(rf"^```{language}\n(.*?){PRINTS}", text, re.DOTALL | re.MULTILINE)
         for number, block in enumerate(found):
             marks = [pytest.mark.oracle, QUIET] if needs_keras(block[0]) else []
+            marks += [pytest.mark.tools] if re.search(r"^> (mlr|Rscript) ", block[0], re.MULTILINE) else []
             yield pytest.param(*block, id=f"{page.name}-{number}", marks=marks)
 
 
@@ -47,8 +48,8 @@ def sessions(text):
     """Yield (command, expected lines) of a console block."""
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, *expected = part.rstrip("\n").split("\n")
-        while command.endswith("\\"):
-            command = command[:-1] + expected.pop(0).removeprefix("> ")
+        while command.endswith(("\\", "|")):
+            command = command.removesuffix("\\") + expected.pop(0).removeprefix("> ")
         yield command, expected
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import click
 
 DOCS: Mapping[str, str] = {
-    "inspect": "docs/wiring.md",
+    "inspect": "docs/inspect.md",
     "dump": "docs/formats.md and docs/scaling.md",
     "verify": "docs/verify.md",
     "compare": "docs/compare.md",
