@@ -75,31 +75,41 @@ def test_the_first_rows_come_before_the_run_is_done(many):
     finish(process)
 
 
+WRITTEN = ("csv", "npz", "h5", "parquet")
+TOGETHER = [pytest.param(WRITTEN, id="all")]  # one process for all formats, and one for each where time is no matter
+ALONE = [pytest.param((suffix,), id=suffix, marks=pytest.mark.slow) for suffix in WRITTEN]
+
+
+def outputs_in(folder, suffixes):
+    """Return the options that write each format, and standard output beside them."""
+    folder.mkdir()
+    return [word for suffix in suffixes for word in ("-o", folder / f"x.{suffix}")] + ["-o", "-"]
+
+
 NAMED = "import os; vars(os).pop('O_TMPFILE', None)"  # as where files cannot be without a name
 
 
 @pytest.mark.parametrize("before", ["", NAMED], ids=["nameless", "temporary name"])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("suffix", ["csv", "npz", "h5", "parquet"])
-def test_an_interruption_is_one_line_and_leaves_nothing(tmp_path, many, suffix, number, status, before):
+@pytest.mark.parametrize("suffixes", TOGETHER + ALONE)
+def test_an_interruption_is_one_line_and_leaves_nothing(tmp_path, many, suffixes, number, status, before):
     folder = tmp_path / "out"
-    folder.mkdir()
-    outputs = ["-o", folder / f"x.{suffix}", "-o", "-"]
+    outputs = outputs_in(folder, suffixes)
     process = start("dump", MODEL, many, *outputs, before=before, stdout=subprocess.PIPE)
     assert process.stdout.readline().startswith(b"sample,")
     process.send_signal(number)
-    told = f"interrupted; not written: {folder / f'x.{suffix}'}; -o DIR/ writes part by part and resumes"
+    names = ", ".join(str(folder / f"x.{suffix}") for suffix in suffixes)
+    told = f"interrupted; not written: {names}; -o DIR/ writes part by part and resumes"
     assert finish(process)[::2] == (status, f"gateprobe: {told}\n")
     assert not list(folder.iterdir())
 
 
-@pytest.mark.parametrize("suffix", ["csv", "npz", "h5", "parquet"])
-def test_an_interruption_in_the_middle_of_a_sequence_leaves_nothing(tmp_path, suffix):
+@pytest.mark.parametrize("suffixes", TOGETHER + ALONE)
+def test_an_interruption_in_the_middle_of_a_sequence_leaves_nothing(tmp_path, suffixes):
     source, folder = tmp_path / "long.npy", tmp_path / "out"
     np.lib.format.open_memmap(source, "w+", np.float32, (1, 10**7, 3)).flush()  # takes no room on the disk
-    folder.mkdir()
     model = ROOT / "sample_models" / "brackets.keras"
-    process = start("dump", model, source, "-o", folder / f"x.{suffix}", "-o", "-", stdout=subprocess.PIPE)
+    process = start("dump", model, source, *outputs_in(folder, suffixes), stdout=subprocess.PIPE)
     for _ in range(10_000):
         assert process.stdout.readline()
     process.send_signal(signal.SIGINT)

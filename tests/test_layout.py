@@ -26,10 +26,17 @@ LONG = "a_recurrent_layer_with_a_name_of_sixty_letters_that_fits_nowhere"
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
+@pytest.fixture(autouse=True)
+def beside_the_samples(monkeypatch):
+    """Short names of files: the path of a clone is a word of any length, and no word is cut."""
+    monkeypatch.chdir(SAMPLES)
+
+
 @pytest.fixture
-def long_names(tmp_path):
+def long_names(tmp_path, monkeypatch):
     """A model whose recurrent layer has a very long name."""
-    path = tmp_path / "long.h5"
+    monkeypatch.chdir(tmp_path)
+    path = Path("long.h5")
     path.write_bytes((SAMPLES / "keras2.h5").read_bytes())
     with h5py.File(path, "r+") as file:
         text = file.attrs["model_config"]
@@ -55,12 +62,12 @@ def words(text):
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 @pytest.mark.parametrize("sample", ["keras2.h5", "tokens.keras", "translate.keras", "brackets.keras"])
 def test_inspect_fits_the_screen_and_breaks_no_word(sample, width):
-    known = set(words(screen(None, "inspect", SAMPLES / sample)))
-    text = screen(width, "inspect", SAMPLES / sample)
+    known = set(words(screen(None, "inspect", sample)))
+    text = screen(width, "inspect", sample)
     titles = {word.rstrip(":") for word in words(text)}
     assert {word for word in words(text) if word not in known and word.rstrip(":") not in known} == set(), titles
     for line in text.splitlines():
-        assert cell_len(line) <= width or str(SAMPLES) in line, line
+        assert cell_len(line) <= width, line
         assert line == line.rstrip()
 
 
@@ -68,12 +75,12 @@ def test_inspect_fits_the_screen_and_breaks_no_word(sample, width):
 def test_a_long_name_stays_whole(long_names, width):
     text = screen(width, "inspect", long_names)
     assert text.count(LONG) >= 2
-    lines = [line for line in text.splitlines() if LONG not in line and str(long_names) not in line]
+    lines = [line for line in text.splitlines() if LONG not in line]
     assert max(map(cell_len, lines)) <= (width or 10**6)
 
 
 def test_a_pipe_gets_one_line_for_each_fact_and_row():
-    lines = screen(None, "inspect", SAMPLES / "keras2.h5").splitlines()
+    lines = screen(None, "inspect", "keras2.h5").splitlines()
     assert not [line for line in lines if "  " in line or line != line.rstrip(" ")]
     assert "container\thdf5" in lines
     assert "lstm_1\tLSTM\t(samples, 3)\t72\tlstm_1_input" in lines
@@ -81,7 +88,7 @@ def test_a_pipe_gets_one_line_for_each_fact_and_row():
 
 
 def test_narrow_screens_get_fewer_columns_and_then_lists():
-    wide, medium, narrow = (screen(width, "inspect", SAMPLES / "keras2.h5") for width in (120, 80, 40))
+    wide, medium, narrow = (screen(width, "inspect", "keras2.h5") for width in (120, 80, 40))
     assert "not shown at this width" not in wide
     assert "not shown at this width: gates, activation" in medium
     assert "gates: hard_sigmoid[slope=0.2]" in narrow
@@ -186,10 +193,10 @@ def on_a_terminal(width, *arguments, **environment):
 
 
 def test_a_terminal_shows_titles_in_bold_and_no_colour_where_none_is_wanted():
-    text = on_a_terminal(80, "inspect", SAMPLES / "keras2.h5")
+    text = on_a_terminal(80, "inspect", "keras2.h5")
     assert "\x1b[1m" in text
-    assert ESCAPES.sub("", text) == screen(80, "inspect", SAMPLES / "keras2.h5")
-    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", on_a_terminal(80, "inspect", SAMPLES / "keras2.h5", NO_COLOR="1"))
+    assert ESCAPES.sub("", text) == screen(80, "inspect", "keras2.h5")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", on_a_terminal(80, "inspect", "keras2.h5", NO_COLOR="1"))
 
 
 @pytest.mark.parametrize(("result", "colour", "cell"), [("AGREES", "32", "ok"), ("DISAGREES", "31", "9 differ")])
@@ -211,7 +218,7 @@ def test_the_verdict_and_its_rows_are_green_or_red(result, colour, cell):
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_dump_on_a_terminal_shows_the_head_and_the_tail_of_its_table(width):
-    arguments = ("dump", SAMPLES / "keras2.h5", SAMPLES / "keras2.npy", "-q")
+    arguments = ("dump", "keras2.h5", "keras2.npy", "-q")
     header, *rows = screen(None, *arguments).splitlines()
     lines = ESCAPES.sub("", on_a_terminal(width, *arguments)).splitlines()
     assert max(map(cell_len, lines)) <= width
@@ -228,14 +235,12 @@ def test_dump_on_a_terminal_shows_the_head_and_the_tail_of_its_table(width):
 
 
 def test_a_terminal_gets_all_of_the_csv_when_it_is_asked_for():
-    arguments = ("dump", SAMPLES / "keras2.h5", SAMPLES / "keras2.npy", "-q")
+    arguments = ("dump", "keras2.h5", "keras2.npy", "-q")
     assert on_a_terminal(80, *arguments, "--format", "csv") == screen(None, *arguments)
 
 
 def test_predict_on_a_terminal_shows_a_table():
-    lines = ESCAPES.sub(
-        "", on_a_terminal(80, "predict", SAMPLES / "keras2.h5", SAMPLES / "keras2.npy", "-q")
-    ).splitlines()
+    lines = ESCAPES.sub("", on_a_terminal(80, "predict", "keras2.h5", "keras2.npy", "-q")).splitlines()
     assert lines[0].split()[-1] == "value"
     assert "rows; -o FILE.csv writes them all" in lines[-1]
 
@@ -259,5 +264,5 @@ def test_a_model_that_can_be_replayed_is_bound_once(monkeypatch):
     plans = []
     real = summary.make_plan
     monkeypatch.setattr(summary, "make_plan", lambda *args, **options: plans.append(args) or real(*args, **options))
-    json.loads(screen(None, "inspect", SAMPLES / "translate.keras", "--json"))
+    json.loads(screen(None, "inspect", "translate.keras", "--json"))
     assert len(plans) == 1

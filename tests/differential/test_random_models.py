@@ -26,8 +26,16 @@ def kit(family):
         return Kit(family)
 
 
-@pytest.mark.parametrize("family", [KERAS3, TF_KERAS])
-@pytest.mark.parametrize("seed", range(20))
+LONG = {(17, TF_KERAS), (18, TF_KERAS)}
+"""Models on which tf_keras itself spends twenty seconds each."""
+DRAWN = [
+    pytest.param(seed, family, marks=[pytest.mark.slow] if (seed, family) in LONG else [])
+    for seed in range(20)
+    for family in (KERAS3, TF_KERAS)
+]
+
+
+@pytest.mark.parametrize(("seed", "family"), DRAWN)
 def test_a_random_model_agrees(seed, family, tmp_path):
     spec, _ = generate(seed, family, available)
     outcome = check(spec, kit(family), tmp_path)

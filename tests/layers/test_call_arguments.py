@@ -74,10 +74,10 @@ def test_arguments_that_are_not_replayed_are_refused(name, reason):
 
 
 @pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.class_name)
-@pytest.mark.parametrize("value", [TensorRef("x"), CONSTANT, 0.5, False, "text", (TensorRef("x"),)], ids=str)
-def test_no_layer_ignores_an_argument(kind, value):
-    with pytest.raises(Unsupported, match=r"is called with surprise="):
-        understood(called(TensorRef("x"), surprise=value), kind.takes)
+def test_no_layer_ignores_an_argument(kind):
+    for value in (TensorRef("x"), CONSTANT, 0.5, False, "text", (TensorRef("x"),)):
+        with pytest.raises(Unsupported, match=r"is called with surprise="):
+            understood(called(TensorRef("x"), surprise=value), kind.takes)
     assert understood(called(TensorRef("x"), surprise=None), kind.takes) == (Call((TensorRef("x"),)),)
     with pytest.raises(Unsupported, match="by position"):
         understood(called(*[TensorRef("x")] * (len(kind.takes) + 1)), kind.takes)

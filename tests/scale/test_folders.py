@@ -37,13 +37,23 @@ ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "sample_models" / "tokens.keras"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 PROGRAM = "from gateprobe.cli import main; main(prog_name='gateprobe')"
-SAMPLES, BLOCK = 8_010, 128  # the last block is short, and so is its last batch
+SAMPLES, BLOCK = 2_634, 128  # the last block is short, and so is its last batch
+MANY = 8_010  # so many that a run with workers does not end before it is interrupted
 pytestmark = pytest.mark.xdist_group("folders")  # they share a folder and a cluster
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 
 
-def start(*arguments, folder):
-    command = [sys.executable, "-c", PROGRAM, "dump", MODEL, "x.npy", *map(str, arguments)]
+SLOWLY = """
+import time
+from gateprobe.scale.parts import PartsFolder
+write = PartsFolder.write
+PartsFolder.write = lambda *arguments: (time.sleep(0.1), write(*arguments))
+"""
+"""A run that waits before each part."""
+
+
+def start(*arguments, folder, before=""):
+    command = [sys.executable, "-c", before + PROGRAM, "dump", MODEL, "x.npy", *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, env=ENVIRONMENT, cwd=folder, start_new_session=True)
 
 
@@ -62,23 +72,30 @@ def run(*arguments):
     return done.exit_code, done.stderr
 
 
+def prepared(folder, samples):
+    """Write an input and the trace of it in one file, by this machine alone."""
+    np.save(folder / "x.npy", np.random.default_rng(0).integers(0, 10, (samples, 8)).astype(np.int32))
+    assert dump("-o", "x.parquet", "-o", "x.npz", folder=folder) == (0, "")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """A folder with an input and the trace of it in one file, by this machine alone."""
-    folder = tmp_path_factory.mktemp("work")
-    np.save(folder / "x.npy", np.random.default_rng(0).integers(0, 10, (SAMPLES, 8)).astype(np.int32))
-    for suffix in ("parquet", "npz"):
-        assert dump("-o", f"x.{suffix}", folder=folder) == (0, "")
-    return folder
+    return prepared(tmp_path_factory.mktemp("work"), SAMPLES)
+
+
+@pytest.fixture(scope="module")
+def much_work(tmp_path_factory):
+    return prepared(tmp_path_factory.mktemp("much_work"), MANY)
 
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def assert_complete(folder):
+def assert_complete(folder, samples=SAMPLES):
     parts = sorted(folder.glob("*.parquet"))
-    assert [path.name for path in parts] == [f"part-{start:012d}.parquet" for start in range(0, SAMPLES, BLOCK)]
+    assert [path.name for path in parts] == [f"part-{start:012d}.parquet" for start in range(0, samples, BLOCK)]
     assert names(folder) == ["_SUCCESS", "_gateprobe.json", *(path.name for path in parts)]
     assert pl.read_parquet(folder / "*.parquet").equals(pl.read_parquet(folder.parent / "x.parquet"))
     metadata = pl.read_parquet_metadata(folder.parent / "x.parquet")["gateprobe"]
@@ -109,39 +126,45 @@ def workers_of(process):
 
 @linux_only
 @pytest.mark.slow
-def test_a_worker_that_is_killed_changes_nothing(work):
+def test_a_worker_that_is_killed_changes_nothing(much_work):
     pytest.importorskip("distributed")
-    process = start("-o", "killed/", "--workers", 2, "--block-size", BLOCK, folder=work)
-    wait_for(lambda: len(list(work.glob("killed/*.parquet"))) > 3, process)
+    process = start("-o", "killed/", "--workers", 2, "--block-size", BLOCK, folder=much_work)
+    wait_for(lambda: len(list(much_work.glob("killed/*.parquet"))) > 3, process)
     victim, *others = workers_of(process)
     os.kill(victim, signal.SIGKILL)
     assert others
-    assert not (work / "killed" / "_SUCCESS").exists()
+    assert not (much_work / "killed" / "_SUCCESS").exists()
     assert finish(process) == (0, "")
-    assert_complete(work / "killed")
+    assert_complete(much_work / "killed", MANY)
 
 
-@linux_only
-@pytest.mark.parametrize(
-    "workers", [(), pytest.param(("--workers", 2), marks=pytest.mark.slow)], ids=["alone", "workers"]
-)
-def test_an_interruption_leaves_what_is_finished_and_the_next_run_does_the_rest(work, workers):
-    if workers:
-        pytest.importorskip("distributed")
-    folder = work / f"broken-{len(workers)}"
-    process = start("-o", f"{folder.name}/", *workers, "--block-size", BLOCK, folder=work)
+def assert_resumes(work, samples, *workers, before=""):
+    folder = work / "broken"
+    process = start("-o", f"{folder.name}/", *workers, "--block-size", BLOCK, folder=work, before=before)
     wait_for(lambda: len(list(folder.glob("*.parquet"))) > 3, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     status, err = finish(process)
     assert status == 130
-    kept = r"[\d,]+ of 8,010 samples; run the same command again to resume"
+    kept = rf"[\d,]+ of {samples:,} samples; run the same command again to resume"
     assert re.fullmatch(rf"gateprobe: interrupted; {folder.name}/ keeps {kept}\n", err)
     there = {path.name: path.stat().st_ino for path in folder.glob("*.parquet")}
     assert not (folder / "_SUCCESS").exists()
-    assert len(there) < SAMPLES // BLOCK
+    assert len(there) < samples // BLOCK
     assert dump("-o", folder.name, folder=work) == (0, "")  # with the block size of before
-    assert_complete(folder)
+    assert_complete(folder, samples)
     assert {name: (folder / name).stat().st_ino for name in there} == there
+
+
+@linux_only
+def test_an_interruption_leaves_what_is_finished_and_the_next_run_does_the_rest(work):
+    assert_resumes(work, SAMPLES, before=SLOWLY)
+
+
+@linux_only
+@pytest.mark.slow
+def test_an_interruption_of_workers_leaves_what_is_finished_too(much_work):
+    pytest.importorskip("distributed")
+    assert_resumes(much_work, MANY, "--workers", 2)
 
 
 def test_only_what_is_missing_or_broken_is_computed(work):
