@@ -235,7 +235,7 @@ bash_only = pytest.mark.skipif(not Path("/bin/bash").exists(), reason="needs bas
 
 
 @bash_only
-@pytest.mark.parametrize("command", ["dump", "predict"])
+@pytest.mark.parametrize("command", ["dump", pytest.param("predict", marks=pytest.mark.slow)])
 def test_closed_standard_streams(command, tmp_path):
     status, _, err = shell(f"gateprobe {command} '{MODEL}' - <&-")
     assert (status, err) == (2, "gateprobe: standard input: is closed; name a file\n")
@@ -249,7 +249,10 @@ def test_closed_standard_streams(command, tmp_path):
 
 
 @bash_only
-@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+@pytest.mark.parametrize(
+    "name",
+    ["-", "/dev/stdout", *(pytest.param(name, marks=pytest.mark.slow) for name in ("/dev/fd/1", "/proc/self/fd/1"))],
+)
 def test_standard_output_by_any_name(name, tmp_path):
     many = tmp_path / "many.npy"
     np.save(many, np.zeros((5_000, 6, 2), np.float32))

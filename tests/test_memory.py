@@ -59,6 +59,7 @@ def assert_bounded(folder, small, large, units, suffixes, limit=1.1):
     assert second < limit * first, f"{first:.0f} MiB for {small}, {second:.0f} MiB for {large}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("small", "large"), [((500, 20), (10_000, 20)), ((1, 20_000), (1, 200_000))], ids=["samples", "timesteps"]
 )

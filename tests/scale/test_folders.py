@@ -326,6 +326,7 @@ def scheduler():
         yield cluster.scheduler_address
 
 
+@pytest.mark.slow  # a cluster imports everything in three processes
 @pytest.mark.parametrize("name", ["far.zarr", "far"])
 def test_the_workers_of_a_scheduler(work, scheduler, monkeypatch, name):
     zarr = pytest.importorskip("zarr")
@@ -342,6 +343,7 @@ def test_the_workers_of_a_scheduler(work, scheduler, monkeypatch, name):
     assert run(*same, "--sample", "5:") == (0, "")  # there is nothing to do
 
 
+@pytest.mark.slow
 def test_a_fault_of_a_task_is_one_line_and_the_rest_stays(work, scheduler, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     x = np.load(work / "x.npy")

@@ -59,6 +59,7 @@ def test_bad_options_are_usage_errors():
 
 
 @pytest.mark.oracle
+@pytest.mark.slow
 def test_a_whole_run_in_processes_of_their_own(kerases, tmp_path):
     """The parent never imports TensorFlow; nothing is left behind; made inputs can be given again."""
     code = (
