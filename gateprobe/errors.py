@@ -75,7 +75,9 @@ USERS_CODE = "code of the user's own, which gateprobe never runs"
 """What every refusal of such code says."""
 
 _PYTHON: Mapping[str, str] = {
+    "--against": "against",
     "--architecture": "architecture",
+    "--backend": "backend",
     "--batch-size": "batch_size",
     "--by": "by",
     "--direction": "directions",
@@ -297,8 +299,9 @@ class OutputError(GateprobeError):
 class MissingExtra(GateprobeError):
     """An optional dependency is not installed."""
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} is not installed", remedy=f"run: pip install 'gateprobe[{extra}]'")
+    def __init__(self, what: str, extra: str, *others: str) -> None:
+        also = "".join(f", or 'gateprobe[{other}]'" for other in others)
+        super().__init__(f"{what} is not installed", remedy=f"run: pip install 'gateprobe[{extra}]'{also}")
 
 
 class OracleError(GateprobeError):

@@ -119,6 +119,16 @@ class ModelRecord:
     """The keys, when the model takes a dictionary: one for each of ``inputs``."""
 
 
+def records_in(model: ModelRecord) -> Iterator[LayerRecord]:
+    """Yield every record of a model, those inside others too (no recursion: models may be deep)."""
+    stack = list(reversed(model.layers))
+    while stack:
+        record = stack.pop()
+        yield record
+        stack += [child for group in record.children.values() for child in group]
+        stack += record.model.layers if record.model is not None else ()
+
+
 class WeightScheme(Enum):
     """How a file addresses its weights."""
 

@@ -82,6 +82,8 @@ class MaskedOutput(Enum):
     """The carried hidden state (``K.rnn`` of Keras 1 and of standalone Keras before 2.3, when not unrolled)."""
     PREVIOUS_OUTPUT = "previous_output"
     """The previous output, zeros before the first one (``K.rnn`` of tf.keras, Keras 2.3 and Keras 3)."""
+    LAST_STATE = "last_state"
+    """The carried hidden state of the last cell (``rnn`` of Keras 3 on JAX, when not unrolled)."""
 
 
 class MergedMask(Enum):
@@ -211,6 +213,8 @@ class Semantics:
         WeightOrder.STANDALONE, (TF_KERAS, WeightOrder.TF_KERAS), (KERAS_3, WeightOrder.BY_OWNER), of_file=True
     )
     """How lists of weights are ordered."""
+    unroll_zeroes_masked: bool = True
+    """Whether an unrolled layer heeds ``zero_output_for_mask``; that of Keras 3 on JAX does not."""
     theano: bool = False
     """Whether the Theano backend of Keras 2 wrote the file, whose convolutions flip their kernels."""
     rivals: tuple[Semantics, ...] = ()

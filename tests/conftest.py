@@ -51,7 +51,7 @@ def in_process(kerases, monkeypatch):
     """Let `verify` run the oracle in this process."""
     from gateprobe.verification import job, oracle
 
-    def run(folder, tell):
+    def run(folder, backend, tell):
         with warnings.catch_warnings():
             oracle.main(folder)
 

@@ -39,7 +39,7 @@ LOOKING: Mapping[str, tuple[str, ...]] = {
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "What to read": ("text", "feed", "verification"),
-    "What to compare": ("mapping", "last", "against", "atol", "rtol", "seed", "samples"),
+    "What to compare": ("mapping", "last", "against", "backend", "atol", "rtol", "seed", "samples"),
     "What to keep": ("layer", "signal", "timestep", "unit", "sample", "direction", "pre", "with_input", "with_output"),
     "What to call timesteps": ("tokens", "vocab"),
     "What to look for": tuple(name for names in LOOKING.values() for name in names),

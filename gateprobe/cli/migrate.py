@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateprobe.cli.options import ModelFile, Report, Talk, bundle, command, force, reading, reporting, talking
-from gateprobe.cli.verify import Given, giving
+from gateprobe.cli.verify import Given, giving, on_backend
 
 if TYPE_CHECKING:
     from gateprobe.migration.run import Change, HardSigmoid, Migration
@@ -24,6 +24,7 @@ class NewFile:
     write: str | None
     hard_sigmoid: HardSigmoid
     verify: bool
+    backend: str | None
     force: bool
 
     def writes(self) -> Iterator[str]:
@@ -49,6 +50,7 @@ writing = bundle(
         "that is registered in Keras before it loads the file (registered).",
     ),
     click.option("--verify", is_flag=True, help="Let the installed Keras 3 open the new file and step it."),
+    on_backend,
     force,
 )
 
@@ -66,10 +68,10 @@ writing = bundle(
 def migrate(file: ModelFile, given: Given, new: NewFile, report: Report, talk: Talk) -> int:
     """Say what changes in today's Keras, and write a clean Keras 3 file.
 
-    Without INPUT, inputs are made from the graph. The new file loads in Keras 3 without custom objects and computes
-    what the old model computed; both are replayed on the inputs before anything is written. No TensorFlow is needed,
-    except for --verify. Exit status: 0 done; 1 Keras 3, asked by --verify, disagrees; 2 Keras 3 has nothing that
-    computes the same.
+    Inputs are made from the graph, beside those that you give. The new file loads in Keras 3 without custom objects and
+    computes what the old model computed; both are replayed on the inputs before anything is written. No Keras is
+    needed, except for --verify. Exit status: 0 done; 1 Keras 3, asked by --verify, disagrees; 2 Keras 3 has nothing
+    that computes the same.
     """
     from gateprobe.inputs.samples import load
     from gateprobe.migration.run import migrate as migrated
@@ -77,6 +79,8 @@ def migrate(file: ModelFile, given: Given, new: NewFile, report: Report, talk: T
 
     if new.verify and new.write is None:
         raise click.UsageError("--verify goes with --write")
+    if new.backend is not None and not new.verify:
+        raise click.UsageError("--backend goes with --verify")
     model = file.read()
     x = load(given.inputs, model.inputs, max_bytes=file.max_bytes) if given.inputs else None
     found = migrated(Model(model), x, hard_sigmoid=new.hard_sigmoid)
@@ -102,7 +106,7 @@ def _verified(new: NewFile, x: Any) -> Any:
 
     assert new.write is not None
     given = None if x is None else dict(zip(x.names, x.arrays, strict=True))
-    return verify(new.write, given, against="keras3")
+    return verify(new.write, given, against="keras3", backend=new.backend)
 
 
 def _as_json(found: Migration, new: NewFile) -> dict[str, Any]:
@@ -116,6 +120,7 @@ def _as_json(found: Migration, new: NewFile) -> dict[str, Any]:
         "names": dict(found.names),
         "rewritten": dict(found.rewritten),
         "kept": [asdict(change) for change in found.kept],
+        "unproven": list(found.unproven),
         "refusals": [{"layer": one.layer, "class": one.class_name, "reason": one.reason} for one in found.refusals],
         "written": new.write,
     }
@@ -146,6 +151,8 @@ def _facts(found: Migration, new: NewFile) -> Iterator[tuple[str, str]]:
     if found:
         worst = max((change.largest for change in found.kept), default=0.0)
         yield "new model", f"the same, in float64 to within {worst:.1e}"
+        for text in found.unproven:
+            yield "not shown by any input", f"Keras 3: {text}"
     if new.write is not None:
         yield "written", new.write
         if new.hard_sigmoid == "registered" and found.rewritten:

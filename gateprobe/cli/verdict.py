@@ -83,7 +83,7 @@ def _layer_rows(reports: Sequence[SignalReport]) -> Iterator[Sequence[object]]:
 
 def _facts(result: Verification, *, verbose: bool) -> Iterator[tuple[str, str]]:
     yield "file", f"{result.file} ({result.era})"
-    yield "oracle", f"{result.keras}, TensorFlow {result.tensorflow}"
+    yield "oracle", f"{result.keras} on {result.backend}"
     if result.built_because is None:
         yield "model", "opened by Keras itself, from a clean copy of the file"
     else:

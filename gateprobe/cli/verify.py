@@ -91,10 +91,19 @@ writing = bundle(
 )
 
 
+on_backend = click.option(
+    "--backend",
+    type=click.Choice(["tensorflow", "jax", "torch"]),
+    metavar="NAME",
+    help="Run Keras 3 on tensorflow, jax or torch, instead of on the first of them that is installed.",
+)
+
+
 @command(
     "gateprobe verify model.keras",
     "gateprobe verify model.h5 x.npy --json",
     "gateprobe verify model.h5 --against keras3",
+    "gateprobe verify model.keras --backend jax",
 )
 @reading
 @giving
@@ -104,6 +113,7 @@ writing = bundle(
     metavar="KERAS",
     help="Ask keras3 or tf_keras, instead of the Keras that speaks for the file's era.",
 )
+@on_backend
 @tolerating("Keras")
 @making
 @writing
@@ -113,6 +123,7 @@ def verify(
     file: ModelFile,
     given: Given,
     against: str | None,
+    backend: str | None,
     tolerance: Tolerance,
     made: Made,
     files: Files,
@@ -121,12 +132,12 @@ def verify(
 ) -> int:
     """Step the real Keras beside the replay and compare every gate.
 
-    Without INPUT, inputs are made from the graph. Exit status: 0 agrees, 1 disagrees, 2 could not verify. Needs
-    TensorFlow: pip install 'gateprobe[keras]'. Keras itself opens a copy of the file, made of checked parts, in a
-    process of its own; where it cannot, the model is built from the graph that was read. What depends on a custom
-    layer is left out.
+    Without INPUT, inputs are made from the graph. Exit status: 0 agrees, 1 disagrees, 2 could not verify. Needs a
+    Keras: pip install 'gateprobe[keras]'; for files of Keras 3, 'gateprobe[keras-jax]' or 'gateprobe[keras-torch]' will
+    do. Keras itself opens a copy of the file, made of checked parts, in a process of its own; where it cannot, the
+    model is built from the graph that was read. What depends on a custom layer is left out.
     """
-    result = _result(file, given, files, talk, against=against, tolerance=tolerance, made=made)
+    result = _result(file, given, files, talk, against=against, backend=backend, tolerance=tolerance, made=made)
     _write(result, files)
     from gateprobe.errors import flagged
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from gateprobe.graph import Call, LayerRecord, ModelRecord, TensorRef, references
+from gateprobe.graph import Call, LayerRecord, ModelRecord, Namespace, TensorRef, references
 from gateprobe.layers.binding.registry import kind_of
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.migration.graphs import free, masking, operation, rewired
@@ -23,6 +23,8 @@ _PASS_ON = frozenset(
     """.split()
 )
 """Layers of Keras 1 and 2 that pass a mask on as it is."""
+DROP = frozenset({"Identity", "Normalization", "Rescaling"})
+"""Layers of Keras 1 and 2 that drop a mask."""
 
 
 def restored(model: ModelRecord, semantics: Semantics, *, nested: bool) -> ModelRecord:
@@ -97,6 +99,8 @@ class Search:
                         f"its mask, if there is one, comes from outside the model in which it stands ({ref.layer}): "
                         "Keras 3 does not see it beside initial states"
                     )
+                return None
+            if record.namespace is Namespace.OPERATION or record.class_name in DROP:
                 return None
             call = record.calls[ref.call]
             if isinstance(call.kwargs.get("mask"), TensorRef):

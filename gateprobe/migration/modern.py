@@ -41,7 +41,9 @@ from gateprobe.layers.binding.weight_order import parts_of, slots_of
 from gateprobe.layers.conv import stored_kernel
 from gateprobe.layers.recurrent.cells import from_cudnn
 from gateprobe.migration import exact, masks
+from gateprobe.migration.graphs import in_keras_order
 from gateprobe.migration.halves import Half, split
+from gateprobe.migration.merges import remasked
 from gateprobe.migration.parameters import PARAMETERS
 from gateprobe.migration.stacks import reordered
 from gateprobe.replay.plan import model_of
@@ -54,6 +56,17 @@ Find = Callable[[LayerRecord], Weights]
 
 TARGET = "3.15.1"
 """The Keras whose words are used."""
+SETTLED = frozenset(
+    """
+    bidirectional_zeroes_masked config_in_float32 conv_lstm_zeroes_masked conv_recurrent_activation gru_reset_after
+    hard_sigmoid_slope identity_keeps_mask keras1_kernels masked_output merged_mask recurrent_activation
+    stacked_states_reversed states_hide_mask weight_order
+    attention_fused attention_scale_in_float32 group_norm_in_input_dtype group_norm_rounds_weights halves_round_weights
+    layer_norm_fused layer_norm_in_input_dtype
+    """.split()
+)
+"""Rules of an era that are written out or rewritten here, so that the new file says what the old one meant; and those
+that change the last bits alone."""
 _GATES = {"LSTMCell": "ifco", "GRUCell": "zrh"}
 """The order in which Keras 2 and 3 keep the gates side by side."""
 
@@ -176,7 +189,7 @@ class _Work:
                 self.refusals.append(Refusal(place, record.class_name, str(reason)))
                 continue
             new = replace(made, name=renamed[record.name], calls=tuple(map(rename.call, record.calls)))
-            if record.class_name != "InputLayer" and record.calls:
+            if record.class_name != "InputLayer" and record.namespace is not Namespace.OPERATION and record.calls:
                 sources.append(_Source(new.name, record, place, half))
             records += self.steep.before(record, new, renamed.values())
         refs = (tuple(map(rename.argument, some)) for some in (model.inputs, model.outputs))
@@ -187,13 +200,16 @@ class _Work:
             made_model = masks.restored(made_model, self.semantics, nested=bool(path))
         except Unsupported as reason:
             self.refusals.append(Refusal(path or model.name, model.class_name, str(reason)))
-        self.sources[id(made_model)] = sources
+        made_model = in_keras_order(made_model)
+        kept = {record.name for record in made_model.layers}  # what leads to no output, Keras does not keep
+        self.sources[id(made_model)] = [source for source in sources if source.name in kept]
         return made_model
 
     def split(self, model: ModelRecord, path: str) -> tuple[ModelRecord, Mapping[str, Half]]:
         """Put what Keras 3 has no layer for into several layers, still in the words of the file."""
         calls = {one.name: tuple(_plain_call(one, call) for call in one.calls) for one in model.layers}
         model = replace(model, layers=tuple(replace(one, calls=calls[one.name]) for one in model.layers))
+        model = remasked(model, self.semantics, nested=bool(path))
         made = split(model, self.semantics, nested=bool(path))
         for record in model.layers:
             if record.name in made.refused:
@@ -223,6 +239,8 @@ class _Work:
         }
         if class_name == "Bidirectional":
             children = _both_halves(children)
+        if class_name.startswith("ConvLSTM") and not self.semantics.conv_lstm_zeroes_masked:
+            config.pop("zero_output_for_mask", None)
         made = replace(
             record,
             class_name=class_name,
@@ -352,6 +370,11 @@ def _is_convolution(record: LayerRecord) -> bool:
     return "Conv" in record.class_name and "LSTM" not in record.class_name
 
 
+_SETTLED = frozenset({"reverse_state_order", "query_shape", "key_shape", "value_shape"})
+"""Keys that Keras 3 can do without: `gateprobe.migration.stacks` heeds the first, and the shapes are those of the
+tensors that the layer gets."""
+
+
 def _known(record: LayerRecord) -> dict[str, Any]:
     """Return a configuration without keys that Keras 3 does not have, if they are switched off.
 
@@ -367,7 +390,7 @@ def _known(record: LayerRecord) -> dict[str, Any]:
     for key, value in record.config.items():
         if key in known:
             config[key] = value
-        elif key == "reverse_state_order":  # heeded by `gateprobe.migration.stacks`
+        elif key in _SETTLED:
             continue
         elif key != "dtype" and value is not None and value is not False:
             raise Unsupported(f"Keras 3's {record.class_name} has no {key}, which is {value!r:.60}")

@@ -10,16 +10,16 @@ from typing import Literal
 
 import numpy as np
 
-from gateprobe.errors import GateprobeError, OutputError, Refusal, UnsupportedModel
+from gateprobe.errors import GateprobeError, InputError, OutputError, Refusal, UnsupportedModel
 from gateprobe.graph import Array, Era
 from gateprobe.layers.base import FLOAT64
 from gateprobe.migration.files import hdf5_bytes, keras_bytes
-from gateprobe.migration.modern import Modern, modern_semantics, modernise
+from gateprobe.migration.modern import SETTLED, Modern, modern_semantics, modernise
 from gateprobe.model import Model, opened, read
 from gateprobe.opened import OpenedModel
 from gateprobe.replay.contested import Watched
 from gateprobe.replay.plan import Wanted, make_plan
-from gateprobe.replay.today import Today, today, words_of
+from gateprobe.replay.today import Today, changes, today, words_of
 from gateprobe.semantics import semantics_of
 from gateprobe.verification.prepare import Prepared, Replays, given_inputs, made_inputs
 from gateprobe.verification.replay import Options, Replayed, Subject, replay
@@ -69,6 +69,8 @@ class Migration:
     """Old path → what was expressed in another way."""
     kept: tuple[Change, ...] = ()
     """How far the new model's numbers are from the old one's, largest first, both replayed in float64."""
+    unproven: tuple[str, ...] = ()
+    """Sentences: what Keras 3 computes otherwise in ways that no input tried has shown, and that are not rewritten."""
     _modern: Modern | None = None
 
     def __bool__(self) -> bool:
@@ -110,7 +112,7 @@ def migrate(
 
     Args:
         model: Or its file.
-        x: Inputs to compare on, as for `Model.predict`; without them, some are made from the graph.
+        x: Inputs to compare on, as for `Model.predict`, beside some that are made from the graph.
         hard_sigmoid: How to express the steeper one of Keras 1 and 2: ``scaled``, by weights that are scaled by 1.2,
             which rounds each once; or ``registered``, by a function that you register in Keras before you load the
             file.
@@ -124,19 +126,36 @@ def migrate(
     old = Subject(found.graph, found.semantics)
     options = Options(found.inputs, rows=64, precision=FLOAT64)
     prepared = _prepared(found, old, options)
-    replays = [given_inputs(prepared, x)] if x is not None else made_inputs(prepared, seed=seed, samples=None)
-    now = today(found.graph, _words(found))
+    made, given = _made(prepared, seed, x is not None), [] if x is None else [given_inputs(prepared, x)]
+    words = _words(found)
+    now = today(found.graph, words)
     assert now is not None
-    plain = Migration(found.graph.file, now, _moved(found, replays, options), tuple(one.description for one in replays))
+    tried = tuple(one.description for one in (*given, *made))
+    plain = Migration(found.graph.file, now, _moved(found, given or made, options), tried)
     try:
         modern = modernise(found.graph, found.semantics, registered=hard_sigmoid == "registered")
-        kept = _compared(replays, Subject(modern.graph, modern_semantics()), options, modern)
+        kept = _compared([*given, *made], Subject(modern.graph, modern_semantics()), options, modern)
     except UnsupportedModel as error:
         return replace(plain, refusals=tuple(error.refusals))
     wrong = tuple(_refusal(change, now) for change in kept if change.differs)
     if wrong:
         return replace(plain, refusals=wrong[:1], kept=kept)
-    return replace(plain, names=modern.names, rewritten=modern.rewritten, kept=kept, _modern=modern)
+    unproven = tuple(text for word, text in changes(found.graph, words).items() if word not in SETTLED)
+    return replace(plain, names=modern.names, rewritten=modern.rewritten, kept=kept, unproven=unproven, _modern=modern)
+
+
+def _made(prepared: Prepared, seed: int, given: bool) -> list[Replays]:
+    """Make inputs: those that are given may mask nothing, and the new model must agree on all.
+
+    Raises:
+        InputError: None fits, and none are given.
+    """
+    try:
+        return made_inputs(prepared, seed=seed, samples=None)
+    except InputError:
+        if not given:
+            raise
+        return []
 
 
 def _prepared(found: OpenedModel, subject: Subject, options: Options) -> Prepared:

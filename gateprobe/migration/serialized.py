@@ -6,7 +6,7 @@ Source: ``Functional.get_config``, ``serialize_node`` and ``deserialize_node`` i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,10 @@ from gateprobe.graph import Argument, Call, LayerRecord, ModelRecord, Namespace,
 
 def model_config(model: ModelRecord) -> dict[str, Any]:
     """Return a model as ``config.json`` holds it."""
+    models = {record.name for record in model.layers if record.model is not None}
     refs: dict[str, list[Any]] = {
         "input_layers": [_history(ref) for ref in model.inputs],
-        "output_layers": [_history(ref) for ref in model.outputs],
+        "output_layers": [_end(ref, models) for ref in model.outputs],
     }
     places: dict[str, Any] = {key: found[0] if len(found) == 1 else found for key, found in refs.items()}
     if model.input_keys:
@@ -94,6 +95,11 @@ def _argument(value: Argument) -> Any:
     if isinstance(value, Mapping):
         return {key: _argument(item) for key, item in value.items()}
     return [_argument(item) for item in value] if isinstance(value, (tuple, list)) else value
+
+
+def _end(ref: TensorRef, models: Collection[str]) -> list[Any]:
+    """Return an output of the model; the calls of models inside it count from 1 there (``map_tensors`` 3.15.1)."""
+    return [ref.layer, ref.call + (ref.layer in models), ref.tensor]
 
 
 def _history(ref: TensorRef) -> list[Any]:

@@ -1,7 +1,8 @@
-"""Stacked cells whose states were listed from the last cell to the first, as Keras 2.0 and 2.1 did.
+"""The states of stacked cells: a flat list before Keras 3, in Keras 2.0 and 2.1 from the last cell to the first.
 
-Keras 3 lists them from the first (``StackedRNNCells`` in ``keras/src/layers/rnn/stacked_rnn_cells.py`` 3.15.1). The
-numbers are the same; what reads or gives a state gets the one that it meant.
+Keras 3 lists them from the first cell, and takes those of each cell together (``StackedRNNCells`` in
+``keras/src/layers/rnn/stacked_rnn_cells.py`` 3.15.1). The numbers are the same; what reads or gives a state gets the
+one that it meant.
 """
 
 from __future__ import annotations
@@ -22,30 +23,36 @@ def reordered(model: ModelRecord, semantics: Semantics) -> ModelRecord:
         model: Whose calls give initial states by keyword.
         semantics: The meaning of its words.
     """
-    places = {record.name: found for record in model.layers if (found := list(_places(record, semantics)))}
+    stacks = {record.name: found for record in model.layers if (found := _places(record, semantics))}
     layers = [
-        replace(record, calls=tuple(_given(call, places[record.name]) for call in record.calls))
-        if record.name in places
+        replace(record, calls=tuple(_given(call, stacks[record.name]) for call in record.calls))
+        if record.name in stacks
         else record
         for record in model.layers
     ]
-    return rewired(replace(model, layers=tuple(layers)), dict(_moved(model, places)))
+    return rewired(replace(model, layers=tuple(layers)), dict(_moved(model, stacks)))
 
 
-def _places(record: LayerRecord, semantics: Semantics) -> Iterator[int]:
-    """Yield for each place in Keras 3's list of a layer's states the place where the old one has it."""
+_Places = Sequence[Sequence[int]]
+"""For each cell, the places of its states in the old list."""
+
+
+def _places(record: LayerRecord, semantics: Semantics) -> _Places:
     halves = record.children.get("layer", ()) if record.class_name == "Bidirectional" else (record,)
     stacks = [stack for half in halves for stack in half.children.get("cell", ()) if stack.children.get("cells")]
-    if not any(_reversed(stack, semantics) for stack in stacks):
-        return
-    counts = [counts_of(cell) for cell in stacks[0].children["cells"]]
-    sizes = [sum(count) for count in counts]
-    total = sum(sizes)
-    for half in range(2 if record.class_name == "Bidirectional" else 1):
-        start = 0
-        for size in sizes:
-            start += size
-            yield from (half * total + total - start + k for k in range(size))
+    if not stacks:
+        return ()
+    sizes = [sum(counts_of(cell)) for cell in stacks[0].children["cells"]]
+    order = range(len(sizes))
+    listed = order[::-1] if _reversed(stacks[0], semantics) else order
+    starts, total = dict[int, int](), 0
+    for number in listed:
+        starts[number], total = total, total + sizes[number]
+    return [
+        [half * total + starts[number] + k for k in range(sizes[number])]
+        for half in range(2 if record.class_name == "Bidirectional" else 1)
+        for number in order
+    ]
 
 
 def _reversed(stack: LayerRecord, semantics: Semantics) -> bool:
@@ -53,17 +60,18 @@ def _reversed(stack: LayerRecord, semantics: Semantics) -> bool:
     return semantics.stacked_states_reversed if said is None else bool(said)
 
 
-def _given(call: Call, places: Sequence[int]) -> Call:
+def _given(call: Call, places: _Places) -> Call:
     states = call.kwargs.get("initial_state")
-    if not isinstance(states, (tuple, list)) or len(states) != len(places):
+    if not isinstance(states, (tuple, list)) or len(states) != sum(map(len, places)):
         return call
-    return Call(call.args, {**call.kwargs, "initial_state": tuple(states[place] for place in places)})
+    nested = tuple(tuple(states[place] for place in own) for own in places)
+    return Call(call.args, {**call.kwargs, "initial_state": nested})
 
 
-def _moved(model: ModelRecord, places: Mapping[str, Sequence[int]]) -> Iterator[tuple[TensorRef, TensorRef]]:
+def _moved(model: ModelRecord, stacks: Mapping[str, _Places]) -> Iterator[tuple[TensorRef, TensorRef]]:
     """Yield which returned state takes the place of which; the states come after the outputs."""
     for record in model.layers:
         outputs = 2 if record.class_name == "Bidirectional" and record.config.get("merge_mode", "") is None else 1
-        for number in range(len(record.calls) if record.name in places else 0):
-            for new, old in enumerate(places[record.name]):
+        for number in range(len(record.calls) if record.name in stacks else 0):
+            for new, old in enumerate(place for own in stacks[record.name] for place in own):
                 yield TensorRef(record.name, number, outputs + old), TensorRef(record.name, number, outputs + new)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gateprobe.graph import Era, LayerRecord, ModelGraph, ModelRecord, Namespace, Origin, references
+from gateprobe.graph import Era, LayerRecord, ModelGraph, ModelRecord, Namespace, Origin, records_in, references
 from gateprobe.layers.binding.registry import kind_of
 from gateprobe.replay.contested import Watched, has_masks
 from gateprobe.semantics import DistributedMask, MaskedOutput, MergedMask, Semantics, semantics_of
@@ -130,7 +130,7 @@ def words_of(graph: ModelGraph, watched: Watched) -> tuple[str, ...]:
     """
     if graph.model is None:
         return ()
-    given = any(_is_given_states(record) for record in _records(graph.model))
+    given = any(_is_given_states(record) for record in records_in(graph.model))
     unused = _OF_INPUTS if given else _OF_INPUTS | {"states_hide_mask"}
     return tuple(word for word in watched.asked(masked=has_masks(graph.model)) if word not in unused)
 
@@ -168,16 +168,24 @@ def today(graph: ModelGraph, words: Collection[str]) -> Today | None:
     """Return what Keras 3 would make of a file, by the words that matter for it; ``None`` without an architecture."""
     if graph.model is None:
         return None
-    ours = semantics_of(graph.origin)
-    theirs = semantics_of(replace(graph.origin, era=Era.KERAS3, keras_version=None, rivals=()))
-    changed = [word for word in words if getattr(ours, word) != getattr(theirs, word)]
-    records = list(_records(graph.model))
+    changed = changes(graph, words)
+    records = list(records_in(graph.model))
     return Today(
         tuple(dict.fromkeys(_refusals(graph, records))),
-        tuple(_difference(word, ours, theirs, records) for word in changed if word not in _OF_ROUNDING),
+        tuple(text for word, text in changed.items() if word not in _OF_ROUNDING),
         tuple(dict.fromkeys(one.class_name for one in records if _needs_code(one))),
         rounding=any(word in _OF_ROUNDING for word in changed),
     )
+
+
+def changes(graph: ModelGraph, words: Collection[str]) -> dict[str, str]:
+    """Return the words that mean something else in Keras 3, each with a sentence."""
+    ours = semantics_of(graph.origin)
+    theirs = semantics_of(replace(graph.origin, era=Era.KERAS3, keras_version=None, rivals=()))
+    records = [] if graph.model is None else list(records_in(graph.model))
+    return {
+        word: _difference(word, ours, theirs, records) for word in words if getattr(ours, word) != getattr(theirs, word)
+    }
 
 
 def _sentence(word: str, semantics: Semantics) -> str:
@@ -263,7 +271,7 @@ def _refusals(graph: ModelGraph, records: Iterable[LayerRecord]) -> Iterator[str
 def _models(graph: ModelGraph) -> Iterator[ModelRecord]:
     if graph.model is not None:
         yield graph.model
-        yield from (record.model for record in _records(graph.model) if record.model is not None)
+        yield from (record.model for record in records_in(graph.model) if record.model is not None)
 
 
 def _sequential(model: ModelRecord, origin: Origin) -> str | None:
@@ -329,13 +337,3 @@ _RULES_OF_HDF5: tuple[_Rule, ...] = (_operation, _score_mode)
 def _is_recurrent(record: LayerRecord) -> bool:
     kind = kind_of(record)
     return kind is not None and kind.recurrent
-
-
-def _records(model: ModelRecord) -> Iterator[LayerRecord]:
-    """Yield every record of a model, those inside others too (no recursion: models may be deep)."""
-    stack = list(reversed(model.layers))
-    while stack:
-        record = stack.pop()
-        yield record
-        stack += [child for group in record.children.values() for child in group]
-        stack += record.model.layers if record.model is not None else ()

@@ -8,15 +8,16 @@ each era in the tests do. The comparison then runs the replay with the rules of 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from importlib import metadata
 
 import numpy as np
 
 from gateprobe.errors import GateprobeError, MissingExtra
-from gateprobe.graph import Era, LayerRecord, ModelRecord, Origin
+from gateprobe.graph import Era, LayerRecord, ModelRecord, Origin, records_in
 from gateprobe.opened import OpenedModel
 from gateprobe.semantics import Semantics, semantics_of
+from gateprobe.verification.backends import EXTRAS, backend_of
 from gateprobe.verification.prepare import Prepared, Replays
 from gateprobe.verification.replay import Replayed, Subject, replay
 
@@ -38,8 +39,39 @@ def default_library(origin: Origin) -> str:
     return "keras3" if origin.era is Era.KERAS3 else "tf_keras"
 
 
-def installed_version(library: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Oracle:
+    """What is asked."""
+
+    library: str
+    """``keras3`` or ``tf_keras``."""
+    backend: str
+    """``tensorflow``, ``jax`` or ``torch``."""
+    version: str
+    """Of the library."""
+
+
+def oracle_of(library: str, backend: str | None) -> Oracle:
+    """Return what is asked, without importing it.
+
+    Args:
+        library: ``keras3`` or ``tf_keras``.
+        backend: On which it shall run; ``None`` for the one that is installed.
+
+    Raises:
+        InputError: The library does not run on this backend.
+        MissingExtra: One of the two is not installed.
+    """
+    found = backend_of(library, backend)
+    return Oracle(library, found, installed_version(library, EXTRAS[found]))
+
+
+def installed_version(library: str, extra: str = "keras") -> str:
     """Return the version of an installed library without importing it.
+
+    Args:
+        library: ``keras3`` or ``tf_keras``.
+        extra: What installs it.
 
     Raises:
         MissingExtra: It is not installed.
@@ -47,7 +79,7 @@ def installed_version(library: str) -> str:
     try:
         return metadata.version(LIBRARIES[library])
     except metadata.PackageNotFoundError:
-        raise MissingExtra(f"{LIBRARIES[library]}, which verify compares with,", "keras") from None
+        raise MissingExtra(f"{LIBRARIES[library]}, which verify compares with,", extra) from None
 
 
 def spoken(semantics: Semantics, origin: Origin, version: str) -> Semantics:
@@ -69,7 +101,7 @@ def silent_defaults(model: ModelRecord, semantics: Semantics, library: str) -> s
     version = installed_version(library)
     era = Era.KERAS3 if library == "keras3" else Era.KERAS2
     today = semantics_of(Origin("", era, (), version, None))
-    for record in _records(model):
+    for record in records_in(model):
         for key, value, other in _defaults(record, semantics, today):
             if key not in record.config and value != other:
                 return (
@@ -87,20 +119,6 @@ def _defaults(record: LayerRecord, ours: Semantics, today: Semantics) -> Iterato
         yield "reset_after", ours.gru_reset_after, True
     if record.class_name.startswith("ConvLSTM"):
         yield "recurrent_activation", ours.conv_recurrent_activation, today.conv_recurrent_activation
-
-
-def _records(model: ModelRecord) -> Iterator[LayerRecord]:
-    for record in model.layers:
-        yield from _within(record)
-
-
-def _within(record: LayerRecord) -> Iterator[LayerRecord]:
-    yield record
-    if record.model is not None:
-        yield from _records(record.model)
-    for group in record.children.values():
-        for child in group:
-            yield from _within(child)
 
 
 def unchecked_rules(model: OpenedModel, prepared: Prepared, replays: Sequence[Replays], keras: str) -> list[str]:

@@ -22,11 +22,12 @@ import numpy as np
 from gateprobe.errors import MissingExtra, OracleError
 from gateprobe.graph import Array
 from gateprobe.replay.objects import ObjectWeights
+from gateprobe.verification.backends import EXTRAS
 from gateprobe.verification.clean_copy import Handed, Unfit, clean_copy
 
 Tell = Callable[[str], None]
 
-_PACKAGES = {"keras3": ("tensorflow", "keras"), "tf_keras": ("tensorflow", "tf_keras")}
+_PACKAGES = {"keras3": "keras", "tf_keras": "tf_keras"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +48,8 @@ class Job:
 
     keras: str
     """``keras3`` or ``tf_keras``."""
+    backend: str
+    """``tensorflow``, ``jax`` or ``torch``."""
     file: str
     architecture: str | None
     build_because: str | None
@@ -97,7 +100,8 @@ class Answer:
 
     keras: str
     """Version."""
-    tensorflow: str
+    backend: str
+    """Name and version."""
     built_because: str | None
     """Why the model was built from the graph; ``None`` when Keras opened a copy of the file."""
     runs: tuple[KerasRun, ...]
@@ -113,19 +117,19 @@ def ask(job: Job, tell: Tell | None = None) -> Answer:
         tell: Called with one line for each thing that the oracle does.
 
     Raises:
-        MissingExtra: TensorFlow or the Keras is not installed.
+        MissingExtra: The Keras or its backend is not installed.
         OracleError: Keras cannot build, open or run the model; says what Keras says.
     """
-    for package in _PACKAGES[job.keras]:
+    for package in (job.backend, _PACKAGES[job.keras]):
         if importlib.util.find_spec(package) is None:
-            raise MissingExtra(f"{package}, which verify compares with,", "keras")
+            raise MissingExtra(f"{package}, which verify compares with,", EXTRAS[job.backend])
     with tempfile.TemporaryDirectory(prefix="gateprobe-") as name:
         folder = Path(name).resolve()
         try:
             _write(job, folder)
         except OSError as error:
             raise OracleError(f"cannot write what Keras needs to {folder.parent}: {error.strerror}") from None
-        _run(folder, tell or (lambda line: None))
+        _run(folder, job.backend, tell or (lambda line: None))
         return _read(folder, job)
 
 
@@ -144,6 +148,7 @@ def _write(job: Job, folder: Path) -> None:
     handed, because = _handed(job, folder / "copy")
     described = {
         "keras": job.keras,
+        "backend": job.backend,
         "file": handed and str(handed.file),
         "architecture": handed and handed.architecture and str(handed.architecture),
         "build_because": because,
@@ -167,11 +172,11 @@ def _handed(job: Job, folder: Path) -> tuple[Handed | None, str | None]:
         return None, str(error)
 
 
-def _run(folder: Path, tell: Tell) -> None:
+def _run(folder: Path, backend: str, tell: Tell) -> None:
     """Run the oracle; its complaints go to a file, of which only the end is shown when it fails."""
     command = [sys.executable, "-P", "-m", "gateprobe.verification.oracle", str(folder)]
     complaints = folder / "stderr.txt"
-    with complaints.open("w", encoding="utf-8") as stream, _started(command, folder, stream) as process:
+    with complaints.open("w", encoding="utf-8") as stream, _started(command, folder, backend, stream) as process:
         assert process.stdout is not None
         try:
             for line in process.stdout:
@@ -185,17 +190,18 @@ def _run(folder: Path, tell: Tell) -> None:
         raise OracleError(f"the process that runs Keras ended with status {process.returncode}: {last[:300]}")
 
 
-def _started(command: list[str], folder: Path, errors: IO[str]) -> subprocess.Popen[str]:
+def _started(command: list[str], folder: Path, backend: str, errors: IO[str]) -> subprocess.Popen[str]:
     here = str(Path(__file__).resolve().parents[2])
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith(("TF_", "KERAS_"))},
         "PYTHONPATH": os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])]),
         "PYTHONIOENCODING": "utf-8",
-        "KERAS_BACKEND": "tensorflow",
+        "KERAS_BACKEND": backend,
         "KERAS_HOME": str(folder),
         "TMPDIR": str(folder),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "-1",
+        "JAX_PLATFORMS": "cpu",
     }
     # its standard input is a pipe that ends with this process, however that ends
     return subprocess.Popen(  # noqa: S603
@@ -208,14 +214,14 @@ def _read(folder: Path, job: Job) -> Answer:
     answer = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     error = answer.get("error")
     if error is not None and error["kind"] == "missing":
-        raise MissingExtra(f"{error['message']}, which verify compares with,", "keras")
+        raise MissingExtra(f"{error['message']}, which verify compares with,", EXTRAS[job.backend])
     if error is not None:
         raise OracleError(f"{job.keras} could not be asked: {error['message']}", file=job.file)
     with np.load(folder / "result.npz", allow_pickle=False) as stored:
         arrays = {key: stored[key] for key in stored.files}
     return Answer(
         answer["keras"],
-        answer["tensorflow"],
+        answer["backend"],
         answer["built_because"],
         tuple(_keras_run(run, arrays) for run in answer["runs"]),
         {int(n): {role: arrays[f"w{n}_{role}"] for role in roles} for n, roles in answer["weights"].items()},

@@ -22,7 +22,6 @@ from gateprobe.verification.oracle_library import (
     Library,
     Refused,
     Unavailable,
-    as_array,
     first_line,
     is_model,
     load_library,
@@ -68,8 +67,8 @@ def _tell(text: str) -> None:
 
 
 def _answer(job: Mapping[str, Any], arrays: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    _tell(f"importing {job['keras']}")
-    library = load_library(job["keras"])
+    _tell(f"importing {job['keras']} on {job['backend']}")
+    library = load_library(job["keras"], job["backend"])
     reason = job["build_because"]
     if reason is None:
         opened, reason = None, None
@@ -93,13 +92,14 @@ def _asked(
     """Run and step a model; ``reason`` says why it was built from the graph."""
     runner = _Runner(library, built, job)
     values: dict[str, Any] = {}
-    runs = [runner.run(number, run, arrays, values) for number, run in enumerate(job["runs"])]
+    with library.inference():
+        runs = [runner.run(number, run, arrays, values) for number, run in enumerate(job["runs"])]
     weights = read_weights(built, job["objects"])
     for number, roles in weights.items():
-        values.update({f"w{number}_{role}": as_array(value) for role, value in roles.items()})
+        values.update({f"w{number}_{role}": library.array(value) for role, value in roles.items()})
     return {
         "keras": library.keras.__version__,
-        "tensorflow": library.tensorflow.__version__,
+        "backend": f"{library.backend} {library.engine.__version__}",
         "built_because": reason,
         "runs": runs,
         "weights": {str(number): sorted(roles) for number, roles in weights.items()},
@@ -144,7 +144,7 @@ class _Runner:
             result, calls = self._call(batch)
             if start == 0 and not run["stateful"]:
                 random = self._random(batch, result, calls)
-            outputs.append([as_array(value) for value in result])
+            outputs.append([self._library.array(value) for value in result])
             pieces.append([self._packed(one) for call in calls for one in self._stepped(call)])
         described = []
         for n, group in enumerate(zip(*pieces, strict=True)):
@@ -186,12 +186,18 @@ class _Runner:
         """Run the first batch again and return what does not repeat itself: calls, and numbers of outputs."""
         _tell("running the first samples again: is the model random?")
         again, repeated = self._call(batch)
-        found: list[Any] = [n for n, (a, b) in enumerate(zip(result, again, strict=True)) if _differ(a, b)]
+        found: list[Any] = [n for n, (a, b) in enumerate(zip(result, again, strict=True)) if self._differ(a, b)]
         for one, two in zip(calls, repeated, strict=True):
             first, second = self._library.flat(one.output), self._library.flat(two.output)
-            if any(_differ(a, b) for a, b in zip(first, second, strict=True)):
+            if any(self._differ(a, b) for a, b in zip(first, second, strict=True)):
                 found.append([one.path, one.direction])
         return found
+
+    def _differ(self, a: Any, b: Any) -> bool:
+        one, two = (np.asarray(self._library.array(value), np.float64) for value in (a, b))
+        with np.errstate(all="ignore"):
+            scale = max(float(np.nanmax(np.abs(one), initial=0.0)), 1.0)
+            return bool(np.nanmax(np.abs(one - two), initial=0.0) > _REPEATS * scale)
 
     def _stepped(self, call: SeenCall) -> list[Stepped]:
         _tell(f"stepping {call.path} {call.direction}")
@@ -209,10 +215,10 @@ class _Runner:
             "backwards": bool(one.backwards),
             "class_name": type(call.layer).__name__,
         }
-        arrays = {**one.signals, "input": as_array(call.inputs)}
+        arrays = {**one.signals, "input": self._library.array(call.inputs)}
         arrays.update({f"own_{name}": value for name, value in one.own.items()})
         arrays.update({f"stepped_{name}": value for name, value in one.stepped_final.items()})
-        arrays.update({f"initial_{n}": as_array(s) for n, s in enumerate(self._library.flat(call.states))})
+        arrays.update({f"initial_{n}": self._library.array(s) for n, s in enumerate(self._library.flat(call.states))})
         if one.mask is not None:
             arrays["mask"] = one.mask
         return about, arrays
@@ -227,13 +233,6 @@ def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _differ(a: Any, b: Any) -> bool:
-    one, two = np.asarray(as_array(a), np.float64), np.asarray(as_array(b), np.float64)
-    with np.errstate(all="ignore"):
-        scale = max(float(np.nanmax(np.abs(one), initial=0.0)), 1.0)
-        return bool(np.nanmax(np.abs(one - two), initial=0.0) > _REPEATS * scale)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
-"""The two Keras libraries behind one small interface. Runs only inside the oracle's process."""
+"""The two Keras libraries, and the backends of one of them, behind one small interface.
+
+Runs only inside the oracle's process.
+"""
 
 from __future__ import annotations
 
 import importlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +32,10 @@ class Library:
     name: str
     """``keras3`` or ``tf_keras``."""
     keras: Any
-    tensorflow: Any
+    backend: str
+    """``tensorflow``, ``jax`` or ``torch``."""
+    engine: Any
+    """What computes: the imported backend."""
 
     @property
     def legacy(self) -> bool:
@@ -59,29 +66,57 @@ class Library:
         raise Refused(f"{self.name} {self.keras.__version__} has no operation {class_name}")
 
     def tensor(self, value: Any) -> Any:
-        """Return a tensor."""
-        return self.tensorflow.convert_to_tensor(value)
+        """Return a tensor; of a variable a copy."""
+        if self.backend == "tensorflow":
+            return self.engine.convert_to_tensor(value)
+        return self.keras.ops.copy(self.keras.ops.convert_to_tensor(value))
 
     def flat(self, value: Any) -> list[Any]:
         """Return the tensors of a nested structure."""
-        return [] if value is None else list(self.tensorflow.nest.flatten(value))
+        return [] if value is None else list(self._tree.flatten(value))
+
+    def map(self, function: Callable[..., Any], *structures: Any) -> Any:
+        """Return a nested structure of what a function makes of the tensors of others."""
+        return self._tree.map_structure(function, *structures)
+
+    def where(self, condition: Any, one: Any, other: Any) -> Any:
+        """Return ``one`` where a NumPy array is true, and ``other`` elsewhere."""
+        chosen = self.engine.where if self.legacy else self.keras.ops.where
+        return chosen(self.tensor(condition), one, other)
+
+    def array(self, value: Any) -> Any:
+        """Return a tensor or variable as a NumPy array; half types become float32, which holds all their values."""
+        array = np.asarray(value if self.backend == "tensorflow" else self.keras.ops.convert_to_numpy(value))
+        if array.dtype.kind in "biu":
+            return array
+        return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+    def inference(self) -> AbstractContextManager[Any]:
+        """Return a context in which nothing is kept for gradients."""
+        return self.engine.no_grad() if self.backend == "torch" else nullcontext()
+
+    @property
+    def _tree(self) -> Any:
+        return self.engine.nest if self.legacy else self.keras.tree
 
 
-def load_library(name: str) -> Library:
-    """Import one of the two.
+def load_library(name: str, backend: str) -> Library:
+    """Import one of the two, with a backend.
 
     Raises:
         Unavailable: It is not installed.
     """
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ["KERAS_BACKEND"] = backend
     try:
-        tensorflow = importlib.import_module("tensorflow")
+        engine = importlib.import_module(backend)
         keras = importlib.import_module("tf_keras" if name == "tf_keras" else "keras")
     except ImportError as error:
         raise Unavailable(error.name or str(error)) from None
     if name == "keras3" and not keras.__version__.startswith("3."):
         raise Unavailable(f"keras 3 (installed is {keras.__version__})")
-    return Library(name, keras, tensorflow)
+    if name == "keras3" and keras.backend.backend() != backend:
+        raise Refused(f"it runs on {keras.backend.backend()} already, not on {backend}")
+    return Library(name, keras, backend, engine)
 
 
 def load_native(library: Library, file: str, architecture: str | None) -> Any:
@@ -114,14 +149,6 @@ def first_line(error: BaseException) -> str:
     telling = [line for line in lines if not line.startswith("Exception encountered when calling")] or lines
     text = telling[0] if telling else type(error).__name__
     return text if len(text) <= 240 else f"{text[:237]}..."
-
-
-def as_array(value: Any) -> Any:
-    """Return a tensor or variable as a NumPy array; half types become float32, which holds all their values."""
-    array = np.asarray(value)
-    if array.dtype.kind in "biu":
-        return array
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
 
 
 def is_model(layer: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.verification.oracle_library import Library, as_array
+from gateprobe.verification.oracle_library import Library
 from gateprobe.verification.oracle_watch import SeenCall
 
 _GATES = {3: ("input_gate", "forget_gate", "output_gate"), 2: ("update_gate", "reset_gate"), 0: ()}
@@ -63,8 +63,8 @@ def step(library: Library, call: SeenCall) -> list[Stepped]:
         return _step_single(library, call)
     layer = call.layer
     time_major = bool(getattr(layer, "time_major", False))
-    inputs = call.inputs if not time_major else library.tensorflow.swapaxes(call.inputs, 0, 1)
-    mask = None if call.mask is None else np.asarray(call.mask, bool)
+    inputs = call.inputs if not time_major else library.engine.swapaxes(call.inputs, 0, 1)
+    mask = None if call.mask is None else np.asarray(library.array(call.mask), bool)
     mask = mask.T if mask is not None and time_major else mask
     if mask is not None and len(mask) == 1:  # a constant in the graph, which stands for every sample
         mask = np.broadcast_to(mask, (inputs.shape[0], *mask.shape[1:]))
@@ -126,12 +126,12 @@ def _loop(
             states = _carried(library, states, _nested(library, cell, new), mask)
             groups = _by_cell(cell, states)
             for number, recorder in enumerate(recorders):
-                rows[number].append(_signals(recorder, groups[number]))
+                rows[number].append(_signals(library, recorder, groups[number]))
     results = [{name: np.stack([row[name] for row in kept], axis=1) for name in kept[0]} for kept in rows]
-    return results, {f"final_state_{n}": as_array(state) for n, state in enumerate(library.flat(states))}
+    return results, {f"final_state_{n}": library.array(state) for n, state in enumerate(library.flat(states))}
 
 
-def _signals(recorder: tuple[Recorder | None, Recorder], states: list[Any]) -> dict[str, Any]:
+def _signals(library: Library, recorder: tuple[Recorder | None, Recorder], states: list[Any]) -> dict[str, Any]:
     recurrent, plain = recorder[0].take() if recorder[0] is not None else [], recorder[1].take()
     gates = dict(zip(_GATES[len(recurrent)], recurrent, strict=True))
     if gates:
@@ -139,7 +139,7 @@ def _signals(recorder: tuple[Recorder | None, Recorder], states: list[Any]) -> d
     gates["hidden_state"] = states[0]
     if len(states) > 1:
         gates["cell_state"] = states[1]
-    return {name: as_array(value) for name, value in gates.items()}
+    return {name: library.array(value) for name, value in gates.items()}
 
 
 @contextmanager
@@ -198,13 +198,12 @@ def _by_cell(cell: Any, states: Any) -> list[list[Any]]:
 def _carried(library: Library, old: Any, new: Any, mask: Any) -> Any:
     if mask is None:
         return new
-    tf = library.tensorflow
 
     def carry(before: Any, after: Any) -> Any:
-        keep = tf.reshape(tf.constant(mask), (*mask.shape, *[1] * (len(after.shape) - mask.ndim)))  # or of each pixel
-        return tf.where(keep, after, before)
+        keep = mask.reshape(*mask.shape, *[1] * (len(after.shape) - mask.ndim))  # or of each pixel
+        return library.where(keep, after, before)
 
-    return tf.nest.map_structure(carry, old, new)
+    return library.map(carry, old, new)
 
 
 def _own_output(library: Library, call: SeenCall) -> dict[str, Any]:
@@ -217,7 +216,7 @@ def _own_output(library: Library, call: SeenCall) -> dict[str, Any]:
         sequence, *states = layer(call.inputs, initial_state=call.states, training=False, **kwargs)
     finally:
         layer.return_sequences, layer.return_state, layer.stateful = flags
-    value = as_array(sequence)
+    value = library.array(sequence)
     value = np.swapaxes(value, 0, 1) if getattr(layer, "time_major", False) else value
-    finals = {f"final_state_{n}": as_array(state) for n, state in enumerate(library.flat(states))}
+    finals = {f"final_state_{n}": library.array(state) for n, state in enumerate(library.flat(states))}
     return {"sequence": value, **finals}

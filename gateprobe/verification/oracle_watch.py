@@ -162,7 +162,7 @@ class Watch:
         """Return the rows of one timestep from a call that got all timesteps at once as samples."""
 
         def rows(value: Any) -> Any:
-            return self._library.tensorflow.nest.map_structure(lambda tensor: tensor[timestep::timesteps], value)
+            return self._library.map(lambda tensor: tensor[timestep::timesteps], value)
 
         inner = call.path.removeprefix(f"{path}/layer")
         return SeenCall(
@@ -210,11 +210,11 @@ class Watch:
         carried = self._library.flat(layer.states) if layer.stateful else []
         carried = [] if any(state is None for state in carried) else carried
         # tf_keras prefers the states of the batch before to those given, unless all are zero
-        kept = self._library.legacy and any(self._library.tensorflow.math.count_nonzero(s) for s in carried)
+        kept = self._library.legacy and any(self._library.array(state).any() for state in carried)
         if given is not None and self._library.flat(given) and not kept:
             return given
         if carried:
-            return self._library.tensorflow.nest.map_structure(self._library.tensor, layer.states)
+            return self._library.map(self._library.tensor, layer.states)
         if self._library.legacy:
             return layer.get_initial_state(inputs)
         return layer.get_initial_state(batch_size=inputs.shape[0])

@@ -24,7 +24,7 @@ def as_json(result: Verification) -> dict[str, Any]:
         "sha256": result.sha256,
         "era": result.era,
         "keras": result.keras,
-        "tensorflow": result.tensorflow,
+        "backend": result.backend,
         "built_because": result.built_because,
         "semantics": result.semantics,
         "rule": result.rule,

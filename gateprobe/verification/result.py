@@ -60,7 +60,8 @@ class Verification:
     era: str
     keras: str
     """``keras 3.15.1`` or ``tf_keras 2.21.0``."""
-    tensorflow: str
+    backend: str
+    """On which it ran, with the version: ``tensorflow 2.21.0``, ``jax 0.10.2`` or ``torch 2.13.0``."""
     built_because: str | None
     """Why the Keras model was built from the graph that was read; ``None`` when Keras opened a copy of the file."""
     inputs: tuple[InputSet, ...]
@@ -115,7 +116,7 @@ class Verification:
         return notebook.table(self._heading(), columns, rows, (*more, *found))
 
     def _heading(self) -> str:
-        return f"Verification of {self.file} against {self.keras}: {self.status.value}"
+        return f"Verification of {self.file} against {self.keras} on {self.backend}: {self.status.value}"
 
     def _measured(self) -> list[str]:
         """Return how many signals were compared, and the largest difference."""

@@ -19,13 +19,15 @@ from gateprobe.opened import OpenedModel, open_model
 from gateprobe.readers.containers import contradictions
 from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES
 from gateprobe.replay.objects import ObjectWeights, object_weights
+from gateprobe.verification.backends import on_backend
 from gateprobe.verification.blueprint import blueprint_of
 from gateprobe.verification.collate import Collated, Precisions, collate, self_contradictions
 from gateprobe.verification.diagnose import Scene, diagnose, weight_differences
 from gateprobe.verification.installed_rules import (
     LIBRARIES,
+    Oracle,
     default_library,
-    installed_version,
+    oracle_of,
     silent_defaults,
     spoken,
     unchecked_rules,
@@ -54,6 +56,7 @@ def verify(
     *,
     architecture: str | os.PathLike[str] | None = None,
     against: str | None = None,
+    backend: str | None = None,
     tolerance: Tolerance | None = None,
     made: Made | None = None,
     tell: Tell | None = None,
@@ -65,6 +68,8 @@ def verify(
         x: An array, a list of arrays in the model's order or a mapping by name; made from the graph without it.
         architecture: The JSON file of a weights-only file.
         against: ``keras3`` or ``tf_keras``; without it, the one that speaks for the file's era.
+        backend: On which Keras 3 runs: ``tensorflow``, ``jax`` or ``torch``; without it, the first of these that is
+            installed.
         tolerance: Instead of what rounding explains.
         made: How to make inputs.
         tell: Called with one line for each thing that is done.
@@ -82,23 +87,29 @@ def verify(
     found = opened(model) if isinstance(model, Model) else open_model(model, architecture=architecture)
     tell = tell or (lambda line: None)
     _refuse_contradictions(found)
-    library = _library(found, against)
-    prepared = replayable(found, _subject(found, library))
+    oracle = _oracle(found, against, backend)
+    prepared = replayable(found, _subject(found, oracle))
     made = made or Made()
     tell("replaying in float32 and float64")
     replays = made_inputs(prepared, seed=made.seed, samples=made.samples) if x is None else [given_inputs(prepared, x)]
     objects = object_weights(found.graph, prepared.asked.record, found.semantics)
     path = None if architecture is None else os.fspath(architecture)
-    answer = ask(_job(found, library, path, prepared, replays, objects), tell)
-    return _judged(_Case(found, library, prepared, replays, objects, tolerance or Tolerance(), answer), tell)
+    answer = ask(_job(found, oracle, path, prepared, replays, objects), tell)
+    return _judged(_Case(found, oracle, prepared, replays, objects, tolerance or Tolerance(), answer), tell)
 
 
-def _library(model: OpenedModel, against: str | None) -> str:
+def _oracle(model: OpenedModel, against: str | None, backend: str | None) -> Oracle:
     library = against or default_library(model.graph.origin)
     if library not in LIBRARIES:
         raise InputError(f"unknown oracle {library!r}", remedy=f"choose {' or '.join(LIBRARIES)}")
-    installed_version(library)
-    return library
+    found = oracle_of(library, backend)
+    if found.backend != "tensorflow" and any(spec.texts for spec in model.inputs):
+        raise InputError(
+            f"the model reads text, which Keras splits with TensorFlow, not with {found.backend}",
+            file=model.graph.file,
+            remedy="leave out --backend, and run: pip install 'gateprobe[keras]'",
+        )
+    return found
 
 
 def _refuse_contradictions(model: OpenedModel) -> None:
@@ -114,17 +125,17 @@ def _refuse_contradictions(model: OpenedModel) -> None:
                 raise ReadError(found, file=model.graph.file, remedy=remedy)
 
 
-def _subject(model: OpenedModel, library: str) -> Subject:
+def _subject(model: OpenedModel, oracle: Oracle) -> Subject:
     """Return what to replay: with the rules of the installed Keras, where it speaks for the file's era."""
     origin = model.graph.origin
-    own = library == default_library(origin) and model.semantics.era is origin.era
-    semantics = spoken(model.semantics, origin, installed_version(library)) if own else model.semantics
-    return Subject(model.graph, semantics)
+    own = oracle.library == default_library(origin) and model.semantics.era is origin.era
+    semantics = spoken(model.semantics, origin, oracle.version) if own else model.semantics
+    return Subject(model.graph, on_backend(semantics, oracle.backend))
 
 
 def _job(
     model: OpenedModel,
-    library: str,
+    oracle: Oracle,
     architecture: str | None,
     prepared: Prepared,
     replays: Sequence[Replays],
@@ -133,11 +144,12 @@ def _job(
     names = tuple(spec.name for spec in model.inputs)
     stateful = prepared.batch is not None
     return Job(
-        keras=library,
+        keras=oracle.library,
+        backend=oracle.backend,
         file=model.graph.file,
         architecture=architecture,
-        build_because=_build_because(model, library, prepared),
-        blueprint=blueprint_of(prepared.asked.record, model.semantics, library, objects),
+        build_because=_build_because(model, oracle.library, prepared),
+        blueprint=blueprint_of(prepared.asked.record, model.semantics, oracle.library, objects),
         max_bytes=max(DEFAULT_MAX_BYTES, 2 * sum(array.value.nbytes for array in _arrays(model.graph.weights.root))),
         objects=objects,
         inputs=names,
@@ -178,7 +190,7 @@ class _Case:
     """Everything there is to judge."""
 
     model: OpenedModel
-    library: str
+    oracle: Oracle
     prepared: Prepared
     replays: Sequence[Replays]
     objects: Sequence[ObjectWeights]
@@ -189,6 +201,11 @@ class _Case:
     def names(self) -> tuple[str, ...]:
         """Of the outputs that Keras returns."""
         return self.prepared.asked.outputs
+
+    @property
+    def keras(self) -> str:
+        """Name and version of the Keras that answered."""
+        return f"{LIBRARIES[self.oracle.library]} {self.answer.keras}"
 
 
 def _judged(case: _Case, tell: Tell) -> Verification:
@@ -215,8 +232,8 @@ def _judged(case: _Case, tell: Tell) -> Verification:
         file=model.graph.file,
         sha256=model.graph.origin.sha256,
         era=model.graph.origin.era.value,
-        keras=f"{LIBRARIES[case.library]} {answer.keras}",
-        tensorflow=answer.tensorflow,
+        keras=case.keras,
+        backend=answer.backend,
         built_because=answer.built_because,
         inputs=tuple(InputSet(one.description, one.inputs) for one in case.replays),
         semantics=case.model.semantics.label,
@@ -244,7 +261,7 @@ def _reports(collated: Sequence[Collated], tolerance: Tolerance) -> list[SignalR
 def _notes(case: _Case) -> list[str]:
     if case.prepared.subject.semantics == case.model.semantics:
         return []
-    return unchecked_rules(case.model, case.prepared, case.replays, f"{LIBRARIES[case.library]} {case.answer.keras}")
+    return unchecked_rules(case.model, case.prepared, case.replays, f"{case.keras} on {case.answer.backend}")
 
 
 def _random(answer: Answer, names: Sequence[str]) -> tuple[str, ...]:

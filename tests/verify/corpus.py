@@ -80,7 +80,7 @@ def row(name, path, architecture, *, against=None, seed=0):
 def run_here():
     """Let `verify` run the oracle in this process."""
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow", CUDA_VISIBLE_DEVICES="-1")
-    job._run = lambda folder, tell: oracle.main(folder)
+    job._run = lambda folder, backend, tell: oracle.main(folder)
     oracle._tell = lambda text: None
     warnings.simplefilter("ignore")
 

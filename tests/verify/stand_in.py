@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from gateprobe.model import opened
 from gateprobe.replay.batch_size import DEFAULT_ROWS
-from gateprobe.verification import installed_rules
+from gateprobe.verification import backends, installed_rules
 from gateprobe.verification import run as module
 from gateprobe.verification.job import Answer, KerasCall, KerasRun
 from gateprobe.verification.replay import Options, Subject, replay
@@ -29,7 +29,7 @@ def answering(monkeypatch, *models, change=lambda number, run: run, weights=None
             inputs = dict(zip(job.inputs, run.inputs, strict=True))
             subject = Subject(opened(model).graph, opened(model).semantics)
             runs.append(change(number, _as_keras(replay(subject, inputs, Options(model.inputs, DEFAULT_ROWS)), run)))
-        return Answer(VERSION, "2", None, tuple(runs), weights or {})
+        return Answer(VERSION, "tensorflow 2", None, tuple(runs), weights or {})
 
     monkeypatch.setattr(module, "ask", ask)
     pretend_that_keras_is_installed(monkeypatch)
@@ -37,8 +37,8 @@ def answering(monkeypatch, *models, change=lambda number, run: run, weights=None
 
 
 def pretend_that_keras_is_installed(monkeypatch):
-    for other in (module, installed_rules):
-        monkeypatch.setattr(other, "installed_version", lambda library: VERSION)
+    monkeypatch.setattr(installed_rules, "installed_version", lambda library, extra="keras": VERSION)
+    monkeypatch.setattr(backends, "is_installed", lambda package: True)
 
 
 def _as_keras(answer, run):

@@ -173,7 +173,7 @@ class Recurrent:
             if first.shape != output.shape:
                 raise InputError("this Keras cannot mask stacked cells of different sizes", remedy="remove the mask")
             return np.where(kept, output, first)
-        if begun:
+        if begun or self.masked_output is MaskedOutput.LAST_STATE:
             return output
         return np.where(np.logical_or.accumulate(kept, axis=0), output, zero)  # zeros before the first unmasked one
 
@@ -247,7 +247,7 @@ def bind_recurrent(binding: Binding) -> Recurrent:
         stacked=isinstance(part, StackedCells),
         masked_output=MaskedOutput.PREVIOUS_OUTPUT if unroll else binding.semantics.masked_output,
         reversed_states=isinstance(part, StackedCells) and part.reversed_states,
-        zeroes_masked=True,
+        zeroes_masked=not unroll or binding.semantics.unroll_zeroes_masked,
         precision=binding.precision,
         unrolled=unroll,
         states_hide_mask=binding.semantics.states_hide_mask,
