@@ -95,7 +95,7 @@ class LayerRecord:
     config: Config
     namespace: Namespace = Namespace.LAYER
     children: Mapping[str, tuple[LayerRecord, ...]] = field(default_factory=dict)
-    """Layers serialised inside ``config``: ``layer``, ``backward_layer``, ``cell`` (one each) or ``cells``."""
+    """Layers serialised inside ``config``: ``layer``, ``backward_layer``, ``cell`` (one each), or `LISTS`."""
     calls: tuple[Call, ...] = ()
     model: ModelRecord | None = None
     """The graph inside, when the layer is itself a model."""
@@ -167,6 +167,9 @@ class WeightStore:
     scheme: WeightScheme
     root: WeightGroup
 
+
+LISTS = ("cells", "layers")
+"""The keys of configurations that hold several layers: StackedRNNCells, Pipeline."""
 
 LOOKUPS = ("TextVectorization", "StringLookup", "IntegerLookup")
 """The classes that have a vocabulary."""

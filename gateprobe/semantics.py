@@ -108,6 +108,21 @@ class DistributedMask(Enum):
     """The layer inside sees its part, and the mask goes on as it is (Keras 3)."""
 
 
+class Crop(Enum):
+    """What a RandomCrop makes of an image at inference."""
+
+    SCALED_FIRST = "scaled_first"
+    """Scales it to cover the size, then cuts out the centre (tf.keras until 2.6; TensorFlow 2.1 and 2.2 fail for some
+    sizes)."""
+    CUT_FIRST = "cut_first"
+    """Cuts out the largest centre of the wanted proportions, then scales that (tf.keras from 2.7 on, Keras 3.0 to
+    3.5)."""
+    OFF_CENTRE = "off_centre"
+    """Cuts the size out from where such a centre begins, scaling only what is too small (Keras 3.6, 3.7)."""
+    UNTOUCHED = "untouched"
+    """Nothing: the image keeps its size (Keras 3.8 on)."""
+
+
 class WeightOrder(Enum):
     """How a layer's list of weights is ordered when parts of it are frozen."""
 
@@ -196,6 +211,22 @@ class Semantics:
     kept_states_win: bool = _rule(False, (_tf_keras(3), True), (KERAS_3, False))
     """Whether a stateful layer prefers the states of its last call, unless all are zero, to those given (tf.keras
     from TensorFlow 2.1 on)."""
+    graph_may_train: bool = _rule(True, (KERAS_3, False))
+    """Whether ``training=True`` in a graph holds at inference for layers that augment images. In Keras 3 ``predict``
+    tells every layer that it does not train, and every graph holds the flag: it is the default of these layers."""
+    augmentation_casts: bool = _rule(False, (_tf_keras(8), True))
+    """Whether RandomFlip, RandomRotation and the like make floats of whole numbers (tf.keras from 2.8 on, Keras 3)."""
+    contrast_casts: bool = _rule(False, (_tf_keras(8), True), (_keras_3(6), False))
+    """Whether RandomContrast and RandomBrightness do (tf.keras from 2.8 on, Keras 3.0 to 3.5)."""
+    stretching_casts: bool = _rule(False, (_tf_keras(8), True), (_tf_keras(9), False))
+    """Whether RandomHeight and RandomWidth do (tf.keras 2.8)."""
+    random_crop: Crop = _rule(
+        Crop.SCALED_FIRST,
+        (_tf_keras(7), Crop.CUT_FIRST),
+        (_keras_3(6), Crop.OFF_CENTRE),
+        (_keras_3(8), Crop.UNTOUCHED),
+    )
+    """What a RandomCrop makes of an image at inference."""
     config_in_float32: bool = _rule(False, (KERAS_3, True))
     """Whether Normalization turns the numbers of its configuration into float32 first (Keras 3)."""
     layer_norm_in_input_dtype: bool = _rule(False, (_keras_3(6), True))

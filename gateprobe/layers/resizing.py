@@ -129,6 +129,11 @@ def _bind_resizing(binding: Binding) -> Layer:
     return _spatial(partial(_resized, size=size, along=along), binding, first=channels_first(settings))
 
 
+def resized_bilinear(x: Array, size: tuple[int, int]) -> Array:
+    """Return images ``(samples, height, width, channels)`` in another size."""
+    return _resized(x, size, _bilinear)
+
+
 def _resized(x: Array, size: tuple[int, ...], along: Along) -> Array:
     """Resize along each spatial axis, in TensorFlow's order: the height is first in its cubic, last otherwise."""
     check_rank(x, len(size))

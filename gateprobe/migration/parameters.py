@@ -17,6 +17,8 @@ Add:
 AdditiveAttention: dropout score_mode use_scale
 AlphaDropout: noise_shape rate
 Attention: dropout score_mode use_scale
+AugMix: all_ops alpha bounding_box_format chain_depth data_format factor interpolation num_chains value_range
+AutoContrast: bounding_box_format data_format factor value_range
 Average:
 AveragePooling1D: data_format padding pool_dimensions pool_mode pool_size strides
 AveragePooling2D: data_format padding pool_dimensions pool_mode pool_size strides
@@ -47,6 +49,7 @@ ConvLSTM3D: activation cell data_format dilation_rate dropout filters go_backwar
 Cropping1D: cropping
 Cropping2D: cropping data_format
 Cropping3D: cropping data_format
+CutMix: bounding_box_format data_format factor
 Dense: activation units use_bias
 DepthwiseConv1D: activation data_format depth_multiplier dilation_rate kernel_size padding rank strides use_bias
 DepthwiseConv2D: activation data_format depth_multiplier dilation_rate kernel_size padding rank strides use_bias
@@ -56,6 +59,7 @@ Dropout: noise_shape rate
 ELU: alpha
 EinsumDense: activation bias_axes equation gptq_unpacked_column_size output_shape
 Embedding: input_dim mask_zero output_dim weights
+Equalization: bins bounding_box_format data_format factor value_range
 Flatten: data_format
 GRU: activation cell dropout go_backwards recurrent_activation recurrent_dropout reset_after return_sequences
   return_state stateful units unroll use_bias zero_output_for_mask
@@ -82,19 +86,46 @@ LSTMCell: activation dropout recurrent_activation recurrent_dropout units use_bi
 LayerNormalization: axis center epsilon scale
 LeakyReLU: negative_slope
 Masking: mask_value
+MaxNumBoundingBoxes: bounding_box_format data_format factor fill_value max_number
 MaxPooling1D: data_format padding pool_dimensions pool_mode pool_size strides
 MaxPooling2D: data_format padding pool_dimensions pool_mode pool_size strides
 MaxPooling3D: data_format padding pool_dimensions pool_mode pool_size strides
 Maximum:
+MelSpectrogram: fft_length mag_exp max_freq min_freq min_power num_mel_bins power_to_db ref_power sampling_rate
+  sequence_length sequence_stride top_db window
 Minimum:
+MixUp: alpha bounding_box_format data_format factor
 MultiHeadAttention: attention_axes dropout flash_attention key_dim num_heads output_shape sliding_window use_bias
   use_gate value_dim
 Multiply:
 Normalization: axis invert mean variance
 PReLU: shared_axes
 Permute: dims
+Pipeline: layers
 RMSNormalization: axis epsilon
 RNN: cell go_backwards return_sequences return_state stateful unroll zero_output_for_mask
+RandAugment: bounding_box_format data_format factor interpolation num_ops value_range
+RandomBrightness: bounding_box_format data_format factor value_range
+RandomColorDegeneration: bounding_box_format data_format factor value_range
+RandomColorJitter: bounding_box_format brightness_factor contrast_factor data_format factor hue_factor
+  saturation_factor value_range
+RandomContrast: bounding_box_format data_format factor value_range
+RandomCrop: bounding_box_format data_format factor height width
+RandomElasticTransform: bounding_box_format data_format factor fill_mode fill_value interpolation scale value_range
+RandomErasing: bounding_box_format data_format factor fill_value scale value_range
+RandomFlip: bounding_box_format data_format factor mode
+RandomGaussianBlur: bounding_box_format data_format factor kernel_size sigma value_range
+RandomGrayscale: bounding_box_format data_format factor
+RandomHue: bounding_box_format data_format factor value_range
+RandomInvert: bounding_box_format data_format factor value_range
+RandomPerspective: bounding_box_format data_format factor fill_value interpolation scale
+RandomPosterization: bounding_box_format data_format factor value_range
+RandomRotation: bounding_box_format data_format factor fill_mode fill_value interpolation
+RandomSaturation: bounding_box_format data_format factor value_range
+RandomSharpness: bounding_box_format data_format factor value_range
+RandomShear: bounding_box_format data_format factor fill_mode fill_value interpolation x_factor y_factor
+RandomTranslation: bounding_box_format data_format factor fill_mode fill_value height_factor interpolation width_factor
+RandomZoom: bounding_box_format data_format factor fill_mode fill_value height_factor interpolation width_factor
 ReLU: max_value negative_slope threshold
 RepeatVector: n
 Rescaling: offset scale
@@ -102,6 +133,7 @@ Reshape: target_shape
 Resizing: antialias bounding_box_format crop_to_aspect_ratio data_format factor fill_mode fill_value height
   interpolation pad_to_aspect_ratio width
 ReversibleEmbedding: input_dim logit_soft_cap mask_zero output_dim reverse_dtype tie_weights weights
+STFTSpectrogram: data_format expand_dims fft_length frame_length frame_step mode padding periodic scaling window
 SeparableConv1D: activation data_format depth_multiplier dilation_rate filters kernel_size padding rank strides
   use_bias
 SeparableConv2D: activation data_format depth_multiplier dilation_rate filters kernel_size padding rank strides
@@ -110,6 +142,7 @@ SimpleRNN: activation cell dropout go_backwards recurrent_dropout return_sequenc
   unroll use_bias zero_output_for_mask
 SimpleRNNCell: activation dropout recurrent_dropout units use_bias
 Softmax: axis
+Solarization: addition_factor bounding_box_format data_format factor threshold_factor value_range
 SpatialDropout1D: rate
 SpatialDropout2D: data_format rate
 SpatialDropout3D: data_format rate

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.graph import Argument, Call, LayerRecord, ModelRecord, Namespace, TensorRef
+from gateprobe.graph import LISTS, Argument, Call, LayerRecord, ModelRecord, Namespace, TensorRef
 
 
 def model_config(model: ModelRecord) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def _object(record: LayerRecord) -> dict[str, Any]:
         return {**made, "config": {**made["config"], "name": record.name}}
     registered = record.class_name if record.namespace is Namespace.OPERATION else None
     parts = {key: [_object(child) for child in group] for key, group in record.children.items()}
-    inside = {key: group if key == "cells" else group[0] for key, group in parts.items()}
+    inside = {key: group if key in LISTS else group[0] for key, group in parts.items()}
     config = {key: _value(value) for key, value in record.config.items()}
     return {
         "module": record.module,

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateprobe.errors import USERS_CODE, ReadError
-from gateprobe.graph import Call, Config, Era, GateLayout, LayerRecord, ModelRecord, Namespace, TensorRef
+from gateprobe.graph import LISTS, Call, Config, Era, GateLayout, LayerRecord, ModelRecord, Namespace, TensorRef
 from gateprobe.readers import keras1
 from gateprobe.readers.acyclic import check_acyclic
 from gateprobe.readers.entries import INPUT, Entry, entry_of
 from gateprobe.readers.functional import functional, layer_entries
 
-_CHILDREN = ("layer", "backward_layer", "cell", "cells", "output_layer")
+_CHILDREN = ("layer", "backward_layer", "cell", "output_layer", *LISTS)
 _CODE_ONLY = (
     f"the model is of the class {{}}, {USERS_CODE}, so there is no graph; a wiring file can say how its layers are "
     "connected, and its recurrent layers can be traced one by one with --layer"

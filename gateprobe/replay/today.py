@@ -13,7 +13,7 @@ from typing import Any
 from gateprobe.graph import Era, LayerRecord, ModelGraph, ModelRecord, Namespace, Origin, records_in, references
 from gateprobe.layers.binding.registry import kind_of
 from gateprobe.replay.contested import Watched, has_masks
-from gateprobe.semantics import DistributedMask, MaskedOutput, MergedMask, Semantics, semantics_of
+from gateprobe.semantics import Crop, DistributedMask, MaskedOutput, MergedMask, Semantics, semantics_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +91,28 @@ _PLAIN: Mapping[str, Words] = {
         "where another axis happens to have its size, a bias is added along",
         {False: "its own axis", True: "that other axis"},
     ),
+    "graph_may_train": Words(
+        "layers that change images at random, called with training=True,",
+        {True: "do so at inference, too", False: "do not at inference"},
+    ),
+    "random_crop": Words(
+        "at inference a RandomCrop",
+        {
+            Crop.SCALED_FIRST: "scales an image until it covers the size, then cuts out the centre",
+            Crop.CUT_FIRST: "cuts out the largest centre of the wanted proportions, then scales it",
+            Crop.OFF_CENTRE: "cuts out the size, a little off the centre",
+            Crop.UNTOUCHED: "leaves an image as it is",
+        },
+    ),
     "calls_share_states": Words(
         "a stateful layer that is called several times starts each call from",
         {False: "the states of the batch before", True: "the states of its last call"},
     ),
 }
-_OF_INPUTS = frozenset({"models_cast_inputs", "cast_keeps_mask"})
-"""What matters only for inputs of another dtype than the model's."""
+_OF_INPUTS = frozenset(
+    {"models_cast_inputs", "cast_keeps_mask", "augmentation_casts", "contrast_casts", "stretching_casts"}
+)
+"""What matters only for inputs of another dtype than the model's, or images of whole numbers."""
 _OF_ROUNDING = frozenset(
     """
     attention_scale_in_float32 attention_fused config_in_float32 layer_norm_in_input_dtype layer_norm_fused
@@ -235,8 +250,8 @@ def _needs_code(record: LayerRecord) -> bool:
 GONE = frozenset(
     """
     BatchNormalizationV1 BatchNormalizationV2 CuDNNGRU CuDNNLSTM Highway LocallyConnected1D LocallyConnected2D
-    MaxoutDense ParametricSoftplus PeepholeLSTMCell SReLU SlicingOpLambda SyncBatchNormalization TFOpLambda
-    TensorFlowOpLayer ThresholdedReLU
+    MaxoutDense ParametricSoftplus PeepholeLSTMCell RandomHeight RandomWidth SReLU SlicingOpLambda
+    SyncBatchNormalization TFOpLambda TensorFlowOpLayer ThresholdedReLU
     """.split()
 )
 """Classes of earlier Kerases that Keras 3.15 does not have."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from gateprobe.errors import InputError, Refusal
 from gateprobe.graph import (
+    LISTS,
     Argument,
     Array,
     Call,
@@ -91,7 +92,7 @@ class _Draft:
             ".forward_layer" if key == "layer" and (*path, ".forward_layer", ".cell") in self.weights else f".{key}"
         )
         return [
-            self.layer(part, (*path, attribute, *((str(n),) if key == "cells" else ()))) for n, part in enumerate(group)
+            self.layer(part, (*path, attribute, *((str(n),) if key in LISTS else ()))) for n, part in enumerate(group)
         ]
 
     def shown_by_weights(self, class_name: str, path: ObjectPath) -> dict[str, Any]:

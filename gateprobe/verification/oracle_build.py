@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from gateprobe.graph import LISTS
 from gateprobe.verification.oracle_library import Library, Refused, attribute, by_name, first_line
 
 Node = tuple[str, int]
@@ -119,7 +120,7 @@ class _Builder:
         config = {key: self._argument(value) for key, value in record["config"].items()}
         parts = {key: [self.layer(part, into) for part in group] for key, group in record["parts"].items()}
         for key, group in parts.items():
-            config[key] = group if key == "cells" else group[0]
+            config[key] = group if key in LISTS else group[0]
         if isinstance(config.get("ngrams"), list):  # JSON has no tuples
             config["ngrams"] = tuple(config["ngrams"])
         return class_(**_accepted(class_, config), name=self._name(record["name"]))

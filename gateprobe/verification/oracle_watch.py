@@ -59,6 +59,24 @@ class Frame:
         return f"{self.path}/{component}" if self.path else component
 
 
+def _trains_by_default(layer: Any) -> bool:
+    """Whether a layer trains unless it is told not to, as ``predict`` tells it: one that augments images.
+
+    Keras 3 writes the default into every graph, where it looks as if the user had asked for it.
+    """
+    training = inspect.signature(layer.call).parameters.get("training")
+    return training is not None and training.default is True
+
+
+def _never_training(call: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(call)
+    def told(*args: Any, **kwargs: Any) -> Any:
+        return call(*args, **{**kwargs, "training": False})
+
+    told.__signature__ = inspect.signature(call)  # type: ignore[attr-defined]  # Keras asks it what the layer takes
+    return told
+
+
 class Watch:
     """Records calls while `running`.
 
@@ -82,6 +100,8 @@ class Watch:
         if id(layer) in self._wrapped:
             return
         self._wrapped.add(id(layer))
+        if _trains_by_default(layer):
+            layer.call = _never_training(layer.call)
         enter = self._enter(layer)
         if enter is not None:
             self._wrap(layer, enter)
@@ -92,7 +112,7 @@ class Watch:
         """Call a model and record the calls inside it; `calls` is emptied first.
 
         ``training`` is left to Keras: ``training=False`` would override what a Keras 3 graph holds, and what a graph
-        does not hold is inference anyway.
+        does not hold is inference anyway, but for `_trains_by_default`.
         """
         self.calls, self._frames, self.running = [], [Frame("", {id(model): None}, {})], True
         try:

@@ -24,7 +24,7 @@ INERT = frozenset(
     beta_regularizer gamma_regularizer depthwise_regularizer pointwise_regularizer alpha_regularizer
     activity_regularizer state_regularizer kernel_constraint recurrent_constraint bias_constraint
     embeddings_constraint beta_constraint gamma_constraint depthwise_constraint pointwise_constraint alpha_constraint
-    unit_forget_bias seed sparse ragged optional input_length autocast implementation quantization_config
+    unit_forget_bias seed rng_type sparse ragged optional input_length autocast implementation quantization_config
     lora_rank lora_alpha use_cudnn vocabulary_size has_input_vocabulary
     """.split()
 )
@@ -58,6 +58,11 @@ def users_code(what: str) -> UnknownCode:
 
 def unknown_class(record: LayerRecord) -> UnknownCode:
     """Return the refusal of a layer whose class is in no table of ours."""
+    if record.class_name in ("DenseFeatures", "SequenceFeatures"):
+        return UnknownCode(
+            "reads feature columns of TensorFlow's estimators, which no later Keras has; replace it by preprocessing "
+            "layers such as StringLookup and Normalization and save again"
+        )
     if record.class_name in ("Lambda", "TFSMLayer") or record.namespace is Namespace.CUSTOM:
         return users_code("is")
     if record.module is not None or record.namespace is Namespace.OPERATION:

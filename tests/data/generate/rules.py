@@ -31,7 +31,10 @@ RELEASES = {
     "tf2.2.3": ("3.8", ["tensorflow-cpu==2.2.3", "h5py<3", "protobuf<3.21"], TF),
     "tf2.3.4": ("3.8", ["tensorflow-cpu==2.3.4", "h5py<3", "protobuf<3.21"], TF),
     "tf2.4.4": ("3.8", ["tensorflow-cpu==2.4.4", "protobuf<3.21"], TF),
-    **{f"tf{v}": ("3.9", [f"tensorflow-cpu=={v}", "numpy<2"], TF) for v in ("2.9.3", "2.10.1", "2.15.1")},
+    **{
+        f"tf{v}": ("3.9", [f"tensorflow-cpu=={v}", "numpy<2"], TF)
+        for v in ("2.6.5", "2.8.4", "2.9.3", "2.10.1", "2.15.1")
+    },
     **{
         v: ("3.11", [f"keras=={v}", "tensorflow-cpu==2.16.2"], ["rules_keras_3.py"])
         for v in ("3.0.5", "3.1.1", "3.2.1", "3.3.3", "3.4.1", "3.5.0")

@@ -212,6 +212,43 @@ def unit_norm_floor():
     return keras.models.Model(x, layers.UnitNormalization()(x)), [3e-7 * normal(2, 3)]
 
 
+def image_layer(name, *settings):
+    """Return a layer that tf.keras had in another place until 2.6."""
+    found = getattr(layers, name, None) or getattr(layers.experimental.preprocessing, name)
+    return found(*settings)
+
+
+def bytes_twice(layer):
+    """Return a model that doubles bytes: their sums wrap around, those of floats do not."""
+    x = layers.Input((2, 3, 1), dtype="uint8")
+    y = layer(x)
+    doubled = np.arange(100, 112).reshape(2, 2, 3, 1).astype("uint8") * 2
+    return keras.models.Model(x, layers.Add()([y, y])), [doubled]
+
+
+def graph_may_train():
+    x = layers.Input((3, 4, 1))
+    return keras.models.Model(x, image_layer("RandomFlip")(x, training=True)), [normal(8, 3, 4, 1)]
+
+
+def augmentation_casts():
+    return bytes_twice(image_layer("RandomFlip"))
+
+
+def contrast_casts():
+    return bytes_twice(image_layer("RandomContrast", 0.5))
+
+
+def stretching_casts():
+    return bytes_twice(image_layer("RandomHeight", 0.5))
+
+
+def random_crop():
+    """Its height to width lies between that of a square and that of the crop."""
+    x = layers.Input((6, 9, 1))
+    return keras.models.Model(x, image_layer("RandomCrop", 2, 4)(x)), [normal(2, 6, 9, 1)]
+
+
 def predict(model, inputs):
     stateful = any(getattr(layer, "stateful", False) for layer in model.layers)
     rows = 2 if stateful else len(inputs[0])
@@ -224,7 +261,9 @@ def answer(model, values):
     """Return the outputs for a batch, without building a graph where this Keras can do that."""
     tensorflow = importlib.import_module("tensorflow")
     eager = sys.argv[2] != "keras" and tensorflow.executing_eagerly()
-    outputs = model(values) if eager else model.predict_on_batch(values)
+    image = any(layer.__class__.__name__.startswith("Random") for layer in model.layers)  # trains unless told otherwise
+    how = {"training": False} if image else {}
+    outputs = model(values, **how) if eager else model.predict_on_batch(values)
     return [np.asarray(y) for y in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
 
 
@@ -265,6 +304,7 @@ RULES = [
     identity_keeps_mask, distributed_mask, explicit_mask_goes_on, group_norm_sees_mask, models_cast_inputs,
     cast_keeps_mask, dot_norm_floor, dot_any_rank, resize_half_pixels, resizes_with_tensorflow, keras1_kernels,
     calls_share_states, layer_norm_fused, kept_states_win, config_in_float32, trainable_is_inherited, unit_norm_floor,
+    graph_may_train, augmentation_casts, contrast_casts, stretching_casts, random_crop,
 ]  # fmt: skip
 
 if __name__ == "__main__":

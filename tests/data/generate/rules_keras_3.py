@@ -166,6 +166,23 @@ def halves_round_weights():
     return keras.Model(x, layers.BatchNormalization(dtype="mixed_bfloat16")(x)), [normal(2, 5)]
 
 
+def graph_may_train():
+    x = layers.Input((3, 4, 1))
+    return keras.Model(x, layers.RandomFlip()(x, training=True)), [normal(8, 3, 4, 1)]
+
+
+def contrast_casts():
+    """Sums of bytes wrap around, those of floats do not."""
+    x = layers.Input((2, 3, 1), dtype="uint8")
+    y = layers.RandomContrast(0.5)(x)
+    return keras.Model(x, layers.Add()([y, y])), [np.arange(100, 112).reshape(2, 2, 3, 1).astype("uint8") * 2]
+
+
+def random_crop():
+    x = layers.Input((6, 9, 1))
+    return keras.Model(x, layers.RandomCrop(4, 3)(x)), [normal(2, 6, 9, 1)]
+
+
 def trainable_is_inherited():
     """Weights of the same shape and of different names, which Keras 3.0 needs to save HDF5."""
     x, inside = layers.Input((3, 3)), layers.Input((3, 3))
@@ -178,9 +195,11 @@ def trainable_is_inherited():
 def predict(model, inputs):
     rows = 2 if any(layer.__class__.__name__ == "LSTM" and layer.stateful for layer in model.layers) else len(inputs[0])
     starts = range(0, len(inputs[0]), rows)
+    image = any(layer.__class__.__name__.startswith("Random") for layer in model.layers)  # trains unless told otherwise
     answers = [
         model(
-            [tf.constant(x[n : n + rows]) for x in inputs] if len(inputs) > 1 else tf.constant(inputs[0][n : n + rows])
+            [tf.constant(x[n : n + rows]) for x in inputs] if len(inputs) > 1 else tf.constant(inputs[0][n : n + rows]),
+            **({"training": False} if image else {}),
         )
         for n in starts
     ]
@@ -214,6 +233,7 @@ RULES = [
     distributed_mask, bias_goes_astray, explicit_mask_goes_on, group_norm_sees_mask, cast_keeps_mask, dot_norm_floor,
     unit_norm_floor, resizes_with_tensorflow, kept_states_win, config_in_float32, layer_norm_in_input_dtype,
     layer_norm_fused,    group_norm_in_input_dtype, group_norm_rounds_weights, halves_round_weights,
+    graph_may_train, contrast_casts, random_crop,
 ]  # fmt: skip
 
 if __name__ == "__main__":
