@@ -102,6 +102,8 @@ class LayerRecord:
     gate_layout: GateLayout = GateLayout.FUSED
     module: str | None = None
     """The module named by the file, for messages only; nothing is ever imported from it."""
+    instead_of: str | None = None
+    """The class that the file names, where a user states what its code does."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,6 +129,22 @@ def records_in(model: ModelRecord) -> Iterator[LayerRecord]:
         yield record
         stack += [child for group in record.children.values() for child in group]
         stack += record.model.layers if record.model is not None else ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stated:
+    """What a user states that a layer of unknown code does."""
+
+    record: LayerRecord
+    """A layer or an operation, without calls."""
+    args: tuple[Argument, ...]
+    """What it is called with, behind its inputs."""
+    kwargs: Mapping[str, Argument] | None
+    """Likewise by name, instead of what the file says; ``None`` for what the file says."""
+    said: Mapping[str, Any]
+    """As it was written."""
+    file: str
+    """Where it was written."""
 
 
 class WeightScheme(Enum):
@@ -219,6 +237,8 @@ class ModelGraph:
     """By the path of a layer's object, such as ``layers/text_vectorization``, or by ``#`` and its name."""
     architecture: str | None = None
     """The file that gave the architecture, if it was not this one."""
+    stated: Mapping[str, Stated] = field(default_factory=dict)
+    """What a user states of layers, by their paths."""
     assumed: bool = False
     """Whether the model is what weights alone prove: recurrent layers, each with an input of its own."""
 

@@ -28,6 +28,7 @@ from gateprobe.replay.calls import RecurrentCall, call_paths, recurrent_calls, s
 from gateprobe.replay.context import Context, Labels
 from gateprobe.replay.plan import Plan, Wanted, fed_layer, make_plan, model_of
 from gateprobe.replay.run import Batches, Progress, Result, batches_of, run
+from gateprobe.replay.stated import with_stated
 from gateprobe.replay.text import padded, tokens_of
 from gateprobe.replay.timelines import Timelines, timelines
 from gateprobe.replay.unclaimed import unclaimed
@@ -53,9 +54,10 @@ def open_model(
 ) -> OpenedModel:
     """Read a model file; takes what `gateprobe.read` takes."""
     graph = read_graph(path, architecture=architecture, max_bytes=max_bytes, ignore_metadata=ignore_metadata)
-    graph = with_vocabularies(graph)
+    meaning = semantics_of(graph.origin, semantics)
+    graph = with_stated(with_vocabularies(graph), meaning)
     graph = replace(graph, notes=(*graph.notes, *unclaimed(graph)))
-    return OpenedModel(graph, semantics_of(graph.origin, semantics), max_bytes)
+    return OpenedModel(graph, meaning, max_bytes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -317,6 +319,7 @@ class OpenedModel:
             "evidence": list(origin.evidence),
             "notes": list(dict.fromkeys((*self.notes, *(plan.notes if plan is not None else ())))),
             "semantics": self.semantics.label,
+            **self._stated(),
             "layers": [{"path": call.path, "class": call.record.class_name} for call in self.recurrent]
             if self.graph.model is not None
             else [],
@@ -326,6 +329,11 @@ class OpenedModel:
                 if value is not None and key not in _CHANGES_NOTHING
             },
         }
+
+    def _stated(self) -> dict[str, Any]:
+        """Return what a user says that layers do, where a wiring file replaces some."""
+        said = {path: dict(one.said) for path, one in self.graph.stated.items()}
+        return {"stated": said} if said else {}
 
     def samples(self, x: object, feeds: Mapping[str, object] | None = None) -> Samples:
         """Check what a caller gives against the model's inputs."""

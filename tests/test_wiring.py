@@ -19,7 +19,9 @@ from gateprobe.opened import open_model
 from gateprobe.readers.wiring import parse
 
 PAGE = (Path(__file__).parents[1] / "docs" / "wiring.md").read_text(encoding="utf-8")
-DECODER, CLASS = (json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
+DECODER, CLASS, REPLACING = (
+    json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+)
 
 
 def written(tmp_path, value):

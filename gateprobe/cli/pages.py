@@ -88,8 +88,14 @@ def _layer_row(layer: Mapping[str, Any]) -> Sequence[object]:
         "; ".join(map(_input_shape, filter(None, layer["output_shapes"]))),
         "" if layer["parameters"] is None else f"{layer['parameters']:,}",
         ", ".join(layer["inbound"]),
-        "" if layer["known"] else "not a layer that gateprobe knows",
+        _remark(layer),
     )
+
+
+def _remark(layer: Mapping[str, Any]) -> str:
+    if layer["instead_of"] is not None:
+        return f"stated; {layer['instead_of']} in the file"
+    return "" if layer["known"] else "not a layer that gateprobe knows"
 
 
 _CELL = (

@@ -130,6 +130,7 @@ def _layers(record: ModelRecord, path: str, weights_of: _WeightsOf, model: Opene
             "class": layer.class_name,
             "calls": len(layer.calls),
             "known": known,
+            "instead_of": layer.instead_of,
             "inbound": _inbound(layer),
             "output_shapes": _input_shapes(layer),
             "parameters": count_parameters(layer, partial(weights_of, layer), model),

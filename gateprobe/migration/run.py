@@ -141,7 +141,9 @@ def migrate(
     if wrong:
         return replace(plain, refusals=wrong[:1], kept=kept)
     unproven = tuple(text for word, text in changes(found.graph, words).items() if word not in SETTLED)
-    return replace(plain, names=modern.names, rewritten=modern.rewritten, kept=kept, unproven=unproven, _modern=modern)
+    stated = {path: f"{one.record.class_name}, as {one.file} states" for path, one in found.graph.stated.items()}
+    rewritten = {**stated, **modern.rewritten}
+    return replace(plain, names=modern.names, rewritten=rewritten, kept=kept, unproven=unproven, _modern=modern)
 
 
 def _made(prepared: Prepared, seed: int, given: bool) -> list[Replays]:

@@ -53,6 +53,15 @@ def read_architecture(value: Any, era: Era) -> tuple[ModelRecord | None, tuple[s
     return _model(entry, entry.name or "model", era, ""), notes
 
 
+def read_layer(value: Any, era: Era, place: str) -> LayerRecord:
+    """Read one layer by itself, without calls.
+
+    Raises:
+        ReadError: It is none.
+    """
+    return _layer(entry_of(value, era, place), era, f"{place}/")
+
+
 def _model(entry: Entry, name: str, era: Era, place: str) -> ModelRecord:
     if entry.class_name == "Sequential":
         model = _sequential(entry, name, era, place)

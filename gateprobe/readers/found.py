@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateprobe.errors import ReadError
-from gateprobe.graph import Era, ModelGraph, ModelRecord, Origin, Vocabulary, WeightStore
+from gateprobe.graph import Era, ModelGraph, ModelRecord, Origin, Stated, Vocabulary, WeightStore
 from gateprobe.readers import contradictions, version, wiring
 from gateprobe.readers.architecture import read_architecture
 from gateprobe.readers.contradictions import Verdict
 from gateprobe.readers.weights_only import WEIGHTS_ALONE
 from gateprobe.readers.wiring import Wiring
+
+_WHOLE = "write down the whole wiring, see docs/wiring.md"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +28,11 @@ class Architecture:
     backend: str | None
     wiring: Wiring | None = None
     """When it is a wiring file of ours and not an architecture of Keras."""
+
+    @property
+    def stated(self) -> Mapping[str, Stated]:
+        """What it says of single layers, when it leaves the architecture to the file."""
+        return {} if self.wiring is None else self.wiring.stated
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,10 +66,14 @@ class Found:
         era, evidence, notes, rivals = verdict.era, verdict.evidence, verdict.notes, verdict.rivals
         model: ModelRecord | None = None
         store = self.weights
-        if self.architecture is not None and self.architecture.wiring is not None:
+        stated = self.architecture.stated if self.architecture is not None else {}
+        if stated and self.value is None:
+            reason = "says what layers do, and the file does not say which it has"
+            raise ReadError(reason, place="replace", remedy=_WHOLE)
+        if self.architecture is not None and self.architecture.wiring is not None and not stated:
             model, store, more = self._wired(self.architecture.wiring)
             notes = (*notes, *more)
-        elif self.architecture is not None:
+        elif self.architecture is not None and not stated:
             said = _dialect(self.architecture)
             dialect = era if said is None else said.era
             model, more = read_architecture(self.architecture.value, dialect)
@@ -79,8 +90,8 @@ class Found:
         backend = self.backend or (self.architecture.backend if self.architecture else None)
         origin = Origin(self.container, era, evidence, self._version, backend, rivals, sha256)
         left = () if model is None else tuple(contradictions.unreached(model))
-        given = None if self.architecture is None else self.architecture.file
-        return ModelGraph(file, origin, model, store, (*notes, *left, *self.notes), self.vocabularies, given)
+        given = None if self.architecture is None or stated else self.architecture.file
+        return ModelGraph(file, origin, model, store, (*notes, *left, *self.notes), self.vocabularies, given, stated)
 
     @property
     def _version(self) -> str | None:

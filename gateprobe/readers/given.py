@@ -39,7 +39,7 @@ def parse(data: bytes, file: str, sha256: str) -> Architecture:
     """Parse the text of an architecture."""
     value = safe_json.loads(data, "architecture")
     if isinstance(value, dict) and wiring.MARK in value:
-        return Architecture(value, file, sha256, _text(value, "keras_version"), None, wiring.parse(value))
+        return Architecture(value, file, sha256, _text(value, "keras_version"), None, wiring.parse(value, file))
     if tfjs.is_tfjs(value):
         config, version, _ = tfjs.architecture_of(value)
         if config is None:

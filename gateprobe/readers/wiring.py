@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateprobe.errors import ReadError, choices
-from gateprobe.graph import Era, ModelRecord, Namespace, WeightGroup, WeightScheme, WeightStore
-from gateprobe.readers.architecture import read_architecture
+from gateprobe.graph import Era, ModelRecord, Namespace, Stated, WeightGroup, WeightScheme, WeightStore
+from gateprobe.readers.architecture import read_architecture, read_layer
 
 MARK = "gateprobe_wiring"
 _VERSION = 1
 _HELP = "see docs/wiring.md"
 _KEYS = {MARK, "keras_version", "inputs", "layers", "outputs"}
+_REPLACING = {MARK, "replace"}
+_STATED_KEYS = {"class_name", "config", "args", "kwargs"}
 _LAYER_KEYS = {"name", "class_name", "config", "inputs", "calls", "weights"}
 _REFERENCE = re.compile(r"(?P<layer>.+?)(?::(?P<call>\d{1,6}))?(?:\[(?P<tensor>\d{1,6})\])?", re.DOTALL)
 _SLICE = re.compile(r"(?P<group>.*?)\[(?P<start>\d{1,6}):(?P<stop>\d{1,6})\]", re.DOTALL)
@@ -34,6 +36,8 @@ class Wiring:
     """The functional model, in the notation of Keras 2."""
     weights: Mapping[str, str]
     """Layer → where its weights stand in the file, for those that say so."""
+    stated: Mapping[str, Stated] = field(default_factory=dict)
+    """Layer → what it does, where the wiring is otherwise that of the file."""
 
     def model(self) -> tuple[ModelRecord, tuple[str, ...]]:
         """Return the model and notes for the user."""
@@ -122,18 +126,61 @@ def _match(address: str) -> re.Match[str] | None:
     return _SLICE.fullmatch(address)
 
 
-def parse(value: Mapping[str, Any]) -> Wiring:
+def _replacing(value: Mapping[str, Any], file: str) -> Wiring:
+    """Parse a wiring file that states what layers do and leaves the rest as it is."""
+    beside = sorted(value.keys() & _KEYS - _REPLACING)
+    if beside:
+        reason = f"stands beside {', '.join(beside)}: a wiring of all layers says there what each of them does"
+        raise ReadError(reason, place="replace", remedy=_HELP)
+    _known(value, _REPLACING, "the wiring")
+    layers = value["replace"]
+    if not isinstance(layers, dict) or not layers:
+        raise _fault("replace", "a mapping of layers to what they do", layers)
+    return Wiring({}, {}, {name: _stated(name, said, file) for name, said in layers.items()})
+
+
+def _stated(name: str, said: Any, file: str) -> Stated:
+    place = f"replace.{name}"
+    if not isinstance(said, dict):
+        raise _fault(place, 'a layer such as {"class_name": "ExpandDims", "config": {"axis": -1}}', said)
+    _known(said, _STATED_KEYS, place)
+    args, kwargs, config = said.get("args", []), said.get("kwargs"), said.get("config", {})
+    if not isinstance(args, list):
+        raise _fault(f"{place}.args", "a list", args)
+    if not isinstance(kwargs, (dict, type(None))):
+        raise _fault(f"{place}.kwargs", "a mapping", kwargs)
+    if not isinstance(config, dict):
+        raise _fault(f"{place}.config", "the layer's configuration", config)
+    _check_grus(said, place)
+    record = read_layer({"class_name": said.get("class_name"), "name": name, "config": config}, Era.KERAS2, place)
+    named = None if kwargs is None else {key: _constant(item) for key, item in kwargs.items()}
+    return Stated(record, tuple(map(_constant, args)), named, said, file)
+
+
+def _constant(value: Any) -> Any:
+    """Turn JSON into an argument: lists become tuples, and ``{"start": 1}`` a slice."""
+    if isinstance(value, list):
+        return tuple(map(_constant, value))
+    if isinstance(value, dict) and value.keys() <= {"start", "stop", "step"}:
+        return slice(value.get("start"), value.get("stop"), value.get("step"))
+    return Ellipsis if value == "..." else value
+
+
+def parse(value: Mapping[str, Any], file: str = "") -> Wiring:
     """Parse a wiring file.
 
     Args:
         value: From JSON, with the key ``gateprobe_wiring``.
+        file: Its name, for messages.
 
     Raises:
         ReadError: It is not what ``docs/wiring.md`` describes; the place is the faulty key.
     """
     if value[MARK] != _VERSION or isinstance(value[MARK], bool):
         raise ReadError(f"is version {value[MARK]!r:.20} and not {_VERSION}", place=MARK, remedy=_HELP)
-    _known(value, _KEYS, "the wiring")
+    if "replace" in value:
+        return _replacing(value, file)
+    _known(value, _KEYS | _REPLACING, "the wiring")
     inputs, layers = value.get("inputs"), value.get("layers")
     if not isinstance(inputs, dict) or not inputs:
         raise _fault("inputs", "a mapping of names to shapes and dtypes", inputs)

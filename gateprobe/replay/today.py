@@ -186,9 +186,9 @@ def today(graph: ModelGraph, words: Collection[str]) -> Today | None:
     changed = changes(graph, words)
     records = list(records_in(graph.model))
     return Today(
-        tuple(dict.fromkeys(_refusals(graph, records))),
+        tuple(dict.fromkeys(_refusals(graph, [one for one in records if one.instead_of is None]))),
         tuple(text for word, text in changed.items() if word not in _OF_ROUNDING),
-        tuple(dict.fromkeys(one.class_name for one in records if _needs_code(one))),
+        tuple(dict.fromkeys(one.instead_of or one.class_name for one in records if _needs_code(one))),
         rounding=any(word in _OF_ROUNDING for word in changed),
     )
 
@@ -244,7 +244,7 @@ def _is_given_states(record: LayerRecord) -> bool:
 
 def _needs_code(record: LayerRecord) -> bool:
     unknown = kind_of(record) is None and record.model is None and record.class_name != "InputLayer"
-    return unknown and record.namespace is not Namespace.LAYER
+    return record.instead_of is not None or (unknown and record.namespace is not Namespace.LAYER)
 
 
 GONE = frozenset(

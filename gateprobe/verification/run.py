@@ -178,6 +178,8 @@ def _build_because(model: OpenedModel, library: str, prepared: Prepared) -> str 
     container = model.graph.origin.container
     if container not in _FILES:
         return f"the model comes from {container}, which is not given to Keras"
+    if model.graph.stated:
+        return f"it was stated what {' and '.join(model.graph.stated)} computes, and Keras computes that, too"
     if prepared.left_out:
         return f"Keras runs only what does not depend on {prepared.left_out[0].layer}"
     if library != default_library(model.graph.origin):

@@ -15,7 +15,7 @@ def counted_names(records: tuple[LayerRecord, ...]) -> list[str]:
     counts: dict[str, int] = {}
     names = []
     for record in records:
-        name = snake_case(record.class_name)
+        name = snake_case(record.instead_of or record.class_name)
         count = counts.get(name, 0)
         counts[name] = count + 1
         names.append(f"{name}_{count}" if count else name)

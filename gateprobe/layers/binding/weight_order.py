@@ -218,9 +218,10 @@ def _scope(attribute: str, part: LayerRecord) -> str:
 
 def layer_paths(model: ModelRecord) -> dict[str, str]:
     """Return the attribute path of each layer of a model, by the layer's name."""
-    layers = tuple(layer for layer in model.layers if layer.namespace is not Namespace.OPERATION)
+    tracked = [layer.namespace is not Namespace.OPERATION or layer.instead_of is not None for layer in model.layers]
+    layers = tuple(layer for layer, is_tracked in zip(model.layers, tracked, strict=True) if is_tracked)
     return {layer.name: f"layers/{name}" for layer, name in zip(layers, counted_names(layers), strict=True)} | {
-        layer.name: "layers/" for layer in model.layers if layer.namespace is Namespace.OPERATION
+        layer.name: "layers/" for layer, is_tracked in zip(model.layers, tracked, strict=True) if not is_tracked
     }
 
 

@@ -64,7 +64,7 @@ def read_folder(path: Path, given: Architecture | None, budget: Budget, *, ignor
     tracked = objects.tracked_objects(parse(checkpoint.objects, "variables"))
     objects.check_paths(tracked, folder.described, METADATA)
     decoders = _Decoders(folder, tracked)
-    if given is None:
+    if given is None or given.stated:
         value = decoders.filled(value)
     said = {key: root.value.get(key) for key in ("keras_version", "backend")}
     texts = {key: text if isinstance(text, str) else None for key, text in said.items()}
