@@ -21,6 +21,7 @@ NESTED = {
     "timed/layer": {"class_name": "Rescaling", "config": {"scale": 3}},
     "outer/plus": {"class_name": "Rescaling", "config": {"scale": 1, "offset": 1}},
 }
+MULTIPLY = {"class_name": "TFOpLambda", "config": {"function": "math.multiply"}, "kwargs": {"y": 2.0}}
 LAMBDAS = REPLACING["replace"]
 
 
@@ -42,7 +43,7 @@ def recorded(name):
         ("lambdas.h5", LAMBDAS),
         ("lambdas.h5", {**LAMBDAS, "double": {"class_name": "Rescaling", "config": {"scale": 2}}}),
         ("lambdas.keras", {**LAMBDAS, "expand": {"class_name": "GetItem", "args": [["...", None]]}}),
-        ("lambdas.keras", {**LAMBDAS, "double": {"class_name": "TFOpLambda", "config": {"function": "math.multiply"}, "kwargs": {"y": 2.0}}}),
+        ("lambdas.keras", {**LAMBDAS, "double": MULTIPLY}),
         ("custom.keras", CUSTOM),
         ("custom.h5", CUSTOM),
         ("nested.keras", NESTED),

@@ -1,5 +1,6 @@
 """Ways on from a refusal: what is advised names the layers, and it works."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from graphs import chain, lstm_weights
+from test_stated import NESTED
 
 import gateprobe
 from gateprobe.cli import main
@@ -78,12 +80,20 @@ def test_custom_classes_before_and_behind(folder):
 
 
 def test_code_inside_a_recurrent_layer_and_inside_nested_models(folder):
-    line = refused("dump", DATA / "nested.keras", "x 3.npy", "-o", "g.npz", "--layer", "*")
+    line = refused("dump", DATA / "nested.keras", "x 3.npy")
     assert f"own/cell (Cell): is {CODE}; it is part of the recurrent layer own" in line
     assert f"outer/plus (Lambda): is {CODE}; it lies before outer/in and behind own" in line
     assert f"timed/layer (Lambda): is {CODE}; it lies before outer/in and behind own" in line
+    stated = {path: layer for path, layer in NESTED.items() if path != "own/cell"}
+    wiring = {"gateprobe_wiring": 1, "replace": stated}
+    Path("replace.json").write_text(json.dumps(wiring))
+    given = ["dump", DATA / "nested.keras", "x 3.npy", "-o", "g.npz", "--layer", "*", "--architecture", "replace.json"]
+    line = refused(*given)
+    np.save("timed_input.npy", np.ones((5, 6, 4), np.float32))
     command, _ = followed(line)
-    assert command[2:] == ["-o", "g.npz", "--feed", "outer/in=outer_in_input.npy", "--layer", "outer/in"]
+    assert command[2:] == [
+        *("-o", "g.npz", "--architecture", "replace.json", "--feed", "timed=timed_input.npy", "--layer", "outer/in")
+    ]
 
 
 def test_a_function_of_text_is_said_in_the_same_words(folder):
