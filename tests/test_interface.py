@@ -152,7 +152,7 @@ def mypy(folder):
 
 def test_types_of_the_docs_are_right(tmp_path):
     pytest.importorskip("mypy")
-    (tmp_path / "mypy.ini").write_text("[mypy]\n[mypy-xarray.*,keras.*]\nignore_missing_imports = True\n")
+    (tmp_path / "mypy.ini").write_text("[mypy]\n[mypy-xarray.*,keras.*,pandas.*]\nignore_missing_imports = True\n")
     for name, text in [*blocks(), ("typed.py", TYPED), ("mistyped.py", MISTYPED)]:
         (tmp_path / name).write_text(text, encoding="utf-8")
     found = [line for line in mypy(tmp_path) if "error:" in line]
