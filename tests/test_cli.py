@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def test_every_command_has_help_and_is_listed():
 
 
 def test_version():
-    assert run("--version").stdout == "gateprobe 0.1.0\n"
+    assert re.fullmatch(r"gateprobe \d+\.\d+\.\d+(\.dev\d+)?\n", run("--version").stdout)
 
 
 def test_dump_prints_the_table_of_the_trace():

@@ -20,7 +20,7 @@ import gateprobe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ALL_PAGES = [*PAGES, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]
+ALL_PAGES = [*PAGES, *(ROOT / f"{name}.md" for name in ("SECURITY", "CHANGELOG", "CONTRIBUTING"))]
 NEEDS_KERAS = ("gateprobe verify", "import keras", "import gateprobe.verify", "gateprobe.verify(")
 QUIET = pytest.mark.filterwarnings("ignore")  # of Keras and TensorFlow
 SCREEN = {"COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"}

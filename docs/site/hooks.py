@@ -49,7 +49,7 @@ def on_post_build(config: Any) -> None:
 def pages() -> dict[str, str]:
     """Return the pages that are made: path on the site → text."""
     found = {HOME: (ROOT / "README.md").read_text(encoding="utf-8")}
-    for name in ("SECURITY.md", "CHANGELOG.md"):
+    for name in ("SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md"):
         found[name] = (ROOT / name).read_text(encoding="utf-8")
     for path in linked_sources():
         code = (ROOT / path).read_text(encoding="utf-8")
