@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from traces import direction_of
 
 import gateprobe
-from gateprobe.analysis.ledger import has_ledger, ledger
+from gateprobe.analysis.ledger import ledger
 from gateprobe.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -281,7 +281,8 @@ def test_a_trace_with_gaps_is_refused():
 )
 def test_what_a_ledger_needs(names, there):
     trace = direction_of("layer", "forward", {name: np.ones((1, 2, 3)) for name in names})
-    assert has_ledger(trace) is there
-    if not there:
+    if there:
+        assert ledger(trace, 0, 1).layer == "layer"
+    else:
         with pytest.raises(InputError, match=r"needs .*; an LSTM or a GRU has one, a SimpleRNN has none"):
             ledger(trace, 0, 1)

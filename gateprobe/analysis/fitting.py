@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from gateprobe.analysis.mistakes.block import Theirs
 from gateprobe.analysis.mistakes.watch import Key
 from gateprobe.errors import InputError, choices
 from gateprobe.graph import Array
-from gateprobe.traces.chunk import SIGNAL_ORDER, STATES
+from gateprobe.traces.chunk import SIGNAL_ORDER
 from gateprobe.traces.foreign import Foreign, Written
 
 
@@ -313,8 +313,3 @@ def _late(rows: int, one: Written, grid: Grid, notes: list[str]) -> Array:
     if rows < grid.timesteps:
         notes.append(f"{one.label} has {rows} of {grid.timesteps} timesteps: the first ones are taken to be missing")
     return np.arange(grid.timesteps - rows, grid.timesteps)
-
-
-def states_only(signals: Mapping[str, Theirs]) -> bool:
-    """Whether there are no gates."""
-    return all(name in STATES for name in signals)

@@ -115,11 +115,6 @@ def ledger(direction: DirectionTrace, sample: int, timestep: int) -> Ledger:
     )
 
 
-def has_ledger(direction: DirectionTrace) -> bool:
-    """Whether a trace holds what a ledger needs."""
-    return not _missing(direction)
-
-
 _LSTM = ("input_gate", "forget_gate", "candidate", "cell_state")
 _GRU = ("update_gate", "candidate", "hidden_state")
 

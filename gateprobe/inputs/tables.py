@@ -73,7 +73,7 @@ def _split(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> tupl
         reason = str(error).split("\n", 1)[0]
         raise InputError(f"is not a table: {reason}", file=name, remedy="give every row as many cells") from None
     titles = tuple((cell or "").strip() for cell in cells.row(0))
-    numeric = [_is_number(title) for title in titles]
+    numeric = [is_number(title) for title in titles]
     if any(numeric):
         return (), cells
     if "" in titles:
@@ -89,7 +89,7 @@ def _refuse_prose(data: bytes, separator: str, name: str, shape: tuple[int | Non
     lines = [line.strip() for line in data.split(b"\n", 2)[:2]]
     cells = [cell.strip() for line in lines for cell in line.decode("utf-8", "replace").split(separator)]
     if (
-        any(_is_number(cell) or cell[:1].isdecimal() for cell in cells)
+        any(is_number(cell) or cell[:1].isdecimal() for cell in cells)
         or set(cells) & set(_INDEX)
         or (len(lines) > 1 and not lines[1].strip(b", \t"))
     ):
@@ -109,7 +109,8 @@ def _check_width(first: bytes, separator: str, name: str, shape: tuple[int | Non
         raise InputError(reason, file=name, remedy="give the input that the model takes, or a .npy file")
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a cell holds a number, NaN and infinities among them; a first row with one is no header."""
     try:
         float(text)
     except ValueError:

@@ -14,6 +14,9 @@ VIRIDIS = ("#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#3
 BLUE_ORANGE = ("#134b85", "#2f78b3", "#5da2cb", "#9dcae1", "#d2e5ef", "#f2f0eb", "#fce0ba", "#fbbf74", "#e8932f",
                "#c5690d", "#994a07")  # fmt: skip
 """Blue below zero, nearly white at zero, orange above. Source: vega-scale's blueorange."""
+BLUE_ORANGE_ON_BLACK = ("#c4e3ff", "#8cc3f0", "#589bd3", "#376f9f", "#264763", "#23282e", "#594023", "#8f5c1f",
+                        "#c97c24", "#f1a552", "#ffd9a6")  # fmt: skip
+"""The same for dark pages: nearly black at zero."""
 GREY, BLOT = "#a8a8a8", "#e6007e"
 """Of what is masked, and of what is not finite."""
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from gateprobe.analysis.moments import Bounds, Moments, careful
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.pictures.values import Facts, Histogram, Saturation
@@ -48,7 +49,7 @@ def saturations(
 
     Source: Karpathy, Johnson and Fei-Fei 2015, arXiv 1506.02078, section 4.2, with limits of 0.1 and 0.9.
     """
-    found, counted = _tallied(chunks, signals, lambda part: _Shares(len(part.units), limits))
+    found, counted = _tallied(chunks, signals, lambda part: _Shares(limits, Moments.none((len(part.units),))))
     results = [(facts, units, *shares.result()) for (facts, units), shares in found]
     return [Saturation(facts, units, low, high, limits) for facts, units, low, high in results], counted
 
@@ -93,21 +94,18 @@ def _counting(part: DirectionTrace, signal: str, counted: Counted) -> Array:
 
 @dataclass(slots=True, eq=False)
 class _Shares:
-    units: int
+    """Counts with the moments that `gateprobe.analysis.statistics` gathers."""
+
     limits: tuple[float, float]
-    below: Any = 0
-    above: Any = 0
-    number: Any = 0
+    moments: Moments
 
     def add(self, values: Array) -> None:
-        finite = np.isfinite(values)
-        self.below = self.below + (finite & (values < self.limits[0])).sum(axis=0)
-        self.above = self.above + (finite & (values > self.limits[1])).sum(axis=0)
-        self.number = self.number + finite.sum(axis=0)
+        bounds = Bounds(*np.array(self.limits, values.dtype).tolist())  # a float32 of 0.7 is not below 0.7
+        self.moments = self.moments.merged(careful(values, None, bounds))
 
     def result(self) -> tuple[Array, Array]:
-        number = np.maximum(self.number, 1)
-        return self.below / number, self.above / number
+        number = np.maximum(self.moments.count, 1)
+        return self.moments.low / number, self.moments.high / number
 
 
 @dataclass(slots=True, eq=False)

@@ -22,6 +22,7 @@ from gateprobe.files.remote import is_url, local_path
 from gateprobe.graph import Array
 from gateprobe.inputs.array_files import NPY_MAGIC, NpzFile, map_npy
 from gateprobe.inputs.files import from_memory
+from gateprobe.inputs.tables import is_number
 from gateprobe.limits.system import require_room_for_tables
 from gateprobe.stored.load import DEFAULT_MAX_BYTES, blamed, load
 from gateprobe.stored.names import EITHER, Named, check_mapping, read_name, resolved
@@ -315,7 +316,7 @@ def _cells(data: bytes) -> tuple[tuple[str, ...], pl.DataFrame]:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise ReadError(f"is not a table: {reason}", remedy="give every row as many cells") from None
     titles = tuple((cell or "").strip() for cell in cells.row(0))
-    if any(_is_number(title) for title in titles):
+    if any(is_number(title) for title in titles):
         return (), cells
     if len(cells) == 1:
         raise ReadError("has a header and no rows")
@@ -329,14 +330,6 @@ def _split_line(line: bytes) -> list[bytes]:
 
 def _separator(line: bytes) -> str:
     return next((mark for mark in ("\t", ",", ";") if mark.encode() in line), " " if b" " in line.strip() else ",")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _typed(header: Sequence[str], cells: pl.DataFrame) -> _Table:

@@ -24,6 +24,7 @@ from gateprobe.graph import Array
 from gateprobe.inputs.tokens import Labels
 from gateprobe.inputs.verdicts import Verdict
 from gateprobe.observed import Observed
+from gateprobe.pictures.colours import BLUE_ORANGE, BLUE_ORANGE_ON_BLACK, VIRIDIS
 from gateprobe.pictures.report.about import about
 from gateprobe.pictures.report.kept import MOST_VALUES, keep
 from gateprobe.traces.chunk import DirectionTrace
@@ -97,7 +98,9 @@ def filled(payload: Mapping[str, Any]) -> str:
 
 def _script() -> str:
     """Return the scripts as one that leaves no name behind."""
-    return "\n".join(['"use strict";', "(() => {", *(_asset(f"{name}.js") for name in _SCRIPTS), "})();", ""])
+    stops = {"light": BLUE_ORANGE, "dark": BLUE_ORANGE_ON_BLACK, "shares": VIRIDIS}
+    colours = f"const STOPS = {json.dumps(stops)};"
+    return "\n".join(['"use strict";', "(() => {", colours, *(_asset(f"{name}.js") for name in _SCRIPTS), "})();", ""])
 
 
 def _asset(name: str) -> str:

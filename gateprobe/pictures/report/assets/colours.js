@@ -1,11 +1,5 @@
-// Colours that the colour-blind can tell apart: from blue over neutral to orange around zero (blueorange of Vega, as in
-// the charts, and one for dark pages), and from 0 to 1 by lightness (viridis).
+// Ramps of colours between STOPS, which stand in gateprobe/pictures/colours.py.
 
-const STOPS = {
-  light: ["#134b85", "#2f78b3", "#5da2cb", "#9dcae1", "#d2e5ef", "#f2f0eb", "#fce0ba", "#fbbf74", "#e8932f", "#c5690d", "#994a07"],
-  dark: ["#c4e3ff", "#8cc3f0", "#589bd3", "#376f9f", "#264763", "#23282e", "#594023", "#8f5c1f", "#c97c24", "#f1a552", "#ffd9a6"],
-  shares: ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"],
-};
 const STEPS = 255;
 
 function parsed(colour) {
