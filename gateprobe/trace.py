@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     import polars as pl
     import xarray
 
-    from gateprobe.inputs.tokens import ListedTokens
+    from gateprobe.inputs.tokens import TokenLists
     from gateprobe.pictures.kinds import Kind
-    from gateprobe.pictures.plotting import TokenLists
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -361,7 +360,7 @@ class Trace(Mapping[str, LayerTrace]):
         self,
         path: str | os.PathLike[str],
         *,
-        tokens: Sequence[Sequence[str]] | None = None,
+        tokens: TokenLists | None = None,
         verification: str | os.PathLike[str] | None = None,
         max_values: int | None = None,
         overwrite: bool = False,
@@ -370,7 +369,8 @@ class Trace(Mapping[str, LayerTrace]):
 
         Args:
             path: Ends in ``.html``.
-            tokens: For each sample, what to call its timesteps.
+            tokens: What stands at each timestep: a text of letters or a list of words where the trace has one sample,
+                or a list of these with one for each sample.
             verification: A file with the output of ``gateprobe verify --json`` on the same model.
             max_values: How many values the page may hold, 200,000 without it. What it leaves out, it says.
             overwrite: Whether to replace a file that is there.
@@ -379,6 +379,7 @@ class Trace(Mapping[str, LayerTrace]):
             InputError: There is nothing to show, the tokens do not fit, or the verification is about another model.
             OutputError: The file exists already, or cannot be written.
         """
+        from gateprobe.inputs.tokens import given_tokens  # noqa: PLC0415
         from gateprobe.inputs.verdicts import read_verdict  # noqa: PLC0415
         from gateprobe.observed import of_chunk  # noqa: PLC0415
         from gateprobe.pictures.report.kept import MOST_VALUES  # noqa: PLC0415
@@ -386,7 +387,8 @@ class Trace(Mapping[str, LayerTrace]):
         from gateprobe.writers.pages import write_page  # noqa: PLC0415
 
         observed = of_chunk(TraceChunk(self.samples, self.directions), self.metadata)
-        observed = replace(observed, tokens=_listed(tokens, self.samples))
+        if tokens is not None:
+            observed = replace(observed, tokens=given_tokens(tokens, self.samples, self.samples))
         verdict = None if verification is None else read_verdict(os.fspath(verification))
         most = MOST_VALUES if max_values is None else max_values
         write_page(os.fspath(path), lambda: page_of(observed, verdict=verdict, max_values=most), force=overwrite)
@@ -409,22 +411,6 @@ def load_trace(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
 
     whole, metadata = load(os.fspath(path), max_bytes)
     return Trace(whole.samples, whole.directions, metadata)
-
-
-def _listed(tokens: Sequence[Sequence[str]] | None, samples: Array) -> ListedTokens | None:
-    """Give each sample its tokens.
-
-    Raises:
-        InputError: There are not as many lists as samples.
-    """
-    from gateprobe.inputs.tokens import ListedTokens  # noqa: PLC0415
-
-    if tokens is None:
-        return None
-    if len(tokens) != len(samples):
-        raise InputError(f"the tokens are those of {len(tokens)} samples, and the trace has {len(samples)}")
-    lists = {int(number): tuple(map(str, row)) for number, row in zip(samples, tokens, strict=True)}
-    return ListedTokens("tokens", "", lists)
 
 
 _SHOWN = 12

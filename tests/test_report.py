@@ -564,11 +564,17 @@ def test_in_python(tmp_path, brackets):
         brackets.report(tmp_path / "r.html")
     with pytest.warns(GateprobeWarning, match="first of 3"):
         brackets.report(tmp_path / "r.html", overwrite=True, max_values=150)
-    with pytest.raises(InputError, match="tokens are those of 2 samples, and the trace has 3"):
+    with pytest.raises(InputError, match="there are 2 lists of tokens and 3 samples in the trace"):
         brackets.report(tmp_path / "s.html", tokens=TEXTS[:2])
     with pytest.raises(InputError, match="11 tokens and 12 timesteps"):
         brackets.report(tmp_path / "s.html", tokens=[TEXTS[0][1:], *TEXTS[1:]])
+    with pytest.raises(InputError, match="these are the tokens of one sample, and 3 are shown; give a list"):
+        brackets.report(tmp_path / "s.html", tokens="((a)(a(a)))a")
     assert not (tmp_path / "s.html").exists()
+    for number, words in enumerate(("((a)(a(a)))a", list("((a)(a(a)))a"))):  # of one sample, as in a plot
+        brackets[:1].report(tmp_path / f"{number}.html", tokens=words)
+        payload = Page((tmp_path / f"{number}.html").read_text()).payload
+        assert tokens(payload, payload["parts"][0]) == [list("((a)(a(a)))a")]
 
 
 # published models

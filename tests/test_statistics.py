@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -542,3 +543,8 @@ def test_published_models_have_statistics(name, path, architecture):
     chunks = list(model.iter_trace(dict(inputs.arrays), signals="h"))
     if any(part.length > 1 for part in chunks[0].directions):
         assert len(track(chunks, Position()).followers) > 0
+
+
+def test_no_option_is_offered_that_changes_nothing():
+    for option in ("--tokens", "--vocab"):
+        assert re.search(f"No such option.*{option}", run(*BRACKETS, option, "words.txt", status=2))

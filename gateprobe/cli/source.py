@@ -133,7 +133,9 @@ _ABOUT_RUNS = names_of(*READING, *RUNNING, *ASSUMING) - {"max_bytes"}
 """Options that mean nothing for a trace."""
 
 
-def _source(source: str, inputs: tuple[str, ...], tokens: str | None, vocab: str | None, **values: Any) -> Source:
+def _source(
+    source: str, inputs: tuple[str, ...], tokens: str | None = None, vocab: str | None = None, **values: Any
+) -> Source:
     from gateprobe.stored.recognised import is_trace
 
     def taken(options: Any) -> dict[str, Any]:
@@ -148,14 +150,14 @@ def _source(source: str, inputs: tuple[str, ...], tokens: str | None, vocab: str
     )
 
 
-observing = bundle(
-    "source",
-    _source,
+_SOURCE = (
     click.argument("source", metavar="SOURCE"),
     click.argument("inputs", metavar="[INPUT...]", nargs=-1),
     *READING,
     *RUNNING,
     *ASSUMING,
-    *LABELLING,
 )
-"""Adds SOURCE [INPUT...], how to read and run it, and labels; the command takes ``source``."""
+measuring = bundle("source", _source, *_SOURCE)
+"""Adds SOURCE [INPUT...] and how to read and run it; the command takes ``source`` and names no timestep."""
+observing = bundle("source", _source, *_SOURCE, *LABELLING)
+"""Adds labels, too, for a command that names timesteps."""

@@ -11,7 +11,7 @@ from gateprobe.cli.layout import Column, Page
 from gateprobe.cli.options import Talk, bundle, command, selecting, talking
 from gateprobe.cli.outputs import Tabulating, tabulating
 from gateprobe.cli.progress import progress_bar
-from gateprobe.cli.source import Source, observing, say_notes
+from gateprobe.cli.source import Source, measuring, say_notes
 
 if TYPE_CHECKING:
     from gateprobe.analysis.direction_statistics import Settings
@@ -71,7 +71,7 @@ settling = bundle(
     "gateprobe stats model.h5 x.npy --by unit -o stats.parquet",
     "gateprobe stats model.keras x.npy --json",
 )
-@observing
+@measuring
 @selecting
 @settling
 @click.option("--top", type=click.IntRange(0), default=10, metavar="N", help="List N units that stand out, not 10.")

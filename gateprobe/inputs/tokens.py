@@ -110,6 +110,34 @@ class ListedTokens:
         return tuple(spread)
 
 
+TokenLists: TypeAlias = Sequence[str] | Sequence[Sequence[str]]
+"""A text of letters or a list of words: the tokens of one sample; or a list of these, one for each sample."""
+
+
+def given_tokens(tokens: TokenLists, there: Array, shown: Array) -> ListedTokens:
+    """Return tokens by the numbers of their samples.
+
+    Args:
+        tokens: Of the one sample that is shown, or a list for each sample of the trace.
+        there: Numbers of the samples of the trace.
+        shown: Of those that are shown.
+
+    Raises:
+        InputError: There are other than texts, lists for more or fewer samples, or the tokens of one sample for many.
+    """
+    if all(isinstance(token, str) for token in tokens):
+        if len(shown) != 1:
+            remedy = "give a list for each sample"
+            raise InputError(f"--tokens: these are the tokens of one sample, and {len(shown)} are shown", remedy=remedy)
+        return ListedTokens("tokens", "", {int(shown[0]): tuple(map(str, tokens))})
+    lists = [tuple(one) for one in tokens]
+    if not all(isinstance(token, str) for one in lists for token in one):
+        raise InputError("--tokens: expected texts, or a list of texts for each sample")
+    if len(lists) != len(there):
+        raise InputError(f"--tokens: there are {len(lists)} lists of tokens and {len(there)} samples in the trace")
+    return ListedTokens("tokens", "", dict(zip(there.tolist(), lists, strict=True)))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Vocabulary:
     """Words by their numbers."""

@@ -20,8 +20,8 @@ from gateprobe.traces import notebook
 if TYPE_CHECKING:
     import altair as alt
 
+    from gateprobe.inputs.tokens import TokenLists
     from gateprobe.pictures.kinds import Kind
-    from gateprobe.pictures.plotting import TokenLists
     from gateprobe.traces.selection import Names, Numbers
 
 TRACE_FORMAT = 2
