@@ -75,6 +75,8 @@ EXTRAS = {
     "plot": lambda: [gateprobe("plot", *BRACKETS, "-o", f"x.{suffix}") for suffix in ("svg", "png", "pdf", "html")],
     "xarray": lambda: python(TRACE + "assert trace.to_xarray()['lstm/forward'].sizes['unit'] == 2"),
     "keras": lambda: gateprobe("verify", *BRACKETS),
+    "keras-jax": lambda: gateprobe("verify", *BRACKETS, "--backend", "jax"),
+    "keras-torch": lambda: gateprobe("verify", *BRACKETS, "--backend", "torch"),
     "browser": lambda: python("import playwright.sync_api"),
 }
 """Each extra and what it is for."""
