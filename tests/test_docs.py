@@ -203,3 +203,9 @@ def test_the_equations_of_the_readme_give_the_trace():
             assert names[f"{letter}_t"] == pytest.approx(getattr(trace, signal)[0, t], abs=1e-5), (signal, t)
         names |= {"c_before": names["c_t"], "h_before": names["h_t"]}
     assert sorted(signal for signal, *_ in lines) == sorted(trace.signals)
+
+
+def test_every_schema_is_listed():
+    text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    schemas = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs" / "schemas").iterdir()}
+    assert schemas == set(re.findall(r"\]\((schemas/[^)]+)\)", text))

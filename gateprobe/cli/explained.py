@@ -15,6 +15,8 @@ from gateprobe.cli.json_text import json_text
 from gateprobe.cli.layout import Column, Page
 from gateprobe.errors import printable
 
+JSON_FORMAT = 1
+"""Version of the JSON's layout."""
 _TOP = {"text": 5, "markdown": 5, "latex": 5}
 """Products of a sum that are shown unless asked otherwise; JSON has them all."""
 _LEDGER_TOP = 20
@@ -126,6 +128,7 @@ class Equation:
         """Return everything, the largest products first."""
         step = self.step
         return {
+            "format": JSON_FORMAT,
             "layer": step.layer,
             "direction": step.direction,
             "sample": step.sample,
@@ -412,6 +415,7 @@ class LedgerTable:
         left = found.contribution
         rows = range(len(left)) if top is None else self._largest()[:top]
         return {
+            "format": JSON_FORMAT,
             "layer": self.layer,
             "direction": self.direction,
             "sample": self.sample,

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from gateprobe.inputs.samples import Samples
     from gateprobe.opened import OpenedModel
 
+JSON_FORMAT = 1
+"""Version of the JSON's layout."""
+
 
 @dataclass(frozen=True, slots=True)
 class Folder:
@@ -172,7 +175,7 @@ def _study(model: OpenedModel, samples: Samples, folder: Folder, report: Report)
     if report.as_json:
         from gateprobe.cli.json_text import json_text
 
-        click.echo(json_text(asdict(found)))
+        click.echo(json_text({"format": JSON_FORMAT, **asdict(found)}))
     else:
         _show(found)
 

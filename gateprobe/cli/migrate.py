@@ -14,6 +14,8 @@ from gateprobe.cli.verify import Given, giving, on_backend
 if TYPE_CHECKING:
     from gateprobe.migration.run import Change, HardSigmoid, Migration
 
+JSON_FORMAT = 1
+"""Version of the JSON's layout."""
 _SHOWN = 8
 
 
@@ -113,6 +115,7 @@ def _as_json(found: Migration, new: NewFile) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
+        "format": JSON_FORMAT,
         "file": found.file,
         "today": asdict(found.today) | {"text": found.today.text},
         "inputs": list(found.inputs),

@@ -27,11 +27,15 @@ from gateprobe.replay.dry_run import Input, Shape, output_shapes
 from gateprobe.replay.plan import Plan, Wanted, make_plan
 from gateprobe.replay.today import meanings, today, words_of
 
+JSON_FORMAT = 1
+"""Version of the JSON's layout."""
+
 
 def summarise(model: OpenedModel) -> Report:
     """Return everything that ``inspect`` says about a model; JSON-ready."""
     graph, origin = model.graph, model.graph.origin
     report: Report = {
+        "format": JSON_FORMAT,
         "file": graph.file,
         "container": origin.container,
         "sha256": origin.sha256,

@@ -17,10 +17,14 @@ from gateprobe.stored.load import StoredTrace
 from gateprobe.traces.chunk import ALIASES, DirectionTrace
 from gateprobe.writers.arrays import numbers_text
 
+JSON_FORMAT = 1
+"""Version of the JSON's layout."""
+
 
 def summarise_trace(name: str, trace: StoredTrace) -> dict[str, Any]:
     """Return everything that ``inspect`` says about a trace; JSON-ready."""
     return {
+        "format": JSON_FORMAT,
         "file": redact_url(name),
         "kind": trace.kind.value,
         "layout": trace.layout,

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from gateprobe.opened import OpenedModel
     from gateprobe.traces.selection import Selection
 
+JSON_FORMAT = 1
+"""Version of the JSON's layout."""
+
 
 @dataclass(frozen=True, slots=True)
 class Files:
@@ -159,7 +162,7 @@ def _show(model: OpenedModel, layers: tuple[LayerWeights, ...], report: Report) 
 
         about = [_about(part) for layer in layers for part in layer.directions]
         numbers = [_plain(one) for one in measures(layers)]
-        click.echo(json_text({"file": model.graph.file, "layers": about, "weights": numbers}))
+        click.echo(json_text({"format": JSON_FORMAT, "file": model.graph.file, "layers": about, "weights": numbers}))
         return
     from gateprobe.cli.layout import Column, Page
 
