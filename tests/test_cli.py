@@ -129,7 +129,7 @@ def test_inspect_says_what_there_is():
 def test_inspect_as_json_keeps_its_keys():
     report = json.loads(run("inspect", MODEL, "--json").stdout)
     assert set(report) == {
-        *("file", "container", "sha256", "era", "keras_version", "backend", "evidence", "semantics", "notes"),
+        *("format", "file", "container", "sha256", "era", "keras_version", "backend", "evidence", "semantics", "notes"),
         *("meanings", "today"),
         *("model", "inputs", "outputs", "layers", "recurrent", "damage", "predict", "way"),
     }

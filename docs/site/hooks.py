@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 HOME = "index.md"
 ASKS = re.compile(r"""<(?!a\b)[^>]*\s(?:src|href)=["']?(?:https?:)?//[^>]*>""")
 """A tag, other than a link to follow, with an address on the network."""
-LINK = re.compile(r"(\]\()(?!https?:|#)([^)#\s]+)")
+LINK = re.compile(r"\[([^\]\[]*)\]\((?!https?:|#)([^)#\s]+)")
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -80,9 +80,15 @@ def relinked(text: str, at: str) -> str:
 
     def change(match: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(at), match[2]))
-        return match[1] + posixpath.relpath(site_path(target), here or ".")
+        words = title(target) if match[1].endswith(".md") else match[1]  # on the site, pages have titles and no names
+        return f"[{words}]({posixpath.relpath(site_path(target), here or '.')}"
 
     return LINK.sub(change, text)
+
+
+def title(path: str) -> str:
+    """Return the title of a page of the repository."""
+    return (ROOT / path).read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
 
 
 def site_path(path: str) -> str:
