@@ -133,9 +133,7 @@ def test_golden_vectors_are_as_their_schema_says(tmp_path):
 def test_every_command_with_a_report_has_a_schema():
     context = click.Context(main)
     asks = {
-        name
-        for name in COMMANDS
-        if any(option.name == "as_json" for option in main.get_command(context, name).get_params(context))
+        name for name in COMMANDS if any(option.name == "as_json" for option in main.get_command(context, name).params)
     }
     assert asks == {name for _, name, *_ in REPORTS} | {"verify"}
     assert {name for name, *_ in REPORTS} | {"verify", "golden", "trace-metadata"} == NAMES.keys()
