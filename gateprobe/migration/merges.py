@@ -1,8 +1,9 @@
 """What becomes of masks where tensors are merged, or pass a layer that dropped them.
 
-Keras 3.4 and later keeps a timestep of merged tensors that any of them keeps (``Merge.compute_mask`` in
-``keras/src/layers/merging/base_merge.py`` 3.15.1), earlier ones keep what all of them keep; and it lets masks pass
-``Identity``, ``Rescaling`` and ``Normalization``, which dropped them before.
+Keras 3.4 and later keeps a timestep of merged tensors that any of them keeps, and merges there those that keep it
+(``Merge.compute_mask`` and ``_apply_merge_op_and_or_mask`` in ``keras/src/layers/merging/base_merge.py`` 3.15.1);
+earlier ones keep what all of them keep, and merge all. And it lets masks pass ``Identity``, ``Rescaling`` and
+``Normalization``, which dropped them before.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gateprobe.graph import LayerRecord, ModelRecord, TensorRef, references
+from gateprobe.graph import Call, LayerRecord, ModelRecord, TensorRef, references
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.migration.graphs import free, masking, operation, rewired
 from gateprobe.migration.masks import DROP, Search
@@ -30,12 +31,16 @@ def remasked(model: ModelRecord, semantics: Semantics, *, nested: bool) -> Model
     added: set[str] = set()
     for record in model.layers:
         made: list[LayerRecord] = []
+        before: list[LayerRecord] = []
         taken = {one.name for one in (*model.layers, *layers)}
         if record.class_name in DROP and not semantics.identity_keeps_mask:
             made = list(_dropped(record, search, taken))
         elif record.class_name in _MERGES and semantics.merged_mask is MergedMask.ALL:
             made = list(_merged(record, search, taken))
-        layers += [*search.fresh(), record, *made]
+            if made:
+                plain, record = _without_masks(record, taken)  # noqa: PLW2901 - it takes its own place
+                before.append(plain)
+        layers += [*search.fresh(), *before, record, *made]
         if made:
             numbers = range(len(record.calls))
             refs |= {TensorRef(record.name, number): TensorRef(made[-1].name, number) for number in numbers}
@@ -48,6 +53,15 @@ def _dropped(record: LayerRecord, search: Search, taken: set[str]) -> Iterator[L
     if any(_may_have_mask(search, ref) for call in record.calls for ref in references(call.args)):
         copies = [(TensorRef(record.name, number),) for number in range(len(record.calls))]
         yield operation("Copy", free(f"{record.name}_unmasked", taken), {}, *copies)
+
+
+def _without_masks(record: LayerRecord, taken: set[str]) -> tuple[LayerRecord, LayerRecord]:
+    """Return copies of what a layer reads, which have no masks, and the layer that reads them."""
+    name = free(f"{record.name}_unmasked", taken)
+    read = [ref for call in record.calls for ref in references(call.args)]
+    copies = iter([TensorRef(name, number) for number in range(len(read))])
+    calls = tuple(Call((tuple(next(copies) for _ in references(call.args)),), call.kwargs) for call in record.calls)
+    return operation("Copy", name, {}, *[(ref,) for ref in read]), replace(record, calls=calls)
 
 
 def _may_have_mask(search: Search, ref: TensorRef) -> bool:

@@ -11,13 +11,13 @@ from typing import Literal
 import numpy as np
 
 from gateprobe.errors import GateprobeError, InputError, OutputError, Refusal, UnsupportedModel
-from gateprobe.graph import Array, Era
+from gateprobe.graph import Array, Era, records_in
 from gateprobe.layers.base import FLOAT64
 from gateprobe.migration.files import hdf5_bytes, keras_bytes
 from gateprobe.migration.modern import SETTLED, Modern, modern_semantics, modernise
 from gateprobe.model import Model, opened, read
 from gateprobe.opened import OpenedModel
-from gateprobe.replay.contested import Watched
+from gateprobe.replay.contested import Watched, has_masks
 from gateprobe.replay.plan import Wanted, make_plan
 from gateprobe.replay.today import Today, changes, today, words_of
 from gateprobe.semantics import semantics_of
@@ -127,7 +127,7 @@ def migrate(
     options = Options(found.inputs, rows=64, precision=FLOAT64)
     prepared = _prepared(found, old, options)
     made, given = _made(prepared, seed, x is not None), [] if x is None else [given_inputs(prepared, x)]
-    words = _words(found)
+    words, inner = _words(found)
     now = today(found.graph, words)
     assert now is not None
     tried = tuple(one.description for one in (*given, *made))
@@ -140,7 +140,7 @@ def migrate(
     wrong = tuple(_refusal(change, now) for change in kept if change.differs)
     if wrong:
         return replace(plain, refusals=wrong[:1], kept=kept)
-    unproven = tuple(text for word, text in changes(found.graph, words).items() if word not in SETTLED)
+    unproven = tuple(text for word, text in changes(found.graph, (*words, *inner)).items() if word not in SETTLED)
     stated = {path: f"{one.record.class_name}, as {one.file} states" for path, one in found.graph.stated.items()}
     rewritten = {**stated, **modern.rewritten}
     return replace(plain, names=modern.names, rewritten=rewritten, kept=kept, unproven=unproven, _modern=modern)
@@ -166,10 +166,16 @@ def _prepared(found: OpenedModel, subject: Subject, options: Options) -> Prepare
     return Prepared(found, subject, replace(options, precision=None), plan.batch_size, found)
 
 
-def _words(found: OpenedModel) -> tuple[str, ...]:
+def _words(found: OpenedModel) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the words that matter for a model, and those that matter where a model inside takes another dtype."""
     watched = Watched.over(found.semantics)
     make_plan(found.graph, found.semantics, Wanted(lambda _: True, outputs=True), watched=watched)
-    return words_of(found.graph, watched)
+    words = words_of(found.graph, watched)
+    inside = [record.model for record in records_in(found.record) if record.model is not None]
+    kinds = {ref.config.get("dtype") for model in inside for ref in model.layers if ref.class_name == "InputLayer"}
+    outer = {spec.dtype for spec in found.inputs} | {"float32"}
+    asked = watched.asked(masked=has_masks(found.record)) if kinds - outer else []
+    return words, tuple(word for word in asked if word not in words)
 
 
 def _moved(found: OpenedModel, replays: Sequence[Replays], options: Options) -> tuple[Change, ...]:

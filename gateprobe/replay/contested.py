@@ -14,8 +14,8 @@ from typing import Any
 from gateprobe.graph import ModelRecord
 from gateprobe.semantics import Semantics
 
-_NO_WORDS = frozenset({"era", "rivals", "weight_order", "keras1_kernels", "theano"})
-"""What says where the file comes from, or how it stores its weights, which it shows by itself."""
+_NO_WORDS = frozenset({"era", "rivals", "weight_order", "keras1_kernels", "theano", "unroll_zeroes_masked"})
+"""What says where the file comes from, how it stores its weights, which it shows by itself, or on what Keras runs."""
 _OF_MASKS = frozenset(
     """
     masked_output bidirectional_zeroes_masked conv_lstm_zeroes_masked merged_mask softmax_sees_mask

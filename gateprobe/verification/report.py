@@ -11,7 +11,7 @@ from gateprobe.analysis.agreement import Divergence, Gap, SignalReport
 from gateprobe.analysis.junit import number
 from gateprobe.verification.result import Status, Verification
 
-JSON_FORMAT = 1
+JSON_FORMAT = 2
 """Version of the JSON's layout."""
 
 
