@@ -81,6 +81,7 @@ _PYTHON: Mapping[str, str] = {
     "--batch-size": "batch_size",
     "--by": "by",
     "--direction": "directions",
+    "--dropout": "dropout",
     "--feed": "feeds",
     "--feed LAYER=FILE": "feeds={LAYER: array}",
     "--force": "overwrite=True",

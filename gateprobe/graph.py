@@ -239,6 +239,8 @@ class ModelGraph:
     """The file that gave the architecture, if it was not this one."""
     stated: Mapping[str, Stated] = field(default_factory=dict)
     """What a user states of layers, by their paths."""
+    dropout_off: tuple[str, ...] = ()
+    """Paths of layers that are random in Keras, and that a user wants without that."""
     assumed: bool = False
     """Whether the model is what weights alone prove: recurrent layers, each with an input of its own."""
 

@@ -41,25 +41,28 @@ def read(
     semantics: SemanticsName = "auto",
     max_bytes: int | None = None,
     ignore_metadata: bool = False,
+    dropout: Literal["off"] | None = None,
 ) -> Model:
     """Read a saved Keras model as inert data; nothing in the file is executed, imported or unpickled.
 
     Args:
         path: ``.h5``, ``.keras`` or weights file of any Keras since 1, or a SavedModel folder of Keras 2.
         architecture: The JSON file of ``model.to_json()`` for a weights-only file, or a wiring file
-            (``docs/wiring.md``).
+            (``docs/wiring.md``), which may also state what layers of unknown code do.
         semantics: ``auto``, or ``keras1``, ``keras2``, ``keras3`` to ask what another era would compute.
         max_bytes: Limit for the size of all weights together, and for what a batch may hold at a time; 4 GiB each
             without it.
         ignore_metadata: Whether to read a SavedModel without its ``keras_metadata.pb``, where that is left over from
             another save.
+        dropout: ``off`` leaves out dropout and noise that the model's graph keeps on at inference (``training=True``,
+            as in Monte Carlo dropout); without it, such a model is refused, because its numbers are random.
 
     Raises:
         ReadError: The file cannot be read as a Keras model.
         UnsafeFile: It asks for something that a data file must not ask for.
     """
     how: dict[str, Any] = {"semantics": semantics, "max_bytes": max_bytes, "ignore_metadata": ignore_metadata}
-    return Model(open_model(path, architecture=architecture, **how))
+    return Model(open_model(path, architecture=architecture, dropout=dropout, **how))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

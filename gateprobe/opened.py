@@ -26,6 +26,7 @@ from gateprobe.readers.weights_only import Assumptions, RecurrentGroup, assume, 
 from gateprobe.replay.batch_size import BatchSize
 from gateprobe.replay.calls import RecurrentCall, call_paths, recurrent_calls, signal_paths
 from gateprobe.replay.context import Context, Labels
+from gateprobe.replay.dropout import without_dropout
 from gateprobe.replay.plan import Plan, Wanted, fed_layer, make_plan, model_of
 from gateprobe.replay.run import Batches, Progress, Result, batches_of, run
 from gateprobe.replay.stated import with_stated
@@ -51,12 +52,16 @@ def open_model(
     semantics: str = "auto",
     max_bytes: int | None = None,
     ignore_metadata: bool = False,
+    dropout: str | None = None,
 ) -> OpenedModel:
     """Read a model file; takes what `gateprobe.read` takes."""
     graph = read_graph(path, architecture=architecture, max_bytes=max_bytes, ignore_metadata=ignore_metadata)
     meaning = semantics_of(graph.origin, semantics)
     graph = with_stated(with_vocabularies(graph), meaning)
     graph = replace(graph, notes=(*graph.notes, *unclaimed(graph)))
+    if dropout not in (None, "off"):
+        raise InputError(f"--dropout={dropout}: it can be switched off, and nothing else", remedy="give --dropout=off")
+    graph = graph if dropout is None else without_dropout(graph)
     return OpenedModel(graph, meaning, max_bytes)
 
 
@@ -331,9 +336,10 @@ class OpenedModel:
         }
 
     def _stated(self) -> dict[str, Any]:
-        """Return what a user says that layers do, where a wiring file replaces some."""
+        """Return in what the model is another than that of the file, because a user says so."""
         said = {path: dict(one.said) for path, one in self.graph.stated.items()}
-        return {"stated": said} if said else {}
+        off = list(self.graph.dropout_off)
+        return {**({"stated": said} if said else {}), **({"dropout_off": off} if off else {})}
 
     def samples(self, x: object, feeds: Mapping[str, object] | None = None) -> Samples:
         """Check what a caller gives against the model's inputs."""

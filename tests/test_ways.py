@@ -92,7 +92,8 @@ def test_code_inside_a_recurrent_layer_and_inside_nested_models(folder):
     np.save("timed_input.npy", np.ones((5, 6, 4), np.float32))
     command, _ = followed(line)
     assert command[2:] == [
-        *("-o", "g.npz", "--architecture", "replace.json", "--feed", "timed=timed_input.npy", "--layer", "outer/in")
+        *("x 3.npy", "-o", "g.npz", "--architecture", "replace.json", "--feed", "timed=timed_input.npy"),
+        *("--layer", "wrapped,outer/in"),
     ]
 
 

@@ -71,6 +71,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "scheduler",
         "max_bytes",
         "ignore_metadata",
+        "dropout",
     ),
     "Talk": ("quiet", "verbose", "help"),
 }

@@ -62,6 +62,7 @@ class ModelFile:
     semantics: str
     max_bytes: int | None
     ignore_metadata: bool
+    dropout: str | None = None
 
     def reads(self) -> Iterator[str]:
         """Yield the files that are read."""
@@ -85,6 +86,7 @@ class ModelFile:
                 semantics=self.semantics,
                 max_bytes=self.max_bytes,
                 ignore_metadata=self.ignore_metadata,
+                dropout=self.dropout,
             )
         except ReadError:
             from gateprobe.cli.swapped import swapped
@@ -354,6 +356,12 @@ READING = (
         "--ignore-metadata",
         is_flag=True,
         help="Read a SavedModel without its keras_metadata.pb, where that is left over from another save.",
+    ),
+    click.option(
+        "--dropout",
+        type=click.Choice(["off"]),
+        metavar="OFF",
+        help="off leaves out the dropout and the noise of a model that keeps them on at inference (training=True).",
     ),
 )
 """How to read a model."""

@@ -51,6 +51,7 @@ class Scaling:
             semantics=file.semantics,
             max_bytes=file.max_bytes,
             ignore_metadata=file.ignore_metadata,
+            dropout=file.dropout,
             assumptions=assumed.given,
             layers=selection.layers,
             texts=run.text,

@@ -18,7 +18,7 @@ from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.activation_layers import masked_softmax, softmax
 from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, Value
 from gateprobe.layers.binding.registry import Binding, Slot, replays
-from gateprobe.layers.binding.settings import Settings, Unsupported
+from gateprobe.layers.binding.settings import RANDOM, Settings, Unsupported
 from gateprobe.layers.unary import as_mask, fitting, masks_of, trains
 from gateprobe.limits import room
 from gateprobe.semantics import MergedMask, Semantics
@@ -134,7 +134,7 @@ def _attention(binding: Binding, score: Score) -> Attention:
 def refuse_dropout(binding: Binding) -> None:
     """Refuse attention whose dropout is active because the graph calls it in training mode."""
     if binding.settings.number("dropout", 0.0) and trains(binding.record):
-        raise Unsupported("is called with training=True, which makes its output random; save the model without it")
+        raise Unsupported(RANDOM)
 
 
 def _dot_scores(query: Array, key: Array, scale: Array | None) -> Array:

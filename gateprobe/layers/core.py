@@ -15,7 +15,7 @@ from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor
 from gateprobe.layers.binding.registry import Binding, Slot, replays
-from gateprobe.layers.binding.settings import Settings, Unsupported
+from gateprobe.layers.binding.settings import RANDOM, Settings, Unsupported
 from gateprobe.layers.recurrent.kernels.blas import multiply
 from gateprobe.layers.unary import Unary, autocast, mask_of, trains
 
@@ -147,7 +147,7 @@ def _bind_random(binding: Binding) -> Layer:
     settings.ignore("noise_shape", "data_format")
     settings.finish()
     if random and trains(binding.record):
-        raise Unsupported("is called with training=True, which makes its output random; save the model without it")
+        raise Unsupported(RANDOM)
     return Inert(binding.precision, keeps_mask=True, random=random)
 
 

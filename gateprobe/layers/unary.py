@@ -12,7 +12,7 @@ from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Precision, Ranks, Scope, Tensor, Value, beyond_time
 from gateprobe.layers.binding.registry import Binding
-from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.layers.binding.settings import LEARNING, Unsupported
 
 Function = Callable[[Array], Array]
 
@@ -111,13 +111,13 @@ def as_mask(given: Value) -> Array:
 
 
 def refuse_training(binding: Binding) -> None:
-    """Refuse a layer that the graph calls in training mode, where it is random or uses the statistics of the batch.
+    """Refuse a layer that the graph calls in training mode, where it uses the statistics of the batch, or learns.
 
     Raises:
         Unsupported: A call holds ``training=True``, or a training flag that is only known when the model runs.
     """
     if trains(binding.record):
-        raise Unsupported("is called with training=True, which makes its output random; save the model without it")
+        raise Unsupported(LEARNING)
 
 
 def trains(record: LayerRecord) -> bool:

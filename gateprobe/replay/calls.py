@@ -11,7 +11,7 @@ from gateprobe.errors import Refusal, UnsupportedModel
 from gateprobe.graph import LayerRecord, ModelRecord
 from gateprobe.layers.binding.graph import call_name
 from gateprobe.layers.binding.registry import kind_of
-from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.layers.binding.settings import LEARNING, RANDOM, Unsupported
 from gateprobe.layers.binding.weight_assignment import Weights
 from gateprobe.layers.binding.weight_order import layer_paths
 from gateprobe.layers.recurrent.rnn import is_stateful
@@ -126,18 +126,27 @@ def plain_path(path: str) -> str:
     return re.sub(r":\d+", "", path)
 
 
-_RATES = ("rate", "dropout", "recurrent_dropout", "stddev", "p")
+_RATES = ("rate", "dropout", "recurrent_dropout", "stddev", "sigma", "p")
 
 
-def _changes_in_training(record: LayerRecord) -> bool:
+def changes_in_training(record: LayerRecord) -> bool:
     """Whether ``training=True`` makes a layer, or one inside it, random or dependent on the batch."""
-    inside = [child for group in record.children.values() for child in group]
-    inside += record.model.layers if record.model is not None else ()
-    return (
-        any(record.config.get(key) for key in _RATES)
-        or record.class_name.endswith(("BatchNormalization", "SpectralNormalization"))
-        or any(map(_changes_in_training, inside))
-    )
+    return any(any(one.config.get(key) for key in _RATES) for one in _within(record)) or learns_in_training(record)
+
+
+def learns_in_training(record: LayerRecord) -> bool:
+    """Whether ``training=True`` makes a layer, or one inside it, depend on the batch."""
+    return any(one.class_name.endswith(("BatchNormalization", "SpectralNormalization")) for one in _within(record))
+
+
+def _within(record: LayerRecord) -> Iterator[LayerRecord]:
+    """Yield a layer and all inside it."""
+    stack = [record]
+    while stack:
+        one = stack.pop()
+        yield one
+        stack += [child for group in one.children.values() for child in group]
+        stack += one.model.layers if one.model is not None else ()
 
 
 def stateful_batch(model: ModelRecord) -> int | None:
@@ -170,8 +179,8 @@ def refuse_random(record: LayerRecord) -> None:
         Unsupported: The layer's output is random, or depends on the other samples of the batch.
     """
     trained = any(call.kwargs.get("training") in (True, 1) for call in record.calls)
-    if trained and _changes_in_training(record):
-        raise Unsupported("is called with training=True: its output is random or depends on the batch")
+    if trained and changes_in_training(record):
+        raise Unsupported(LEARNING if learns_in_training(record) else RANDOM)
 
 
 def refuse_shared_states(record: LayerRecord) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gateprobe.errors import Feed, InputError, Refusal, UnsupportedModel, Way
 from gateprobe.graph import LayerRecord, ModelGraph
-from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.layers.binding.settings import RANDOM, Unsupported
 from gateprobe.layers.binding.weight_assignment import Weights, find_weights
 from gateprobe.layers.binding.weight_order import parts_of, slots_of
 from gateprobe.replay.calls import plain_path, recurrent_layers
@@ -32,6 +32,8 @@ def way_on(graph: ModelGraph, semantics: Semantics, wanted: Wanted, refusals: Se
         ``None`` where the file is at fault, or nothing can be done.
     """
     if graph.model is None or any(one.damage or one.other_weights for one in refusals):
+        return None
+    if any(one.reason == RANDOM for one in refusals):  # which says itself what to do
         return None
     search = _Search(graph, semantics, wanted, Flow(graph.model), refusals)
     return search.way()
@@ -83,7 +85,8 @@ class _Search:
         lost = [call for call in self._flow.needs if call in self._lost - self._refused]
         near = [call for call in lost if call in recurrent]
         first = [call for call in near if not self._flow.upstream([call]) & set(near)]
-        direct = [call for call in lost if self._refused & set(self._flow.needs[call])]
+        reading = [call for call in lost if self._refused & set(self._flow.needs[call])]
+        direct = [self._model_of(call) or call for call in reading]
         kept = [self._needed(ends, found) for found in ((), first, direct, near)]
         yield from dict.fromkeys(found for found in kept if len(found) <= _MOST)
 
@@ -92,10 +95,19 @@ class _Search:
         found, stack = set(ends), list(ends)
         while stack:
             call = stack.pop()
-            fresh = [] if call in feeds else [one for one in self._flow.needs.get(call, ()) if one not in found]
+            model = self._model_of(call)
+            if model in feeds:
+                found.add(model)
+            stop = call in feeds or model in feeds
+            fresh = [] if stop else [one for one in self._flow.needs.get(call, ()) if one not in found]
             found.update(fresh)
             stack += fresh
         return tuple(call for call in feeds if call in found)
+
+    def _model_of(self, call: str) -> str | None:
+        """Return the nested model of which something is an input."""
+        inner = _records(self._graph)[plain_path(call)]
+        return call.rpartition("/")[0] or None if inner.class_name == "InputLayer" else None
 
     def _planned(self, wanted: Wanted, feeds: Iterable[str]) -> Plan | None:
         if any(not self._takes_one(feed) for feed in feeds):
@@ -108,7 +120,7 @@ class _Search:
     def _takes_one(self, call: str) -> bool:
         """Whether a call is one of a layer that has one input, or initial states behind it."""
         record = _records(self._graph)[plain_path(call)]
-        first = record.calls[0].args[:1]
+        first = record.calls[0].args[:1] if record.calls else ()
         several = isinstance(first[0], tuple) if first else False
         return bool(first) and (not several or call in self._flow.recurrent.values())
 

@@ -37,6 +37,7 @@ class Sources:
     semantics: str = "auto"
     max_bytes: int | None = None
     ignore_metadata: bool = False
+    dropout: str | None = None
     assumptions: Assumptions = field(default_factory=Assumptions)
     layers: tuple[str, ...] = ()
     """What is traced of a file of weights alone."""
@@ -51,6 +52,7 @@ class Sources:
             semantics=self.semantics,
             max_bytes=self.max_bytes,
             ignore_metadata=self.ignore_metadata,
+            dropout=self.dropout,
         )
         return model.completed(self.assumptions, self.layers)
 

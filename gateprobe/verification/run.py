@@ -180,6 +180,8 @@ def _build_because(model: OpenedModel, library: str, prepared: Prepared) -> str 
         return f"the model comes from {container}, which is not given to Keras"
     if model.graph.stated:
         return f"it was stated what {' and '.join(model.graph.stated)} computes, and Keras computes that, too"
+    if model.graph.dropout_off:
+        return f"dropout and noise are off in {', '.join(model.graph.dropout_off)}, and on in the file"
     if prepared.left_out:
         return f"Keras runs only what does not depend on {prepared.left_out[0].layer}"
     if library != default_library(model.graph.origin):

@@ -70,6 +70,12 @@ def unknown_class(record: LayerRecord) -> UnknownCode:
     return users_code("is not a Keras layer that gateprobe knows but")  # such files name no modules
 
 
+RANDOM = "is called with training=True: its output is random; --dropout=off leaves the randomness out"
+"""What a refusal of dropout and noise that are always on says."""
+LEARNING = "is called with training=True: its output depends on the batch, or on the batches before"
+"""What a refusal of a layer says that learns at inference."""
+
+
 def refuse(reason: str) -> NoReturn:
     """Raise `Unsupported`."""
     raise Unsupported(reason)
