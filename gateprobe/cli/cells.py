@@ -35,7 +35,7 @@ def cells_by_record(model: OpenedModel, record: ModelRecord) -> Iterator[tuple[i
     """Yield the cells of each recurrent layer, nested ones too, by the ``id`` of its record."""
     for layer in recurrent_layers(record, find_weights(record, model.graph.weights, model.semantics)):
         try:
-            yield id(layer.record), Cells(tuple(_cells(layer.record, layer.weights(), model, "forward")))
+            yield id(layer.record), Cells(tuple(_cells(layer.record, layer.weights(), model)))
         except Unsupported as misfit:
             yield id(layer.record), Cells(misfit=str(misfit))
 
@@ -81,16 +81,23 @@ def _part(weights: _WeightsOf, path: str, record: LayerRecord) -> Weights:
     return weights().part(path, record)
 
 
-def _cells(record: LayerRecord, weights: Weights, model: OpenedModel, direction: str) -> Iterator[Report]:
+_HALVES = {"forward_layer": "forward", "backward_layer": "backward"}
+"""Of a Bidirectional: as in traces, whichever way the layers inside run."""
+
+
+def _direction(record: LayerRecord) -> str:
+    return "backward" if record.config.get("go_backwards") is True else "forward"
+
+
+def _cells(record: LayerRecord, weights: Weights, model: OpenedModel, half: str | None = None) -> Iterator[Report]:
     """Yield the cells inside a record: what is recurrent and has weights of its own."""
     arrays = weights.own(slots_of(record, model.semantics))
     if arrays:
         if "recurrent_kernel" in arrays:  # a decoder's output layer has none
-            yield _cell(record, arrays, model, direction)
+            yield _cell(record, arrays, model, half or _direction(record))
         return
     for name, part in parts_of(record).items():
-        backwards = direction == "backward" or name == "backward_layer" or record.config.get("go_backwards") is True
-        yield from _cells(part, weights.part(name, part), model, "backward" if backwards else "forward")
+        yield from _cells(part, weights.part(name, part), model, half or _HALVES.get(name) or _direction(record))
 
 
 def _cell(record: LayerRecord, arrays: Mapping[str, Array], model: OpenedModel, direction: str) -> Report:
@@ -105,6 +112,8 @@ def _cell(record: LayerRecord, arrays: Mapping[str, Array], model: OpenedModel, 
         "direction": direction,
         "features": kernel.shape[-2] if kernel.ndim > 1 else None,
         "units": record.config.get("units", record.config.get("filters")),
+        "filters": record.config.get("filters") if images else None,
+        "kernel_size": kernel.shape[:-2] if images else None,
         "activation": _activation(record, model, "activation", "tanh"),
         "recurrent_activation": _activation(record, model, "recurrent_activation", gates),
         "weights": {role: array.shape for role, array in arrays.items()},

@@ -361,7 +361,7 @@ READING = (
         "--dropout",
         type=click.Choice(["off"]),
         metavar="OFF",
-        help="off leaves out the dropout and the noise of a model that keeps them on at inference (training=True).",
+        help="Leave out (off) the dropout and the noise that a model keeps on at inference (training=True).",
     ),
 )
 """How to read a model."""

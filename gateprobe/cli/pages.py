@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gateprobe.cli.layout import Column, Page
@@ -98,33 +98,43 @@ def _remark(layer: Mapping[str, Any]) -> str:
     return "" if layer["known"] else "not a layer that gateprobe knows"
 
 
-_CELL = (
-    Column("recurrent layer"),
-    Column("cell", 2),
-    Column("direction", 1),
-    Column("features", 3),
-    Column("units", 1),
-    Column("gates", 4),
-    Column("activation", 5),
-    Column("trace"),
-)
+_CELL = {
+    "path": Column("recurrent layer"),
+    "class": Column("cell", 2),
+    "direction": Column("direction", 1),
+    "features": Column("features", 3),
+    "units": Column("units", 1),
+    "filters": Column("filters", 1),
+    "kernel_size": Column("kernel size", 3),
+    "recurrent_activation": Column("gates", 4),
+    "activation": Column("activation", 5),
+    "trace": Column("trace"),
+}
+_OF_IMAGES = ("filters", "kernel_size")
 
 
 def _show_recurrent(page: Page, calls: Sequence[Mapping[str, Any]]) -> None:
-    if calls:
-        page.table(_CELL, [row for call in calls for row in _rows(call)])
-    else:
+    if not calls:
         page.line("no recurrent layer")
+        return
+    rows = [row for call in calls for row in _rows(call)]
+    unused = {key for key in _OF_IMAGES if not any(row.get(key) for row in rows)}
+    unused |= {"units"} if not unused and not any(row.get("units") for row in rows) else set()
+    shown = [key for key in _CELL if key not in unused]
+    page.table([_CELL[key] for key in shown], [[row.get(key, "") for key in shown] for row in rows])
 
 
-def _rows(call: Mapping[str, Any]) -> Iterable[Sequence[object]]:
-    verdict = "yes" if call["replayable"] else "no"
+def _rows(call: Mapping[str, Any]) -> Iterator[Mapping[str, object]]:
+    own = {"path": call["path"], "trace": "yes" if call["replayable"] else "no"}
     if not call["cells"]:
-        yield call["path"], call["class"], "", "", "", "", "", verdict
+        yield {"class": call["class"], **own}
     for cell in call["cells"]:
-        gates = "" if cell["class"].startswith("SimpleRNN") else cell["recurrent_activation"]
-        sizes = ("" if cell[key] is None else cell[key] for key in ("features", "units"))
-        yield call["path"], cell["class"], cell["direction"], *sizes, gates, cell["activation"], verdict
+        found = {key: value for key, value in cell.items() if value is not None}
+        if cell["class"].startswith("SimpleRNN"):
+            del found["recurrent_activation"]
+        if cell["kernel_size"] is not None:
+            found |= {"units": "", "kernel_size": "×".join(map(str, cell["kernel_size"]))}
+        yield {**found, **own}
 
 
 _GROUP = (

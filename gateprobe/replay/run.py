@@ -34,7 +34,7 @@ from gateprobe.replay.batch_size import AUTO, BatchSize, fitting_rows, given_row
 from gateprobe.replay.plan import Plan
 from gateprobe.replay.text import padded
 from gateprobe.replay.threads import in_order, threads_of
-from gateprobe.traces.chunk import DirectionTrace, TraceChunk, blank
+from gateprobe.traces.chunk import DirectionTrace, Grid, TraceChunk, blank, image_axes
 
 LONG = 16_384
 """Timesteps of the longest sequences that run as a whole if they can run in slabs."""
@@ -138,8 +138,14 @@ class _Recorder:
                 units=np.arange(int(np.prod(first.shape[2:]))),
                 length=self.timesteps or first.shape[1],
                 whole=self.timesteps,
+                grid=_grid(first.shape[2:], ran),
             )
         )
+
+
+def _grid(sizes: tuple[int, ...], ran: CellRun) -> Grid:
+    """Return the axes of the images of a ConvLSTM."""
+    return image_axes(sizes, filters_first=ran.cell.anatomy.channels_first) if len(sizes) > 1 else ()
 
 
 def run(

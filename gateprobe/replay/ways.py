@@ -96,7 +96,7 @@ class _Search:
         while stack:
             call = stack.pop()
             model = self._model_of(call)
-            if model in feeds:
+            if model is not None and model in feeds:
                 found.add(model)
             stop = call in feeds or model in feeds
             fresh = [] if stop else [one for one in self._flow.needs.get(call, ()) if one not in found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from gateprobe.errors import ReadError
 from gateprobe.graph import Array
 from gateprobe.readers.safe_json import loads
-from gateprobe.traces.chunk import SIGNAL_ORDER, TRACE_FORMAT, DirectionTrace
+from gateprobe.traces.chunk import SIGNAL_ORDER, TRACE_FORMAT, DirectionTrace, Grid, image_axes
 from gateprobe.writers.arrays import context_key
 
 Metadata: TypeAlias = Mapping[str, Any]
@@ -60,6 +61,7 @@ class Described:
     units: str
     signals: Sequence[str]
     context: Sequence[str] = ()
+    grid: Grid = ()
 
     @property
     def mask_key(self) -> str:
@@ -83,6 +85,11 @@ class Described:
         for name, value in context.items():
             if value.shape[:2] != shape[:2] or value.ndim not in (2, 3) or value.dtype.kind not in "fiub":
                 raise ReadError("is no array of these timesteps", place=context_key(self.layer, name))
+        units = numbers(self.units, int(np.prod(shape[2:])), self.key)
+        grid = self.grid or (image_axes(shape[2:]) if 4 <= len(shape) <= 6 else ())
+        sizes = tuple(size for _, size in grid)
+        if (len(shape) > 3 and sizes != shape[2:]) or (grid and len(units) and units.max() >= math.prod(sizes)):
+            raise ReadError("the arrays have other axes than their description", place=self.key)
         return DirectionTrace(
             layer=self.layer,
             direction=self.direction,
@@ -90,9 +97,10 @@ class Described:
             signals=signals,
             mask=mask,
             timesteps=numbers(self.timesteps, shape[1], self.key),
-            units=numbers(self.units, int(np.prod(shape[2:])), self.key),
+            units=units,
             length=self.length,
             context=context,
+            grid=grid,
         )
 
 
@@ -119,7 +127,19 @@ def directions_of(index: Mapping[str, Any]) -> Iterator[Described]:
             units=_typed(found.get("units"), str, "units"),
             signals=signals,
             context=context,
+            grid=_grid(found.get("grid", []), words["key"]),
         )
+
+
+def _grid(value: Any, key: str) -> Grid:
+    """Read the axes of a ConvLSTM."""
+    axes = [_typed(axis, list, "grid") for axis in _typed(value, list, "grid")]
+    sizes = [axis[1] for axis in axes if len(axis) == 2 and type(axis[1]) is int and 0 < axis[1] < 1 << 31]
+    known = [image_axes(tuple(sizes), filters_first=first) for first in (False, True)] if 2 <= len(sizes) <= 4 else []
+    found = tuple(map(tuple, axes))
+    if axes and found not in known:
+        raise ReadError("names axes that no trace has", place=f"metadata: {key}")
+    return found
 
 
 def numbers(text: str, size: int, place: str) -> Array:

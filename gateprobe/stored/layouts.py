@@ -10,12 +10,13 @@ import polars as pl
 
 from gateprobe.errors import ReadError
 from gateprobe.stored.described import SIGNALS
-from gateprobe.traces.chunk import LABEL, Layout
+from gateprobe.traces.chunk import AXES, LABEL, Layout
 
-NUMBERS = ("sample", "timestep", "step", "unit")
-_INDEX = ("sample", "layer", "direction", "timestep", "step", "unit", "masked")
-_WIDE_INDEX = tuple(name for name in _INDEX if name != "unit")
-_WIDE = re.compile(rf"({'|'.join(sorted(SIGNALS, key=len, reverse=True))})_(\d{{1,9}})")
+PLACES = ("unit", *AXES)
+"""The columns that say where a number is in its layer: its unit, or row, column and filter in a ConvLSTM."""
+NUMBERS = ("sample", "timestep", "step", *PLACES)
+_BEFORE = ("sample", "layer", "direction", "timestep", "step")
+_WIDE = re.compile(rf"({'|'.join(sorted(SIGNALS, key=len, reverse=True))})_(\d{{1,9}}(?:_\d{{1,9}}){{0,3}})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,16 @@ class Header:
         kinds |= {name: pl.Int64() for name in NUMBERS} | {"masked": pl.Boolean()}
         return {name: kinds.get(name, value) for name in self.names}
 
-    def column(self, name: str) -> tuple[str, int]:
-        """Return signal and unit of a column of the wide layout."""
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Those that say where a number is in its layer."""
+        return tuple(name for name in PLACES if name in self.names)
+
+    def column(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """Return signal and place of a column of the wide layout: a unit, or row, column and filter."""
         match = _WIDE.fullmatch(name)
         assert match is not None
-        return match[1], int(match[2])
+        return match[1], tuple(map(int, match[2].split("_")))
 
 
 def header_of(names: Sequence[str]) -> Header:
@@ -48,14 +54,16 @@ def header_of(names: Sequence[str]) -> Header:
     Raises:
         ReadError: It holds none.
     """
-    wide = tuple(names[: len(_WIDE_INDEX)]) == _WIDE_INDEX
-    index = _WIDE_INDEX if wide else _INDEX
-    rest = list(names[len(index) :])
+    end = names.index("masked") if "masked" in names else 0
+    places = tuple(names[len(_BEFORE) : end])
+    is_trace = tuple(names[: len(_BEFORE)]) == _BEFORE and places == tuple(name for name in PLACES if name in places)
+    wide = not places
+    rest = list(names[end + 1 :])
     context = []
     while rest and (rest[0] == LABEL or rest[0].startswith(("input.", "output."))):
         context.append(rest.pop(0))
     layout: Layout | None = None
-    if tuple(names[: len(index)]) == index and len(set(names)) == len(names) and rest:
+    if is_trace and len(set(names)) == len(names) and rest:
         if wide:
             layout = "wide" if all(map(_WIDE.fullmatch, rest)) else None
         elif rest == ["signal", "value"]:

@@ -9,8 +9,9 @@ handed out.
 from __future__ import annotations
 
 import io
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,10 +22,10 @@ import polars as pl
 from gateprobe.errors import ReadError
 from gateprobe.graph import Array
 from gateprobe.stored.described import SIGNALS, Metadata
-from gateprobe.stored.layouts import NUMBERS, Header
+from gateprobe.stored.layouts import NUMBERS, PLACES, Header
 from gateprobe.stored.pieces import Table, open_pieces, translated
 from gateprobe.stored.recognised import Kind
-from gateprobe.traces.chunk import LABEL, STATES, DirectionTrace, TraceChunk
+from gateprobe.traces.chunk import AXES, LABEL, STATES, DirectionTrace, Grid, TraceChunk
 
 _ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|([nrt]))")
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t"}
@@ -134,7 +135,7 @@ def _both(before: DirectionTrace, part: DirectionTrace) -> DirectionTrace:
         raise ReadError("has other timesteps or units in some samples", place=part.layer)
     none = part.rows(slice(0, 0))
     if not before.signals:  # all masked, and the units of a wide table are those of its columns
-        before = replace(before, units=part.units)
+        before = replace(before, units=part.units, grid=part.grid)
     context = dict(before.context)
     for name, value in none.context.items():
         dtype = np.result_type(value.dtype, context[name].dtype) if name in context else value.dtype
@@ -178,7 +179,7 @@ def _complete(known: DirectionTrace, part: DirectionTrace, samples: int) -> Dire
         name: part.context[name].astype(_wide_enough(empty, part.context[name]))
         for name, empty in known.context.items()
     }
-    return replace(part, signals=signals, context=context, units=known.units)
+    return replace(part, signals=signals, context=context, units=known.units, grid=known.grid)
 
 
 def _wide_enough(empty: Array, value: Array) -> np.dtype[Any]:
@@ -229,7 +230,7 @@ def _whole_samples(pieces: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 def _prepared(frame: pl.DataFrame, table: Table, narrow: dict[str, bool] | None) -> pl.DataFrame:
     """Return rows whose names are those of the model, and whose texts are the numbers that they show."""
     header = table.header
-    required = [name for name in header.names if name not in (*header.values, *header.context)]
+    required = [name for name in header.names if name not in (*header.values, *header.context, *PLACES)]
     if frame.select(pl.any_horizontal(pl.col(required).is_null()).any()).item():
         raise ReadError("has rows without sample, layer or the like")
     texts = [name for name in ("layer", "direction", "signal") if name in header.names]
@@ -335,7 +336,9 @@ def _direction(frame: pl.DataFrame, header: Header) -> tuple[DirectionTrace, Arr
     masked = rows.column("masked")
     if (masked != masked[..., :1]).any():
         raise rows.refused()
-    units, signals = _READ[header.layout](rows, header, masked[..., 0])
+    units, signals, grid = _READ[header.layout](rows, header, masked[..., 0])
+    if grid and len(units) == math.prod(size for _, size in grid):
+        signals = {name: value.reshape(*rows.shape[:2], *(size for _, size in grid)) for name, value in signals.items()}
     backwards = bool((steps != times).any())
     return DirectionTrace(
         layer=rows.layer,
@@ -347,6 +350,7 @@ def _direction(frame: pl.DataFrame, header: Header) -> tuple[DirectionTrace, Arr
         units=units,
         length=int(times[0] + steps[0]) + 1 if backwards else int(times.max()) + 1,
         context=_context(rows, header),
+        grid=grid,
     ), samples
 
 
@@ -371,21 +375,60 @@ def _ascend(numbers: Array) -> bool:
     return bool((np.diff(numbers) > 0).all() and numbers[0] >= 0)
 
 
-_Signals: TypeAlias = tuple[Array, dict[str, Array]]
-"""Numbers of the units, and the signals."""
+_Signals: TypeAlias = tuple[Array, dict[str, Array], Grid]
+"""Numbers of the units, the signals, and the axes through which the numbers count."""
+
+
+def _numbered(places: Sequence[tuple[str, Array]]) -> tuple[Array, Grid]:
+    """Return the numbers of places, and the axes through which they count.
+
+    Axes are as long as their last place demands; filters stand first where that is the order of the places.
+    """
+    if len(places) < 2:
+        return places[0][1], ()
+    by_name = dict(places)
+    spatial = [name for name in by_name if name != "filter"]
+    grids = [[*spatial, "filter"], ["filter", *spatial]]
+    for names in grids:
+        sizes = [int(by_name[name].max()) + 1 for name in names]
+        if min(by_name[name].min() for name in names) < 0 or math.prod(sizes) >= 1 << 31:
+            break
+        found = np.ravel_multi_index([by_name[name] for name in names], sizes)
+        first = found.reshape(-1)[: found.shape[-1]]
+        if (np.diff(first) >= 0).all():
+            return found, tuple(zip(names, sizes, strict=True))
+    raise ReadError("its places in images are not in the order in which gateprobe writes them")
+
+
+def _places(rows: _Rows, header: Header) -> tuple[Array, Grid]:
+    """Return the number of the unit of each row, and the axes through which the numbers count.
+
+    Raises:
+        ReadError: A row has no place.
+    """
+    columns = [rows.frame.get_column(name) for name in header.places]
+    used = [column for column in columns if column.null_count() < len(column)]
+    names = [column.name for column in used]
+    if any(column.null_count() for column in used) or (names != ["unit"] and not _of_images(names)):
+        raise rows.refused()
+    return _numbered([(name, rows.column(name)) for name in names])
+
+
+def _of_images(names: Sequence[str]) -> bool:
+    return len(names) > 1 and list(names) == [*AXES[: len(names) - 1], "filter"]
 
 
 def _tidy(rows: _Rows, header: Header, masked: Array) -> _Signals:
-    unit = rows.column("unit")
+    unit, grid = _places(rows, header)
     units = unit[0, 0]
     if (unit != units).any() or not _ascend(units):
         raise rows.refused()
     found = {name: _values(rows, name, rows.shape, name, masked) for name in header.values}
-    return units, {name: value for name, value in found.items() if value is not None}
+    return units, {name: value for name, value in found.items() if value is not None}, grid
 
 
 def _long(rows: _Rows, header: Header, masked: Array) -> _Signals:
-    unit = rows.column("unit")
+    unit, grid = _places(rows, header)
     each = _run(unit[0, 0])
     units = unit[0, 0, ::each]
     names = rows.frame.get_column("signal").head(each).to_list()
@@ -403,25 +446,47 @@ def _long(rows: _Rows, header: Header, masked: Array) -> _Signals:
     for number, name in enumerate(names):
         _check_gaps(gaps[..., number], name, masked)
         found[name] = np.ascontiguousarray(values[..., number])
-    return units, found
+    return units, found, grid
 
 
 def _wide(rows: _Rows, header: Header, masked: Array) -> _Signals:
     if rows.shape[2] != 1:
         raise rows.refused()
-    found: dict[str, dict[int, Array]] = {}
+    found: dict[str, dict[tuple[int, ...], Array]] = {}
     for column in header.values:
-        name, unit = header.column(column)
+        name, place = header.column(column)
         value = _values(rows, column, rows.shape[:2], name, masked)
         if value is not None:
-            found.setdefault(name, {})[unit] = value
-    numbered = [sorted(by_unit) for by_unit in found.values()]
-    if any(units != numbered[0] for units in numbered):
+            found.setdefault(name, {})[place] = value
+    there = [list(by_place) for by_place in found.values()]
+    if any(places != there[0] for places in there) or len({len(place) for places in there for place in places}) > 1:
         raise ReadError("has signals of some units only", place=rows.layer)
-    units = numbered[0] if numbered else []
-    return np.array(units, np.int64), {
-        name: np.stack([by_unit[unit] for unit in units], -1) for name, by_unit in found.items()
-    }
+    places = there[0] if there else []
+    units, grid, order = _wide_places(places)
+    return units, {name: np.stack([by[places[at]] for at in order], -1) for name, by in found.items()}, grid
+
+
+def _wide_places(places: Sequence[tuple[int, ...]]) -> tuple[Array, Grid, Sequence[int]]:
+    """Return the numbers of the units in their order, the axes, and which columns they are."""
+    if not places:
+        return np.array([], np.int64), (), ()
+    order: Sequence[int] = range(len(places))
+    try:
+        units, grid = _numbered(_by_axis(places))
+    except ReadError:  # the columns of several layers of images share a table
+        order = sorted(order, key=lambda at: places[at])
+        units, grid = _numbered(_by_axis([places[at] for at in order]))
+    if not _ascend(units):
+        order = [order[at] for at in np.argsort(units, kind="stable")]
+        units = np.sort(units)
+    return units, grid, order
+
+
+def _by_axis(places: Sequence[tuple[int, ...]]) -> list[tuple[str, Array]]:
+    """Return where units are: the name of each axis, and a number for each unit."""
+    numbers = np.array(places)
+    names = ("unit",) if numbers.shape[1] == 1 else (*AXES[: numbers.shape[1] - 1], "filter")
+    return [(name, numbers[:, at]) for at, name in enumerate(names)]
 
 
 _READ: Mapping[str, Callable[[_Rows, Header, Array], _Signals]] = {"tidy": _tidy, "long": _long, "wide": _wide}

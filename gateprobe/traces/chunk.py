@@ -60,6 +60,25 @@ def signal_rank(name: str) -> tuple[int, int]:
     return (int(plain != name), SIGNAL_ORDER.index(plain))
 
 
+Grid: TypeAlias = tuple[tuple[str, int], ...]
+"""Names and sizes of axes, such as ``(("row", 5), ("column", 6), ("filter", 3))``."""
+
+AXES = ("row", "column", "depth", "filter")
+"""The axes of images in a ConvLSTM, in the order of tables."""
+
+
+def image_axes(sizes: tuple[int, ...], *, filters_first: bool = False) -> Grid:
+    """Name the axes of the images of a ConvLSTM.
+
+    Args:
+        sizes: Of the axes behind the timesteps: as many spatial ones as there are dimensions, and the filters.
+        filters_first: Whether the filters stand before the spatial axes.
+    """
+    spatial = AXES[: len(sizes) - 1]
+    names = ("filter", *spatial) if filters_first else (*spatial, "filter")
+    return tuple(zip(names, sizes, strict=True))
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class DirectionTrace(Mapping[str, Array]):
     """The signals of one direction of one call of a recurrent layer, for some samples: name → array.
@@ -90,6 +109,17 @@ class DirectionTrace(Mapping[str, Array]):
     context: Mapping[str, Array] = field(default_factory=dict)
     """What stands beside the signals at each timestep, where that was asked for: `LABEL` → ``(samples, timesteps)``,
     ``input.NAME`` and ``output.NAME`` → ``(samples, timesteps)`` or ``(samples, timesteps, features)``."""
+    grid: Grid = ()
+    """Of a ConvLSTM: the axes of its images, through which ``units`` counts in C order; empty for other layers."""
+
+    @property
+    def places(self) -> dict[str, Array]:
+        """Where each unit is: ``unit`` → ``(units,)``, or its row, column and filter in the order of tables."""
+        if not self.grid:
+            return {"unit": self.units}
+        found = np.unravel_index(self.units, [size for _, size in self.grid])
+        by_name = dict(zip((name for name, _ in self.grid), found, strict=True))
+        return {name: by_name[name] for name in AXES if name in by_name}
 
     @property
     def kept(self) -> int:

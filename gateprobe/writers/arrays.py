@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gateprobe.graph import Array
-from gateprobe.traces.chunk import LABEL, DirectionTrace, TraceChunk
+from gateprobe.traces.chunk import LABEL, DirectionTrace, Grid, TraceChunk
 from gateprobe.writers.names import archive_key
 
 METADATA_KEY = "__metadata__"
@@ -35,9 +35,9 @@ def context_key(layer: str, name: str) -> str:
 _SLASH = "\\x2f"
 
 
-def axis_names(signal: Array) -> tuple[str, ...]:
+def axis_names(signal: Array, grid: Grid) -> tuple[str, ...]:
     """Name a signal's axes; a ConvLSTM has several behind the timesteps, through which ``unit`` counts."""
-    inner = ("unit",) if signal.ndim == 3 else tuple(f"axis_{number}" for number in range(2, signal.ndim))
+    inner = ("unit",) if signal.ndim == 3 else tuple(name for name, _ in grid)
     return ("sample", "timestep", *inner)
 
 
@@ -139,4 +139,5 @@ def _described(direction: DirectionTrace) -> dict[str, Any]:
         "units": numbers_text(direction.units),
         "signals": list(direction.signals),
         **({"context": list(beside)} if beside else {}),
+        **({"grid": [list(axis) for axis in direction.grid]} if direction.grid else {}),
     }

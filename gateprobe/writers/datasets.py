@@ -17,7 +17,7 @@ import numpy as np
 
 from gateprobe.errors import OutputError
 from gateprobe.graph import Array
-from gateprobe.traces.chunk import TraceChunk
+from gateprobe.traces.chunk import Grid, TraceChunk
 from gateprobe.writers.arrays import (
     METADATA_KEY,
     Index,
@@ -186,7 +186,7 @@ class _Hdf5Sink:
             _scale(group, "unit", len(direction.units))[:] = direction.units
             group.create_dataset("step", (direction.kept,), "<i8").dims[0].attach_scale(layer["timestep"])
             for name, value in direction.signals.items():
-                scales = [_inner_scale(group, axis, size) for axis, size in _inner_axes(value)]
+                scales = [_inner_scale(group, axis, size) for axis, size in _inner_axes(value, direction.grid)]
                 self._grow(group, name, value, direction.kept, [layer["sample"], layer["timestep"], *scales])
                 group[name].attrs["coordinates"] = "step"
             if direction.mask is not None and "mask" not in layer:
@@ -215,9 +215,9 @@ class _Hdf5Sink:
             axis.attach_scale(scale)
 
 
-def _inner_axes(signal: Array) -> Iterator[tuple[str, int]]:
+def _inner_axes(signal: Array, grid: Grid) -> Iterator[tuple[str, int]]:
     """Yield name and size of the axes behind the timesteps."""
-    return zip(axis_names(signal)[2:], signal.shape[2:], strict=True)
+    return zip(axis_names(signal, grid)[2:], signal.shape[2:], strict=True)
 
 
 def _inner_scale(group: h5py.Group, name: str, size: int) -> h5py.Dataset:

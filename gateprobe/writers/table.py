@@ -15,7 +15,7 @@ import polars as pl
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
-from gateprobe.traces.chunk import LABEL, STATES, DirectionTrace, Layout, TraceChunk, signal_rank
+from gateprobe.traces.chunk import AXES, LABEL, STATES, DirectionTrace, Layout, TraceChunk, signal_rank
 from gateprobe.writers.chunks import Gatherer, cut_rows
 from gateprobe.writers.names import column_text
 
@@ -28,12 +28,15 @@ class Columns:
     layers: Mapping[str, str]
     """Layer path → what the table calls it."""
     signals: tuple[str, ...]
-    units: Mapping[str, tuple[int, ...]]
-    """The units that have a column of their own, by signal; only in the wide layout."""
+    units: Mapping[str, tuple[tuple[int, ...], ...]]
+    """The places that have a column of their own, by signal: numbers of units, or row, column and filter; only in the
+    wide layout."""
     dtype: np.dtype[np.floating]
     context: Mapping[str, pl.DataType] = field(default_factory=dict)
     """The columns of what stands beside the signals."""
     show: Callable[[str], str] = column_text
+    axes: tuple[str, ...] = ("unit",)
+    """The columns that say where a number is in its layer."""
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -41,7 +44,7 @@ class Columns:
         if self.layout == "long":
             return ("value",)
         if self.layout == "wide":
-            return tuple(f"{signal}_{unit}" for signal in self.signals for unit in self.units[signal])
+            return tuple(_wide_name(signal, place) for signal in self.signals for place in self.units[signal])
         return self.signals
 
     def height(self, direction: DirectionTrace) -> int:
@@ -60,13 +63,13 @@ class Columns:
             "direction": pl.Enum(["forward", "backward"]),
             "timestep": pl.Int32(),
             "step": pl.Int32(),
-            "unit": pl.Int32(),
+            **dict.fromkeys(self.axes, pl.Int32()),
             "masked": pl.Boolean(),
             **self.context,
             "signal": pl.Enum(list(self.signals)),
             **dict.fromkeys(self.values, number),
         }
-        unused = {"tidy": ("signal",), "long": (), "wide": ("signal", "unit")}[self.layout]
+        unused = {"tidy": ("signal",), "long": (), "wide": ("signal", *self.axes)}[self.layout]
         return {name: dtype for name, dtype in schema.items() if name not in unused}
 
 
@@ -83,20 +86,35 @@ def columns_of(chunk: TraceChunk, layout: Layout, show: Callable[[str], str] = c
     """
     if layout not in _PARTS:
         raise InputError(f"unknown layout {layout!r}", remedy=f"choose {', '.join(_PARTS)}")
-    units: dict[str, set[int]] = {}
+    units: dict[str, dict[tuple[int, ...], None]] = {}
     order = chunk.directions[0].order if chunk.directions else ()
     for direction in chunk.directions:
         for name in direction.signals:
-            units.setdefault(name, set()).update(direction.units.tolist())
+            units.setdefault(name, {}).update(dict.fromkeys(_places(direction)))
     return Columns(
         layout,
         {direction.layer: show(direction.layer) for direction in chunk.directions},
         tuple(sorted(units, key=order.index if order else signal_rank)),
-        {name: tuple(sorted(numbers)) for name, numbers in units.items()},
+        {name: tuple(sorted(places, key=_unit_first)) for name, places in units.items()},
         np.result_type(*(value for part in chunk.directions for value in part.signals.values()), np.float32),
         _context_types(chunk, show),
         show,
+        tuple(axis for axis in ("unit", *AXES) if any(axis in part.places for part in chunk.directions)) or ("unit",),
     )
+
+
+def _places(direction: DirectionTrace) -> list[tuple[int, ...]]:
+    """Return where each unit is."""
+    return list(zip(*(numbers.tolist() for numbers in direction.places.values()), strict=True))
+
+
+def _unit_first(place: tuple[int, ...]) -> tuple[int, ...]:
+    """Sort units by their numbers, and leave places in images in their order, behind them."""
+    return (1, *place) if len(place) == 1 else (len(place),)
+
+
+def _wide_name(signal: str, place: tuple[int, ...]) -> str:
+    return f"{signal}_{'_'.join(map(str, place))}"
 
 
 def _context_types(chunk: TraceChunk, show: Callable[[str], str]) -> dict[str, pl.DataType]:
@@ -211,7 +229,7 @@ def _tidy(direction: DirectionTrace, columns: Columns) -> _Part:
     mask = _spread(direction.mask, units)
     return _Part(
         rows,
-        _index(direction, columns, units) | {"unit": np.tile(direction.units.astype(np.int32), timesteps)},
+        _index(direction, columns, units) | _placed(direction, columns, lambda at: np.tile(at, timesteps)),
         {name: value.reshape(-1, rows) for name, value in direction.signals.items()},
         mask,
         {name: mask for name in direction.signals if mask is not None and name not in STATES},
@@ -230,10 +248,8 @@ def _long(direction: DirectionTrace, columns: Columns) -> _Part:
     return _Part(
         rows,
         _index(direction, columns, each)
-        | {
-            "unit": np.tile(np.repeat(direction.units.astype(np.int32), len(signals)), timesteps),
-            "signal": np.tile(codes, timesteps * units),
-        },
+        | _placed(direction, columns, lambda at: np.tile(np.repeat(at, len(signals)), timesteps))
+        | {"signal": np.tile(codes, timesteps * units)},
         {"value": np.stack(stacked, -1).reshape(-1, rows)},
         mask,
         {} if mask is None else {"value": mask | np.tile(states, timesteps * units)},
@@ -242,17 +258,30 @@ def _long(direction: DirectionTrace, columns: Columns) -> _Part:
 
 
 def _wide(direction: DirectionTrace, columns: Columns) -> _Part:
-    values, used, mask = {}, {}, direction.mask
+    values: dict[str, Array] = {}
+    used: dict[str, Array] = {}
+    mask = direction.mask
     for name, value in direction.signals.items():
         by_unit = np.ascontiguousarray(np.moveaxis(value.reshape(*value.shape[:2], -1), -1, 0))
-        values.update({f"{name}_{unit}": by_unit[n] for n, unit in enumerate(direction.units)})
+        names = [_wide_name(name, place) for place in _places(direction)]
+        values.update(zip(names, by_unit, strict=True))
         if mask is not None and name not in STATES:
-            used.update({f"{name}_{unit}": mask for unit in direction.units})
+            used.update(dict.fromkeys(names, mask))
     context = _context(direction, columns)
     return _Part(len(direction.timesteps), _index(direction, columns, 1), values, mask, used, context)
 
 
 _PARTS: Mapping[Layout, Callable[[DirectionTrace, Columns], _Part]] = {"tidy": _tidy, "long": _long, "wide": _wide}
+
+
+_NOWHERE = -1
+"""Stands for a place that a layer does not have, such as the row of an LSTM."""
+
+
+def _placed(direction: DirectionTrace, columns: Columns, spread: Callable[[Array], Array]) -> dict[str, Array]:
+    """Return the columns that say where a number is."""
+    places, none = direction.places, np.full(len(direction.units), _NOWHERE)
+    return {axis: spread(places.get(axis, none).astype(np.int32)) for axis in columns.axes}
 
 
 def _index(direction: DirectionTrace, columns: Columns, each: int) -> dict[str, Array]:
@@ -326,7 +355,8 @@ def _index_column(blocks: list[Array], samples: int, name: str, dtype: pl.DataTy
     """Return a column that is the same for every sample; categories come as their numbers."""
     values = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     if not isinstance(dtype, pl.Enum):
-        return pl.Series(name, np.tile(values, samples))
+        series = pl.Series(name, np.tile(values, samples))
+        return series.set(series == _NOWHERE, None) if (values == _NOWHERE).any() else series
     categories = pl.Series(name, dtype.categories, dtype)
     if (values == values[0]).all():
         return categories.new_from_index(int(values[0]), len(values) * samples)

@@ -64,7 +64,7 @@ def _direction(direction: DirectionTrace) -> tuple[dict[str, Any], dict[str, Any
     """Return variables, coordinates and attributes of a direction."""
     signals, coordinates = {}, {"unit": direction.units, "step": ("timestep", direction.steps)}
     for name, value in direction.signals.items():
-        axes = axis_names(value)
+        axes = axis_names(value, direction.grid)
         signals[name] = (axes, value)
         coordinates |= {
             axis: np.arange(size) for axis, size in zip(axes[2:], value.shape[2:], strict=True) if axis != "unit"
