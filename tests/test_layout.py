@@ -102,7 +102,7 @@ def report(signal, layer=LONG, direction="forward", *, wrong=0, required=0.045):
 
 def verification(*signals, **changes):
     made = {
-        "file": "model.h5", "sha256": "", "era": "keras2", "keras": "keras 3.15.1", "tensorflow": "2.21.0",
+        "file": "model.h5", "sha256": "", "era": "keras2", "keras": "keras 3.15.1", "backend": "tensorflow 2.21.0",
         "built_because": None,
         "inputs": (InputSet("made, seed 0", {"x": [0] * 6}),), "semantics": "keras2: hard_sigmoid[slope=0.2]",
         "signals": signals, "problems": (), "first": None, "explanations": (), "notes": (), "random": (),

@@ -23,7 +23,7 @@ from gateprobe.traces.chunk import TraceChunk
 from gateprobe.writers import Output, trace_formats, write, write_predictions
 from gateprobe.writers.chunks import cut_rows
 from gateprobe.writers.names import archive_key, cell_text
-from gateprobe.writers.table import table
+from gateprobe.writers.table import columns_of, frames, table
 
 SUFFIXES = [kind.name for kind in trace_formats()]
 METADATA = {"format": 1, "model": {"file": "é\x00.h5"}}
@@ -271,6 +271,24 @@ def test_parquet_has_row_groups_that_can_be_read_alone_and_skipped(tmp_path, mon
         statistics = parquet.metadata.row_group(number).column(0).statistics
         assert (statistics.min, statistics.max) == (group["sample"].min(), group["sample"].max())
         start += size
+
+
+def test_a_wide_table_has_no_more_in_memory_than_a_long_one(tmp_path, monkeypatch):
+    """A row of 3,078 cells counts for as much as 236 rows of 13."""
+    monkeypatch.setattr("gateprobe.writers.formats.parquet.GROUP_CELLS", 100_000)
+    monkeypatch.setattr("gateprobe.writers.table.BLOCK_CELLS", 20_000)
+    monkeypatch.setattr("gateprobe.writers.formats.arrow.BLOCK_CELLS", 20_000)
+    chunk = lstm_chunk(7, 20, 512)
+    want = table(chunk, "wide")
+    assert want.shape == (140, 6 + 6 * 512)
+    assert [len(frame) for frame in frames(chunk, columns_of(chunk, "wide"))] == [6, 6, 6, 2] * 7
+    parquet, arrow = (written(tmp_path, [chunk], suffix, layout="wide") for suffix in ("parquet", "arrow"))
+    groups = pytest.importorskip("pyarrow.parquet").ParquetFile(parquet).metadata
+    assert [groups.row_group(n).num_rows for n in range(groups.num_row_groups)] == [32] * 4 + [12]
+    with pytest.importorskip("pyarrow.ipc").open_file(arrow) as file:
+        assert max(file.get_batch(n).num_rows for n in range(file.num_record_batches)) <= 6
+    assert pl.read_parquet(parquet).equals(want)
+    assert pl.read_ipc(arrow).equals(want)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import polars as pl
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.traces.chunk import AXES, LABEL, STATES, DirectionTrace, Layout, TraceChunk, signal_rank
-from gateprobe.writers.chunks import Gatherer, cut_rows
+from gateprobe.writers.chunks import BLOCK_CELLS, BLOCK_ROWS, Gatherer, cut_rows, rows_within
 from gateprobe.writers.names import column_text
 
 
@@ -158,8 +158,12 @@ def frames(chunk: TraceChunk, columns: Columns) -> Iterator[pl.DataFrame]:
     """Yield the table of a chunk in pieces of bounded size."""
     filled = replace(chunk, directions=tuple(part for part in chunk.directions if len(part.timesteps)))
     heights = tuple(columns.height(direction) for direction in filled.directions)
-    for piece in cut_rows(filled, heights) if heights else ():
+    for piece in cut_rows(filled, heights, _block_rows(columns)) if heights else ():
         yield _frame(piece, columns)
+
+
+def _block_rows(columns: Columns) -> int:
+    return rows_within(BLOCK_ROWS, BLOCK_CELLS, len(columns.schema))
 
 
 @dataclass(slots=True, eq=False)
@@ -174,7 +178,10 @@ class TableMaker:
 
     def push(self, chunk: TraceChunk) -> Iterator[pl.DataFrame]:
         """Take a chunk and yield the tables that are ready."""
-        columns = self.columns = self.columns or columns_of(chunk, self.layout, self.show)
+        if self.columns is None:
+            self.columns = columns_of(chunk, self.layout, self.show)
+            self._gatherer.rows = _block_rows(self.columns)
+        columns = self.columns
         height = len(chunk.samples) * sum(columns.height(part) * len(part.timesteps) for part in chunk.directions)
         ready = self._gatherer.push(chunk, height)
         if ready is not None:

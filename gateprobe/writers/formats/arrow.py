@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
 from gateprobe.writers.base import Metadata, Output, Sink, T, TableFormat, Tables
+from gateprobe.writers.chunks import BLOCK_CELLS, rows_within
 from gateprobe.writers.target import Target
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Arrow(TableFormat):
 
         def consume(frames: Iterator[pl.DataFrame], schema: Schema, file: IO[bytes]) -> None:
             table = register_io_source(lambda *options: frames, schema=schema)
-            table.sink_ipc(file, record_batch_size=BATCH_ROWS, compat_level=pl.CompatLevel.oldest())
+            rows = rows_within(BATCH_ROWS, BLOCK_CELLS, len(schema))
+            table.sink_ipc(file, record_batch_size=rows, compat_level=pl.CompatLevel.oldest())
             if target.is_file:
                 add_metadata(target.file, METADATA_KEY, json.dumps(metadata))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
 from gateprobe.writers.base import Metadata, Output, Sink, T, TableFormat, Tables
+from gateprobe.writers.chunks import rows_within
 from gateprobe.writers.seal import SEAL_KEY, Sealer
 from gateprobe.writers.target import Target
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 GROUP_ROWS = 1 << 16
 """Rows of a row group, however the rows arrived."""
+GROUP_CELLS = 1 << 23
+"""Cells of a row group, where a table is wide: they are in memory together, several times."""
 
 
 class Parquet(TableFormat):
@@ -38,26 +41,26 @@ class Parquet(TableFormat):
 
         def consume(frames: Iterator[pl.DataFrame], schema: Schema, file: IO[bytes]) -> None:
             joined = JoinedFile(file, seal=None if seal is None else Sealer())
-            for group in _groups(frames):
+            for group in _groups(frames, rows_within(GROUP_ROWS, GROUP_CELLS, len(schema))):
                 buffer = io.BytesIO()
-                group.write_parquet(buffer, row_group_size=GROUP_ROWS, metadata=texts)
+                group.write_parquet(buffer, row_group_size=len(group), metadata=texts)
                 joined.add(memoryview(buffer.getvalue()))  # getbuffer's view outlives the buffer when a disk is full
             joined.finish()
 
         return begin(target, tables, consume)
 
 
-def _groups(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Yield the rows of tables again, `GROUP_ROWS` at a time."""
+def _groups(frames: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    """Yield the rows of tables again, so many at a time."""
     import polars as pl
 
     waiting: list[pl.DataFrame] = []
     for frame in frames:
         waiting.append(frame)
-        while sum(map(len, waiting)) >= GROUP_ROWS:
+        while sum(map(len, waiting)) >= rows:
             together = pl.concat(waiting)
-            yield together[:GROUP_ROWS]
-            waiting = [together[GROUP_ROWS:]]
+            yield together[:rows]
+            waiting = [together[rows:]]
     rest = pl.concat(waiting)
     if len(rest):
         yield rest
