@@ -458,3 +458,41 @@ def test_what_is_no_file_is_refused(tmp_path):
         gateprobe.load_trace("s3://bucket/t.npz")
     with pytest.raises(gateprobe.ReadError, match="not a possible file name"):
         gateprobe.load_trace("a\0b")
+
+
+def damaged(data, rng):
+    """Return a file after one change: a bit, a byte, or up to 30 bytes taken out, doubled or replaced."""
+    at, length = int(rng.integers(len(data))), int(rng.integers(1, 30))
+    before, piece, after = data[:at], data[at : at + length], data[at + length :]
+    changes = (
+        [bytes([data[at] ^ 1 << int(rng.integers(8))]), data[at + 1 :]],
+        [bytes([rng.choice([0, 1, 127, 128, 255])]), data[at + 1 :]],
+        [after],
+        [piece, piece, after],
+        [rng.bytes(len(piece)), after],
+    )
+    return b"".join([before, *changes[int(rng.integers(len(changes)))]])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("suffix", [*ARRAYS, *COLUMNS, *TEXTS])
+def test_a_damaged_file_is_refused_in_one_line_or_is_a_whole_trace(trace, tmp_path, suffix, layout):
+    if suffix in ARRAYS and layout != "tidy":
+        return  # arrays have no layout
+    file, rng = tmp_path / f"t.{suffix}", np.random.default_rng(len(suffix + layout))
+    trace.save(file, **({} if suffix in ARRAYS else {"layout": layout}))
+    data, refusals = file.read_bytes(), 0
+    for _ in range(25):
+        file.write_bytes(damaged(data, rng))
+        try:
+            found = gateprobe.load_trace(file)
+        except gateprobe.GateprobeError as error:
+            assert "\n" not in str(error)  # noqa: PT017 - which of them it is depends on the place
+            refusals += 1
+            continue
+        for part in found.directions:
+            assert {value.shape[:2] for value in part.values()} == {(len(found.samples), len(part.timesteps))}
+            assert part.mask is None or part.mask.shape[:2] == (len(found.samples), len(part.timesteps))
+        if suffix == "npz":  # its checksums show every other number
+            assert_same(found, trace)
+    assert refusals
