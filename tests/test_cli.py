@@ -144,6 +144,8 @@ def test_inspect_as_json_keeps_its_keys():
         "direction": "forward",
         "features": 2,
         "units": 3,
+        "filters": None,
+        "kernel_size": None,
         "activation": "tanh",
         "recurrent_activation": "hard_sigmoid[slope=0.2]",
         "weights": {"kernel": [2, 12], "recurrent_kernel": [3, 12], "bias": [12]},
@@ -225,6 +227,8 @@ def test_the_row_of_a_conv_lstm_says_what_the_row_of_an_lstm_says():
             "direction": "forward",
             "features": features,
             "units": units,
+            "filters": units,
+            "kernel_size": [3],
             "activation": "tanh",
             "recurrent_activation": "hard_sigmoid[slope=0.2]",  # its default differs from an LSTM's
         }
