@@ -10,7 +10,7 @@ from pathlib import Path
 import nox
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
-ALL = "not corpus and not benchmark and not browser and not tools"
+ALL = "not corpus and not benchmark and not browser and not backends and not tools"
 CORE = f"{ALL} and not oracle and not slow"
 
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -34,6 +34,13 @@ def keras(session: nox.Session) -> None:
     """Run everything, with the real Keras; TensorFlow has no wheels for Python 3.14 yet."""
     session.install("-e", ".[fast,keras,dev]")
     session.run("pytest", *(session.posargs or ["-n", "auto", "-m", ALL]))
+
+
+@nox.session(python=PYTHONS[:-1])
+def backends(session: nox.Session) -> None:
+    """Verify with Keras 3 on JAX and on PyTorch, without TensorFlow."""
+    session.install("-e", ".[fast,keras-jax,keras-torch,dev]")
+    session.run("pytest", "tests/verify/test_backends.py", *(session.posargs or ["-m", "backends or not backends"]))
 
 
 @nox.session

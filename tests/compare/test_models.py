@@ -161,19 +161,62 @@ def test_a_simple_rnn():
     assert cause.text == "the hidden state has relu instead of tanh"
 
 
-def test_a_convlstm():
+def _gates_exchanged(weights):
+    return [np.concatenate([np.split(w, 4, -1)[n] for n in (0, 1, 3, 2)], -1) for w in weights]
+
+
+def _transposed(weights):
+    kernel, recurrent, bias = weights
+    return [kernel, np.concatenate([np.swapaxes(w, -1, -2) for w in np.split(recurrent, 4, -1)], -1), bias]
+
+
+PORTED = {
+    "the gate order is i, f, o, g": _gates_exchanged,
+    "the recurrent kernel of each gate is transposed": _transposed,
+    "the kernels are turned by 180 degrees": lambda weights: [weights[0][::-1], weights[1][::-1], weights[2]],
+    "the bias is left out": lambda weights: [*weights[:2], np.zeros(8)],
+    "1 is added to the bias of the forget gate again": lambda weights: [
+        *weights[:2], weights[2] + np.repeat([0, 1, 0, 0], 2)
+    ],
+    "the features are in the order 1, 0": lambda weights: [weights[0][:, ::-1], *weights[1:]],
+}  # fmt: skip
+"""What a port of a ConvLSTM does otherwise → the weights with which Keras's would compute the same."""
+
+
+def conv_model(arrays, **config):
+    config = {"filters": 2, "kernel_size": [3], "padding": "same", "return_sequences": True, **config}
+    return chain([("ConvLSTM1D", "conv", config)], {"conv": arrays}, input_shape=(None, None, 5, 2))
+
+
+def conv_weights(rng):
+    return [rng.normal(0, 0.5, shape) for shape in ((3, 2, 8), (3, 2, 8), (8,))]
+
+
+@pytest.mark.parametrize("text", PORTED)
+def test_a_convlstm(text):
     rng = np.random.default_rng(4)
-    weights = [rng.normal(0, 0.5, shape) for shape in ((2, 1, 8), (2, 2, 8), (8,))]
-    config = {"filters": 2, "kernel_size": [2], "padding": "same", "return_sequences": True}
+    weights = conv_weights(rng)
+    x = rng.normal(0, 1, (2, 4, 5, 2)).astype(np.float32)
+    theirs = conv_model(PORTED[text](weights)).trace(x)
+    (cause,) = gateprobe.compare_port(conv_model(weights), x, theirs).causes
+    assert cause.text == text
 
-    def model(arrays):
-        return chain([("ConvLSTM1D", "conv", config)], {"conv": arrays}, input_shape=(None, None, 4, 1))
 
-    x = rng.normal(0, 1, (2, 4, 4, 1)).astype(np.float32)
-    blocks = [np.concatenate([np.split(w, 4, -1)[n] for n in (0, 1, 3, 2)], -1) for w in weights]
-    theirs = model(blocks).trace(x)
-    (cause,) = gateprobe.compare_port(model(weights), x, theirs).causes
-    assert cause.text == "the gate order is i, f, o, g"
+def test_time_states_and_activations_of_a_convlstm():
+    rng = np.random.default_rng(4)
+    weights = conv_weights(rng)
+    x = rng.normal(0, 1, (2, 4, 5, 2)).astype(np.float32)
+    model = conv_model(weights)
+    relu = conv_model(weights, activation="relu").trace(x)
+    (cause,) = gateprobe.compare_port(model, x, relu).causes
+    assert cause.text == "candidate and output have relu instead of tanh"
+    forgetful = [next(iter(model.trace(x[:, [t]]).values())) for t in range(4)]  # each timestep on its own
+    hidden = np.concatenate([one.hidden_state for one in forgetful], 1)
+    (cause,) = gateprobe.compare_port(model, x, hidden).causes
+    assert cause.text == "the states are reset at each step"
+    backwards = next(iter(model.trace(x[:, ::-1]).values())).hidden_state
+    (cause,) = gateprobe.compare_port(model, x, backwards).causes
+    assert cause.text == "time is reversed: the input is read from its end"
 
 
 def test_the_cells_of_a_stack():

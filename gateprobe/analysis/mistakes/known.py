@@ -11,7 +11,7 @@ import numpy as np
 
 from gateprobe.activations import Activation
 from gateprobe.analysis.mistakes.formats import FLOATS, fixed_point
-from gateprobe.analysis.mistakes.port import GATES, LETTERS, BiasUse, Format, kind_of
+from gateprobe.analysis.mistakes.port import ALTERABLE, GATES, LETTERS, BiasUse, Format, kind_of
 from gateprobe.graph import Array
 from gateprobe.layers.recurrent.conv_lstm import ConvLSTMCell
 from gateprobe.semantics import Semantics
@@ -74,8 +74,20 @@ def known(case: Circumstances) -> list[Mistake]:
         *_tables(case),
     ]
     if isinstance(case.cell, ConvLSTMCell):
-        return [one for one in found if one.fields.keys() <= {"order", "gate", "bias"} or one.name == "activation"]
+        return [one for one in [*found, *_windows(case)] if _of_images(one)]
     return found
+
+
+def _windows(case: Circumstances) -> Iterator[Mistake]:
+    """Yield what only a convolution can have."""
+    if max(case.cell.kernel.shape[:-2]) > 1:
+        yield Mistake("kernels turned", "the kernels are turned by 180 degrees", {"turned": True})
+
+
+def _of_images(mistake: Mistake) -> bool:
+    """Whether a ConvLSTM can have it; its cell has one activation for candidate and output."""
+    apart = ("candidate" in mistake.fields) is not ("output" in mistake.fields)
+    return mistake.fields.keys() <= ALTERABLE and not apart
 
 
 def spoken(order: Sequence[int], kind: str) -> str:

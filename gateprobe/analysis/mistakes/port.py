@@ -31,8 +31,13 @@ GATES: Mapping[str, tuple[str, ...]] = {
 }
 """Kind of cell → its gates in the order of Keras's columns."""
 LETTERS: Mapping[str, str] = {"lstm": "ifgo", "gru": "zrg", "simple": "h"}
-ALTERABLE = frozenset({"order", "gate", "candidate", "output", "bias"})
-"""Fields that a ConvLSTM can have, whose products are not these."""
+ALTERABLE = frozenset(
+    """
+    order gate candidate output bias forget_bias transposed turned features weights state initial masked backwards
+    flipped
+    """.split()
+)
+"""Fields that a ConvLSTM can have, whose products are convolutions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,9 @@ class Port:
     order: tuple[int, ...] | None = None
     """For each of Keras's gates, the number of the block of columns that the port takes for it."""
     transposed: bool = False
-    """Whether the recurrent kernel of each gate is transposed."""
+    """Whether the recurrent kernel of each gate is transposed; of a ConvLSTM at every place of the window."""
+    turned: bool = False
+    """Whether the kernels of a ConvLSTM are turned by 180 degrees, as in a convolution that is no correlation."""
     cudnn: int = 0
     """1 to convert Keras's kernels as if they were CuDNN's, -1 to leave CuDNN's as they are."""
     bias: BiasUse | None = None
@@ -121,25 +128,80 @@ def kind_of(cell: object) -> str:
     return {GRUCell: "gru", SimpleRNNCell: "simple"}.get(type(cell), "")
 
 
-def _convolution(port: Port) -> ConvLSTMCell:
-    """Return a ConvLSTM with other blocks, activations and bias; it cannot tell ``output`` from ``candidate``."""
-    cell = port.cell
-    order = list(port.block_order)
-
-    def permuted(array: Array) -> Array:
-        blocks = array.reshape(*array.shape[:-1], 4, -1)
-        return np.ascontiguousarray(blocks[..., order, :].reshape(array.shape))
-
-    factor = 1.0 if port.bias is None else port.bias.first[0]
-    altered: ConvLSTMCell = replace(
+def _convolution(port: Port) -> Cell:
+    """Return a ConvLSTM with other kernels, activations and bias; it cannot tell ``output`` from ``candidate``."""
+    cell: ConvLSTMCell = port.cell
+    rows = range(cell.kernel.shape[-2]) if port.features is None else port.features
+    altered = replace(
         cell,
-        kernel=permuted(cell.kernel),
-        recurrent_kernel=permuted(cell.recurrent_kernel),
-        bias=None if cell.bias is None else permuted(cell.bias) * cell.bias.dtype.type(factor),
+        kernel=_blocks(port, cell.kernel[..., np.argsort(rows), :], images=True),
+        recurrent_kernel=_blocks(port, cell.recurrent_kernel, images=True, transposed=port.transposed),
+        bias=_bias(port, cell),
         activation=port.candidate or cell.activation,
         recurrent_activation=port.gate or cell.recurrent_activation,
     )
-    return altered
+    return _Forgetful(altered) if port.state == "reset" else altered
+
+
+def _blocks(port: Port, array: Array, *, images: bool = False, transposed: bool = False) -> Array:
+    """Return weights of a ConvLSTM with their blocks as the port takes them."""
+    blocks = array.reshape(*array.shape[:-1], 4, -1)[..., list(port.block_order), :]
+    if transposed:
+        blocks = np.swapaxes(blocks, -3, -1)
+    if images and port.turned:
+        blocks = np.flip(blocks, tuple(range(blocks.ndim - 3)))
+    joined = np.ascontiguousarray(blocks).reshape(array.shape)
+    return joined if port.weights is None else port.weights.settle(joined)
+
+
+def _bias(port: Port, cell: ConvLSTMCell) -> Array | None:
+    factor = 1.0 if port.bias is None else port.bias.first[0]
+    bias = None if cell.bias is None else _blocks(port, cell.bias) * cell.bias.dtype.type(factor)
+    if not port.forget_bias:
+        return bias
+    bias = np.zeros(4 * cell.units, cell.kernel.dtype) if bias is None else bias.copy()
+    bias[cell.units : 2 * cell.units] += bias.dtype.type(port.forget_bias)
+    return bias
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Forgetful:
+    """A cell whose states are reset at each step."""
+
+    cell: ConvLSTMCell
+
+    @property
+    def units(self) -> int:
+        """Number of filters."""
+        return self.cell.units
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """See `Cell`."""
+        return self.cell.anatomy
+
+    def state_shapes(self, x_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """See `Cell`."""
+        return self.cell.state_shapes(x_shape)
+
+    def begin(self, x: Array, *, pre: bool) -> Steps:
+        """See `Cell`."""
+        return _ForgetfulSteps(self.cell.begin(x, pre=pre))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ForgetfulSteps:
+    """A run of such a cell."""
+
+    steps: Steps
+
+    def step(self, t: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
+        """See `Steps`."""
+        return self.steps.step(t, tuple(map(np.zeros_like, states)))
+
+    def signals(self) -> Mapping[str, Array]:
+        """See `Steps`."""
+        return self.steps.signals()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

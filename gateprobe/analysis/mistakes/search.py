@@ -18,7 +18,7 @@ from gateprobe.analysis.agreement import SignalReport
 from gateprobe.analysis.mistakes.block import Block, simulate
 from gateprobe.analysis.mistakes.formats import candidates
 from gateprobe.analysis.mistakes.known import Circumstances, Mistake, known
-from gateprobe.analysis.mistakes.port import Format, Port
+from gateprobe.analysis.mistakes.port import Format, Port, kind_of
 from gateprobe.analysis.mistakes.watch import Fields
 from gateprobe.graph import Array
 
@@ -95,7 +95,7 @@ def circumstances(block: Block) -> Circumstances:
         masked=given.mask is not None and not given.mask.all(),
         starts=given.starts and any(state.any() for state in given.initial),
         samples=len(given.x),
-        features=given.x.shape[-1],
+        features=int(given.cell.kernel.shape[-2]) if kind_of(given.cell) else 0,
         halves=block.halves,
     )
 

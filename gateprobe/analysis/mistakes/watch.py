@@ -125,7 +125,7 @@ def applies(changes: Fields, cell: Any) -> bool:
         return False
     order, features = changes.get("order"), changes.get("features")
     fitting_order = order is None or len(order) == len(GATES[kind])
-    return fitting_order and (features is None or len(features) == len(cell.kernel))
+    return fitting_order and (features is None or len(features) == cell.kernel.shape[-2])
 
 
 def _ported(layer: Recurrent, ports: list[Port], call: Arguments, scope: Scope, way: str) -> tuple[Tensor, ...]:
