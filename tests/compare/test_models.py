@@ -211,10 +211,10 @@ def test_time_states_and_activations_of_a_convlstm():
     (cause,) = gateprobe.compare_port(model, x, relu).causes
     assert cause.text == "candidate and output have relu instead of tanh"
     forgetful = [next(iter(model.trace(x[:, [t]]).values())) for t in range(4)]  # each timestep on its own
-    hidden = np.concatenate([one.hidden_state for one in forgetful], 1)
+    hidden = np.concatenate([one.hidden_state for one in forgetful], 1).reshape(2, 4, -1)
     (cause,) = gateprobe.compare_port(model, x, hidden).causes
     assert cause.text == "the states are reset at each step"
-    backwards = next(iter(model.trace(x[:, ::-1]).values())).hidden_state
+    backwards = next(iter(model.trace(x[:, ::-1]).values())).hidden_state.reshape(2, 4, -1)
     (cause,) = gateprobe.compare_port(model, x, backwards).causes
     assert cause.text == "time is reversed: the input is read from its end"
 
