@@ -1,5 +1,6 @@
 """The help: groups, sentences, examples that can be copied, documents that exist."""
 
+import runpy
 from pathlib import Path
 
 import click
@@ -61,3 +62,26 @@ def test_help_names_documents_that_exist(name):
 def test_help_is_found_where_it_is_looked_for():
     assert shown() == shown("help") == shown("-h") == shown("--help")
     assert shown("help", "dump") == shown("dump", "-h")
+
+
+@pytest.fixture(scope="module")
+def man_pages():
+    return runpy.run_path(ROOT / "docs" / "man_pages.py")["pages"]()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_man_page_has_all_of_the_help(name, man_pages):
+    page = man_pages[f"gateprobe-{name}.1"].replace(r"\-", "-").replace(r"\(aq", "'").replace(r"\e", "\\")
+    command = main.get_command(None, name)
+    for parameter in parameters(name):
+        assert parameter.opts[-1] in page or parameter.make_metavar(click.Context(command)) in page
+        assert " ".join((getattr(parameter, "help", None) or "").split()) in page
+    assert all(f"\n{example}\n" in page for example in command.examples)
+    assert f"\\fBgateprobe-{name}\\fR(1)" in man_pages["gateprobe.1"].replace(r"\-", "-")
+
+
+def test_no_line_of_a_man_page_is_taken_for_a_request(man_pages):
+    requests = {"TH", "SH", "TP", "PP", "B", "nf", "fi"}
+    for page in man_pages.values():
+        begun = [line.split()[0][1:] for line in page.splitlines() if line.startswith((".", "'"))]
+        assert set(begun) <= requests
