@@ -369,7 +369,7 @@ def test_nothing_to_show(chunk, reason):
 
 def verdict(tmp_path, metadata, **changes):
     said = {
-        "format": 1, "status": "agrees", "file": "m.keras", "sha256": metadata["model"]["sha256"],
+        "format": 2, "status": "agrees", "file": "m.keras", "sha256": metadata["model"]["sha256"],
         "keras": "keras 3.15.1", "semantics": metadata["semantics"],
         "inputs": [{"description": "made, seed 0", "samples": 6}],
         "signals": [{"values": 1500, "mismatches": 0}, {"values": 12, "mismatches": 0}], "problems": [], "left_out": [],
@@ -419,7 +419,7 @@ def test_what_a_verdict_does_not_say_the_page_says(tmp_path, brackets, missing):
 
 
 @pytest.mark.parametrize("text", [
-    "", "[]", "{}", "nonsense", '{"format": 2, "status": "agrees", "signals": [], "keras": ""}',
+    "", "[]", "{}", "nonsense", '{"format": 3, "status": "agrees", "signals": [], "keras": ""}',
     '{"format": true, "status": "agrees", "signals": [], "keras": ""}',
     '{"format": 1, "status": [], "signals": [], "keras": ""}',
     '{"format": 1, "status": "fine", "signals": [], "keras": ""}',

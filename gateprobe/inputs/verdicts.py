@@ -9,7 +9,8 @@ from typing import Any
 from gateprobe.errors import InputError, printable
 from gateprobe.inputs.tokens import json_file
 
-_FORMAT = 1
+_FORMATS = (1, 2)
+"""What is shown here is the same in both."""
 _WORDS = {"agrees": "AGREES", "disagrees": "DISAGREES", "random": "RANDOM"}
 
 
@@ -112,8 +113,10 @@ def read_verdict(file: str) -> Verdict:
     name, value = json_file(file)
     if not isinstance(value, dict) or not {"format", "status", "signals", "keras"} <= value.keys():
         raise InputError("is no verification", file=name, remedy="give the JSON that gateprobe verify prints")
-    if value["format"] != _FORMAT or type(value["format"]) is not int:
-        reason = f"has the format {printable(value['format']):.20}; this gateprobe reads {_FORMAT}"
+    if value["format"] not in _FORMATS or type(value["format"]) is not int:
+        reason = (
+            f"has the format {printable(value['format']):.20}; this gateprobe reads {' and '.join(map(str, _FORMATS))}"
+        )
         raise InputError(reason, file=name, remedy="run gateprobe verify again")
     if not isinstance(value["status"], str) or value["status"] not in _WORDS:
         raise InputError(f"has the status {printable(value['status']):.20}, which verify does not give", file=name)
