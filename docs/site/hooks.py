@@ -5,6 +5,7 @@ MkDocs calls the functions ``on_...``. Nothing is written into docs/; `pages` is
 
 import html
 import inspect
+import json
 import posixpath
 import re
 from collections.abc import Iterator
@@ -35,7 +36,8 @@ def on_files(files: Any, config: Any) -> Any:
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Turn links of the repository into links of the site."""
-    return markdown if page.file.src_uri in REFERENCE else relinked(markdown, origin(page.file.src_uri))
+    made = page.file.src_uri in REFERENCE or page.file.src_uri.startswith("notebooks/")
+    return markdown if made else relinked(markdown, origin(page.file.src_uri))
 
 
 def on_post_build(config: Any) -> None:
@@ -54,7 +56,26 @@ def pages() -> dict[str, str]:
     for path in linked_sources():
         code = (ROOT / path).read_text(encoding="utf-8")
         found[f"source/{path}.md"] = f"# {posixpath.basename(path)}\n\n`{path}`\n\n````python\n{code}````\n"
+    for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        found[f"notebooks/{path.stem}.md"] = "\n\n".join(notebook(path))
     return found | {path: "".join(make()) for path, make in REFERENCE.items()}
+
+
+def notebook(path: Path) -> Iterator[str]:
+    """Make a page of a notebook: its text, its code, and what that showed when it was stored."""
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        yield text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```"
+        for output in cell.get("outputs", ()):
+            shown = output.get("data", {})
+            if "image/png" in shown:
+                picture = shown["image/png"].strip()
+                yield f'<p><img alt="What the cell above draws" src="data:image/png;base64,{picture}"></p>'
+            elif "text/html" in shown:
+                yield "".join(shown["text/html"])
+            else:
+                yield f"```text\n{''.join(output.get('text') or shown['text/plain']).rstrip()}\n```"
+    yield f"[The notebook]({path.name})"
 
 
 def linked_sources() -> set[str]:
@@ -95,7 +116,7 @@ def site_path(path: str) -> str:
     """Return the path on the site of a file of the repository."""
     if path == "README.md":
         return HOME
-    return f"source/{path}.md" if path.endswith(".py") else path.removeprefix("docs/")
+    return f"source/{path}.md" if path.endswith(".py") else path.removeprefix("docs/").replace(".ipynb", ".md")
 
 
 def commands() -> Iterator[str]:
