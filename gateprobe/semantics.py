@@ -187,6 +187,8 @@ class Semantics:
     """Whether MultiHeadAttention removes the masks from the tensors that it reads (Keras 3.8 on)."""
     explicit_mask_goes_on: bool = _rule(True, (KERAS_3, False), (_keras_3(11), True))
     """Whether a mask given by keyword goes on with the output, not that of the input (not in Keras 3.0 to 3.10)."""
+    null_mask_hides: bool = _rule(True, (KERAS_3, False))
+    """Whether ``mask=None`` in a call hides the mask of the input (Keras 2), or says nothing (Keras 3)."""
     group_norm_sees_mask: bool = _rule(True, (KERAS_3, False))
     """Whether GroupNormalization leaves out what is masked from its statistics (tf.keras)."""
     models_cast_inputs: bool = _rule(False, (TF_KERAS, True))

@@ -1,5 +1,6 @@
 """How recurrent layers are called (states, masks, directions), and how a run cuts samples: against a scalar loop."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -35,6 +36,7 @@ from gateprobe.traces.selection import Ranges
 RNG = np.random.default_rng(12)
 needs_compiler = pytest.mark.skipif(not compiled.is_installed(), reason="needs the extra fast")
 UNITS, FEATURES, TIMESTEPS = 2, 3, 4
+SEMANTICS = bound.meaning(Era.KERAS3)
 X = RNG.normal(0, 1, (2, TIMESTEPS, FEATURES)).astype(np.float32)
 STATES = RNG.normal(0, 1, (4, 2, UNITS)).astype(np.float32)
 MASK = np.array([[True, True, False, True], [False, True, True, False]])
@@ -151,6 +153,122 @@ def test_of_a_list_of_masks_the_first_is_that_of_the_sequence():
     sequence = (Tensor(X), *map(Tensor, STATES[:2]))
     (output,) = called(lstm(weights), sequence, mask=(Tensor(MASK), None, None))
     np.testing.assert_allclose(output, scalar(X, weights, STATES[:2], MASK)[1][0], atol=3e-6)
+
+
+@pytest.mark.parametrize("version", ["2.15.0", "3.15.1"])
+@pytest.mark.parametrize("unroll", [True, False])
+def test_an_unrolled_loop_that_runs_backwards_zeroes_by_the_mask_as_it_stands(unroll, version):
+    """As tf_keras 2.21 and Keras 3.15 computed it: h' = x + 10 h + 0.5."""
+    x = np.array([[1, 2, 0, 4, 0], [0, 2, 3, 0, 0], [0, 0, 0, 0, 0]], np.float32)
+    config = {"units": 1, "activation": "linear", "return_sequences": True, "go_backwards": True, "unroll": unroll}
+    record = LayerRecord("rnn", "SimpleRNN", {**config, "zero_output_for_mask": True})
+    (output,) = called((record, [[[1.0]], [[10.0]], [0.5]], version), Tensor(x[..., np.newaxis], x > 0))
+    looped = [[0, 4.5, 0, 47.5, 476.5], [0, 0, 3.5, 37.5, 0], [0, 0, 0, 0, 0]]
+    unrolled = [[0, 4.5, 0, 47.5, 0], [0, 0, 3.5, 0, 0], [0, 0, 0, 0, 0]]
+    np.testing.assert_array_equal(output[..., 0], unrolled if unroll else looped)
+
+
+GATES = {"recurrent_activation": "sigmoid"}
+
+
+def stack(sizes, version, **config):
+    cells = tuple(LayerRecord(f"cell_{n}", "LSTMCell", {"units": size, **GATES}) for n, size in enumerate(sizes))
+    inside = LayerRecord("stack", "StackedRNNCells", {}, children={"cells": cells})
+    features = (FEATURES, *sizes)
+    arrays = [array for pair in itertools.pairwise(features) for array in lstm_weights(np.random.default_rng(2), *pair)]
+    return LayerRecord("rnn", "RNN", config, children={"cell": (inside,)}), arrays, version
+
+
+@pytest.mark.parametrize("sizes", [(4, 2), (2, 4)])
+def test_a_mask_over_stacked_cells_of_different_sizes_is_refused_where_keras_mixes_them_up(sizes):
+    with pytest.raises(InputError, match="cannot mask stacked cells of different sizes"):
+        called(stack(sizes, "2.2.4", return_sequences=True), Tensor(X, MASK))
+    assert called(stack(sizes, "2.3.1", return_sequences=True), Tensor(X, MASK))[0].shape == (2, TIMESTEPS, sizes[-1])
+
+
+def test_states_of_stacked_cells_are_given_from_the_last_cell_where_keras_lists_them_so():
+    first, last = (tuple(Tensor(state[:, :size]) for state in np.tile(STATES[:2], 2)) for size in (4, 2))
+    (now,) = called(stack((4, 2), "3.15.1"), Tensor(X), initial_state=(*first, *last))
+    (before,) = called(stack((4, 2), "2.1.6"), Tensor(X), initial_state=(*last, *first))
+    np.testing.assert_array_equal(now, before)
+    assert not np.allclose(now, called(stack((4, 2), "3.15.1"), Tensor(X))[0])
+    with pytest.raises(InputError, match=r"expected an initial state of shape \(2, 2\), got \(2, 4\)"):
+        called(stack((4, 2), "2.1.6"), Tensor(X), initial_state=(*first, *last))
+
+
+def test_a_cell_that_stands_in_a_graph_is_one_timestep_and_is_traced():
+    weights = lstm_weights(RNG, FEATURES, UNITS)
+    layer = bound.bind(LayerRecord("cell", "LSTMCell", {"units": UNITS}), list(map(np.float32, weights)), SEMANTICS)
+    told = []
+    scope = replace(
+        bound.scope(), traced=lambda path: True, deliver=lambda *args, **kwargs: told.append((args, kwargs))
+    )
+    x, states = Tensor(X[:, 0]), tuple(map(Tensor, STATES[:2]))
+    found = [tensor.value for tensor in layer.replay(Arguments((x, states)), scope)]
+    _, (hidden, cell) = scalar(X[:, :1], weights, STATES[:2])
+    np.testing.assert_allclose(found, [hidden, hidden, cell], atol=3e-6)
+    ((_, named),) = told
+    assert (named["direction"], named["backwards"]) == ("forward", False)
+    np.testing.assert_allclose(named["signals"]["cell_state"], cell[:, np.newaxis], atol=3e-6)
+    assert named["signals"]["input_gate"].shape == (2, 1, UNITS)
+    with pytest.raises(InputError, match="the cell has 2 states, the call gives 1"):
+        layer.replay(Arguments((x, states[:1])), scope)
+
+
+SIGMOID, TANH = (lambda z: 1 / (1 + np.exp(-z))), np.tanh
+LSTM_SIGNALS = {"input_gate": SIGMOID, "forget_gate": SIGMOID, "output_gate": SIGMOID, "candidate": TANH}
+GRU_SIGNALS = {"update_gate": SIGMOID, "reset_gate": SIGMOID, "candidate": TANH}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("kind", "bias", "signals", "config"),
+    [
+        ("LSTM", (12,), LSTM_SIGNALS, {}),
+        ("GRU", (2, 9), GRU_SIGNALS, {"reset_after": True}),
+        ("GRU", (9,), GRU_SIGNALS, {"reset_after": False}),
+        ("SimpleRNN", (3,), {"hidden_state": TANH}, {}),
+    ],
+)
+def test_what_goes_into_each_activation_is_traced(kind, bias, signals, config, dtype):
+    shapes = [(FEATURES, bias[-1]), (3, bias[-1]), bias]
+    weights = [RNG.normal(0, 0.7, shape).astype(dtype) for shape in shapes]
+    model = chain([(kind, "rnn", {"units": 3, "dtype": dtype, **config})], {"rnn": weights}, dtype=dtype)
+    trace = model.trace(X.astype(dtype), pre_activations=True)["rnn"].forward
+    assert {name for name in trace.signals if name.startswith("pre_")} == {f"pre_{name}" for name in signals}
+    for name, activation in signals.items():
+        expected = activation(trace.signals[f"pre_{name}"].astype(np.float64))
+        np.testing.assert_allclose(trace.signals[name], expected, atol=1e-6 if dtype == "float32" else 2e-3)
+    assert (
+        chain([(kind, "rnn", {"units": 3, **config})], {"rnn": weights}).trace(X)["rnn"].forward.signals.keys()
+        & {f"pre_{name}" for name in signals}
+        == set()
+    )
+
+
+def test_features_that_do_not_fit_are_counted_in_the_message():
+    with pytest.raises(InputError, match=f"expected {FEATURES} features at each timestep, got 5"):
+        called(lstm(lstm_weights(RNG, FEATURES, UNITS)), Tensor(np.zeros((2, TIMESTEPS, 5), np.float32)))
+
+
+@pytest.mark.parametrize(("positions", "refused"), [(3, True), (5, False)])
+def test_a_bias_that_tensorflow_adds_along_the_positions_is_refused(positions, refused):
+    config = {"filters": 3, "kernel_size": [1], "data_format": "channels_first", "padding": "same"}
+    record = LayerRecord("conv", "ConvLSTM1D", config)
+    arrays = [RNG.normal(size=shape) for shape in ((1, 2, 12), (1, 3, 12), (12,))]
+    x = Tensor(RNG.normal(size=(2, TIMESTEPS, 2, positions)).astype(np.float32))
+    if refused:
+        with pytest.raises(InputError, match="a bias of 3 values is meant for axis 1"):
+            called((record, arrays, "3.15.1"), x)
+    else:
+        assert called((record, arrays, "3.15.1"), x)[0].shape == (2, 3, positions)
+
+
+def test_a_peephole_cell_has_a_bias_unless_it_says_otherwise():
+    cell = LayerRecord("cell", "PeepholeLSTMCell", {"units": UNITS})
+    arrays = [*lstm_weights(RNG, FEATURES, UNITS), *RNG.normal(size=(3, UNITS))]
+    record = LayerRecord("rnn", "RNN", {}, children={"cell": (cell,)})
+    assert called((record, arrays, "2.15.0"), Tensor(X))[0].shape == (2, UNITS)
 
 
 def test_softmax_gates_of_half_precision_are_shares_of_each_gate():

@@ -40,6 +40,7 @@ UNSEEN = {
     ("distributed_mask", KERAS_3, "after"): "a mask of three axes, which no layer after it takes",
     ("bias_goes_astray", Release(Line.KERAS_3, 7), "after"): "convolutions alone do in 3.7; an EinsumDense is refused",
     ("explicit_mask_goes_on", KERAS_3, "after"): "the graph of Keras 3.0 to 3.3 names every mask that a layer reads",
+    ("null_mask_hides", KERAS_3, "after"): "the graph of Keras 3.0 to 3.3 names every mask that a layer reads",
     ("resizes_with_tensorflow", KERAS_3, "after"): "refused, since the file does not name the backend",
     ("calls_share_states", Release(Line.TF_KERAS, 4), "before"): "refused, since the order is not certain",
     ("models_cast_inputs", TF_KERAS, "before"): "Keras cuts off fractions of token ids, which are refused",

@@ -11,7 +11,7 @@ from traces import GRU, direction_of, lstm_chunk
 from gateprobe.errors import GateprobeWarning, InputError, choices
 from gateprobe.trace import join
 from gateprobe.traces.chunk import ALIASES, TraceChunk
-from gateprobe.traces.selection import Ranges, Selection, check_layers
+from gateprobe.traces.selection import Ranges, Selection, check_layers, ranges_of
 from gateprobe.writers.table import table
 
 BOUND = st.none() | st.integers(-25, 25)
@@ -207,6 +207,27 @@ def test_signals_keep_the_order_asked_for_in_arrays_and_tables(names, count):
 def test_a_selection_of_nothing_lists_what_there_is(selection, message):
     with pytest.raises(InputError, match=message):
         selection.apply(two_lengths())
+
+
+def test_what_there_is_may_have_holes():
+    parts = Selection(units=Ranges("0:2,3,6:9")).apply(lstm_chunk(1, 2, 9))
+    with pytest.raises(InputError, match=r"units=4 selects nothing; available: 0 to 1, 3, 6 to 8$"):
+        Selection(units=Ranges("4")).apply(parts)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"), [([3, 4, -2], "-2,3:5"), ([-1, 0, 1], "-1,0:2"), ([-3, -2], "-3,-2"), ([5, 5, 7], "5,7")]
+)
+def test_numbers_that_follow_each_other_are_written_as_a_range(numbers, text):
+    assert ranges_of(numbers, "unit").text == text
+
+
+@pytest.mark.parametrize("units", [[0, 2], [1, 2], [3], [0, 1, 3]])
+def test_units_are_picked_whether_or_not_they_follow_each_other(units):
+    chunk = lstm_chunk(2, 3, 5)
+    (part,) = Selection(units=ranges_of(units, "unit")).apply(chunk).directions
+    np.testing.assert_array_equal(part.signals["candidate"], chunk.directions[0].signals["candidate"][..., units])
+    assert part.units.tolist() == units
 
 
 def test_units_of_many_axes_are_numbered_through():

@@ -186,3 +186,32 @@ def test_numbers_that_become_infinite_are_noted(version):
     with pytest.warns(GateprobeWarning, match="too large for float32"):
         model.trace(np.full((1, 2, 3), 1e300))
     model.trace(np.full((1, 2, 3), 1e300), dtype="float64")
+
+
+def test_a_meaning_says_its_slope():
+    assert "hard_sigmoid[slope=0.2]" in meaning("2.15.0").label
+    assert "hard_sigmoid[slope=1/6]" in meaning("3.15.1").label
+
+
+@pytest.mark.parametrize("override", ["Keras2", "keras4", ""])
+def test_another_meaning_than_there_are_is_refused(override):
+    with pytest.raises(InputError, match=f"unknown semantics {override!r}"):
+        semantics_of(Origin("hdf5", Era.KERAS3, (), "3.15.1"), override)
+
+
+def test_names_of_activations_are_cut_after_sixty_characters():
+    for length, shown in ((58, "'" + 58 * "a" + "' is"), (59, r"'a{56}\.\.\. is")):
+        with pytest.raises(UnknownActivation, match=shown):
+            resolve(length * "a", meaning("3.15.1"))
+
+
+def test_activations_that_few_layers_have():
+    """As Keras 3.15 computed them; its sparsemax gives zeros where the paper's does not."""
+    x = np.array([[0.5, -1, 0.25, 0.4], [2, 0, -1, 1.5], [0, 0, 0, 0]], np.float32)
+    sparse = np.repeat([[0.0], [0.0], [0.25]], 4, axis=1)
+    for shape in ((3, 4), (3, 1, 4)):
+        found = resolve("sparsemax", meaning("3.15.1"))(x.reshape(shape))
+        np.testing.assert_allclose(found, sparse.reshape(shape), atol=1e-7)
+    leaky = [[0.5, -0.325, -0.0125, 0.4], [2, -0.075, -0.325, 1.5], [-0.075] * 4]
+    function = resolve("relu", meaning("3.15.1"), {"negative_slope": 0.25, "threshold": 0.3})
+    np.testing.assert_allclose(function(x), leaky, rtol=1e-6)

@@ -5,7 +5,7 @@ Source: ``keras/src/layers/rnn/time_distributed.py`` 3.15.1, ``tf_keras/src/laye
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,9 @@ class TimeDistributed:
     masks: DistributedMask
     refuses_masks: bool = False
     """Whether a mask makes Keras repeat outputs, which is not replayed (a stateful layer in tf.keras)."""
+    holds_softmax: bool = False
+    """Whether there is a Softmax inside. Keras gives it the mask of whole timesteps, which fits only by accident: for
+    one sample, or as many as there are features. It refuses that mask, then."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Replay one call on ``(samples, timesteps, ...)``."""
@@ -44,7 +47,8 @@ class TimeDistributed:
 
     def _folded(self, x: Tensor, mask: Array | None, scope: Scope) -> tuple[Tensor, ...]:
         lead = x.value.shape[:2]
-        rows = Tensor(x.value.reshape(-1, *x.value.shape[2:]), _within(mask, self.masks))
+        seen = mask.reshape(-1, *mask.shape[2:]) if mask is not None and self.holds_softmax else None
+        rows = Tensor(x.value.reshape(-1, *x.value.shape[2:]), _within(mask, self.masks) if seen is None else seen)
         results = self.layer.replay(Arguments((rows,)), scope.within("layer"))
 
         def unfolded(rows: Array) -> Array:
@@ -112,12 +116,17 @@ def _bind(binding: Binding) -> TimeDistributed:
     binding.settings.finish()
     inside, masks = _parts(binding.record)["layer"], binding.semantics.distributed_mask
     refuses = masks is DistributedMask.COMPUTED and is_stateful(inside)
-    return TimeDistributed(binding.parts["layer"], _recurrent(inside), masks, refuses)
+    softmax = masks is not DistributedMask.UNSEEN and _holds(inside, lambda one: one.class_name == "Softmax")
+    return TimeDistributed(binding.parts["layer"], _holds(inside, _recurrent), masks, refuses, softmax)
+
+
+def _holds(record: LayerRecord, wanted: Callable[[LayerRecord], bool]) -> bool:
+    """Whether a record is something, or holds it at any depth."""
+    inside = [*(child for group in record.children.values() for child in group)]
+    inside += record.model.layers if record.model is not None else ()
+    return wanted(record) or any(_holds(part, wanted) for part in inside)
 
 
 def _recurrent(record: LayerRecord) -> bool:
-    """Whether a record is or holds a recurrent layer."""
     kind = kind_of(record)
-    inside = [*(child for group in record.children.values() for child in group)]
-    inside += record.model.layers if record.model is not None else ()
-    return (kind is not None and kind.recurrent) or any(_recurrent(part) for part in inside)
+    return kind is not None and kind.recurrent

@@ -20,7 +20,8 @@ _OF_MASKS = frozenset(
     """
     masked_output bidirectional_zeroes_masked conv_lstm_zeroes_masked merged_mask softmax_sees_mask
     softmax_zeroes_masked attention_sees_masks attention_fused attention_takes_masks states_hide_mask
-    identity_keeps_mask distributed_mask explicit_mask_goes_on group_norm_sees_mask cast_keeps_mask
+    identity_keeps_mask distributed_mask explicit_mask_goes_on null_mask_hides group_norm_sees_mask
+    cast_keeps_mask
     """.split()
 )
 """What matters only where there is a mask."""

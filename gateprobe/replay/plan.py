@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
-from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, TensorRef, references
+from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, Namespace, TensorRef, references
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
 from gateprobe.layers.binding.call_arguments import INPUTS, MODEL, constant_rows, understood
 from gateprobe.layers.binding.call_order import Node, execution_order
@@ -239,6 +239,7 @@ class _Binder:
             self.outermost = frozenset(order)
         self.needed |= {join_path(path, call_name(*node)) for node in order}
         used = _used_tensors(records, order, [ref for n, ref in enumerate(model.outputs) if n in outputs])
+        hidden = self._hidden(records, order)
         layers: dict[str, Layer | None] = {}
         for name, _ in order:
             record = records[name]
@@ -254,10 +255,28 @@ class _Binder:
         explicit = any("mask" in call.kwargs for name in layers for call in records[name].calls)
         own = explicit and not self._semantics.explicit_mask_goes_on
         steps = [
-            replace(step, unmasked=loss.unmasked.get(step.node, frozenset()), keeps_own_mask=own)
+            replace(
+                step,
+                unmasked=loss.unmasked.get(step.node, frozenset()) | hidden.get(step.node, frozenset()),
+                keeps_own_mask=own and not isinstance(step.layer, Graph),
+            )
             for step in _steps(records, order, layers, kept)
         ]
         return Graph(model.inputs, input_casts, model.input_keys, tuple(steps), kept, loss.outputs)
+
+    def _hidden(self, records: Mapping[str, LayerRecord], order: list[Node]) -> dict[Node, frozenset[TensorRef]]:
+        """Return for each call with ``mask=None`` what it is given, if that hides masks.
+
+        Source: ``_get_input_masks`` in ``tf_keras/src/engine/base_layer.py`` 2.21, ``Layer.__call__`` in
+        ``keras/engine/base_layer.py`` 2.2.4: a mask that is given, be it ``None``, takes the place of the input's.
+        """
+        calls = {node: records[node[0]].calls[node[1]] for node in order if records[node[0]].calls}
+        given = {
+            node: frozenset(references((call.args, call.kwargs)))
+            for node, call in calls.items()
+            if call.kwargs.get("mask", call) is None and records[node[0]].namespace is Namespace.LAYER
+        }
+        return given if given and self._semantics.null_mask_hides else {}
 
     def _input_cast(self, record: LayerRecord, path: str) -> InputCast:
         """Return what a model makes of the input for one of its input layers."""

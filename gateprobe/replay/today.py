@@ -77,6 +77,9 @@ _PLAIN: Mapping[str, Words] = {
         "a layer that is called with mask=... passes on",
         {False: "the mask of its input", True: "that mask"},
     ),
+    "null_mask_hides": Words(
+        "a layer that is called with mask=None", {False: "sees the mask of its input", True: "sees no mask"}
+    ),
     "stacked_states_reversed": Words(
         "stacked cells list their states", {False: "from the first cell", True: "from the last cell"}
     ),
@@ -146,8 +149,10 @@ def words_of(graph: ModelGraph, watched: Watched) -> tuple[str, ...]:
     if graph.model is None:
         return ()
     given = any(_is_given_states(record) for record in records_in(graph.model))
+    asked = watched.asked(masked=has_masks(graph.model))
     unused = _OF_INPUTS if given else _OF_INPUTS | {"states_hide_mask"}
-    return tuple(word for word in watched.asked(masked=has_masks(graph.model)) if word not in unused)
+    unused |= frozenset() if watched.null_mask_hides else {"null_mask_hides"}  # Keras 3 writes it into every call
+    return tuple(word for word in asked if word not in unused)
 
 
 @dataclass(frozen=True, slots=True)

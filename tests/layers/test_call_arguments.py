@@ -46,6 +46,32 @@ def test_a_mask_given_to_a_nested_model_is_that_of_its_input():
     np.testing.assert_allclose(found, golden["output"], atol=1e-6)
 
 
+def test_no_mask_by_name_hides_that_of_the_input_in_keras_2():
+    """Keras 3 puts the input's mask there; ``null_mask_hides`` of tests/test_rules.py has the real ones."""
+    x = np.array([[[1, 2, 3], [0, 0, 0]]], np.float32)
+    weights = {"lstm": lstm_weights(np.random.default_rng(4), 3, 2)}
+    layers = [("Masking", "masking", {}), ("LSTM", "lstm", {"units": 2})]
+    for version, hides in (("2.15.0", True), ("3.15.1", False)):
+        masked = chain(layers, weights, keras_version=version)
+        found = opened(masked)
+        records = [*found.graph.model.layers]
+        records[-1] = replace(records[-1], calls=(Call((TensorRef("masking"),), {"mask": None}),))
+        model = replace(found.graph.model, layers=tuple(records))
+        silent = changed(masked, graph=replace(found.graph, model=model))
+        plain = chain(layers[1:], weights, keras_version=version)
+        expected = plain.predict(x) if hides else plain.predict(x[:, :1])
+        np.testing.assert_allclose(silent.predict(x)["lstm"], expected["lstm"], atol=1e-6)
+        assert (silent.trace(x)["lstm"].forward.mask is None) == hides
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_a_mask_of_timesteps_that_reaches_a_softmax_by_accident_is_refused(samples):
+    softmax = LayerRecord("softmax", "Softmax", {})
+    model = chain([("Masking", "masking", {}), ("TimeDistributed", "td", {}, {"layer": softmax})], {})
+    with pytest.raises(InputError, match=r"a mask of shape \(\d,\) does not fit a softmax"):
+        model.predict(np.zeros((samples, 2, 3), np.float32))
+
+
 def test_a_constant_mask_of_one_row_is_that_of_every_sample():
     chunk = next(gateprobe.read(DATA / "constants.keras").iter_trace(np.zeros((2, 4, 3), np.float32)))
     masks = {part.layer: part.mask for part in chunk.directions}

@@ -67,6 +67,25 @@ def test_stacked_cells_are_traced_one_by_one(tmp_path):
         np.testing.assert_allclose(traced[part].hidden_state[0, -1], final[0], rtol=0, atol=2e-6)  # of the longest
 
 
+def test_one_of_its_stacked_cells_can_be_selected(tmp_path):
+    inputs, outputs, _ = recorded("stack")
+    model = read(tmp_path, "stack", CASES["stack"])
+    traced = model.trace(inputs, selection=gateprobe.Selection(layers=("decoder/cell_1",)))
+    assert list(traced) == ["decoder/cell_1"]
+    np.testing.assert_allclose(traced["decoder/cell_1"].hidden_state[0, -1], outputs[4][0], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "come", "meant"),
+    [("mask", "mask", "timesteps"), ("all_steps", "timesteps", "mask"), ("default", "sequence_length", "mask")],
+)
+def test_lengths_that_come_from_elsewhere_than_in_the_saved_model_are_refused(name, come, meant, tmp_path):
+    inputs, _, _ = recorded(name)
+    model = read(tmp_path, name, {**CASES[name], "lengths_from": meant})
+    with pytest.raises(InputError, match=f"its lengths come from {come}, those of the saved model from {meant}"):
+        model.predict(inputs)
+
+
 def test_the_addons_end_with_the_longest_sequence_of_a_batch(tmp_path):
     inputs, outputs, _ = recorded("default")
     model = read(tmp_path, "default", CASES["default"])

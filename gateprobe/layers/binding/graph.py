@@ -232,8 +232,7 @@ def _rank(ref: TensorRef, made: Mapping[Node, Ranks]) -> int | None:
 
 def _masked(tensors: list[Tensor], call: Arguments) -> list[Tensor]:
     """Put the masks that a call gives in the place of the tensors' own; where it gives none, they keep theirs."""
-    given = call.kwargs.get("mask")
-    masks = list(given) if isinstance(given, (tuple, list)) else [given]
+    masks = list(_leaves(call.kwargs.get("mask")))
     if len(masks) > len(tensors):
         raise InputError(f"expected at most {len(tensors)} masks, got {len(masks)}")
     masks += [None] * (len(tensors) - len(masks))
@@ -241,6 +240,17 @@ def _masked(tensors: list[Tensor], call: Arguments) -> list[Tensor]:
         tensor if mask is None else replace(tensor, mask=as_mask(mask))
         for tensor, mask in zip(tensors, masks, strict=True)
     ]
+
+
+def _leaves(given: Value) -> Iterator[Value]:
+    """Yield what is inside lists and mappings, in the order of `tensors_in`."""
+    if isinstance(given, Mapping):
+        given = tuple(given[key] for key in sorted(given))
+    if isinstance(given, (tuple, list)):
+        for item in given:
+            yield from _leaves(item)
+    else:
+        yield given
 
 
 def _without_mask(tensor: Tensor) -> Tensor:

@@ -129,6 +129,11 @@ def explicit_mask_goes_on():
     return keras.models.Model([x, mask], y), [series(), np.array([[1, 1, 0, 0], [1, 0, 1, 0]], bool)]
 
 
+def null_mask_hides():
+    x, y = masked()
+    return keras.models.Model(x, layers.SimpleRNN(2)(y, mask=None)), [series()]
+
+
 def group_norm_sees_mask():
     x, y = masked(4)
     return keras.models.Model(x, layers.GroupNormalization(2)(y)), [series(features=4)]
@@ -301,7 +306,7 @@ RULES = [
     hard_sigmoid_slope, recurrent_activation, conv_recurrent_activation, gru_reset_after, masked_output,
     states_hide_mask, bidirectional_zeroes_masked, conv_lstm_zeroes_masked, stacked_states_reversed, merged_mask,
     softmax_sees_mask, softmax_sees_mask_of_its_input, attention_sees_masks, attention_scale_in_float32,
-    identity_keeps_mask, distributed_mask, explicit_mask_goes_on, group_norm_sees_mask, models_cast_inputs,
+    identity_keeps_mask, distributed_mask, explicit_mask_goes_on, null_mask_hides, group_norm_sees_mask, models_cast_inputs,
     cast_keeps_mask, dot_norm_floor, dot_any_rank, resize_half_pixels, resizes_with_tensorflow, keras1_kernels,
     calls_share_states, layer_norm_fused, kept_states_win, config_in_float32, trainable_is_inherited, unit_norm_floor,
     graph_may_train, augmentation_casts, contrast_casts, stretching_casts, random_crop,

@@ -102,6 +102,21 @@ def explicit_mask_goes_on():
     return keras.Model([x, mask], layers.Maximum()([z, y])), [series(), np.array([[1, 1, 0, 0], [1, 0, 1, 0]], bool)]
 
 
+def models_keep_inner_masks():
+    """A model in a model makes a mask of one of its inputs; from Keras 3.4 on, each call names the masks it is given."""
+    one, other = layers.Input((4,), dtype="int32", name="one"), layers.Input((4, 3), name="other")
+    embedded = layers.Embedding(5, 2, mask_zero=True)(one)
+    inner = keras.Model({"one": one, "other": other}, [embedded, layers.Dense(2)(other)])
+    tokens, x = layers.Input((4,), dtype="int32"), layers.Input((4, 3))
+    outputs = [layers.LSTM(2, return_sequences=True)(y) for y in inner({"one": tokens, "other": x})]
+    return keras.Model([tokens, x], outputs), [np.array([[1, 2, 0, 0], [4, 0, 2, 0]], "int32"), series()]
+
+
+def null_mask_hides():
+    x, y = masked()
+    return keras.Model(x, layers.SimpleRNN(2)(y, mask=None)), [series()]
+
+
 def group_norm_sees_mask():
     x, y = masked(4)
     return keras.Model(x, layers.GroupNormalization(2)(y)), [series(features=4)]
@@ -230,7 +245,8 @@ def gates(model, inputs):
 RULES = [
     hard_sigmoid_slope, conv_lstm_zeroes_masked, merged_mask, softmax_zeroes_masked, attention_sees_masks,
     attention_fused, attention_scale_in_float32, attention_takes_masks, states_hide_mask, identity_keeps_mask,
-    distributed_mask, bias_goes_astray, explicit_mask_goes_on, group_norm_sees_mask, cast_keeps_mask, dot_norm_floor,
+    distributed_mask, bias_goes_astray, explicit_mask_goes_on, models_keep_inner_masks,
+    null_mask_hides, group_norm_sees_mask, cast_keeps_mask, dot_norm_floor,
     unit_norm_floor, resizes_with_tensorflow, kept_states_win, config_in_float32, layer_norm_in_input_dtype,
     layer_norm_fused,    group_norm_in_input_dtype, group_norm_rounds_weights, halves_round_weights,
     graph_may_train, contrast_casts, random_crop,
