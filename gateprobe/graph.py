@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -168,7 +169,7 @@ class WeightArray:
     """The name that Keras gave it in a list of weights, such as ``lstm/lstm_cell/kernel:0``."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # no slots: `named` is kept
 class WeightGroup:
     """The arrays of one object and the groups of the objects it holds."""
 
@@ -176,6 +177,14 @@ class WeightGroup:
     children: Mapping[str, WeightGroup] = field(default_factory=dict)
     name: str | None = None
     """The object's own name, where the file records it (Keras 3.7 and later)."""
+
+    @cached_property
+    def named(self) -> Mapping[str | None, tuple[WeightGroup, ...]]:
+        """The groups of the objects it holds, by their own names."""
+        found: dict[str | None, list[WeightGroup]] = {}
+        for child in self.children.values():
+            found.setdefault(child.name, []).append(child)
+        return {name: tuple(groups) for name, groups in found.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

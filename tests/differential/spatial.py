@@ -34,6 +34,8 @@ def _window(draw: Draw, space: tuple[int, ...], paddings: list[str]) -> tuple[di
         strides = [draw.between(1, 3)] * len(space)
     elif draw.maybe(0.25):
         dilation = [2] * len(space)
+    if len(space) == 3 and any(stride > size for stride, size in zip(strides, kernel, strict=True)):
+        return None  # in half precision TensorFlow 2.21 then begins at another place than in float32
     config: dict[str, Any] = {"kernel_size": _per_axis(draw, kernel), "padding": padding}
     config |= {"strides": _per_axis(draw, strides)} if max(strides) > 1 else {}
     config |= {"dilation_rate": _per_axis(draw, dilation)} if max(dilation) > 1 else {}

@@ -101,7 +101,7 @@ class TreeWeights:
             group = group.children.get(name, WeightGroup())
         private = group.children.get(f"_{last}", WeightGroup())  # an attribute without a public name
         at_path = group.children.get(last, private)
-        named = [child for child in group.children.values() if child.name == record.name]
+        named = group.named.get(record.name, ())
         if len(named) != 1 or not parents or named[0] is at_path:
             return TreeWeights(at_path)
         if at_path.name is not None and _shapes(at_path) == _shapes(named[0]):
