@@ -229,6 +229,8 @@ class Semantics:
         (_keras_3(8), Crop.UNTOUCHED),
     )
     """What a RandomCrop makes of an image at inference."""
+    single_codes_mix: bool = _rule(False, (KERAS_3, True), (_keras_3(4), False))
+    """Whether CategoryEncoding makes one code of all samples where each has a single id (Keras 3.0 to 3.3)."""
     config_in_float32: bool = _rule(False, (KERAS_3, True))
     """Whether Normalization turns the numbers of its configuration into float32 first (Keras 3)."""
     layer_norm_in_input_dtype: bool = _rule(False, (_keras_3(6), True))

@@ -124,6 +124,38 @@ def test_settings_that_are_not_understood_are_refused(class_name, config, messag
         replayed(class_name, config, IMAGES)
 
 
+@pytest.mark.parametrize(
+    ("ids", "config", "version", "message"),
+    [
+        (np.array([["a"]]), {}, "3.15.1", "takes ids, not texts, in Keras, too; put a StringLookup"),
+        (np.array([1, 2]), {}, "3.15.1", "takes rows of ids"),
+        (np.array([[1], [2]]), {}, "3.3.3", "mixes the samples"),
+        (np.array([[1, 4]]), {"output_mode": "one_hot"}, "3.15.1", r"4 is outside 0\.\.3"),
+    ],
+)
+def test_what_codes_cannot_be_made_of(ids, config, version, message):
+    with pytest.raises(InputError, match=message):
+        replayed("CategoryEncoding", {"num_tokens": 4, **config}, ids, version)
+
+
+def test_counts_may_be_weighted():
+    """The example of Keras's own documentation."""
+    ids = np.array([[0, 1], [0, 0], [1, 2], [3, 1]])
+    weights = np.array([[0.1, 0.2], [0.1, 0.1], [0.2, 0.3], [0.4, 0.2]], np.float32)
+    expected = [[0.1, 0.2, 0, 0], [0.2, 0, 0, 0], [0, 0.2, 0.3, 0], [0, 0.2, 0, 0.4]]
+
+    def codes(mode, given):
+        record = LayerRecord("layer", "CategoryEncoding", {"num_tokens": 4, "output_mode": mode})
+        layer = bound.bind(record, [], bound.meaning(Era.KERAS3))
+        call = Arguments((Tensor(ids),), {"count_weights": Tensor(given)})
+        return layer.replay(call, bound.scope())[0].value
+
+    np.testing.assert_allclose(codes("count", weights), expected, rtol=1e-6)
+    for mode, given in (("multi_hot", weights), ("count", weights[:, :1])):
+        with pytest.raises(InputError, match="which Keras refuses"):
+            codes(mode, given)
+
+
 def test_a_waveform_must_be_long_enough_to_be_mirrored():
     config = {"fft_length": 64, "sequence_stride": 8, "num_mel_bins": 3}
     assert replayed("MelSpectrogram", config, RNG.random((2, 33), np.float32)).shape == (2, 3, 5)

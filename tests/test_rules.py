@@ -23,6 +23,7 @@ REFUSED = {
     "bidirectional_zeroes_masked": "TensorFlow 2.1 and 2.2 differ, and both say 2.3.0-tf",
     "models_cast_inputs": "fractions are no token ids",
     "graph_may_train": "random",
+    "single_codes_mix": "samples are not mixed",
     "softmax_sees_mask_of_its_input": "TensorFlow 2.3 and 2.4 differ, and both say 2.4",
 }
 """Rules by which some models are refused on one side of a change."""
@@ -49,6 +50,8 @@ UNSEEN = {
     ("softmax_sees_mask", Release(Line.TF_KERAS, 4), "before"): "its Softmax takes no mask",
     ("dot_any_rank", KERAS_2_3, "before"): "Keras fails to save it",
     ("halves_round_weights", KERAS_3, "before"): "Keras 2 is covered by test_conformance",
+    ("single_codes_mix", KERAS_3, "after"): "refused, since it mixes the samples",
+    ("single_codes_mix", Release(Line.KERAS_3, 4), "before"): "refused, since it mixes the samples",
     ("graph_may_train", KERAS_3, "before"): "refused, since the outputs are random",
     ("weight_order", TF_KERAS, "before"): "tests/test_weight_order.py has the goldens, and the like of this test",
     ("weight_order", TF_KERAS, "after"): "tests/test_weight_order.py has the goldens, and the like of this test",

@@ -15,14 +15,15 @@ from gateprobe.graph import Array
 from gateprobe.limits import room
 
 
-def encoded(ids: Array, mode: str, depth: int) -> Array:
+def encoded(ids: Array, mode: str, depth: int, weights: Array | None = None) -> Array:
     """Return codes ``(..., depth)`` of ids in float32; an id that is no place, such as -1, leaves no trace.
 
     Args:
         ids: ``(samples, ...)`` integers.
-        mode: ``one_hot`` for a code of each id (an axis of size one goes away), ``multi_hot`` for those of a row
-            together, ``count`` for their sum.
+        mode: ``one_hot`` for a code of each id (an axis of size one goes away), ``multi_hot`` for those along the
+            second axis together, which are a row of ids where there are two axes, ``count`` for their sum.
         depth: How many places a code has.
+        weights: What each id counts, of the same shape; one without them.
 
     Raises:
         InputError: Rows are asked for where there are none: Keras would mix the samples.
@@ -34,17 +35,19 @@ def encoded(ids: Array, mode: str, depth: int) -> Array:
         return codes
     if ids.ndim < 2:
         raise InputError(f"output_mode={mode!r} takes rows of ids, got an input of shape {ids.shape}")
-    return _reduced(ids, mode, depth)
+    return _reduced(ids, mode, depth, weights)
 
 
-def _reduced(ids: Array, mode: str, depth: int) -> Array:
-    rows = ids.reshape(-1, ids.shape[-1])
+def _reduced(ids: Array, mode: str, depth: int, weights: Array | None) -> Array:
+    left = (ids.shape[0], *ids.shape[2:])
+    rows = np.moveaxis(ids, 1, -1).reshape(-1, ids.shape[1])
     room.afford(len(rows) * depth * 4)
-    codes: Array = room.zeros((len(rows), depth), np.float32)
+    codes: Array = room.zeros((len(rows), depth), np.float32 if weights is None else weights.dtype)
     row, column = np.nonzero((rows >= 0) & (rows < depth))
     at: Any = (row, rows[row, column])
     if mode == "multi_hot":
         codes[at] = 1
     else:
-        np.add.at(codes, at, 1)
-    return codes.reshape(*ids.shape[:-1], depth)
+        each = 1 if weights is None else np.moveaxis(weights, 1, -1).reshape(rows.shape)[row, column]
+        np.add.at(codes, at, each)
+    return codes.reshape(*left, depth)

@@ -14,12 +14,13 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.layers.base import Layer, Precision
+from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, Value
 from gateprobe.layers.binding.registry import Binding, Slot, replays
 from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.embedding import token_ids
-from gateprobe.layers.unary import Unary, axis_in
-from gateprobe.limits import room
+from gateprobe.layers.encoding import encoded
+from gateprobe.layers.text_rules import is_text
+from gateprobe.layers.unary import Unary, axis_in, fitting
 
 
 def _numbers(settings: Settings, key: str, default: Any = None) -> Array | None:
@@ -124,37 +125,64 @@ class Standardize:
 def _bind_discretization(binding: Binding) -> Layer:
     settings = binding.settings
     boundaries = _numbers(settings, "bin_boundaries")
-    settings.choice("output_mode", ("int",), "int")
+    mode = settings.choice("output_mode", ("int", *_CODES), "int")
     settings.ignore("epsilon", "num_bins")
     settings.finish()
     if boundaries is None or boundaries.ndim != 1:
         raise Unsupported("config.bin_boundaries: boundaries that are not in the configuration are not replayed")
-    function = partial(_bucket, boundaries=boundaries.astype(np.float32))
+    function = partial(_bucket, boundaries=boundaries.astype(np.float32), mode=mode)
     return Unary(function, Precision("float32"), keeps_mask=False)
 
 
-def _bucket(x: Array, boundaries: Array) -> Array:
-    return np.searchsorted(boundaries, x, side="right")
+def _bucket(x: Array, boundaries: Array, mode: str) -> Array:
+    buckets = np.searchsorted(boundaries, x, side="right")
+    return buckets if mode == "int" else encoded(buckets, mode, len(boundaries) + 1)
 
 
-@replays("CategoryEncoding")
+_CODES = ("one_hot", "multi_hot", "count")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CategoryEncoding:
+    """Codes of ids below ``tokens``."""
+
+    tokens: int
+    mode: str
+    precision: Precision
+    mixes_single: bool
+    """Whether Keras mixes the samples where a row holds a single id."""
+
+    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Return ``(..., tokens)``, a code of each id or of each row of them.
+
+        Raises:
+            InputError: There are texts, unknown ids, or no rows.
+        """
+        ids, given = call.tensor.value, call.get(1, "count_weights")
+        if is_text(ids):
+            raise InputError("takes ids, not texts, in Keras, too", remedy="put a StringLookup in front of it")
+        if self.mixes_single and self.mode != "one_hot" and ids.ndim > 1 and ids.shape[-1] == 1:
+            raise InputError("Keras 3.0 to 3.3 mixes the samples where rows hold a single id")
+        ids = token_ids(ids, self.tokens)
+        with fitting(ids):
+            codes = encoded(ids, self.mode, self.tokens, self._weights(given, ids))
+        return (Tensor(self.precision.cast(codes)),)
+
+    def _weights(self, given: Value, ids: Array) -> Array | None:
+        if given is None:
+            return None
+        weights = self.precision.cast(np.asarray(given.value if isinstance(given, Tensor) else given))
+        if self.mode != "count" or weights.shape != ids.shape:
+            shapes = f"{weights.shape} for ids of shape {ids.shape}"
+            raise InputError(f"count_weights of shape {shapes} and output_mode={self.mode!r}, which Keras refuses")
+        return weights
+
+
+@replays("CategoryEncoding", takes=("inputs", "count_weights", "training"))
 def _bind_category(binding: Binding) -> Layer:
     settings = binding.settings
     tokens = settings.integer("num_tokens")
-    mode = settings.choice("output_mode", ("one_hot", "multi_hot", "count"), "multi_hot")
+    mode = settings.choice("output_mode", (*_CODES, "binary"), "multi_hot")
     settings.finish()
-    function = partial(_encoded, tokens=tokens, mode=mode, precision=binding.precision)
-    return Unary(function, binding.precision, keeps_mask=False, keeps_integers=True)
-
-
-def _encoded(x: Array, tokens: int, mode: str, precision: Precision) -> Array:
-    """Return one-hot codes ``(..., tokens)``, or their maximum or sum over the last axis of ``x``."""
-    room.afford(x.size * tokens * precision.dtype.itemsize)
-    codes: Array = (token_ids(x, tokens)[..., np.newaxis] == room.arange(tokens)).astype(precision.dtype)
-    if mode == "one_hot":
-        single = x.ndim > 1 and x.shape[-1] == 1
-        return codes.reshape(*x.shape[:-1], tokens) if single else codes
-    if x.ndim < 2:
-        return codes
-    reduced: Array = np.sum(codes, axis=-2) if mode == "count" else np.max(codes, axis=-2)
-    return reduced
+    mode = "multi_hot" if mode == "binary" else mode
+    return CategoryEncoding(tokens, mode, binding.precision, binding.semantics.single_codes_mix)

@@ -206,6 +206,20 @@ _PREPROCESSING = [
     Case(
         "CategoryEncoding", "one_hot-rows", {"num_tokens": 5, "output_mode": "one_hot"}, ((4, 3),), integers=5, eras=K3
     ),
+    Case("CategoryEncoding", "single", {"num_tokens": 5}, ((4, 1),), integers=5),
+    Case("CategoryEncoding", "floats", {"num_tokens": 5}, ((4, 3),), whole=True),
+    *(
+        Case(
+            "CategoryEncoding", f"{mode}-{note}", {"num_tokens": 5, "output_mode": mode}, (shape,), integers=5, eras=K3
+        )
+        for mode in ("one_hot", "multi_hot", "count")
+        for note, shape in (("axes", (4, 3, 2)), ("axes-single", (4, 3, 1)))
+    ),
+    *(
+        Case("Discretization", mode, {"bin_boundaries": [-1.0, 0.0, 0.5], "output_mode": mode}, ((4, 3),))
+        for mode in ("multi_hot", "count")
+    ),
+    Case("Discretization", "one_hot", {"bin_boundaries": [-1.0, 0.5], "output_mode": "one_hot"}, ((4, 1),)),
     Case("SpectralNormalization", "", {"layer": _WRAPPED}, weights=((6, 3), (1, 3), (3,)), masked=(0,), eras=K3),
 ]
 

@@ -199,6 +199,11 @@ def config_in_float32():
     return keras.models.Model(x, y), [normal(2, 3).astype("float64")]
 
 
+def single_codes_mix():
+    x = layers.Input((1,), dtype="int32")
+    return keras.models.Model(x, layers.CategoryEncoding(4)(x)), [np.array([[0], [2], [2]], "int32")]
+
+
 def trainable_is_inherited():
     x, inside = layers.Input((3, 3)), layers.Input((3, 3))
     inner = keras.models.Model(inside, layers.Dense(3, use_bias=False)(layers.PReLU()(inside)))
@@ -310,6 +315,7 @@ RULES = [
     cast_keeps_mask, dot_norm_floor, dot_any_rank, resize_half_pixels, resizes_with_tensorflow, keras1_kernels,
     calls_share_states, layer_norm_fused, kept_states_win, config_in_float32, trainable_is_inherited, unit_norm_floor,
     graph_may_train, augmentation_casts, contrast_casts, stretching_casts, random_crop,
+    single_codes_mix,
 ]  # fmt: skip
 
 if __name__ == "__main__":

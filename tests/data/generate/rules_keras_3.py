@@ -198,6 +198,11 @@ def random_crop():
     return keras.Model(x, layers.RandomCrop(4, 3)(x)), [normal(2, 6, 9, 1)]
 
 
+def single_codes_mix():
+    x = layers.Input((1,), dtype="int32")
+    return keras.Model(x, layers.CategoryEncoding(4)(x)), [np.array([[0], [2], [2]], "int32")]
+
+
 def trainable_is_inherited():
     """Weights of the same shape and of different names, which Keras 3.0 needs to save HDF5."""
     x, inside = layers.Input((3, 3)), layers.Input((3, 3))
@@ -249,7 +254,7 @@ RULES = [
     null_mask_hides, group_norm_sees_mask, cast_keeps_mask, dot_norm_floor,
     unit_norm_floor, resizes_with_tensorflow, kept_states_win, config_in_float32, layer_norm_in_input_dtype,
     layer_norm_fused,    group_norm_in_input_dtype, group_norm_rounds_weights, halves_round_weights,
-    graph_may_train, contrast_casts, random_crop,
+    graph_may_train, contrast_casts, random_crop, single_codes_mix,
 ]  # fmt: skip
 
 if __name__ == "__main__":
