@@ -107,6 +107,7 @@ _PYTHON: Mapping[str, str] = {
     "--timestep": "timesteps",
     "--tokens": "tokens",
     "--unit": "units",
+    "--vocab": "vocab",
 }
 """Options in the command line's words → the keyword arguments of Python."""
 

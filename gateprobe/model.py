@@ -18,7 +18,7 @@ from gateprobe.analysis.tracking import track as follow
 from gateprobe.analysis.weights import LayerWeights, layer_of
 from gateprobe.errors import InputError, UnsupportedModel, in_python
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.inputs.samples import InputSpec
+from gateprobe.inputs.samples import InputSpec, Samples
 from gateprobe.opened import OpenedModel, Tracing, open_model
 from gateprobe.readers.weights_only import Assumptions
 from gateprobe.replay.options import RUN_DEFAULTS, TRACE_DEFAULTS, Dtype, RunOptions, TraceOptions, selection_of, takes
@@ -26,6 +26,7 @@ from gateprobe.trace import Trace, join
 from gateprobe.traces import notebook
 from gateprobe.traces.chunk import TraceChunk
 from gateprobe.traces.selection import Names, Selection
+from gateprobe.vocabulary import Side, text_rules
 
 SemanticsName: TypeAlias = Literal["auto", "keras1", "keras2", "keras3"]
 """Which Keras's meaning of words to use."""
@@ -136,7 +137,8 @@ class Model:
         """Trace everything at once.
 
         Args:
-            x: An array, a list of arrays in the model's order, or a mapping by input name.
+            x: An array, a list of arrays in the model's order, or a mapping by input name. Texts, for a model that
+                reads text, or with ``vocab``.
             **options: What to keep, as in `Selection`:
 
                 layers: Globs over layer paths, such as ``lstm*``.
@@ -150,6 +152,10 @@ class Model:
 
                 And how to run:
 
+                vocab: File of a vocabulary, which turns texts in ``x`` into token ids for a model that takes these:
+                    JSON of a Tokenizer or TextVectorization, a word index, or a list of words. What its rules are, and
+                    which words are unknown, stands in the metadata's ``notes``.
+                pad: ``pre`` or ``post``: where such rows of ids are padded and cut, see ``docs/formats.md``.
                 feeds: What is given to layers directly: ``LAYER``, ``LAYER.mask``, ``LAYER.initial_state[0]`` → array.
                 batch_size: Samples that run together: a number, 32 without it, or ``auto`` to choose it by the model's
                     size and the input's shape.
@@ -245,7 +251,7 @@ class Model:
         """
         how: RunOptions = {**RUN_DEFAULTS, **options}
         return self._opened.iter_predict(
-            self._opened.samples(x, how["feeds"]),
+            self._samples(x, how),
             batch_size=how["batch_size"],
             dtype=how["dtype"],
             kernel=how["kernel"],
@@ -264,6 +270,8 @@ class Model:
         sample: int = 0,
         feeds: Mapping[str, object] | None = None,
         dtype: Dtype | None = None,
+        vocab: str | os.PathLike[str] | None = None,
+        pad: Side | None = None,
     ) -> Explanation:
         """Explain one timestep of one unit: every product, every sum and what follows from them, in numbers.
 
@@ -276,13 +284,17 @@ class Model:
             sample: Its number.
             feeds: See `trace`.
             dtype: See `trace`.
+            vocab: See `trace`.
+            pad: See `trace`.
 
         Raises:
             InputError: There is no such place; says what there is. Or the parts do not add up to what was computed.
             UnsupportedModel: The layer cannot be replayed.
         """
         selection = Selection(layers=() if layer is None else layer)
-        tracing = self._opened.tracing(self._opened.samples(x, feeds), selection=selection, dtype=dtype)
+        tracing = self._opened.tracing(
+            self._samples(x, {"feeds": feeds, "vocab": vocab, "pad": pad}), selection=selection, dtype=dtype
+        )
         return explain(tracing, layer, direction, sample=sample, timestep=timestep, unit=unit)
 
     def weights(self, layer: str | None = None) -> LayerWeights:
@@ -307,12 +319,17 @@ class Model:
     def __repr__(self) -> str:
         return "\n".join(self._lines(_SHOWN_LAYERS))
 
+    def _samples(self, x: object, how: RunOptions) -> Samples:
+        vocab = how["vocab"]
+        converter = None if vocab is None else text_rules(os.fspath(vocab), how["pad"])
+        return self._opened.samples(x, how["feeds"], converter)
+
     def _tracing(self, x: object, options: TraceOptions, signals: tuple[str, ...] = ()) -> Tracing:
         """Prepare a run; ``signals`` are kept where none are asked for."""
         how: TraceOptions = {**TRACE_DEFAULTS, **options}
         selection = selection_of(options)
         return self._opened.tracing(
-            self._opened.samples(x, how["feeds"]),
+            self._samples(x, how),
             selection=selection if selection.signals else replace(selection, signals=signals),
             batch_size=how["batch_size"],
             dtype=how["dtype"],

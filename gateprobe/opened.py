@@ -15,9 +15,10 @@ import numpy as np
 
 from gateprobe.activations import activation_names
 from gateprobe.errors import GateprobeWarning, InputError, Refusal, UnsupportedModel, choices
-from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord
+from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, references
 from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
-from gateprobe.inputs.tokens import Tokens
+from gateprobe.inputs.tokens import ListedTokens, Tokens
+from gateprobe.inputs.word_ids import Converter
 from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
 from gateprobe.layers.binding.weight_assignment import contradictions
 from gateprobe.layers.recurrent.cells import CellRun
@@ -31,7 +32,7 @@ from gateprobe.replay.plan import Plan, Wanted, fed_layer, make_plan, model_of
 from gateprobe.replay.run import Batches, Progress, Result, batches_of, run
 from gateprobe.replay.stated import with_stated
 from gateprobe.replay.text import padded, tokens_of
-from gateprobe.replay.timelines import Timelines, timelines
+from gateprobe.replay.timelines import Origin, Timelines, timelines
 from gateprobe.replay.unclaimed import unclaimed
 from gateprobe.replay.vocabularies import with_vocabularies
 from gateprobe.replay.ways import way_on
@@ -94,7 +95,7 @@ class OpenedModel:
     def inputs(self) -> tuple[InputSpec, ...]:
         """Name, shape and dtype of each input, in the model's order."""
         records = {record.name: record for record in self.record.layers}
-        specs = tuple(_input_spec(records[ref.layer]) for ref in self.record.inputs)
+        specs = tuple(_input_spec(records[ref.layer], self.record) for ref in self.record.inputs)
         if not self.graph.assumed:
             return specs
         return tuple(replace(spec, layer=ref.layer) for spec, ref in zip(specs, self.record.outputs, strict=True))
@@ -252,7 +253,7 @@ class OpenedModel:
         beside: Labels | None = tokens
         if beside is None:
             traced = [call.path for call in self.recurrent if selection.takes_layer(call.path)]
-            beside = tokens_of(plan, samples, lines, traced)
+            beside = self.word_tokens(samples) or tokens_of(plan, samples, lines, traced)
         context = None
         if with_input or with_output or beside is not None:
             context = Context(
@@ -263,6 +264,17 @@ class OpenedModel:
                 tokens=beside,
             )
         return Tracing(self, plan, samples, selection, numbers, batches, pre_activations, context)
+
+    def word_tokens(self, samples: Samples) -> ListedTokens | None:
+        """Return the words of texts that became ids, for the layers that have the timesteps of those; ``None`` without.
+
+        With several such inputs, those of the first.
+        """
+        if not samples.words:
+            return None
+        name, words = next(iter(samples.words.items()))
+        lines, lists = self.timelines(samples), dict(enumerate(words.tokens))
+        return ListedTokens(words.file, words.sha256, lists, lambda layer: name in lines.of(layer).named(Origin.INPUT))
 
     def timelines(self, samples: Samples) -> Timelines:
         """Return which timesteps of the inputs are those of which layer."""
@@ -322,7 +334,15 @@ class OpenedModel:
             "era": origin.era.value,
             "keras_version": origin.keras_version,
             "evidence": list(origin.evidence),
-            "notes": list(dict.fromkeys((*self.notes, *(plan.notes if plan is not None else ())))),
+            "notes": list(
+                dict.fromkeys(
+                    (
+                        *self.notes,
+                        *(plan.notes if plan is not None else ()),
+                        *(samples.notes if samples is not None else ()),
+                    )
+                )
+            ),
             "semantics": self.semantics.label,
             **self._stated(),
             "layers": [{"path": call.path, "class": call.record.class_name} for call in self.recurrent]
@@ -341,9 +361,11 @@ class OpenedModel:
         off = list(self.graph.dropout_off)
         return {**({"stated": said} if said else {}), **({"dropout_off": off} if off else {})}
 
-    def samples(self, x: object, feeds: Mapping[str, object] | None = None) -> Samples:
+    def samples(
+        self, x: object, feeds: Mapping[str, object] | None = None, converter: Converter | None = None
+    ) -> Samples:
         """Check what a caller gives against the model's inputs."""
-        return from_arrays(x, self.inputs, feeds)
+        return from_arrays(x, self.inputs, feeds, converter)
 
     def _run(self, plan: Plan, samples: Samples, selection: Selection | None, **options: Any) -> Iterator[Result]:
         for note in plan.notes:
@@ -471,10 +493,26 @@ def _takes(selection: Selection | None) -> Any:
     return selection.takes_layer if selection is not None else lambda path: False
 
 
-def _input_spec(record: LayerRecord) -> InputSpec:
+_READ_IDS = frozenset({"Embedding", "ReversibleEmbedding", "CategoryEncoding", "OneHot"})
+"""Layers and operations that read token ids."""
+
+
+def _takes_ids(dtype: str, record: LayerRecord, model: ModelRecord) -> bool:
+    """Whether an input takes token ids, as far as the layers that read it say; what is inside a model may read them."""
+    readers = (
+        one
+        for one in model.layers
+        for call in one.calls
+        if any(ref.layer == record.name for ref in (*references(call.args), *references(call.kwargs)))
+    )
+    return "int" in dtype or any(one.class_name in _READ_IDS or one.model is not None for one in readers)
+
+
+def _input_spec(record: LayerRecord, model: ModelRecord) -> InputSpec:
     shape = record.config.get("batch_shape") or record.config.get("batch_input_shape")
     dtype = record.config.get("dtype") or record.config.get("input_dtype") or "float32"
     known = (
         tuple(size if isinstance(size, int) else None for size in shape) if isinstance(shape, (list, tuple)) else None
     )
-    return InputSpec(record.name, known, str(dtype))
+    sequences = known is None or len(known) == 2
+    return InputSpec(record.name, known, str(dtype), ids=sequences and _takes_ids(str(dtype), record, model))

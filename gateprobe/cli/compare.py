@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from gateprobe.analysis.comparison import Comparison
     from gateprobe.traces.selection import Selection
 
-_RUNNING = RUNNING[:3]
-"""--feed and --dtype: everything runs in one process."""
+_RUNNING = RUNNING[:5]
+"""What is given and --dtype: everything runs in one process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,4 +212,7 @@ def _port(sides: Sides, selection: Selection, tolerance: Tolerance, talk: Talk) 
     talk.details(model, samples)
     options = Options(selection, sides.last, tolerance, sides.run.dtype)
     with step_line(talk) as tell:
-        return compare_port(model, samples, theirs, options, tell)
+        result = compare_port(model, samples, theirs, options, tell)
+    for note in samples.notes:
+        talk.note(note)
+    return result

@@ -75,7 +75,11 @@ def dump(
     model = assumed.complete(file.read(), selection)
     samples = run.load(model, file)
     talk.details(model, samples)
-    beside = {"with_input": with_input, "with_output": with_output, "tokens": labels.of_run(model, samples, selection)}
+    beside = {
+        "with_input": with_input,
+        "with_output": with_output,
+        "tokens": labels.of_run(model, samples, selection, run.vocab),
+    }
     wanted = {name: value for name, value in beside.items() if value}
     options = {**run.how, "pre_activations": pre, "selection": selection, **wanted}
     preview = Preview()

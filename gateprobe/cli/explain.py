@@ -112,13 +112,13 @@ def _open(source: Source, which: Which, talk: Talk) -> Observed:
     from gateprobe.traces.selection import Selection
 
     layers = () if which.layer is None else (which.layer,)
-    bare = replace(source, labels=Labels(None, None))
+    bare = replace(source, labels=Labels(None))
     samples = which.sample if source.is_trace else None
     observed = bare.open(Selection(layers=layers, samples=samples), talk)
     if observed.model is None or observed.samples is None:
         return replace(observed, tokens=source.labels.of_trace(np.array([which.sample])) or observed.tokens)
     chosen = Selection(layers=layers, samples=which.sample)
-    return replace(observed, tokens=source.labels.of_run(observed.model, observed.samples, chosen))
+    return replace(observed, tokens=source.labels.of_run(observed.model, observed.samples, chosen, source.run.vocab))
 
 
 def _equation(observed: Observed, which: Which) -> Seen:

@@ -38,10 +38,10 @@ LOOKING: Mapping[str, tuple[str, ...]] = {
 """Command that looks → the options that no other group has; each option stands once."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "What to read": ("text", "feed", "verification"),
+    "What to read": ("text", "vocab", "pad", "feed", "verification"),
     "What to compare": ("mapping", "last", "against", "backend", "atol", "rtol", "seed", "samples"),
     "What to keep": ("layer", "signal", "timestep", "unit", "sample", "direction", "pre", "with_input", "with_output"),
-    "What to call timesteps": ("tokens", "vocab"),
+    "What to call timesteps": ("tokens",),
     "What to look for": tuple(name for names in LOOKING.values() for name in names),
     "What to print": ("as_json", "study", "keep", "form", "check"),
     "Where to write": (

@@ -75,7 +75,6 @@ def migrate(file: ModelFile, given: Given, new: NewFile, report: Report, talk: T
     needed, except for --verify. Exit status: 0 done; 1 Keras 3, asked by --verify, disagrees; 2 Keras 3 has nothing
     that computes the same.
     """
-    from gateprobe.inputs.samples import load
     from gateprobe.migration.run import migrate as migrated
     from gateprobe.model import Model
 
@@ -84,7 +83,7 @@ def migrate(file: ModelFile, given: Given, new: NewFile, report: Report, talk: T
     if new.backend is not None and not new.verify:
         raise click.UsageError("--backend goes with --verify")
     model = file.read()
-    x = load(given.inputs, model.inputs, max_bytes=file.max_bytes) if given.inputs else None
+    x = given.load(model, file)
     found = migrated(Model(model), x, hard_sigmoid=new.hard_sigmoid)
     if new.write is not None:
         found.write(new.write, overwrite=new.force)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateprobe.opened import OpenedModel
     from gateprobe.readers.weights_only import Assumptions
     from gateprobe.traces.selection import Selection
+    from gateprobe.vocabulary import Side
 
 _Decorator = Callable[[Any], Any]
 
@@ -107,18 +108,30 @@ class Run:
     batch_size: int | str | None
     threads: int | None
     text: tuple[str, ...] = ()
+    vocab: str | None = None
+    pad: Side | None = None
 
     def reads(self) -> Iterator[str]:
         """Yield the files that are read."""
         from gateprobe.inputs.samples import files_of
 
-        return files_of(self.inputs, self.feed)
+        yield from files_of(self.inputs, self.feed)
+        if self.vocab is not None:
+            yield self.vocab
 
     def load(self, model: OpenedModel, file: ModelFile) -> Samples:
         """Open the inputs and check them against the model."""
         from gateprobe.inputs.samples import load
+        from gateprobe.vocabulary import text_rules
 
-        return load(self.inputs, model.inputs, self.feed, max_bytes=file.max_bytes, texts=self.text)
+        if self.pad is not None and self.vocab is None:
+            raise InputError("--pad says where ids made of texts are padded", remedy="give --vocab=FILE, too")
+        converter = None if self.vocab is None else text_rules(self.vocab, self.pad)
+        how: dict[str, Any] = {"max_bytes": file.max_bytes, "texts": self.text, "converter": converter}
+        samples = load(self.inputs, model.inputs, self.feed, **how)
+        if self.pad is not None and not samples.words:
+            raise InputError(f"--pad={self.pad}: no texts are made into ids here", remedy="leave it out")
+        return samples
 
     @property
     def how(self) -> dict[str, Any]:
@@ -152,7 +165,6 @@ class Labels:
     """What the user calls the timesteps."""
 
     tokens: str | None
-    vocab: str | None
 
     def reads(self) -> Iterator[str]:
         """Yield the files that are read."""
@@ -160,8 +172,6 @@ class Labels:
 
         if self.tokens is not None:
             yield split_spec(self.tokens)[1]
-        if self.vocab is not None:
-            yield self.vocab
 
     def of_trace(self, numbers: Array) -> Tokens | None:
         """Read the labels of the samples of a trace file.
@@ -171,23 +181,25 @@ class Labels:
         """
         from gateprobe.inputs.tokens import read_tokens
 
-        if self.vocab is not None:
-            raise InputError("--vocab: a trace file has no ids of words", remedy="list the words with --tokens=FILE")
         return None if self.tokens is None else read_tokens(self.tokens, numbers, None)
 
-    def of_run(self, model: OpenedModel, samples: Samples, selection: Selection) -> Tokens | None:
-        """Read the labels of the samples of a run.
+    def of_run(
+        self, model: OpenedModel, samples: Samples, selection: Selection, vocab: str | None = None
+    ) -> Tokens | None:
+        """Read the labels of the samples of a run: those that are listed, or the words behind the ids.
 
         Raises:
             InputError: They do not fit, or the model has no input with ids.
         """
         from gateprobe.labels import listed_tokens, looked_up_tokens
 
-        if self.tokens is not None and self.vocab is not None:
+        if self.tokens is not None and vocab is not None and not samples.words:
             raise InputError("--tokens and --vocab both say what the timesteps are called", remedy="give one of them")
         if self.tokens is not None:
             return listed_tokens(self.tokens, model, samples, selection)
-        return None if self.vocab is None else looked_up_tokens(self.vocab, model, samples, selection)
+        if samples.words:
+            return model.word_tokens(samples)
+        return None if vocab is None else looked_up_tokens(vocab, model, samples, selection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +221,7 @@ class Talk:
 
     def notes(self, model: OpenedModel, samples: Samples) -> None:
         """Say what is worth knowing about a run that is done."""
-        for text in model.notes:
+        for text in (*model.notes, *samples.notes):
             self.note(text)
         found = None if self.quiet else samples.first_nan()
         if found is not None:
@@ -369,13 +381,31 @@ READING = (
 reading = bundle("file", ModelFile, click.argument("model", metavar="MODEL"), *READING)
 """Adds MODEL and how to read it; the command takes ``file``."""
 
-RUNNING = (
+TEXTS = (
     click.option(
         "--text",
         multiple=True,
         metavar="TEXT",
         help="A sample of a model that reads text, instead of a file. May be repeated.",
     ),
+    click.option(
+        "--vocab",
+        metavar="FILE",
+        help="Turn texts into token ids by this vocabulary, for a model that takes ids, and label timesteps with its "
+        "words: JSON of a Tokenizer or TextVectorization, a word index, or one word a line, from 0.",
+    ),
+    click.option(
+        "--pad",
+        type=click.Choice(["pre", "post"]),
+        metavar="SIDE",
+        help="Pad and cut rows of such ids in front (pre) or at the end (post), instead of as Keras pads what the "
+        "vocabulary makes.",
+    ),
+)
+"""How texts are given."""
+
+RUNNING = (
+    *TEXTS,
     click.option(
         "--feed",
         multiple=True,
@@ -431,17 +461,11 @@ LABELLING = (
         help="Label timesteps with these tokens: one a line with an empty line between samples, or a JSON list for "
         "each sample. NAME=FILE labels the timesteps of one input of several.",
     ),
-    click.option(
-        "--vocab",
-        metavar="FILE",
-        help="Label timesteps with the words of this vocabulary: JSON of a Tokenizer or TextVectorization, or one word "
-        "a line, from 0.",
-    ),
 )
 """What to call timesteps."""
 
 labelling = bundle("labels", Labels, *LABELLING)
-"""Adds --tokens and --vocab; the command takes ``labels``."""
+"""Adds --tokens; the command takes ``labels``."""
 
 _WHAT = (
     click.option(

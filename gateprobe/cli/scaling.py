@@ -55,6 +55,8 @@ class Scaling:
             assumptions=assumed.given,
             layers=selection.layers,
             texts=run.text,
+            vocab=run.vocab,
+            pad=run.pad,
         )
         return DaskWorkers(sources, self.scheduler, self.workers or 0)
 

@@ -100,7 +100,7 @@ class Source:
         talk.details(model, samples)
         options = {**self.run.how, "pre_activations": pre_activations, "selection": selection}
         tracing: Tracing = model.tracing(samples, **options)
-        tokens = self.labels.of_run(model, samples, selection)
+        tokens = self.labels.of_run(model, samples, selection, self.run.vocab)
         return of_run(tracing, options=options, threads=self.run.threads, tokens=tokens)
 
 
@@ -133,9 +133,7 @@ _ABOUT_RUNS = names_of(*READING, *RUNNING, *ASSUMING) - {"max_bytes"}
 """Options that mean nothing for a trace."""
 
 
-def _source(
-    source: str, inputs: tuple[str, ...], tokens: str | None = None, vocab: str | None = None, **values: Any
-) -> Source:
+def _source(source: str, inputs: tuple[str, ...], tokens: str | None = None, **values: Any) -> Source:
     from gateprobe.stored.recognised import is_trace
 
     def taken(options: Any) -> dict[str, Any]:
@@ -145,7 +143,7 @@ def _source(
         ModelFile(source, **taken(READING)),
         Run(inputs, **taken(RUNNING)),
         Assumed(**taken(ASSUMING)),
-        Labels(tokens, vocab),
+        Labels(tokens),
         is_trace(source),
     )
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateprobe.cli.options import (
+    TEXTS,
     ModelFile,
     Report,
+    Run,
     Talk,
     bundle,
     command,
@@ -22,11 +24,15 @@ from gateprobe.cli.options import (
     talking,
 )
 from gateprobe.cli.tolerances import publish, tolerating
+from gateprobe.errors import InputError
 
 if TYPE_CHECKING:
     from gateprobe.analysis.agreement import Tolerance
+    from gateprobe.inputs.samples import Samples
+    from gateprobe.opened import OpenedModel
     from gateprobe.verification.result import Verification
     from gateprobe.verification.run import Made
+    from gateprobe.vocabulary import Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +40,25 @@ class Given:
     """What is verified on, if not on made inputs."""
 
     inputs: tuple[str, ...]
+    text: tuple[str, ...]
+    vocab: str | None
+    pad: Side | None
 
     def reads(self) -> Iterator[str]:
         """Yield the files that are read."""
-        from gateprobe.inputs.samples import files_of
+        return self._run.reads()
 
-        return files_of(self.inputs)
+    @property
+    def _run(self) -> Run:
+        return Run(self.inputs, (), None, None, None, self.text, self.vocab, self.pad)
+
+    def load(self, model: OpenedModel, file: ModelFile) -> Samples | None:
+        """Open the inputs; ``None`` where there are none."""
+        if self.inputs or self.text:
+            return self._run.load(model, file)
+        if self.vocab is not None or self.pad is not None:
+            raise InputError("--vocab turns texts into ids, and there are none", remedy="give INPUT or --text=TEXT")
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +96,7 @@ making = bundle(
     ),
     click.option("--samples", type=click.IntRange(1), metavar="N", help="Make N samples for each set of inputs."),
 )
-giving = bundle("given", Given, click.argument("inputs", metavar="[INPUT...]", nargs=-1))
+giving = bundle("given", Given, click.argument("inputs", metavar="[INPUT...]", nargs=-1), *TEXTS)
 writing = bundle(
     "files",
     Files,
@@ -159,16 +178,17 @@ def _result(file: ModelFile, given: Given, files: Files, talk: Talk, **options: 
     """Verify; what prevents it goes into the JUnit report too."""
     from gateprobe.cli.steps import step_line
     from gateprobe.errors import GateprobeError
-    from gateprobe.inputs.samples import load
     from gateprobe.model import Model
     from gateprobe.verification.report import error_as_junit
     from gateprobe.verification.run import verify as compare
 
     try:
         model = file.read()
-        x = load(given.inputs, model.inputs, max_bytes=file.max_bytes) if given.inputs else None
+        x = given.load(model, file)
         if x is not None:
             talk.details(model, x)
+            for note in x.notes:
+                talk.note(note)
         with step_line(talk) as tell:
             return compare(Model(model), x, architecture=file.architecture, tell=tell, **options)
     except GateprobeError as error:

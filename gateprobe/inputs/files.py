@@ -82,7 +82,13 @@ class Source:
 
 
 def read_input(
-    file: str, shape: Shape | None, limit: int, names: Collection[str] = (), *, texts_of: str | None = None
+    file: str,
+    shape: Shape | None,
+    limit: int,
+    names: Collection[str] = (),
+    *,
+    texts_of: str | None = None,
+    or_numbers: bool = False,
 ) -> dict[str, Source]:
     """Read a file.
 
@@ -93,6 +99,7 @@ def read_input(
         names: All that the model takes, when an ``.npz`` file may give it all at once.
         texts_of: The name of the input, when it takes texts: a text file has a sample on each line, and
             ``FILE.csv[column]`` names a column.
+        or_numbers: Whether it takes numbers, too: a table that begins with these holds nothing else.
 
     Returns:
         One array by an empty name, or all of ``names``.
@@ -104,11 +111,11 @@ def read_input(
         raise InputError("the name of a file is empty")
     try:
         if file == STDIN:
-            return {"": _from_stdin(_Wanted(shape, limit, texts_of))}
+            return {"": _from_stdin(_Wanted(shape, limit, texts_of, or_numbers))}
         if is_url(file):
-            return _from_url(file, _Wanted(shape, limit, texts_of), names)
+            return _from_url(file, _Wanted(shape, limit, texts_of, or_numbers), names)
         path, key = _path_and_key(local_path(file))
-        wanted = _Wanted(shape, limit, texts_of, path.suffix.lower(), key)
+        wanted = _Wanted(shape, limit, texts_of, or_numbers, path.suffix.lower(), key)
         if not path.is_file():
             return {"": _from_special(path, file, wanted)}
         with path.open("rb") as opened:
@@ -154,6 +161,8 @@ class _Wanted:
     limit: int
     texts_of: str | None
     """The name of the input, when it takes texts."""
+    or_numbers: bool = False
+    """Whether it takes numbers as well."""
     suffix: str = ""
     key: str | None = None
     """What stands in brackets behind the file."""
@@ -253,11 +262,15 @@ def _from_stream(stream: IO[bytes], name: str, wanted: _Wanted) -> Source:
     in_lines = not held.startswith(NPY_MAGIC)
     if not in_lines:
         array = parse_npy(held, name)
-    elif wanted.texts_of is not None:
+    elif wanted.texts_of is not None and not (wanted.or_numbers and _are_numbers(held, wanted)):
         array = text_files.read_texts(held, name, wanted.suffix, wanted.key, wanted.texts_of)
     else:
         array = read_table(held, name, wanted.shape)
     return Source(name, array, partial(_bytes_digest, held), in_lines=in_lines)
+
+
+def _are_numbers(data: bytes, wanted: _Wanted) -> bool:
+    return wanted.key is None and wanted.suffix not in text_files.JSON_LINES and text_files.holds_numbers(data)
 
 
 def _bytes_digest(data: bytes) -> str:

@@ -17,6 +17,7 @@ from gateprobe.graph import Array
 from gateprobe.inputs import texts as text_files
 from gateprobe.inputs.array_files import UNPACKED_LIMIT, RemoteRows, Rows, release_pages
 from gateprobe.inputs.files import STDIN, Shape, Source, file_of, from_memory, read_input
+from gateprobe.inputs.word_ids import Converter, WordIds
 
 _PIECE = 1 << 20
 """Bytes that are looked through at once."""
@@ -32,6 +33,8 @@ class InputSpec:
     dtype: str = "float32"
     layer: str | None = None
     """The only layer that reads it, in a file of weights alone."""
+    ids: bool = False
+    """Whether it takes token ids, ``(samples, timesteps)``: an Embedding or the like reads it, or it takes integers."""
 
     @property
     def texts(self) -> bool:
@@ -59,6 +62,13 @@ class Samples:
     count: int
     """Number of samples."""
     sources: Mapping[str, Source] = field(default_factory=dict)
+    words: Mapping[str, WordIds] = field(default_factory=dict)
+    """The words of inputs that were texts and became ids."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to texts to make ids of them."""
+        return tuple(dict.fromkeys(one.said for one in self.words.values()))
 
     @property
     def digests(self) -> Mapping[str, str]:
@@ -168,6 +178,7 @@ def load(
     *,
     max_bytes: int | None = None,
     texts: Sequence[str] = (),
+    converter: Converter | None = None,
 ) -> Samples:
     """Open the files that a user names.
 
@@ -178,6 +189,7 @@ def load(
         feeds: ``LAYER=FILE``, ``LAYER.mask=FILE``, ``LAYER.initial_state[k]=FILE``.
         max_bytes: Limit for what is unpacked or read into memory, instead of 1 GiB.
         texts: The samples of the input that takes texts, instead of a file.
+        converter: Makes ids of texts for inputs that take ids.
 
     Raises:
         InputError: A file cannot be read, or it does not fit the model.
@@ -190,20 +202,22 @@ def load(
     fed = [split_feed(feed) for feed in feeds]
     if [file for _, file in (*pairs, *fed)].count(STDIN) > 1:
         raise InputError("standard input can be read only once")
-    typed = _typed(texts, inputs)
-    given = _assigned(pairs, inputs, limit, typed)
+    typed = _typed(texts, inputs, converter)
+    given = _assigned(pairs, inputs, limit, typed, converter)
     sources = {key: read_input(file, _table_shape(key), limit)[""] for key, file in fed}
-    return _samples(given, inputs, sources, "FILE or NAME=FILE")
+    return _samples(given, inputs, sources, "FILE or NAME=FILE", converter)
 
 
-def _typed(texts: Sequence[str], inputs: Sequence[InputSpec]) -> dict[str, Source]:
+def _typed(texts: Sequence[str], inputs: Sequence[InputSpec], converter: Converter | None) -> dict[str, Source]:
     """Return the texts that were given on the command line, for the input that takes them."""
     if not texts:
         return {}
-    takers = [spec.name for spec in inputs if spec.texts]
+    takers = [spec.name for spec in inputs if spec.texts or (converter is not None and spec.ids)]
     if len(takers) != 1:
         said = f"several inputs take texts: {', '.join(takers)}" if takers else "no input of the model takes texts"
-        raise InputError(f"texts were given, and {said}", remedy="give a file for each input")
+        ids = not takers and converter is None and any(spec.ids for spec in inputs)
+        remedy = "give the model's vocabulary with --vocab=FILE" if ids else "give a file for each input"
+        raise InputError(f"texts were given, and {said}", remedy=remedy)
     array = text_files.as_array(texts)
     return {takers[0]: Source("the given texts", array, partial(text_files.digest, array))}
 
@@ -216,7 +230,12 @@ def files_of(specs: Iterable[str], feeds: Iterable[str] = ()) -> Iterator[str]:
         yield file_of(split_feed(feed)[1])
 
 
-def from_arrays(x: object, inputs: Sequence[InputSpec], feeds: Mapping[str, object] | None = None) -> Samples:
+def from_arrays(
+    x: object,
+    inputs: Sequence[InputSpec],
+    feeds: Mapping[str, object] | None = None,
+    converter: Converter | None = None,
+) -> Samples:
     """Take what a caller gives from Python.
 
     Args:
@@ -224,6 +243,7 @@ def from_arrays(x: object, inputs: Sequence[InputSpec], feeds: Mapping[str, obje
             a mapping by name, for several; ``None`` when feeds make the inputs unnecessary.
         inputs: What the model takes.
         feeds: As in `load`, with arrays in place of files.
+        converter: As in `load`.
 
     Raises:
         InputError: The arrays do not fit the model.
@@ -232,7 +252,7 @@ def from_arrays(x: object, inputs: Sequence[InputSpec], feeds: Mapping[str, obje
         return x
     given = {name: from_memory(name, value) for name, value in _named(x, inputs).items()}
     sources = {key: from_memory(key, value) for key, value in (feeds or {}).items()}
-    return _samples(given, inputs, sources, "an array")
+    return _samples(given, inputs, sources, "an array", converter)
 
 
 def _named(x: object, inputs: Sequence[InputSpec]) -> dict[str, object]:
@@ -276,7 +296,11 @@ def split_feed(feed: str) -> tuple[str, str]:
 
 
 def _assigned(
-    pairs: Sequence[tuple[str | None, str]], inputs: Sequence[InputSpec], limit: int, typed: Mapping[str, Source]
+    pairs: Sequence[tuple[str | None, str]],
+    inputs: Sequence[InputSpec],
+    limit: int,
+    typed: Mapping[str, Source],
+    converter: Converter | None,
 ) -> dict[str, Source]:
     """Read the files and give each to its input: by name, or to the next one that has no name on the command line."""
     by_name = {name for name, _ in pairs} | set(typed)
@@ -287,9 +311,10 @@ def _assigned(
         if spec is None:
             beside = ", besides the texts that were given" if typed else ""
             raise InputError(f"is one file too many: the model takes {_listed(inputs)}{beside}", file=file)
-        texts_of = spec.name if spec.texts else None
+        either = converter is not None and spec.ids
+        texts_of = spec.name if spec.texts or either else None
         names = [one.name for one in inputs] if name is None and len(pairs) == 1 else []
-        for part, source in read_input(file, spec.shape, limit, names, texts_of=texts_of).items():
+        for part, source in read_input(file, spec.shape, limit, names, texts_of=texts_of, or_numbers=either).items():
             if (part or spec.name) in given:
                 raise InputError(f"input {spec.name!r} is given twice", file=file)
             given[part or spec.name] = source
@@ -302,7 +327,13 @@ def _table_shape(key: str) -> Shape:
     return (None, None, None) if plain else (None, None)
 
 
-def _samples(given: Mapping[str, Source], inputs: Sequence[InputSpec], fed: Mapping[str, Source], form: str) -> Samples:
+def _samples(
+    given: Mapping[str, Source],
+    inputs: Sequence[InputSpec],
+    fed: Mapping[str, Source],
+    form: str,
+    converter: Converter | None,
+) -> Samples:
     """Check everything against the model and against each other; ``form`` says how an input is given."""
     missing = [spec for spec in inputs if spec.name not in given]
     if missing and not fed:
@@ -310,6 +341,8 @@ def _samples(given: Mapping[str, Source], inputs: Sequence[InputSpec], fed: Mapp
         way = Way(("gateprobe", "dump"), layers=alone) if alone else None
         remedy = f"give {_listed(missing)} as {form}{', or trace what you gave an input for' * bool(alone)}"
         raise InputError("an input is missing", remedy=remedy, way=way)
+    words = {} if converter is None else dict(_converted(given, inputs, converter))
+    given = {**given, **{name: replace(given[name], array=one.ids) for name, one in words.items()}}
     given = {**given, **{spec.name: _taken(given[spec.name], spec) for spec in inputs if spec.name in given}}
     for key, source in fed.items():
         _check(source, InputSpec(key, None))
@@ -325,7 +358,23 @@ def _samples(given: Mapping[str, Source], inputs: Sequence[InputSpec], fed: Mapp
         {key: _fed(key, source.array) for key, source in fed.items()},
         next(iter(counts.values()), 0),
         sources,
+        words,
     )
+
+
+def _converted(
+    given: Mapping[str, Source], inputs: Sequence[InputSpec], converter: Converter
+) -> Iterator[tuple[str, WordIds]]:
+    """Yield the ids of what is given as texts for inputs that take ids."""
+    for spec in inputs:
+        source = given.get(spec.name)
+        if source is not None and spec.ids and text_files.is_text(source.array):
+            texts = np.asarray(source.array)
+            if not texts.size or texts.size != len(texts):
+                reason = f"has the shape {_shown(texts.shape)}, where one text for each sample belongs"
+                raise InputError(reason, file=source.name or f"input {spec.name!r}")
+            length = spec.shape[1] if spec.shape is not None else None
+            yield spec.name, converter.ids(texts.ravel(), length)
 
 
 def _fed(key: str, array: Rows) -> Rows:
@@ -359,6 +408,8 @@ def _check(source: Source, spec: InputSpec) -> None:
     if text_files.is_text(source.array) is not spec.texts:
         held, taken = ("numbers", "texts") if spec.texts else ("texts", "numbers")
         remedy = "give texts: a file with one sample a line, or a column of a table" if spec.texts else None
+        if spec.ids:
+            remedy = "give the model's vocabulary with --vocab=FILE, which makes token ids of texts"
         raise InputError(f"holds {held}, but input {spec.name!r} takes {taken}", file=where, remedy=remedy)
     if not shape:
         raise InputError(f"holds a single number, but input {spec.name!r} takes {spec.shown}", file=where)

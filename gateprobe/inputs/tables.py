@@ -96,7 +96,8 @@ def _refuse_prose(data: bytes, separator: str, name: str, shape: tuple[int | Non
         return
     tokens = "token ids, the numbers that stand for characters or words in the training"
     what = tokens if shape is None or len(shape) == 2 else "numbers, separated by commas"
-    raise InputError("holds text where numbers are wanted", file=name, remedy=f"give {what}")
+    vocabulary = ", or the model's vocabulary with --vocab=FILE" if what is tokens else ""
+    raise InputError("holds text where numbers are wanted", file=name, remedy=f"give {what}{vocabulary}")
 
 
 def _check_width(first: bytes, separator: str, name: str, shape: tuple[int | None, ...] | None) -> None:

@@ -19,6 +19,8 @@ TABLES = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 SUFFIXES = (*TABLES, *JSON_LINES, ".txt")
 _MAX_CELL = 1 << 27
+_LOOKED_AT, _LINES = 1 << 20, 100
+"""Bytes and lines by which texts are told from numbers."""
 
 
 def is_text(array: Any) -> bool:
@@ -54,6 +56,21 @@ def read_texts(data: bytes, name: str, suffix: str, column: str | None, wanted: 
     if not found:
         raise InputError("is empty", file=name)
     return as_array(found)
+
+
+def holds_numbers(data: bytes) -> bool:
+    """Whether a text begins as a table of numbers, perhaps below a header."""
+    lines = [line for line in data[:_LOOKED_AT].decode("utf-8", "replace").split("\n")[:_LINES] if line.strip()]
+    rows = lines[1:] or lines
+    return bool(rows) and all(_is_number(cell) for row in rows for cell in row.replace("\t", ",").split(","))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def as_array(texts: Sequence[str]) -> Array:

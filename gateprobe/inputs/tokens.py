@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -147,6 +147,10 @@ class Vocabulary:
     sha256: str
     """Of the file's text."""
     words: Mapping[int, str]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Of the Tokenizer or layer that the file holds; empty for words alone."""
+    listed: bool = False
+    """Whether the words are numbered by their places alone."""
 
     def word(self, number: int) -> str:
         """Return a word; the number itself where the vocabulary has none."""
@@ -318,9 +322,10 @@ def read_vocabulary(file: str) -> Vocabulary:
             if text.lstrip()[:1] == "{" and text.rstrip().endswith("}"):
                 raise
         else:
-            return Vocabulary(name, _sha256(text), _words(value, name))
+            words, config = _words(value, name), _config(value)
+            return Vocabulary(name, _sha256(text), words, config, isinstance(value, list))
     lines = text.split("\n")
-    return Vocabulary(name, _sha256(text), _numbered(lines[:-1] if lines[-1] == "" else lines, name))
+    return Vocabulary(name, _sha256(text), _numbered(lines[:-1] if lines[-1] == "" else lines, name), listed=True)
 
 
 def _words(value: Any, name: str) -> Mapping[int, str]:
@@ -344,6 +349,16 @@ def _words(value: Any, name: str) -> Mapping[int, str]:
     if value and all(isinstance(word, str) for word in value.values()):
         return {0: "", **_by_number(value, name)}
     return {0: "", **_by_word(value, name)}
+
+
+def _config(value: Any) -> Mapping[str, Any]:
+    """Return the settings beside the words; none where the file holds words alone."""
+    inner = value.get("config") if isinstance(value, dict) else None
+    config = inner if isinstance(inner, dict) else value
+    told = isinstance(config, dict) and (
+        isinstance(config.get("word_index"), str) or isinstance(config.get("vocabulary"), list)
+    )
+    return config if told else {}
 
 
 def _with_specials(config: Mapping[str, Any], name: str) -> list[Any]:

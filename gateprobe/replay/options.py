@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar
@@ -32,6 +33,8 @@ class RunOptions(TypedDict, total=False):
     kernel: KernelName
     threads: int | None
     progress: Progress | None
+    vocab: str | os.PathLike[str] | None
+    pad: Literal["pre", "post"] | None
 
 
 class TraceOptions(RunOptions, total=False):
@@ -56,6 +59,8 @@ RUN_DEFAULTS: RunOptions = {
     "kernel": "auto",
     "threads": None,
     "progress": None,
+    "vocab": None,
+    "pad": None,
 }
 TRACE_DEFAULTS: TraceOptions = {
     "layers": (),

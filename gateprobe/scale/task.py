@@ -22,6 +22,7 @@ from gateprobe.readers.weights_only import Assumptions
 from gateprobe.replay.run import Batches
 from gateprobe.scale.dataset import Block, Destination, Manifest
 from gateprobe.scale.opening import open_dataset
+from gateprobe.vocabulary import Side, text_rules
 
 SAME_VERSION = "install the same everywhere"
 
@@ -43,6 +44,9 @@ class Sources:
     """What is traced of a file of weights alone."""
     texts: tuple[str, ...] = ()
     """Samples of an input of texts, in place of a file."""
+    vocab: str | None = None
+    """Turns texts into ids."""
+    pad: Side | None = None
 
     def read(self) -> OpenedModel:
         """Read the model."""
@@ -58,7 +62,9 @@ class Sources:
 
     def load(self, model: OpenedModel) -> Samples:
         """Open the inputs."""
-        return load(self.inputs, model.inputs, self.feeds, max_bytes=self.max_bytes, texts=self.texts)
+        converter = None if self.vocab is None else text_rules(self.vocab, self.pad)
+        how: dict[str, Any] = {"max_bytes": self.max_bytes, "texts": self.texts, "converter": converter}
+        return load(self.inputs, model.inputs, self.feeds, **how)
 
     def anywhere(self) -> Sources:
         """Return the same with names that do not depend on the current folder.
@@ -70,6 +76,7 @@ class Sources:
             self,
             model=anywhere(self.model),
             architecture=None if self.architecture is None else anywhere(self.architecture),
+            vocab=None if self.vocab is None else anywhere(self.vocab),
             inputs=tuple(map(_spec_anywhere, self.inputs)),
             feeds=tuple(f"{layer}={anywhere(file)}" for layer, file in map(split_feed, self.feeds)),
         )
