@@ -230,7 +230,7 @@ def _of_index(lower: bool, characters: bool) -> tuple[Callable[[str], list[str]]
         text = text.lower() if lower else text
         return list(text) if characters else [word for word in text.translate(table).split(" ") if word]
 
-    return part, "a word index, by the rules of a Tokenizer that was not told others, in " + (
+    return part, "a word index, by the defaults of the Tokenizer of Keras, in " + (
         "characters" if characters else "words"
     )
 
@@ -241,6 +241,6 @@ def _of_list(lower: bool, characters: bool) -> tuple[Callable[[str], list[str]],
     def part(text: str) -> list[str]:
         return parted(standardized(text, how), "character" if characters else "whitespace")
 
-    return part, "a list, by the rules of a TextVectorization that was not told others, in " + (
+    return part, "a list, by the defaults of the TextVectorization of Keras, in " + (
         "characters" if characters else "words"
     )
