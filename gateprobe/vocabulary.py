@@ -8,7 +8,7 @@ TextVectorization or StringLookup what these layers do.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -57,8 +57,8 @@ class TextRules:
     """Turns texts into rows of ids; a `gateprobe.inputs.word_ids.Converter`."""
 
     vocabulary: Vocabulary
-    rules: Rules
-    pad: Side
+    pad: Side | None = None
+    """As Keras pads what the rules make, without it."""
 
     def ids(self, texts: Array, length: int | None) -> WordIds:
         """Return the ids of texts, padded with 0 or cut.
@@ -68,55 +68,62 @@ class TextRules:
             length: Of every row; that of the longest without it.
 
         Raises:
-            InputError: A word has no id and the vocabulary has none for such, or no text has a known word.
+            InputError: A word has no id and the vocabulary has none for such, no text has a known word, or the rules
+                are not understood.
         """
-        words = [self.rules.part(text) for text in texts_of(texts)]
-        rows = [[(word, found) for word in row if (found := self.rules.look_up(word)) is not None] for row in words]
+        rules = _rules(self.vocabulary)
+        pad = self.pad or rules.pad
+        words = [rules.part(text) for text in texts_of(texts)]
+        rows = [[(word, found) for word in row if (found := rules.look_up(word)) is not None] for row in words]
         longest = max(map(len, rows), default=0)
-        if not longest or not any(self.rules.known(word) for row in words for word in row):
+        if not longest or not any(rules.known(word) for row in words for word in row):
             raise InputError("has no word of any text", file=self.vocabulary.name, remedy="give the model's vocabulary")
         size = longest if length is None else length
         room.afford(len(rows) * size * 16)
         ids, tokens = room.zeros((len(rows), size), np.int64), []
         for number, row in enumerate(rows):
-            kept = row[max(len(row) - size, 0) :] if self.pad == "pre" else row[:size]
-            start = size - len(kept) if self.pad == "pre" else 0
+            kept = row[max(len(row) - size, 0) :] if pad == "pre" else row[:size]
+            start = size - len(kept) if pad == "pre" else 0
             ids[number, start : start + len(kept)] = [found for _, found in kept]
             left = [""] * size
             left[start : start + len(kept)] = [word for word, _ in kept]
             tokens.append(tuple(left))
-        return WordIds(ids, tuple(tokens), self.vocabulary.name, self.vocabulary.sha256, self._said(words, rows, size))
+        return WordIds(
+            ids,
+            tuple(tokens),
+            self.vocabulary.name,
+            self.vocabulary.sha256,
+            f"{self._said(rules, words)}{_fitted(rows, size, pad)}",
+        )
 
-    def _said(self, words: list[list[str]], rows: list[Any], size: int) -> str:
-        lengths = [len(row) for row in rows]
-        way = "in front" if self.pad == "pre" else "at the end"
-        moved = [f"{sum(n < size for n in lengths)} padded with 0"] if min(lengths) < size else []
-        moved += [f"{sum(n > size for n in lengths)} cut"] if max(lengths) > size else []
-        fitted = f"; of {len(rows)} texts, {' and '.join(moved)} {way} to {size} ids" if moved else ""
-        return f"texts become ids by {self.vocabulary.name}: {self.rules.said}{self._unknown(words)}{fitted}"
-
-    def _unknown(self, words: list[list[str]]) -> str:
+    def _said(self, rules: Rules, words: list[list[str]]) -> str:
         every = [word for row in words for word in row]
-        strange = [word for word in every if not self.rules.known(word)]
-        if not strange:
-            return ""
+        strange = [word for word in every if not rules.known(word)]
         shown = ", ".join(map(repr, list(dict.fromkeys(strange))[:_EXAMPLES]))
-        return f"; {len(strange)} of {len(every)} words are unknown, such as {shown}"
+        unknown = f"; {len(strange)} of {len(every)} words are unknown, such as {shown}" if strange else ""
+        return f"texts become ids by {self.vocabulary.name}: {rules.said}{unknown}"
+
+
+def _fitted(rows: Sequence[Sequence[object]], size: int, pad: Side) -> str:
+    """Say how many rows were padded or cut to get their size."""
+    lengths = [len(row) for row in rows]
+    moved = [f"{sum(n < size for n in lengths)} padded with 0"] if min(lengths) < size else []
+    moved += [f"{sum(n > size for n in lengths)} cut"] if max(lengths) > size else []
+    way = "in front" if pad == "pre" else "at the end"
+    return f"; of {len(rows)} texts, {' and '.join(moved)} {way} to {size} ids" if moved else ""
 
 
 def text_rules(file: str, pad: Side | None = None) -> TextRules:
-    """Read a vocabulary and the rules that go with it.
+    """Read a vocabulary; its rules are looked at when there are texts.
 
     Args:
         file: See `gateprobe.inputs.tokens.read_vocabulary`.
-        pad: ``pre`` or ``post``; as Keras pads what these rules make, without it.
+        pad: ``pre`` or ``post``; as Keras pads what the rules make, without it.
 
     Raises:
-        InputError: It is no vocabulary, or its rules are not understood.
+        InputError: It is no vocabulary.
     """
-    vocabulary = read_vocabulary(file)
-    rules = _rules(vocabulary)
-    return TextRules(vocabulary, rules, pad or rules.pad)
+    return TextRules(read_vocabulary(file), pad)
 
 
 def _rules(vocabulary: Vocabulary) -> Rules:

@@ -117,6 +117,13 @@ def test_vocabularies_that_do_not_say_enough_are_refused(tmp_path, value, messag
         made(tmp_path, value, ["the film"])
 
 
+def test_ids_need_no_rules(tmp_path):
+    """A vocabulary that only labels timesteps may leave open what becomes of texts."""
+    rules = text_rules(written(tmp_path, ["<unk>", "[UNK]", "film"]))
+    np.save(tmp_path / "ids.npy", np.array(IDS))
+    assert not load([str(tmp_path / "ids.npy")], opened(model()).inputs, converter=rules).words
+
+
 def model(length=4, dtype="float32"):
     layers = [("Embedding", "embedding", {"input_dim": 7, "output_dim": 3}), ("LSTM", "lstm", {"units": 2})]
     rng = np.random.default_rng(0)

@@ -130,13 +130,13 @@ def _bind_discretization(binding: Binding) -> Layer:
     settings.finish()
     if boundaries is None or boundaries.ndim != 1:
         raise Unsupported("config.bin_boundaries: boundaries that are not in the configuration are not replayed")
-    function = partial(_bucket, boundaries=boundaries.astype(np.float32), mode=mode)
+    function = partial(_bucket, boundaries=boundaries.astype(np.float32), mode=mode, dtype=binding.precision.dtype)
     return Unary(function, Precision("float32"), keeps_mask=False)
 
 
-def _bucket(x: Array, boundaries: Array, mode: str) -> Array:
+def _bucket(x: Array, boundaries: Array, mode: str, dtype: np.dtype[Any]) -> Array:
     buckets = np.searchsorted(boundaries, x, side="right")
-    return buckets if mode == "int" else encoded(buckets, mode, len(boundaries) + 1)
+    return buckets if mode == "int" else encoded(buckets, mode, len(boundaries) + 1).astype(dtype)
 
 
 _CODES = ("one_hot", "multi_hot", "count")

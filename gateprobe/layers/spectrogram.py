@@ -7,7 +7,7 @@ Formulas: ``keras/src/layers/preprocessing/{mel_spectrogram,stft_spectrogram}.py
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,8 +40,8 @@ class Frames:
     size: int
     """Samples of a piece, and of its Fourier transform."""
     stride: int
-    window: Array
-    """``(size,)``, zeros beyond the ``sequence_length`` in the middle."""
+    window: Callable[[], Array]
+    """Makes the window of a piece, which may be smaller: it stands in the middle, between zeros."""
 
     def magnitudes(self, x: Array) -> Array:
         """Return the magnitude of every frequency in every piece.
@@ -61,9 +61,14 @@ class Frames:
         mirrored = room.pad(x, [*[(0, 0)] * (x.ndim - 1), (margin, margin)], "reflect")
         pieces = np.lib.stride_tricks.sliding_window_view(mirrored, self.size, axis=-1)[..., :: self.stride, :]
         room.afford(pieces.size * 3 * 8)
-        spectrum = np.fft.rfft(pieces * self.window.astype(x.dtype), axis=-1)
+        spectrum = np.fft.rfft(pieces * self._whole_window().astype(x.dtype), axis=-1)
         magnitudes: Array = np.hypot(spectrum.real, spectrum.imag).astype(x.dtype, copy=False)
         return magnitudes
+
+    def _whole_window(self) -> Array:
+        inner = self.window()
+        before = (self.size - len(inner)) // 2
+        return room.pad(inner, (before, self.size - len(inner) - before))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +122,7 @@ def _mel_matrix(bins: int, frequencies: int, rate: float, low: float, high: floa
     place = mel(hertz)
     with np.errstate(all="ignore"):  # so many bins that two edges meet give NaN, in Keras, too
         slopes = np.minimum((place - left) / (middle - left), (right - place) / (right - middle))
-    return np.concatenate([np.zeros((1, bins), np.float32), np.maximum(slopes, np.float32(0))])
+    return room.concatenate([room.zeros((1, bins), np.float32), np.maximum(slopes, np.float32(0))], 0)
 
 
 @replays("MelSpectrogram")
@@ -130,17 +135,15 @@ def _bind_mel(binding: Binding) -> Layer:
     given = settings.raw("max_freq")
     high = float(int(rate / 2)) if given in (None, 0) else settings.number("max_freq")
     bins = settings.integer("num_mel_bins", 128)
-    room.afford((size // 2 + 1) * bins * 12)
     if not -_MEL_BREAK < low < high:
         raise Unsupported(f"config.min_freq: {low} is not below max_freq={high}")
-    matrix = _mel_matrix(bins, size // 2 + 1, rate, low, high)
     decibels = Decibels(
         settings.number("ref_power", 1.0), settings.number("min_power", 1e-10), settings.number("top_db", 80.0)
     )
     function = partial(
         _mel,
         frames=frames,
-        matrix=matrix,
+        matrix=partial(_mel_matrix, bins, size // 2 + 1, rate, low, high),
         exponent=settings.number("mag_exp", 2.0),
         decibels=decibels if settings.flag("power_to_db", True) else None,
         dtype=binding.precision.dtype,
@@ -149,30 +152,30 @@ def _bind_mel(binding: Binding) -> Layer:
     return Unary(function, binding.precision, keeps_mask=False, keeps_integers=True)
 
 
-def _mel(x: Array, frames: Frames, matrix: Array, exponent: float, decibels: Decibels | None, dtype: Any) -> Array:
+def _mel(
+    x: Array,
+    frames: Frames,
+    matrix: Callable[[], Array],
+    exponent: float,
+    decibels: Decibels | None,
+    dtype: np.dtype[Any],
+) -> Array:
     """Return ``(samples, ..., bins, pieces)`` for waveforms ``(samples, ..., time)``."""
     if x.ndim < 2:
         raise InputError(f"expected waveforms (samples, time), got an input of shape {x.shape}")
     power = np.power(frames.magnitudes(x.astype(dtype, copy=False)), np.asarray(exponent, dtype))
-    mel = multiply(power, matrix.astype(dtype))
+    mel = multiply(power, matrix().astype(dtype))
     return np.swapaxes(mel if decibels is None else decibels.of(mel), -1, -2)
 
 
-def _window(settings: Settings, size: int) -> Array:
-    """Return the window of every piece, ``(size,)``."""
+def _window(settings: Settings, size: int) -> Callable[[], Array]:
+    """Return what makes the window; it is made when there is sound, in memory that is asked for."""
     length = settings.integer("sequence_length", size) if settings.raw("sequence_length") else size
     if length > size:
         raise Unsupported(f"config.sequence_length: {length} is more than fft_length={size}")
-    room.afford(size * 8)
-    before = (size - length) // 2
-    inner = _inner_window(settings, length, size)
-    return inner if len(inner) == size else np.pad(inner, (before, size - length - before))
-
-
-def _inner_window(settings: Settings, length: int, size: int) -> Array:
     given = settings.raw("window", "hann")
     if given is None:
-        return np.ones(size)  # TensorFlow takes the whole piece then
+        return partial(room.full, (size,), 1, np.float64)  # TensorFlow takes the whole piece then
     if isinstance(given, str):
         if given not in _WINDOWS:
             raise Unsupported(f"config.window: expected hann, hamming, numbers or nothing, got {given!r:.60}")
@@ -181,8 +184,7 @@ def _inner_window(settings: Settings, length: int, size: int) -> Array:
                 f"config.sequence_length: windows of an odd length, {length}, differ between the backends of Keras 3, "
                 "the file names none"
             )
-        a, b = _WINDOWS[given]
-        return np.asarray(a - b * np.cos(2 * np.pi * np.arange(length) / length))
+        return partial(_cosine, *_WINDOWS[given], length)
     if isinstance(given, Mapping):  # as Keras writes an array
         inner = given.get("config")
         given = inner.get("value") if isinstance(inner, Mapping) else None
@@ -190,7 +192,12 @@ def _inner_window(settings: Settings, length: int, size: int) -> Array:
         raise Unsupported("config.window: expected hann, hamming, numbers or nothing")
     if len(given) != length or not np.isfinite(given).all():
         raise Unsupported(f"config.window: expected {length} finite numbers")
-    return np.asarray(given, np.float64)
+    return partial(np.asarray, given, np.float64)
+
+
+def _cosine(a: float, b: float, length: int) -> Array:
+    window: Array = a - b * np.cos(2 * np.pi * room.arange(length, np.float64) / length)
+    return window
 
 
 _MODES = ("log", "magnitude", "psd", "real", "imag", "angle", "stft")
@@ -232,7 +239,7 @@ class Transform:
             return room.concatenate([real, imaginary], 2)
         power = step(step(real * real) + step(imaginary * imaginary))
         if self.mode == "psd":
-            doubled = np.zeros_like(power)
+            doubled = room.zeros(power.shape, power.dtype)
             doubled[:, :, 1:-1] = power[:, :, 1:-1]
             return step(power + doubled)
         least = np.asarray(_EPSILON, power.dtype)
