@@ -68,7 +68,7 @@ class Frames:
     def _whole_window(self) -> Array:
         inner = self.window()
         before = (self.size - len(inner)) // 2
-        return room.pad(inner, (before, self.size - len(inner) - before))
+        return room.pad(inner, [(before, self.size - len(inner) - before)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
