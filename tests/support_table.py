@@ -10,6 +10,7 @@ from pathlib import Path
 
 import gateprobe.layers
 from gateprobe.graph import Namespace
+from gateprobe.layers.binding import left_out
 from gateprobe.layers.binding.registry import registered
 from gateprobe.layers.operations.tf_functions import FUNCTIONS
 
@@ -28,6 +29,12 @@ def rows(kinds):
         yield f"| `{file}` | {', '.join(kind.class_name for kind in group)} |"
 
 
+def reasons(names):
+    """Return one line for each reason why classes are not replayed."""
+    for reason in dict.fromkeys(names.values()):
+        yield f"- {', '.join(sorted(name for name in names if names[name] == reason))}: {reason}."
+
+
 def table():
     """Return the marked block of the page."""
     kinds = [kind for kind in registered() if " " not in kind.class_name]  # a blank: made by us, in no file
@@ -42,6 +49,8 @@ def table():
         *rows(kind for kind in layers if not kind.recurrent),
         "\n### Operations of `keras.ops` in a graph\n",
         ", ".join(operations) + ".",
+        "\n### Not replayed\n",
+        *(line for table in (left_out.LAYERS, left_out.OPERATIONS) for line in reasons(table)),
         "\n### TensorFlow functions that tf.keras saved as layers (`TFOpLambda`)\n",
         ", ".join(f"`{name}`" for name in sorted(FUNCTIONS)) + ".",
     ]

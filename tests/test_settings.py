@@ -7,7 +7,6 @@ from graphs import chain, lstm_weights
 from gateprobe.activations import UnknownActivation, resolve
 from gateprobe.errors import GateprobeWarning, InputError, UnsupportedModel
 from gateprobe.graph import Era, LayerRecord, Origin
-from gateprobe.layers.base import Precision
 from gateprobe.layers.binding.settings import Unsupported, policy_name
 from gateprobe.layers.operations.tensors import cast
 from gateprobe.layers.unary import whole
@@ -153,7 +152,7 @@ def test_numbers_that_do_not_fit_into_an_integer_dtype_are_refused(value, dtype)
     with pytest.raises(InputError, match=f"does not fit into {dtype}"):
         whole(np.array([0, value]), dtype)
     with pytest.raises(InputError, match=f"does not fit into {dtype}|casting to 'uint64'"):
-        cast(np.array([value]), dtype, Precision("float32"))
+        cast(np.array([value]), dtype)
 
 
 @pytest.mark.parametrize(

@@ -191,14 +191,14 @@ def _layer_normalized(
     last = where == tuple(range(where[0], x.ndim))
     if not rms_scaling and not (fused and last and epsilon >= 1.001e-5):
         gamma, beta = (_spread(x, weights[role], axes) if role in weights else None for role in ("gamma", "beta"))
-        return _standardized(x, where, epsilon, gamma, beta, precision)
+        return standardized(x, where, epsilon, gamma, beta, precision)
     centered = x - x.mean(axis=where, keepdims=True)
     variance = np.square(centered).mean(axis=where, keepdims=True)
     result = (x if rms_scaling else centered) / np.sqrt(variance + epsilon)
     return _weighted(result, weights, axes)
 
 
-def _standardized(
+def standardized(
     x: Array, where: tuple[int, ...], epsilon: float, gamma: Array | None, beta: Array | None, precision: Precision
 ) -> Array:
     """Return ``x * inverse + (beta - mean * inverse)``, in the order of ``tf.nn.batch_normalization``.
@@ -274,7 +274,7 @@ def _group_normalized(
     where = tuple(number for number in range(1, x.ndim + 1) if number != place)
     spread = (_spread(x, weights[role], (axis,)) if role in weights else None for role in ("gamma", "beta"))
     gamma, beta = (None if values is None else grouped(values) for values in spread)
-    return _standardized(grouped(x), where, epsilon, gamma, beta, precision).reshape(x.shape)
+    return standardized(grouped(x), where, epsilon, gamma, beta, precision).reshape(x.shape)
 
 
 def _rms_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:

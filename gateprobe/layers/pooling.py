@@ -33,10 +33,11 @@ def _pooled(function: Function, binding: Binding) -> Layer:
 @replays("MaxPooling1D", "MaxPooling2D", "MaxPooling3D")
 def _bind_max(binding: Binding) -> Layer:
     window = read_window(binding.settings, rank_of(binding.record), "pool_size")
-    return _pooled(partial(_max, window=window), binding)
+    return _pooled(partial(highest_of_windows, window=window), binding)
 
 
-def _max(x: Array, window: Window) -> Array:
+def highest_of_windows(x: Array, window: Window) -> Array:
+    """Return the maximum of every window of ``(samples, *spatial, channels)``."""
     highest: Array = views(x, window, fill=-np.inf).max(axis=tuple(range(-window.rank, 0)))
     return highest
 
@@ -44,10 +45,10 @@ def _max(x: Array, window: Window) -> Array:
 @replays("AveragePooling1D", "AveragePooling2D", "AveragePooling3D")
 def _bind_average(binding: Binding) -> Layer:
     window = read_window(binding.settings, rank_of(binding.record), "pool_size")
-    return _pooled(partial(_average, window=window), binding)
+    return _pooled(partial(mean_of_windows, window=window), binding)
 
 
-def _average(x: Array, window: Window) -> Array:
+def mean_of_windows(x: Array, window: Window) -> Array:
     """Average what lies inside the input; padding does not count."""
     axes = tuple(range(-window.rank, 0))
     total: Array = views(x, window).sum(axis=axes)
@@ -102,10 +103,10 @@ def _bind_global(binding: Binding) -> Layer:
 @replays(*(f"Adaptive{kind}Pooling{rank}D" for kind in ("Max", "Average") for rank in (1, 2, 3)))
 def _bind_adaptive(binding: Binding) -> Layer:
     sizes = binding.settings.integers("output_size", rank_of(binding.record))
-    return _pooled(partial(_adaptive, sizes=sizes, maximum="Max" in binding.record.class_name), binding)
+    return _pooled(partial(adaptive, sizes=sizes, maximum="Max" in binding.record.class_name), binding)
 
 
-def _adaptive(x: Array, sizes: tuple[int, ...], *, maximum: bool) -> Array:
+def adaptive(x: Array, sizes: tuple[int, ...], *, maximum: bool) -> Array:
     """Pool each spatial axis to a given size with windows that differ in size by at most two."""
     check_rank(x, len(sizes))
     for axis, size in enumerate(sizes, 1):

@@ -139,6 +139,12 @@ def arange(stop: int, dtype: Any = np.int64) -> Array:
     return np.arange(stop, dtype=dtype)
 
 
+def linspace(start: Array, stop: Array, count: int, axis: int, *, endpoint: bool) -> Array:
+    """As `numpy.linspace`, between arrays."""
+    afford(count * max(start.nbytes, stop.nbytes))
+    return np.linspace(start, stop, count, endpoint=endpoint, axis=axis)
+
+
 def tri(rows: int, columns: int) -> Array:
     """As `numpy.tri`, of booleans."""
     _afford_array((rows, columns), 1)

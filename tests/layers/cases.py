@@ -10,11 +10,12 @@ from layers.case import Case
 from layers.table_conv import CONV
 from layers.table_core import CORE
 from layers.table_media import MEDIA
+from layers.table_more_operations import MORE_OPERATIONS
 from layers.table_operations import OPERATIONS
 from layers.table_recurrent import RECORDED, RECURRENT
 from layers.table_tf import TENSORFLOW
 
-CASES: tuple[Case, ...] = (*RECURRENT, *CORE, *CONV, *MEDIA, *OPERATIONS, *TENSORFLOW)
+CASES: tuple[Case, ...] = (*RECURRENT, *CORE, *CONV, *MEDIA, *OPERATIONS, *MORE_OPERATIONS, *TENSORFLOW)
 
 TESTED_ELSEWHERE: dict[str, str] = {
     **RECORDED,
@@ -27,6 +28,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "BatchNormalizationV2": "layers/test_versions.py",
     "SyncBatchNormalization": "layers/test_versions.py",
     "SimpleRNNCell": "test_recurrent.py",
+    **dict.fromkeys(("BroadcastTo", "Cholesky", "InTopK", "Logdet"), "layers/operation_grid.py"),
     "BasicDecoder": "layers/test_decoder.py",
     "Pipeline": "test_media.py",
     **dict.fromkeys(

@@ -1,6 +1,7 @@
-"""Write ``tests/data/conformance.npz``: what the real Keras computes for every conformance case.
+"""Write what the real Keras computes for every conformance case, to ``tests/data``.
 
-Run it after changing a case, with the ``keras`` extra installed: ``python tests/layers/record.py``.
+Run it after changing a case, with the ``keras`` extra installed: ``python tests/layers/record.py layers``, or
+``operations``, or both.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ PACKAGES = ("keras", "tf_keras", "tensorflow-cpu")
 
 
 def main() -> None:
-    answers = {recorded.key(case, era): keras_oracle.ask(case, era) for case in CASES for era in case.eras}
-    recorded.save(answers, {name: importlib.metadata.version(name) for name in PACKAGES})
-    print(f"{len(answers)} answers in {recorded.FILE}, {recorded.FILE.stat().st_size} bytes")  # noqa: T201  # a script
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    for path in [{"layers": recorded.LAYERS, "operations": recorded.OPERATIONS}[name] for name in sys.argv[1:]]:
+        cases = [case for case in CASES if recorded.file_of(case) == path]
+        answers = {recorded.key(case, era): keras_oracle.ask(case, era) for case in cases for era in case.eras}
+        recorded.save(path, answers, versions)
+        print(f"{len(answers)} answers in {path}, {path.stat().st_size} bytes")  # noqa: T201  # a script
 
 
 if __name__ == "__main__":

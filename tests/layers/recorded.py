@@ -1,6 +1,6 @@
-"""What the real Keras computed for every case, kept in one file; ``record.py`` writes it.
+"""What the real Keras computed for every case, in two files, for layers and for operations; ``record.py`` writes them.
 
-The file holds all numbers one after the other and an index: for each case and era the configuration that Keras would
+A file holds all numbers one after the other and an index: for each case and era the configuration that Keras would
 save, and where the outputs and masks stand.
 """
 
@@ -14,11 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.graph import Array, Era
+from gateprobe.graph import Array, Era, Namespace
 from layers.answer import Answer
 from layers.case import Case
 
-FILE = Path(__file__).parents[1] / "data" / "conformance.npz"
+DATA = Path(__file__).parents[1] / "data"
+LAYERS, OPERATIONS = DATA / "conformance.npz", DATA / "conformance_operations.npz"
+
+
+def file_of(case: Case) -> Path:
+    """Return where the answers to a case stand."""
+    functions = case.namespace is Namespace.OPERATION or case.class_name in ("TFOpLambda", "SlicingOpLambda")
+    return OPERATIONS if functions else LAYERS
 
 
 def key(case: Case, era: Era) -> str:
@@ -26,13 +33,13 @@ def key(case: Case, era: Era) -> str:
 
 
 @cache
-def _file() -> tuple[dict[str, Any], Array]:
-    with np.load(FILE) as file:
+def _file(path: Path) -> tuple[dict[str, Any], Array]:
+    with np.load(path) as file:
         return json.loads(str(file["index"])), file["numbers"]
 
 
 def answer(case: Case, era: Era) -> Answer:
-    index, numbers = _file()
+    index, numbers = _file(file_of(case))
     entry = index[key(case, era)]
     arrays = [None if place is None else _array(place, numbers) for place in entry["arrays"]]
     half = len(arrays) // 2
@@ -45,7 +52,7 @@ def _array(place: Mapping[str, Any], numbers: Array) -> Array:
     return values.astype(place["dtype"]).reshape(place["shape"])
 
 
-def save(answers: Mapping[str, Answer], versions: Mapping[str, str]) -> None:
+def save(path: Path, answers: Mapping[str, Answer], versions: Mapping[str, str]) -> None:
     index: dict[str, Any] = {"versions": versions}
     numbers: list[Array] = []
     end = 0
@@ -59,5 +66,5 @@ def save(answers: Mapping[str, Answer], versions: Mapping[str, str]) -> None:
             numbers.append(array.ravel().astype(np.float32))
             end += array.size
         index[name] = {"config": found.config, "arrays": places}
-    FILE.parent.mkdir(exist_ok=True)
-    np.savez_compressed(FILE, index=np.array(json.dumps(index)), numbers=np.concatenate(numbers))
+    path.parent.mkdir(exist_ok=True)
+    np.savez_compressed(path, index=np.array(json.dumps(index)), numbers=np.concatenate(numbers))

@@ -167,7 +167,7 @@ MIXING = [
     ("Add", {}, (Tensor(X), np.ones((2, 3, 4)))),
     ("Matmul", {}, (Tensor(X[:, 0]), Tensor(X[:, 0]))),
     ("Matmul", {}, (Tensor(X), Tensor(X[:, 0]))),
-    ("Einsum", {"subscripts": "abc,dbc->ad"}, ()),
+    ("Einsum", {"subscripts": "abc,dbc->ad"}, (Tensor(X), Tensor(X))),
     ("Tile", {"repeats": [2, 1, 1]}, (Tensor(X),)),
     ("Pad", {"pad_width": [[1, 0], [0, 0], [0, 0]], "mode": "constant"}, (Tensor(X),)),
 ]

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from gateprobe.activations import Activation, UnknownActivation, UnlistedActivation, resolve
 from gateprobe.errors import USERS_CODE
 from gateprobe.graph import Config, LayerRecord, Namespace
+from gateprobe.layers.binding.left_out import reason_of
 from gateprobe.semantics import Semantics
 
 INERT = frozenset(
@@ -58,13 +59,11 @@ def users_code(what: str) -> UnknownCode:
 
 def unknown_class(record: LayerRecord) -> UnknownCode:
     """Return the refusal of a layer whose class is in no table of ours."""
-    if record.class_name in ("DenseFeatures", "SequenceFeatures"):
-        return UnknownCode(
-            "reads feature columns of TensorFlow's estimators, which no later Keras has; replace it by preprocessing "
-            "layers such as StringLookup and Normalization and save again"
-        )
     if record.class_name in ("Lambda", "TFSMLayer") or record.namespace is Namespace.CUSTOM:
         return users_code("is")
+    listed = reason_of(record.namespace, record.class_name)
+    if listed is not None:
+        return UnknownCode(listed)
     if record.module is not None or record.namespace is Namespace.OPERATION:
         return UnknownCode("is not a Keras layer that gateprobe knows")
     return users_code("is not a Keras layer that gateprobe knows but")  # such files name no modules

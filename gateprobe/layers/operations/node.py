@@ -2,65 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, Namespace
 from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, tensors_in
 from gateprobe.layers.binding.registry import Bind, Binding, replays
 from gateprobe.layers.binding.settings import Settings, Unsupported
+from gateprobe.layers.operations.dtypes import HALVES
 from gateprobe.layers.operations.tensors import MIXES
-from gateprobe.layers.unary import fitting, rounded
+from gateprobe.layers.unary import fitting
 
-Compute = Callable[..., Array | Tensor | tuple[Array, ...]]
-"""Takes the node's arguments: tensors, constants, lists of them."""
+Compute = Callable[..., "Array | Tensor | tuple[Array | Tensor, ...]"]
+"""Takes the node's arguments: tensors, constants, lists of them. An array that it returns has the dtype of the first
+tensor; what computes returns tensors, which know their own."""
 
-Maker = Callable[[Settings, Precision], Compute]
+Maker = Callable[[Settings, str], Compute]
+"""Takes the settings, and the dtype that Keras gives to floats from integers (its ``floatx``)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
     """A function of tensors and constants. Its results carry no mask."""
 
-    functions: Mapping[str, Compute]
-    """By the name of the precision: a node has no dtype of its own but computes in that of its operands."""
-    default: Precision
-    """When no operand is a float."""
+    function: Compute
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Call the function with the node's arguments."""
         operands = list(tensors_in([list(call.args), dict(call.kwargs)]))
-        precision = common_precision(operands, self.default)
         try:
             with fitting(*(tensor.value for tensor in operands)):
-                result = self.functions[precision.name](*call.args, **call.kwargs)
+                result = self.function(*call.args, **call.kwargs)
         except TypeError as error:
             raise InputError(f"the arguments of this operation are not understood: {error}") from None
-        results = result if isinstance(result, tuple) else (result,)
-        return tuple(made(one, precision) for one in results)
+        own = next((tensor.dtype for tensor in operands), None)
+        return tuple(as_tensor(one, own) for one in (result if isinstance(result, tuple) else (result,)))
 
 
-_PRECISIONS = ("float16", "bfloat16", "float32", "float64")
-
-
-def common_precision(operands: Iterable[Tensor], default: Precision) -> Precision:
-    """Return the precision to which operands of several float dtypes are promoted, in Keras and in JAX."""
-    names = {tensor.dtype or tensor.value.dtype.name for tensor in operands} & set(_PRECISIONS)
-    if not names:
-        return default
-    return Precision(names.pop() if len(names) == 1 else "float64" if "float64" in names else "float32")
-
-
-def made(result: Tensor | Array, precision: Precision) -> Tensor:
-    """Return what an operation computed as a tensor that knows its dtype."""
+def as_tensor(result: Tensor | Array, own: str | None) -> Tensor:
+    """Return a result as a tensor; an array of floats in half precision where the operand is."""
     if isinstance(result, Tensor):
         return result
-    value = rounded(np.asarray(result), precision)
-    return Tensor(value, None, precision.name if value.dtype.kind == "f" else None)
+    return Tensor(result, None, own if result.dtype.kind == "f" and own in HALVES else None)
+
+
+def floatx_of(precision: Precision) -> str:
+    """Return the dtype of floats that are made from integers, which no policy of half precision changes."""
+    return precision.name if precision.exact else "float32"
 
 
 def operation(*class_names: str) -> Callable[[Maker], Maker]:
@@ -75,9 +65,9 @@ def operation(*class_names: str) -> Callable[[Maker], Maker]:
 
 def _binder(maker: Maker) -> Bind:
     def bind(binding: Binding) -> Layer:
-        functions = {name: maker(binding.settings, Precision(name)) for name in _PRECISIONS}
+        function = maker(binding.settings, floatx_of(binding.precision))
         binding.settings.finish()
-        return Node(functions, binding.precision)
+        return Node(function)
 
     return bind
 
@@ -93,6 +83,18 @@ def axis_of(settings: Settings, key: str = "axis", default: Any = None) -> Any:
     if not axes or any(type(item) is not int or item == 0 for item in axes):
         raise Unsupported(f"config.{key}: {axis!r:.40} {MIXES}")
     return tuple(axes) if isinstance(axis, (list, tuple)) else axis
+
+
+def one_axis(settings: Settings, key: str = "axis", default: Any = None) -> int:
+    """Read one axis.
+
+    Raises:
+        Unsupported: There is none, there are several, or it is that of the samples.
+    """
+    axis = axis_of(settings, key, default)
+    if type(axis) is not int:
+        raise Unsupported(f"config.{key}: expected one axis, got {axis!r:.40}")
+    return axis
 
 
 def no_dtype(settings: Settings) -> None:

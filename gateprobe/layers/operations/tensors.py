@@ -6,19 +6,20 @@ blocks, so everything here refuses to let one sample see another, which Keras's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
-from gateprobe.layers.base import Precision, Tensor, Value
-from gateprobe.layers.recurrent.kernels.blas import multiply
+from gateprobe.layers.base import Tensor, Value
+from gateprobe.layers.operations.dtypes import FLOATS, INTEGERS, common, converted, made
 from gateprobe.layers.unary import axis_in, whole
 from gateprobe.limits import room
 
-_VIEW = 200
+VIEW = 200
 """Bytes that an array takes beside its numbers."""
 
 MIXES = "mixes samples, which gateprobe keeps apart"
@@ -70,18 +71,12 @@ def inner_axes(axis: Any, rank: int) -> tuple[int, ...]:
     return (inner_axis(axis, rank),)
 
 
-def floats(x: Array, precision: Precision) -> Array:
-    """Return ``x`` in the compute dtype."""
-    return x.astype(precision.dtype, copy=False)
-
-
-def operands(values: Sequence[Value], precision: Precision, *, floating: bool = False) -> list[Array]:
+def operands(values: Sequence[Value], name: str) -> list[Array]:
     """Prepare operands that are to be combined element by element.
 
     Args:
         values: Tensors, of which all must have the same number of axes, and constants.
-        precision: Of floats. When there is a float among the operands, all become floats.
-        floating: Whether they become floats in any case.
+        name: The dtype in which they are combined.
 
     Raises:
         InputError: Broadcasting would bring samples of one operand together with another axis of the other.
@@ -96,16 +91,7 @@ def operands(values: Sequence[Value], precision: Precision, *, floating: bool = 
         if constant and (array.ndim > rank or (array.ndim == rank and rank and array.shape[0] != 1)):
             raise InputError(f"a constant of shape {array.shape} beside the samples {MIXES}")
     room.combining(*arrays)
-    if floating or any(array.dtype.kind == "f" for array in arrays):
-        return [floats(array, precision) for array in arrays]
-    return arrays
-
-
-def reduced(function: Callable[..., Any], x: Value, axis: Any, *, keepdims: bool = False) -> Array:
-    """Reduce axes of each sample."""
-    array = batch(x)
-    result: Array = function(array, axis=inner_axes(axis, array.ndim), keepdims=bool(keepdims))
-    return result
+    return [converted(array, name) for array in arrays]
 
 
 def picked(x: Value, key: Any) -> Array:
@@ -164,13 +150,14 @@ def squeezed(x: Value, axis: Any = None) -> Array:
     return np.squeeze(array, inner_axes(axis, array.ndim))
 
 
-def joined(values: Any, axis: Any, precision: Precision, *, new_axis: bool) -> Array:
+def joined(values: Any, axis: Any, floatx: str, *, new_axis: bool) -> Tensor:
     """Concatenate tensors along an axis, or stack them along a new one."""
     if not isinstance(values, (tuple, list)) or not values:
         raise InputError("expected a list of tensors")
-    arrays = operands([Tensor(batch(value)) for value in values], precision)
+    name = common(floatx, values)
+    arrays = operands([Tensor(batch(value)) for value in values], name)
     place = inner_axis(axis, arrays[0].ndim + new_axis)
-    return room.stack(arrays, place) if new_axis else room.concatenate(arrays, place)
+    return made(room.stack(arrays, place) if new_axis else room.concatenate(arrays, place), name)
 
 
 def divided(x: Value, sections: Any, axis: Any) -> tuple[Array, ...]:
@@ -185,7 +172,7 @@ def unstacked(x: Value, axis: Any) -> tuple[Array, ...]:
     """Return the slices of a tensor along an axis."""
     array = batch(x)
     place = inner_axis(axis, array.ndim)
-    room.afford(array.shape[place] * _VIEW)
+    room.afford(array.shape[place] * VIEW)
     return tuple(np.moveaxis(array, place, 0))
 
 
@@ -194,7 +181,90 @@ def taken(x: Value, indices: Any, axis: Any) -> Array:
     array, places = batch(x), np.asarray(indices)
     if isinstance(indices, Tensor) or places.dtype.kind not in "iu":
         raise InputError("taking at indices that are not constant is not replayed")
+    _check_places(places, array.shape[inner_axis(axis, array.ndim)])
     return room.take(array, places, inner_axis(axis, array.ndim))
+
+
+def taken_along(x: Value, indices: Value, axis: Any) -> Array:
+    """Take values along an axis at indices for each sample; negative ones count from the end."""
+    array, places = batch(x), array_of(indices)
+    if places.dtype.kind not in "iu" or places.ndim != array.ndim:
+        raise InputError(f"taking values of {array.shape} at {places.dtype} indices of shape {places.shape}")
+    operands((x, indices), "int64")  # samples must stay apart
+    place = inner_axis(axis, array.ndim)
+    _check_places(places, array.shape[place])
+    shape = np.broadcast_shapes(_without(array.shape, place), _without(places.shape, place))
+    room.afford(math.prod(shape) * max(array.shape[place] * array.itemsize, places.shape[place] * 8))
+    values = np.broadcast_to(array, (*shape[:place], array.shape[place], *shape[place + 1 :]))
+    wanted = np.broadcast_to(places, (*shape[:place], places.shape[place], *shape[place + 1 :]))
+    return np.take_along_axis(values, wanted.astype(np.int64), place)
+
+
+def _without(shape: tuple[int, ...], place: int) -> tuple[int, ...]:
+    return (*shape[:place], 1, *shape[place + 1 :])
+
+
+def _check_places(places: Array, size: int) -> None:
+    if places.size and not (-size <= places.min() and places.max() < size):
+        raise InputError(
+            f"an index is outside {-size}..{size - 1}, where TensorFlow gives another number on each device"
+        )
+
+
+def broadcast(x: Value, shape: Any) -> Array:
+    """Stretch axes of size one to a shape, whose first size is that of the samples: ``None`` or -1."""
+    array = batch(x)
+    if not isinstance(shape, (tuple, list)) or len(shape) != array.ndim or not all(map(_is_size, shape)):
+        raise InputError(f"broadcasting {array.shape} to {shape!r:.60} is not replayed")
+    if shape[0] not in (None, -1, len(array)):
+        raise InputError(f"broadcasting {array.shape} to {tuple(shape)} {MIXES}")
+    wanted = [size if given in (None, -1) else given for given, size in zip(shape, array.shape, strict=True)]
+    room.afford(math.prod(wanted) * array.itemsize)
+    return np.ascontiguousarray(np.broadcast_to(array, wanted))
+
+
+def _is_size(size: Any) -> bool:
+    return size is None or (type(size) is int and size >= -1)
+
+
+def window(x: Value, start: Any, shape: Any) -> Array:
+    """Return the part of each sample that begins at a constant place and has a shape; -1 for all that is left."""
+    array = batch(x)
+    begin = _start(start, array)
+    if not isinstance(shape, (tuple, list)) or len(shape) != array.ndim or not all(map(_is_size, shape)):
+        raise InputError(f"a slice of shape {shape!r:.60} is not replayed")
+    if shape[0] not in (None, -1, len(array)):
+        raise InputError(f"a slice of {shape[0]} samples {MIXES}")
+    sizes = [
+        full - first if size in (None, -1) else size
+        for size, first, full in zip(shape, begin, array.shape, strict=True)
+    ]
+    sizes[0] = len(array)
+    if any(first + size > full for first, size, full in zip(begin, sizes, array.shape, strict=True)):
+        raise InputError(f"a slice of {sizes} from {begin} reaches beyond {array.shape}")
+    return array[tuple(slice(first, first + size) for first, size in zip(begin, sizes, strict=True))]
+
+
+def updated(inputs: Value, start_indices: Any, updates: Value) -> Array:
+    """Replace the part of each sample that begins at a constant place."""
+    array, part = batch(inputs), batch(updates)
+    begin = _start(start_indices, array)
+    if part.ndim != array.ndim or len(part) != len(array) or part.dtype != array.dtype:
+        raise InputError(f"updating {array.shape} with {part.shape} of {part.dtype} is not replayed")
+    if any(first + size > full for first, size, full in zip(begin, part.shape, array.shape, strict=True)):
+        raise InputError(f"an update of {part.shape} at {begin} reaches beyond {array.shape}")
+    result = array.copy()
+    result[tuple(slice(first, first + size) for first, size in zip(begin, part.shape, strict=True))] = part
+    return result
+
+
+def _start(start: Any, array: Array) -> list[int]:
+    places = np.asarray([] if isinstance(start, Tensor) else start)
+    if places.shape != (array.ndim,) or places.dtype.kind not in "iu" or (places < 0).any():
+        raise InputError(f"a slice that begins at {start!r:.60} is not replayed")
+    if places[0]:
+        raise InputError(f"a slice from sample {places[0]} {MIXES}")
+    return [int(place) for place in places]
 
 
 def repeated(x: Value, times: Any, axis: Any) -> Array:
@@ -230,23 +300,7 @@ def padded(x: Value, widths: Any, mode: str, fill: Any = None) -> Array:
     return room.pad(array, margins, mode, **options)
 
 
-def multiplied(left: Value, right: Value, precision: Precision) -> Array:
-    """Multiply matrices, sample by sample; one of them may be a constant."""
-    ranks = (array_of(left).ndim, array_of(right).ndim)
-    match isinstance(left, Tensor), isinstance(right, Tensor):
-        case True, True:
-            apart = ranks[0] == ranks[1] and ranks[0] > 2
-        case True, False:
-            apart = ranks[0] > 1 and ranks[1] == 2
-        case _:
-            apart = ranks[0] == 2 and ranks[1] > 2
-    if not apart:
-        raise InputError(f"multiplying matrices of {ranks[0]} and {ranks[1]} axes {MIXES}")
-    x, y = (floats(array_of(value), precision) for value in (left, right))
-    return multiply(x, y) if y.ndim == 2 else room.matmul(x, y)
-
-
-def cast(x: Value, dtype: Any, precision: Precision) -> Tensor:
+def cast(x: Value, dtype: Any) -> Tensor:
     """Cast to a dtype by name.
 
     Raises:
@@ -256,18 +310,26 @@ def cast(x: Value, dtype: Any, precision: Precision) -> Tensor:
     name = str(dtype).removeprefix("<dtype: '").removesuffix("'>")
     if name == "bool":
         return Tensor(array != 0)
-    if name in ("float16", "bfloat16", "float32", "float64"):
-        return Tensor(Precision(name).cast(array), None, name)
-    if name not in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"):
-        raise InputError(f"casting to {name!r:.40} in {precision.name} is not replayed")
+    if name in FLOATS:
+        return made(array, name)
+    if name not in INTEGERS:
+        raise InputError(f"casting to {name!r:.40} is not replayed")
     return Tensor(whole(array, name))
 
 
-def codes(x: Value, classes: Any, precision: Precision) -> Array:
-    """Return one-hot codes along a new last axis; ids that are out of range become zeros."""
+def cast_like(x: Value, dtype: Any) -> Tensor:
+    """Return a tensor in a dtype by name; in its own for ``None``."""
+    return x if dtype is None and isinstance(x, Tensor) else cast(x, dtype)
+
+
+def codes(x: Value, classes: Any, axis: Any = -1) -> Array:
+    """Return one-hot codes, as booleans, along a new axis; ids that are out of range become zeros."""
     ids = array_of(x)
     if type(classes) is not int or classes < 1 or ids.dtype.kind not in "biu":
         raise InputError("one-hot codes need integers and a constant number of classes")
-    room.afford(ids.size * classes * precision.dtype.itemsize)
+    place = axis_in(axis, ids.ndim + 1)
+    if place == 0:
+        raise InputError(f"one-hot codes along axis {axis} {MIXES}" if ids.ndim else "a number has no samples")
+    room.afford(ids.size * classes)
     hot: Array = ids[..., np.newaxis] == room.arange(classes)
-    return hot.astype(precision.dtype)
+    return np.moveaxis(hot, -1, place)

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from gateprobe.errors import InputError
-from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, Value, tensors_in
+from gateprobe.layers.base import Arguments, Layer, Scope, Tensor, Value, tensors_in
 from gateprobe.layers.binding.registry import Binding, replays
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.layers.operations import tensors as ts
 from gateprobe.layers.operations import tf_sizes
-from gateprobe.layers.operations.node import common_precision, made
+from gateprobe.layers.operations.node import as_tensor, floatx_of
 from gateprobe.layers.operations.tf_functions import FUNCTIONS, Entry
 from gateprobe.layers.operations.tf_sizes import Sizes
 from gateprobe.layers.unary import fitting
@@ -29,36 +29,38 @@ class TensorFlowNode:
     """A TensorFlow function. Its results carry no mask."""
 
     entry: Entry
-    default: Precision
-    """When no operand is a float; otherwise a function computes in the dtype of its operands."""
+    floatx: str
+    """The dtype of floats that are made from nothing."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Call the function; numbers computed from sizes alone stay sizes."""
         arguments = self._named(call)
         operands = list(tensors_in(arguments))
-        precision = common_precision(operands, self.default)
         with fitting(*(tensor.value for tensor in operands)):
             if self.entry.sizes:
-                results = self._called(arguments, precision)
+                results = self._called(arguments)
             elif tf_sizes.only_sizes(arguments):
-                results = _without_samples(self._called(tf_sizes.as_rows(arguments), precision))
+                results = _without_samples(self._called(tf_sizes.as_rows(arguments)))
             else:
                 constants = {key: tf_sizes.constant(value) for key, value in arguments.items()}
-                results = self._called(constants, precision)
+                results = self._called(constants)
         several = results if isinstance(results, tuple) else (results,)
-        return tuple(made(result, precision) for result in several)
+        own = next((tensor.dtype for tensor in operands), None)
+        return tuple(as_tensor(result, own) for result in several)
 
-    def _called(self, arguments: dict[str, Value], precision: Precision) -> Any:
+    def _called(self, arguments: dict[str, Value]) -> Any:
         first = self.entry.parameters[0]
         if first not in arguments:
             raise InputError(f"the argument {first} is missing")
-        others = {key: value for key, value in arguments.items() if key != first}
-        return self.entry.function(precision, arguments[first], **others)
+        others = {key: value for key, value in arguments.items() if key not in (first, _REST)}
+        return self.entry.function(self.floatx, arguments[first], *arguments.get(_REST, ()), **others)
 
     def _named(self, call: Arguments) -> dict[str, Value]:
         """Return the arguments by name, without those that only name or check."""
         given = dict(zip(self.entry.parameters, call.args, strict=False)) | dict(call.kwargs)
-        return {key: value for key, value in given.items() if key in self.entry.parameters and value is not None}
+        named = {key: value for key, value in given.items() if key in self.entry.parameters and value is not None}
+        rest = call.args[len(self.entry.parameters) :]
+        return named | ({_REST: rest} if rest else {})
 
 
 def _without_samples(result: Any) -> Sizes:
@@ -68,7 +70,9 @@ def _without_samples(result: Any) -> Sizes:
     return Sizes(np.asarray(result.value if isinstance(result, Tensor) else result)[0])
 
 
-_INERT = frozenset({"name", "validate_indices", "conjugate", "out_type", "output_type"})
+_REST = "*"
+"""Further arguments by position, of functions that take any number."""
+_INERT = frozenset({"name", "validate_indices", "conjugate", "out_type", "bad_indices_policy", "stable"})
 
 
 @replays("TFOpLambda", takes=None)
@@ -80,9 +84,9 @@ def _bind_function(binding: Binding) -> Layer:
         raise Unsupported(f"config.function: the TensorFlow function {name!r:.60} is not in gateprobe's table")
     for call in binding.record.calls:
         unknown = [key for key, value in call.kwargs.items() if value is not None and not _known(key, value, entry)]
-        if unknown or len(call.args) > len(entry.parameters):
+        if unknown or (len(call.args) > len(entry.parameters) and not entry.more):
             raise Unsupported(f"{name} is called with {', '.join(unknown) or 'more arguments'}, not understood")
-    return TensorFlowNode(entry, binding.precision)
+    return TensorFlowNode(entry, floatx_of(binding.precision))
 
 
 def _known(key: str, value: object, entry: Entry) -> bool:

@@ -1,0 +1,68 @@
+"""Classes of Keras that are not replayed, each with its reason: refusals and ``docs/support.md`` speak from here.
+
+``tests/layers/test_gap.py`` compares these tables and the registry with what the installed Keras has, so that a class
+of a new Keras is either replayed or listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateprobe.graph import Namespace
+
+_BASE = "is a base class that no model holds"
+_CODE = "holds or names code, which gateprobe never runs"
+_PICTURES = "changes pictures in a way that is not replayed"
+
+
+def _by_name(table: Mapping[str, str]) -> dict[str, str]:
+    return {name: reason for reason, names in table.items() for name in names.split()}
+
+
+LAYERS: Mapping[str, str] = _by_name(
+    {
+        _BASE: "Layer Wrapper",
+        _CODE: "FlaxLayer JaxLayer Lambda TFSMLayer TorchModuleWrapper",
+        _PICTURES: "ContrastLimitedAdaptiveHistogramEqualization",
+        "reads feature columns of TensorFlow's estimators, which no later Keras has; replace it by preprocessing "
+        "layers such as StringLookup and Normalization and save again": "DenseFeatures SequenceFeatures",
+    }
+)
+"""Class → why no layer of this class is replayed."""
+
+OPERATIONS: Mapping[str, str] = _by_name(
+    {
+        _BASE: "Function Operation SegmentReduction",
+        "calls functions, which stand in no file": """
+            AssociativeScan Cond ForiLoop JVP Map Scan Switch VectorizedMap WhileLoop
+        """,
+        "draws random numbers": "ElasticTransform",
+        "is given its settings in a wrong order by Keras, where it fails": "ConvTranspose",
+        "makes one number or tensor of all samples of a batch": """
+            AllClose Bincount Corrcoef Correlate Diag Diagflat Histogram Lstsq Meshgrid Ndim Nonzero PSNR SSIM Size
+            Unique Vdot
+        """,
+        "joins or reorders samples, or finds them by number": """
+            Flipud Scatter ScatterUpdate SegmentMax SegmentMin SegmentProd SegmentSum Vsplit Vstack
+        """,
+        "makes a tensor without samples, which Keras computes when the model is built": "Arange Full",
+        "gives complex numbers, which are not replayed": "Eig Polar ViewAsComplex ViewAsReal",
+        "has several right results, of which TensorFlow's own choice is not documented": "Argpartition Eigh LuFactor",
+        "computes a loss, which Keras takes from what the operation before it was given": """
+            BinaryCrossentropy CTCDecode CTCLoss CategoricalCrossentropy SparseCategoricalCrossentropy
+        """,
+        _PICTURES: """
+            AffineTransform ExtractPatches GaussianBlur HSVToRGB MapCoordinates PerspectiveTransform RGBToHSV Resize
+            ScaleAndTranslate SobelEdges
+        """,
+        "computes logarithms of its ends twice, so that TensorFlow's rounding shows": "Geomspace",
+    }
+)
+"""Class of ``keras.ops`` → why no node of this class is replayed."""
+
+_TABLES: Mapping[Namespace, Mapping[str, str]] = {Namespace.LAYER: LAYERS, Namespace.OPERATION: OPERATIONS}
+
+
+def reason_of(namespace: Namespace, class_name: str) -> str | None:
+    """Return why a class is not replayed; ``None`` where no table tells."""
+    return _TABLES.get(namespace, {}).get(class_name)
