@@ -37,7 +37,8 @@ _SLASH = "\\x2f"
 
 def axis_names(signal: Array, grid: Grid) -> tuple[str, ...]:
     """Name a signal's axes; a ConvLSTM has several behind the timesteps, through which ``unit`` counts."""
-    inner = ("unit",) if signal.ndim == 3 else tuple(name for name, _ in grid)
+    images = tuple(name for name, _ in grid) or tuple(f"axis_{number}" for number in range(2, signal.ndim))
+    inner = ("unit",) if signal.ndim == 3 else images
     return ("sample", "timestep", *inner)
 
 
