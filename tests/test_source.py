@@ -109,7 +109,7 @@ def trace(run, tmp_path):
         (["--semantics", "auto"], "--semantics does not go with it"),
         (["--architecture", "a.json"], "--architecture does not go with it"),
         (["--go-backwards"], "--go-backwards does not go with it"),
-        (["--vocab", "v.json"], "--vocab: a trace file has no ids of words; list the words with --tokens FILE"),
+        (["--vocab", "v.json"], "is a trace, which is not run: --vocab does not go with it"),
         (["--pre"], "t.npz: holds no gates before their activation; write the trace with dump --pre"),
         (["--unit", "0"], "t.npz: --unit 0 selects nothing; available: 2 to 3"),
         (["--unit", "-9"], "t.npz: --unit -9 selects nothing; available: 2 to 3"),
