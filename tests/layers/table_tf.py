@@ -43,7 +43,7 @@ _UNARY = [
         "math.negative math.abs math.square math.sign math.sqrt math.rsqrt math.reciprocal math.exp "
         "math.expm1 math.log math.log1p math.sin math.cos math.tanh math.floor math.ceil math.is_nan "
         "identity stop_gradient zeros_like ones_like math.sigmoid math.softplus nn.relu nn.relu6 nn.elu "
-        "nn.selu nn.silu nn.softsign nn.leaky_relu"
+        "nn.selu nn.softsign nn.leaky_relu"
     ).split()
 ] + [_tf(name, "drawn", _X0, scale=2) for name in ("nn.leaky_relu", "nn.elu", "math.softplus", "math.floor")]
 
@@ -104,4 +104,36 @@ _SLICES = [
     )
 ]
 
-TENSORFLOW: tuple[Case, ...] = (*_BINARY, *_UNARY, *_ALONG, *_SHAPES, *_SLICES)
+_MORE = [
+    *(_tf(f"__operators__.{name}", "", _X0, _X1, whole=True) for name in ("eq", "ne")),
+    *(_tf(f"math.{name}", "", _X0, options={"y": _X1}) for name in ("multiply_no_nan", "xdivy")),
+    _tf("compat.v1.floor_div", "", _X0, options={"y": 2}, integers=9),
+    _tf("math.atan2", "", _X0, options={"x": _X1}),
+    _tf("math.truediv", "integers", _X0, _X1, shapes=((3, 4),) * 2, integers=9, scale=1),
+    _tf("compat.v1.math.scalar_mul", "", 2.5, _X0),
+    *(_tf(f"math.{name}", "", _X0) for name in "erf rint round reciprocal_no_nan asinh log_sigmoid is_finite".split()),
+    *(_tf(f"nn.{name}", "", _X0) for name in ("gelu", "silu")),
+    _tf("nn.bias_add", "", _X0, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)),
+    _tf("math.top_k", "", _X0, 2),
+    *(_tf(name, direction, _X0, options={"axis": 1, "direction": direction})
+      for name in ("sort", "argsort") for direction in ("ASCENDING", "DESCENDING")),
+    _tf("math.cumsum", "exclusive", _X0, options={"axis": 1, "exclusive": True, "reverse": True}),
+    _tf("math.cumprod", "", _X0, options={"axis": 1, "exclusive": True}),
+    _tf("math.count_nonzero", "", _X0, 1, whole=True),
+    _tf("clip_by_norm", "", _X0, 1.5, options={"axes": [2]}),
+    _tf("split", "rest", _X0, options={"num_or_size_splits": (1, -1), "axis": 1}),
+    _tf("slice", "", _X0, (0, 1, 2), (-1, 2, 3)),
+    _tf("roll", "", _X0, (1, -2), (1, 2)),
+    _tf("linalg.band_part", "", _X0, options={"num_lower": 1, "num_upper": -1}),
+    _tf("linalg.diag_part", "", _X0),
+    _tf("linalg.trace", "", _X0),
+    _tf("tensordot", "", _X0, ((1.0, 2.0),) * 6, 1),
+    _tf("einsum", "", "bij,bkj->bik", _X0, _X1),
+    _tf("one_hot", "axis", _X0, options={"depth": 5, "axis": 1, "dtype": "int32"}, integers=7),
+    _tf("sequence_mask", "", _X0, 5, shapes=((4,),), integers=7),
+    _tf("compat.v1.gather", "each", _X0, options={"indices": ((0, 1), (1, 1)), "axis": 1}),
+    _tf("compat.v1.nn.embedding_lookup", "", ((1.0, 2.0), (3.0, 4.0), (5.0, 6.0)), _X0, "mod", integers=3),
+    _tf("keras.backend.batch_flatten", "", _X0),
+]  # fmt: skip
+
+TENSORFLOW: tuple[Case, ...] = (*_BINARY, *_UNARY, *_ALONG, *_SHAPES, *_MORE, *_SLICES)

@@ -141,6 +141,7 @@ _UNARY: Mapping[str, tuple[str, Function]] = {
     "math.sign": ("x", UNARY["Sign"]),
     "math.reciprocal_no_nan": ("x", Function(_no_nan_reciprocal, kinds="f")),
     "math.rint": ("x", Function(np.rint, kinds="f")),
+    "math.log_sigmoid": ("x", Function(lambda x: -np.logaddexp(-x, 0), kinds="f")),
     "math.round": ("x", Function(np.round, kinds="iuf")),
     "math.logical_not": ("x", UNARY["LogicalNot"]),
     "math.real": ("input", UNARY["Real"]),
@@ -155,7 +156,6 @@ _MEANING = semantics_of(Origin("hdf5", Era.KERAS2, ()))
 _ACTIVATIONS: Mapping[str, tuple[str, str]] = {
     "math.sigmoid": ("x", "sigmoid"),
     "math.softplus": ("features", "softplus"),
-    "math.log_sigmoid": ("x", "log_sigmoid"),
     "nn.relu": ("features", "relu"),
     "nn.relu6": ("features", "relu6"),
     "nn.elu": ("features", "elu"),
