@@ -117,7 +117,7 @@ def modernise(graph: ModelGraph, semantics: Semantics, *, registered: bool = Fal
     find = find_weights(model_of(graph), graph.weights, semantics)
     work = _Work(semantics, modern_semantics(), exact.HardSigmoid(semantics, registered=registered))
     made = work.model(sized(model_of(graph), find, semantics), "")
-    root = work.stored_model(made, find)
+    root = WeightGroup() if work.refusals else work.stored_model(made, find)
     if work.refusals:
         raise UnsupportedModel(list(dict.fromkeys(work.refusals)), file=graph.file)
     origin = Origin(
@@ -196,10 +196,13 @@ class _Work:
         inputs, outputs = refs
         name = _plain_name(model.name) or "model"
         made_model = ModelRecord(name, "Functional", tuple(records), inputs, outputs, model.trainable, model.input_keys)
+        if self.refusals:  # layers are missing, and nothing will be written
+            return made_model
         try:
             made_model = masks.restored(made_model, self.semantics, nested=bool(path))
         except Unsupported as reason:
             self.refusals.append(Refusal(path or model.name, model.class_name, str(reason)))
+            return made_model
         made_model = in_keras_order(made_model)
         kept = {record.name for record in made_model.layers}  # what leads to no output, Keras does not keep
         self.sources[id(made_model)] = [source for source in sources if source.name in kept]
