@@ -62,7 +62,10 @@ def use(case):
         if "input" in case:
             x = load([case["input"]], model.inputs)
         else:
-            x = {spec.name: np.ones([2, *(size or 3 for size in (spec.shape or (1,))[1:])]) for spec in model.inputs}
+            x = {}
+            for spec in model.inputs:
+                ones = np.ones([2, *(size or 3 for size in (spec.shape or (1,))[1:])])
+                x[spec.name] = ones.astype(str) if spec.dtype == "string" else ones
         model.trace(x).save(case["out"]) if "out" in case else model.trace(x)
         model.predict(x)
     except GateprobeError as error:

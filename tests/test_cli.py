@@ -220,7 +220,7 @@ def test_check_fails_unless_every_recurrent_layer_can_be_traced(tmp_path):
 def test_the_row_of_a_conv_lstm_says_what_the_row_of_an_lstm_says():
     path = Path(__file__).parent / "data" / "legacy" / "tfkeras_2.15.0" / "convlstm1d" / "model.h5"
     calls = json.loads(run("inspect", path, "--json").stdout)["recurrent"]
-    for call, features, units in zip(calls, (2, 3), (3, 2), strict=True):
+    for call, features, units, size in zip(calls, (2, 3), (3, 2), (3, 2), strict=True):
         (cell,) = call["cells"]
         assert {key: value for key, value in cell.items() if key != "weights"} == {
             "class": "ConvLSTM1DCell",
@@ -228,7 +228,7 @@ def test_the_row_of_a_conv_lstm_says_what_the_row_of_an_lstm_says():
             "features": features,
             "units": units,
             "filters": units,
-            "kernel_size": [3],
+            "kernel_size": [size],
             "activation": "tanh",
             "recurrent_activation": "hard_sigmoid[slope=0.2]",  # its default differs from an LSTM's
         }

@@ -253,7 +253,7 @@ def test_a_model_that_is_a_class_of_its_own_takes_its_graph_from_a_wiring(tmp_pa
     model.save(tmp_path / "model", save_format="tf", save_traces=False)
     lone = gateprobe.read(tmp_path / "model")
     assert opened(lone).graph.model is None
-    assert "Twice: its call() is code" in opened(lone).graph.notes[0]
+    assert "is of the class Twice, code of the user's own" in opened(lone).graph.notes[0]
     written = {
         "gateprobe_wiring": 1,
         "inputs": {"x": {"shape": [5, 3]}},

@@ -219,6 +219,8 @@ def _verdicts(model: OpenedModel) -> _Verdicts:
 def _way(model: OpenedModel, verdicts: _Verdicts) -> str | None:
     """Return how to go on with what cannot be replayed: the recurrent layers, or else the outputs."""
     traced = all(one["replayable"] for one in verdicts.traces)
+    if traced and verdicts.outputs["replayable"]:
+        return None
     wanted = Wanted(lambda _: not traced, outputs=traced)
     try:
         make_plan(model.graph, model.semantics, wanted)

@@ -11,13 +11,6 @@ from gateprobe.traces.chunk import TraceChunk, joined
 
 BLOCK_ROWS = 1 << 14
 """Rows of the tables into which a chunk is cut, so that memory does not grow with it."""
-BLOCK_CELLS = 1 << 21
-"""Cells of such a table, where it is wide: a row of the wide layout has a cell for each unit."""
-
-
-def rows_within(rows: int, cells: int, columns: int) -> int:
-    """Return how many rows a piece of a table may have: ``rows``, and fewer where they would have more cells."""
-    return max(1, min(rows, cells // max(1, columns)))
 
 
 def cut_rows(chunk: TraceChunk, heights: tuple[int, ...], rows: int = BLOCK_ROWS) -> Iterator[TraceChunk]:

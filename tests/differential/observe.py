@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gateprobe.verification.oracle_library import Library, as_array
+from gateprobe.verification.oracle_library import Library
 from gateprobe.verification.oracle_step import step
 from gateprobe.verification.oracle_watch import Watch
 
@@ -34,7 +34,7 @@ class Seen:
 
 def observe(model: Any, arrays: Arrays, spec: Spec, kit: Kit) -> Seen:
     """Run a model batch by batch, then step its recurrent layers."""
-    library = Library(kit.family, kit.keras, kit.tf)
+    library = Library(kit.family, kit.keras, "tensorflow", kit.tf)
     watch = Watch(library, {}, {})
     watch.install(model)
     kit.reset(model)
@@ -44,7 +44,7 @@ def observe(model: Any, arrays: Arrays, spec: Spec, kit: Kit) -> Seen:
         batch = {name: kit.tf.constant(array[start : start + rows]) for name, array in arrays.items()}
         flat = flatten(watch.run(model, arranged(batch, spec)))
         masks.append([getattr(value, "_keras_mask", None) for value in flat])
-        results.append([as_array(value) for value in flat])
+        results.append([library.array(value) for value in flat])
         stateful = [
             (one, one.stateful)
             for one in {id(call.layer): call.layer for call in watch.calls}.values()

@@ -65,6 +65,14 @@ def flipped(path, at):
     path.write_bytes(data)
 
 
+def another_digit(path, key):
+    """Change a hexadecimal digit of the seal, which stays one; which digits a seal has depends on the version."""
+    data = bytearray(path.read_bytes())
+    at = data.rindex(key) + len(key) + 9
+    data[at] = ord("1") if data[at] == ord("0") else ord("0")
+    path.write_bytes(data)
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[:-20])
 
@@ -82,8 +90,8 @@ DAMAGE = {
     "middle": lambda path: flipped(path, path.stat().st_size // 2),
     "footer": lambda path: flipped(path, -400),
     "size of the footer": lambda path: flipped(path, -8),
-    "checksum": lambda path: flipped(path, path.read_bytes().rindex(b'"sha256": "') + 20),
-    "run": lambda path: flipped(path, path.read_bytes().rindex(b'"run": "') + 20),
+    "checksum": lambda path: another_digit(path, b'"sha256": "'),
+    "run": lambda path: another_digit(path, b'"run": "'),
 }
 
 

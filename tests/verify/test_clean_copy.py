@@ -352,7 +352,7 @@ def test_the_copy_has_the_limit_of_the_reading(tmp_path):
 
 def test_where_no_copy_can_be_made_keras_is_told_to_build_the_model_and_why(tmp_path):
     path = build.h5(tmp_path / "model.h5")
-    asked = {"keras": "tf_keras", "objects": (), "inputs": (), "runs": (), "blueprint": {}}
+    asked = {"keras": "tf_keras", "backend": "tensorflow", "objects": (), "inputs": (), "runs": (), "blueprint": {}}
 
     def handed(name, **more):
         made = job.Job(**{**asked, "file": str(path), "architecture": None, "build_because": None, **more})
