@@ -384,7 +384,7 @@ def _gather(floatx: str, params: Value, indices: Any, axis: Any = None, batch_di
     if batch_dims not in (0, None):
         raise InputError("gathering with several batch dimensions is not replayed")
     if isinstance(indices, Tensor) and not isinstance(params, Tensor) and axis in (None, 0):
-        return _looked_up(params, indices)
+        return _looked_up(params, indices, floatx)
     return ts.taken(params, indices, 0 if axis is None else axis)
 
 
@@ -405,9 +405,9 @@ def _check_indices(places: Array, size: int) -> None:
         raise InputError(f"an index is outside 0..{size - 1}")
 
 
-def _looked_up(table: Value, indices: Value) -> Array:
+def _looked_up(table: Value, indices: Value, floatx: str) -> Array:
     """Look rows of a constant up."""
-    rows, places = ts.array_of(table), ts.batch(indices)
+    rows, places = dtypes.converted(ts.array_of(table), dtypes.name_of(table, floatx)), ts.batch(indices)
     if places.dtype.kind not in "iu" or not rows.ndim:
         raise InputError("expected whole numbers to look up")
     _check_indices(places, len(rows))
@@ -419,7 +419,7 @@ def _embedding_lookup(
 ) -> Any:
     if max_norm is not None or isinstance(params, Tensor) or not isinstance(ids, Tensor):
         raise InputError("only rows of a constant are looked up, without a highest norm")
-    return _looked_up(params, ids)
+    return _looked_up(params, ids, floatx)
 
 
 def _one_hot(
