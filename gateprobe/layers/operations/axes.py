@@ -132,7 +132,14 @@ def _glu(settings: Settings, floatx: str) -> Compute:
 @operation("Diff")
 def _diff(settings: Settings, floatx: str) -> Compute:
     times, axis = settings.integer("n", 1, minimum=0), one_axis(settings, default=-1)
-    return lambda x: along(Function(lambda x, axis: np.diff(x, times, axis=axis)), x, axis, floatx)
+    return lambda x: along(Function(partial(_differences, times=times)), x, axis, floatx)
+
+
+def _differences(x: Array, axis: int, times: int) -> Array:
+    """Subtract neighbours, so many times; `numpy.diff` would go on when nothing is left."""
+    if times >= x.shape[axis]:
+        return np.split(x, [0], axis=axis)[0]
+    return np.diff(x, times, axis=axis)
 
 
 @operation("Average")

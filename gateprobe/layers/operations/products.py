@@ -19,6 +19,7 @@ from gateprobe.layers.operations import tensors as ts
 from gateprobe.layers.operations.arithmetic import Function, of_one
 from gateprobe.layers.operations.node import Compute, one_axis, operation
 from gateprobe.layers.recurrent.kernels.blas import multiply
+from gateprobe.layers.unary import axis_in
 from gateprobe.limits import room
 
 Names = Sequence[str] | None
@@ -71,7 +72,7 @@ def contracted(x: Value, y: Value, axes: tuple[list[int], list[int]], floatx: st
     array, other = ts.batch(x), ts.array_of(y)
     if isinstance(y, Tensor):
         raise InputError(f"a product of every sample with every other {ts.MIXES}")
-    mine, theirs = ts.inner_axes(axes[0], array.ndim), [axis % max(1, other.ndim) for axis in axes[1]]
+    mine, theirs = ts.inner_axes(axes[0], array.ndim), [axis_in(axis, other.ndim) for axis in axes[1]]
     if [array.shape[place] for place in mine] != [other.shape[place] for place in theirs]:
         raise InputError(f"contracting {array.shape} along {axes[0]} with {other.shape} along {axes[1]}")
 
@@ -111,6 +112,8 @@ def _tensordot(settings: Settings, floatx: str) -> Compute:
 def pairs(axes: Any, rank: int) -> tuple[list[int], list[int]]:
     """Return the axes to contract of two tensors, from a number of them, a pair or a pair of lists."""
     if type(axes) is int:
+        if not 0 <= axes <= rank:
+            raise InputError(f"{axes} axes of a tensor that has {rank} are not contracted")
         return list(range(rank - axes, rank)), list(range(axes))
     mine, theirs = ([item] if type(item) is int else list(item) for item in axes)
     if len(mine) != len(theirs) or not all(type(axis) is int for axis in (*mine, *theirs)):
@@ -353,7 +356,14 @@ def _solve_triangular(settings: Settings, floatx: str) -> Compute:
 @operation("Qr")
 def _qr(settings: Settings, floatx: str) -> Compute:
     mode = settings.choice("mode", ("reduced", "complete"), "reduced")
-    return lambda x: tuple(np.linalg.qr(_matrix(x, square=False), mode))
+
+    def compute(x: Value) -> tuple[Array, ...]:
+        array = _matrix(x, square=False)
+        if mode == "complete":  # a square matrix of all rows
+            room.afford(array.nbytes // max(1, array.shape[-1]) * array.shape[-2])
+        return tuple(np.linalg.qr(array, mode))
+
+    return compute
 
 
 @operation("SVD")
