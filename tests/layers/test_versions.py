@@ -208,3 +208,28 @@ def test_the_number_of_samples_only_keeps_samples_where_they_are():
         tf("math.truediv", Tensor(X), y=samples)
     with pytest.raises(InputError, match=r"no shape|used as a number"):
         tf("reshape", Tensor(X), shape=(-1, samples))
+
+
+def test_a_tensor_is_contracted_only_along_axes_that_it_has():
+    matrix = np.ones((X.shape[-1], 2), np.float32)
+    np.testing.assert_allclose(tf("tensordot", Tensor(X), b=matrix, axes=1).value, X @ matrix)
+    for axes in (-1, len(X.shape) + 1, 10**9, ((2,), (2,)), ((2,), (-3,))):
+        with pytest.raises(InputError, match=r"not contracted|does not exist"):
+            tf("tensordot", Tensor(X), b=matrix, axes=axes)
+
+
+def test_differences_end_when_nothing_is_left():
+    steps = X.shape[1]
+    for times, left in ((steps - 1, 1), (steps, 0), (10**9, 0)):
+        record = LayerRecord("op", "Diff", {"n": times, "axis": 1}, namespace=Namespace.OPERATION)
+        (result,) = bound.bind(record, [], bound.meaning(Era.KERAS3)).replay(Arguments((Tensor(X),)), bound.scope())
+        assert result.value.shape == (len(X), left, X.shape[2])
+
+
+def test_rows_of_plain_numbers_are_looked_up_in_single_precision():
+    places = Tensor(np.array([[0], [1]], np.int32))
+    table = ((0.1, 2.0), (3.0, 4.0))
+    for looked in (tf("gather", table, indices=places), tf("compat.v1.nn.embedding_lookup", table, ids=places)):
+        assert looked.value.dtype == np.float32
+        np.testing.assert_array_equal(looked.value, np.float32([[[0.1, 2]], [[3, 4]]]))
+    assert tf("gather", ((1, 2),), indices=Tensor(np.zeros((2, 1), np.int32))).value.dtype == np.int32
