@@ -103,6 +103,10 @@ class Decibels:
         return raised
 
 
+def _evenly(first: Array, last: Array, count: int) -> Array:
+    return room.linspace(first, last, count, 0, endpoint=True, dtype=np.float32)
+
+
 def _mel_matrix(bins: int, frequencies: int, rate: float, low: float, high: float) -> Array:
     """Return how much each frequency counts in each bin, ``(frequencies, bins)``: triangles, evenly spaced in mel.
 
@@ -115,9 +119,9 @@ def _mel_matrix(bins: int, frequencies: int, rate: float, low: float, high: floa
         return places
 
     room.afford(frequencies * bins * 4 * 3)
-    hertz = np.linspace(np.float32(0), np.float32(rate) / np.float32(2), frequencies, dtype=np.float32)[1:, np.newaxis]
+    hertz = _evenly(np.zeros((), np.float32), np.asarray(rate, np.float32) / np.float32(2), frequencies)[1:, np.newaxis]
     first, last = (mel(np.asarray(edge, np.float32)) for edge in (low, high))
-    edges = np.linspace(first, last, bins + 2, dtype=np.float32)
+    edges = _evenly(first, last, bins + 2)
     left, middle, right = edges[:-2], edges[1:-1], edges[2:]
     place = mel(hertz)
     with np.errstate(all="ignore"):  # so many bins that two edges meet give NaN, in Keras, too

@@ -139,10 +139,10 @@ def arange(stop: int, dtype: Any = np.int64) -> Array:
     return np.arange(stop, dtype=dtype)
 
 
-def linspace(start: Array, stop: Array, count: int, axis: int, *, endpoint: bool) -> Array:
+def linspace(start: Array, stop: Array, count: int, axis: int, *, endpoint: bool, dtype: Any = None) -> Array:
     """As `numpy.linspace`, between arrays."""
     afford(count * max(start.nbytes, stop.nbytes))
-    return np.linspace(start, stop, count, endpoint=endpoint, axis=axis)
+    return np.linspace(start, stop, count, endpoint=endpoint, dtype=dtype, axis=axis)
 
 
 def tri(rows: int, columns: int) -> Array:

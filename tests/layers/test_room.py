@@ -85,6 +85,7 @@ def taken(config, case):
     return peak, TIMES * (LIMIT + given)
 
 
+@pytest.mark.filterwarnings("ignore::gateprobe.errors.GateprobeWarning")  # decibels say that they depend on the batch
 @pytest.mark.parametrize("case", EVERY)
 def test_a_layer_asks_before_it_takes_memory(case):
     for config, outgrown_case in outgrown(case):
