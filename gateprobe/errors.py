@@ -98,6 +98,7 @@ _PYTHON: Mapping[str, str] = {
     "--map THEIRS=OURS": "mapping={THEIRS: OURS}",
     "--max-bytes": "max_bytes",
     "--order": "order",
+    "--pad": "pad",
     "--max-values": "max_values",
     "--low": "low",
     "--quantiles": "quantiles",

@@ -26,7 +26,7 @@ from gateprobe.trace import Trace, join
 from gateprobe.traces import notebook
 from gateprobe.traces.chunk import TraceChunk
 from gateprobe.traces.selection import Names, Selection
-from gateprobe.vocabulary import Side, text_rules
+from gateprobe.vocabulary import Side, refuse_unused, text_rules
 
 SemanticsName: TypeAlias = Literal["auto", "keras1", "keras2", "keras3"]
 """Which Keras's meaning of words to use."""
@@ -322,7 +322,9 @@ class Model:
     def _samples(self, x: object, how: RunOptions) -> Samples:
         vocab = how["vocab"]
         converter = None if vocab is None else text_rules(os.fspath(vocab), how["pad"])
-        return self._opened.samples(x, how["feeds"], converter)
+        samples = self._opened.samples(x, how["feeds"], converter)
+        refuse_unused(samples.words, None if vocab is None else os.fspath(vocab), how["pad"])
+        return samples
 
     def _tracing(self, x: object, options: TraceOptions, signals: tuple[str, ...] = ()) -> Tracing:
         """Prepare a run; ``signals`` are kept where none are asked for."""

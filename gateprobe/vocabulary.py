@@ -113,6 +113,22 @@ def _fitted(rows: Sequence[Sequence[object]], size: int, pad: Side) -> str:
     return f"; of {len(rows)} texts, {' and '.join(moved)} {way} to {size} ids" if moved else ""
 
 
+def refuse_unused(words: Mapping[str, WordIds], vocab: str | None, pad: Side | None) -> None:
+    """Refuse options about ids where no texts became ids, for they would change nothing.
+
+    Args:
+        words: Of the inputs that were texts and became ids.
+        vocab: A vocabulary that was given to make ids, and for nothing else.
+        pad: Where to pad them.
+
+    Raises:
+        InputError: One of the options is given, and there are no such inputs.
+    """
+    for option, value in (("--vocab", vocab), ("--pad", pad)):
+        if value is not None and not words:
+            raise InputError(f"{option}={value}: no texts are made into ids here", remedy="leave it out")
+
+
 def text_rules(file: str, pad: Side | None = None) -> TextRules:
     """Read a vocabulary; its rules are looked at when there are texts.
 

@@ -545,6 +545,15 @@ def test_published_models_have_statistics(name, path, architecture):
         assert len(track(chunks, Position()).followers) > 0
 
 
-def test_no_option_is_offered_that_changes_nothing():
-    for option in ("--tokens", "--vocab"):
-        assert re.search(f"No such option.*{option}", run(*BRACKETS, option, "words.txt", status=2))
+def test_no_option_changes_nothing(tmp_path):
+    """Labels of timesteps have no place here; a vocabulary has where texts become ids, and nowhere else."""
+    assert re.search("No such option.*--tokens", run(*BRACKETS, "--tokens", "words.txt", status=2))
+    vocab, trace = tmp_path / "words.json", tmp_path / "trace.npz"
+    vocab.write_text('{"<OOV>": 1, "good": 2, "bad": 3}', encoding="utf-8")
+    model = gateprobe.read(MODELS / "tokens.keras")
+    model.trace(np.load(MODELS / "tokens.npy")).save(trace)
+    beside_numbers = run(str(MODELS / "tokens.keras"), str(MODELS / "tokens.npy"), "--vocab", str(vocab), status=2)
+    assert re.search(r"--vocab \S*words.json: no texts are made into ids here", beside_numbers)
+    assert "--vocab does not go with it" in run(str(trace), "--vocab", str(vocab), status=2)
+    found = json.loads(run(str(MODELS / "tokens.keras"), "--text", "bad good", "--vocab", str(vocab), "--json"))
+    assert found["rows"] == json.loads(json.dumps(model.stats(np.array([[3, 2]])).to_polars().to_dicts()))

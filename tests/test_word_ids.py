@@ -282,3 +282,14 @@ def test_what_is_missing_is_said(vocab, tmp_path, args, message):
     result = run("dump", TOKENS, *filled, code=2)
     assert re.search(message, result.stderr), result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_vocabulary_that_changes_nothing_is_refused(vocab):
+    """Beside ids it only labels timesteps."""
+    ids = SAMPLES / "tokens.npy"
+    message = "no texts are made into ids here; leave it out"
+    for command in ("predict", "stats"):
+        assert message in run(command, TOKENS, ids, "--vocab", vocab, code=2).stderr
+    for options in ({"vocab": vocab}, {"pad": "pre"}):
+        with pytest.raises(gateprobe.InputError, match=message):
+            model().predict(np.load(ids), **options)

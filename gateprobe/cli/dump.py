@@ -73,7 +73,7 @@ def dump(
     outputs = [] if folder else writing.outputs()
     workers = scaling.dask_workers(folder, file, run, assumed, selection)
     model = assumed.complete(file.read(), selection)
-    samples = run.load(model, file)
+    samples = run.load(model, file, labels=True)
     talk.details(model, samples)
     beside = {
         "with_input": with_input,

@@ -119,18 +119,26 @@ class Run:
         if self.vocab is not None:
             yield self.vocab
 
-    def load(self, model: OpenedModel, file: ModelFile) -> Samples:
-        """Open the inputs and check them against the model."""
+    def load(self, model: OpenedModel, file: ModelFile, *, labels: bool = False) -> Samples:
+        """Open the inputs and check them against the model.
+
+        Args:
+            model: What they are for.
+            file: Its file.
+            labels: Whether a vocabulary labels timesteps, too, so that it is of use beside ids.
+
+        Raises:
+            InputError: They do not fit; or an option would change nothing.
+        """
         from gateprobe.inputs.samples import load
-        from gateprobe.vocabulary import text_rules
+        from gateprobe.vocabulary import refuse_unused, text_rules
 
         if self.pad is not None and self.vocab is None:
             raise InputError("--pad says where ids made of texts are padded", remedy="give --vocab=FILE, too")
         converter = None if self.vocab is None else text_rules(self.vocab, self.pad)
         how: dict[str, Any] = {"max_bytes": file.max_bytes, "texts": self.text, "converter": converter}
         samples = load(self.inputs, model.inputs, self.feed, **how)
-        if self.pad is not None and not samples.words:
-            raise InputError(f"--pad={self.pad}: no texts are made into ids here", remedy="leave it out")
+        refuse_unused(samples.words, None if labels else self.vocab, self.pad)
         return samples
 
     @property

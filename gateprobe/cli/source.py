@@ -41,6 +41,8 @@ class Source:
     run: Run
     assumed: Assumed
     labels: Labels
+    labelled: bool
+    """Whether the command names timesteps, so that labels are of use."""
     is_trace: bool
     """Whether it is a trace file; what is no readable file is taken for a model, whose reader says why not."""
 
@@ -96,11 +98,11 @@ class Source:
         from gateprobe.observed import of_run
 
         model = self.assumed.complete(self.file.read(), selection)
-        samples = self.run.load(model, self.file)
+        samples = self.run.load(model, self.file, labels=self.labelled)
         talk.details(model, samples)
         options = {**self.run.how, "pre_activations": pre_activations, "selection": selection}
         tracing: Tracing = model.tracing(samples, **options)
-        tokens = self.labels.of_run(model, samples, selection, self.run.vocab)
+        tokens = self.labels.of_run(model, samples, selection, self.run.vocab) if self.labelled else None
         return of_run(tracing, options=options, threads=self.run.threads, tokens=tokens)
 
 
@@ -133,7 +135,7 @@ _ABOUT_RUNS = names_of(*READING, *RUNNING, *ASSUMING) - {"max_bytes"}
 """Options that mean nothing for a trace."""
 
 
-def _source(source: str, inputs: tuple[str, ...], tokens: str | None = None, **values: Any) -> Source:
+def _source(source: str, inputs: tuple[str, ...], **values: Any) -> Source:
     from gateprobe.stored.recognised import is_trace
 
     def taken(options: Any) -> dict[str, Any]:
@@ -143,7 +145,8 @@ def _source(source: str, inputs: tuple[str, ...], tokens: str | None = None, **v
         ModelFile(source, **taken(READING)),
         Run(inputs, **taken(RUNNING)),
         Assumed(**taken(ASSUMING)),
-        Labels(tokens),
+        Labels(values.get("tokens")),
+        "tokens" in values,
         is_trace(source),
     )
 
