@@ -382,7 +382,7 @@ def test_the_terminal_needs_no_library_of_charts():
 
 PICTURE = re.compile(r"!\[[^\]]+\]\(([^)]+\.svg)\)")
 NUMBER = re.compile(r"-?\d+\.\d+")
-COMMAND = re.compile(r"^\$ (gateprobe plot (?:.*\\\n> )*.* -o (\S+\.svg))$", re.MULTILINE)
+COMMAND = re.compile(r"^\$ (gateprobe plot (?:.*\\\n> )*(?:.* )?-o (\S+\.svg))$", re.MULTILINE)
 
 
 def pictures():
