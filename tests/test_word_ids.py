@@ -292,4 +292,4 @@ def test_a_vocabulary_that_changes_nothing_is_refused(vocab):
         assert message in run(command, TOKENS, ids, "--vocab", vocab, code=2).stderr
     for options in ({"vocab": vocab}, {"pad": "pre"}):
         with pytest.raises(gateprobe.InputError, match=message):
-            model().predict(np.load(ids), **options)
+            gateprobe.read(TOKENS).predict(np.load(ids), **options)
