@@ -29,15 +29,6 @@ Metadata: TypeAlias = Mapping[str, Any]
 """JSON-ready: where a trace comes from."""
 
 
-BLOCK_CELLS = 1 << 21
-"""Cells of a piece of a table that is wide: a row of the wide layout has a cell for each unit."""
-
-
-def rows_within(rows: int, cells: int, columns: int) -> int:
-    """Return how many rows a piece of a table may have: ``rows``, and fewer where they would have more cells."""
-    return max(1, min(rows, cells // max(1, columns)))
-
-
 @dataclass(frozen=True, slots=True)
 class Output:
     """One result that the user wants."""

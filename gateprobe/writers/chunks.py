@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from gateprobe.traces.chunk import TraceChunk, joined
-
-BLOCK_ROWS = 1 << 14
-"""Rows of the tables into which a chunk is cut, so that memory does not grow with it."""
+from gateprobe.writers.pieces import BLOCK_ROWS
 
 
 def cut_rows(chunk: TraceChunk, heights: tuple[int, ...], rows: int = BLOCK_ROWS) -> Iterator[TraceChunk]:

@@ -16,7 +16,7 @@ import polars as pl
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
-from gateprobe.writers.chunks import BLOCK_ROWS
+from gateprobe.writers.pieces import BLOCK_ROWS
 from gateprobe.writers.rows import Outputs, Rows
 
 

@@ -16,9 +16,9 @@ import polars as pl
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.traces.chunk import AXES, LABEL, STATES, DirectionTrace, Layout, TraceChunk, signal_rank
-from gateprobe.writers.base import BLOCK_CELLS, rows_within
-from gateprobe.writers.chunks import BLOCK_ROWS, Gatherer, cut_rows
+from gateprobe.writers.chunks import Gatherer, cut_rows
 from gateprobe.writers.names import column_text
+from gateprobe.writers.pieces import BLOCK_CELLS, BLOCK_ROWS, rows_within
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
-from gateprobe.writers.base import BLOCK_CELLS, Metadata, Output, Sink, T, TableFormat, Tables, rows_within
+from gateprobe.writers.base import Metadata, Output, Sink, T, TableFormat, Tables
+from gateprobe.writers.pieces import BLOCK_CELLS, rows_within
 from gateprobe.writers.target import Target
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
-from gateprobe.writers.base import Metadata, Output, Sink, T, TableFormat, Tables, rows_within
+from gateprobe.writers.base import Metadata, Output, Sink, T, TableFormat, Tables
+from gateprobe.writers.pieces import rows_within
 from gateprobe.writers.seal import SEAL_KEY, Sealer
 from gateprobe.writers.target import Target
 
