@@ -334,8 +334,14 @@ UNLIKE = {
     "tf2.15.1/conv_lstm_zeroes_masked": "a bias is added along",
     "tf2.15.1/kept_states_win": "kept states win",
     "tf2.15.1/resizes_with_tensorflow": "bicubic",
+    "tf2.15.1/null_mask_hides": "mask=None",
     "tf2.2.3/kept_states_win": "kept states win",
+    "tf2.6.5/random_crop": "RandomCrop",
+    "tf2.6.5/stretching_casts": "no layer RandomHeight",
+    "tf2.8.4/random_crop": "RandomCrop",
+    "tf2.8.4/stretching_casts": "no layer RandomHeight",
     "tf2.9.3/attention_sees_masks": "attention",
+    "tf2.9.3/stretching_casts": "no layer RandomHeight",
 }
 """Models for which Keras 3 has no exact words."""
 UNPROVEN = {
