@@ -353,6 +353,8 @@ UNPROVEN = {
     "tf2.3.4/calls_share_states",
     "tf2.4.4/calls_share_states",
     "tf2.4.4/softmax_sees_mask",
+    "tf2.6.5/augmentation_casts",
+    "tf2.8.4/contrast_casts",
 }
 """Models in which a word means something else in Keras 3, which no input that is tried shows: that is said."""
 ROUNDED = {"tf2.15.1/layer_norm_fused"}

@@ -98,6 +98,15 @@ _PLAIN: Mapping[str, Words] = {
         "layers that change images at random, called with training=True,",
         {True: "do so at inference, too", False: "do not at inference"},
     ),
+    "augmentation_casts": Words(
+        "layers that move or cut images", {True: "turn whole numbers into floats", False: "keep whole numbers"}
+    ),
+    "contrast_casts": Words(
+        "layers that change the light of images", {True: "turn whole numbers into floats", False: "keep whole numbers"}
+    ),
+    "stretching_casts": Words(
+        "layers that stretch images", {True: "turn whole numbers into floats", False: "keep whole numbers"}
+    ),
     "random_crop": Words(
         "at inference a RandomCrop",
         {
@@ -112,10 +121,10 @@ _PLAIN: Mapping[str, Words] = {
         {False: "the states of the batch before", True: "the states of its last call"},
     ),
 }
-_OF_INPUTS = frozenset(
-    {"models_cast_inputs", "cast_keeps_mask", "augmentation_casts", "contrast_casts", "stretching_casts"}
-)
-"""What matters only for inputs of another dtype than the model's, or images of whole numbers."""
+_OF_INPUTS = frozenset({"models_cast_inputs", "cast_keeps_mask"})
+"""What matters only for inputs of another dtype than the model's."""
+_OF_WHOLE_NUMBERS = frozenset({"augmentation_casts", "contrast_casts", "stretching_casts"})
+"""What matters only for images of whole numbers."""
 _OF_ROUNDING = frozenset(
     """
     attention_scale_in_float32 attention_fused config_in_float32 layer_norm_in_input_dtype layer_norm_fused
@@ -151,8 +160,14 @@ def words_of(graph: ModelGraph, watched: Watched) -> tuple[str, ...]:
     given = any(_is_given_states(record) for record in records_in(graph.model))
     asked = watched.asked(masked=has_masks(graph.model))
     unused = _OF_INPUTS if given else _OF_INPUTS | {"states_hide_mask"}
+    unused |= frozenset() if _takes_whole_numbers(graph.model) else _OF_WHOLE_NUMBERS
     unused |= frozenset() if watched.null_mask_hides else {"null_mask_hides"}  # Keras 3 writes it into every call
     return tuple(word for word in asked if word not in unused)
+
+
+def _takes_whole_numbers(model: ModelRecord) -> bool:
+    inputs = (record for record in records_in(model) if record.class_name == "InputLayer")
+    return any("int" in str(record.config.get("dtype")) for record in inputs)
 
 
 @dataclass(frozen=True, slots=True)
