@@ -27,6 +27,19 @@ class Flow:
         return dict(_calls(self.model, "", ()))
 
     @cached_property
+    def records(self) -> Mapping[str, LayerRecord]:
+        """Every layer, nested ones too, by its path without the numbers of calls."""
+        found: dict[str, LayerRecord] = {}
+        stack = [("", self.model)]
+        while stack:
+            path, model = stack.pop()
+            for record in model.layers:
+                own = join_path(path, record.name)
+                found[own] = record
+                stack += [(own, record.model)] if record.model is not None else []
+        return found
+
+    @cached_property
     def readers(self) -> Mapping[str, tuple[str, ...]]:
         """Path of each call → paths of the calls that read its outputs."""
         found: dict[str, list[str]] = {}
@@ -61,7 +74,9 @@ class Flow:
         return frozenset(path for path in inner if len(plain_path(path)) == deepest)
 
     def _around(self, path: str) -> str:
-        return max((call for call in self.needs if f"{path}/".startswith(f"{call}/")), key=len)
+        parts = path.split("/")
+        outwards = ("/".join(parts[:count]) for count in range(len(parts), 0, -1))
+        return next(call for call in outwards if call in self.needs)
 
 
 def located(model: ModelRecord, refusals: Iterable[Refusal]) -> list[Refusal]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from gateprobe.errors import Feed, InputError, Refusal, UnsupportedModel, Way
@@ -106,7 +106,7 @@ class _Search:
 
     def _model_of(self, call: str) -> str | None:
         """Return the nested model of which something is an input."""
-        inner = _records(self._graph)[plain_path(call)]
+        inner = self._flow.records[plain_path(call)]
         return call.rpartition("/")[0] or None if inner.class_name == "InputLayer" else None
 
     def _planned(self, wanted: Wanted, feeds: Iterable[str]) -> Plan | None:
@@ -119,20 +119,19 @@ class _Search:
 
     def _takes_one(self, call: str) -> bool:
         """Whether a call is one of a layer that has one input, or initial states behind it."""
-        record = _records(self._graph)[plain_path(call)]
+        record = self._flow.records[plain_path(call)]
         first = record.calls[0].args[:1] if record.calls else ()
         several = isinstance(first[0], tuple) if first else False
         return bool(first) and (not several or call in self._flow.recurrent.values())
 
     def _feed(self, call: str) -> Feed:
         assert self._graph.model is not None
-        shape = _shape_read(self._graph, self._semantics, plain_path(call))
+        shape = _shape_read(self._graph, self._semantics, self._flow, plain_path(call))
         return Feed(call, shape, call in self._flow.recurrent.values() and self._masked(call))
 
     def _masked(self, call: str) -> bool:
         """Whether something before a call makes a mask."""
-        records = _records(self._graph)
-        return any(map(_makes_mask, (records[plain_path(one)] for one in self._flow.upstream([call]))))
+        return any(map(_makes_mask, (self._flow.records[plain_path(one)] for one in self._flow.upstream([call]))))
 
 
 def _makes_mask(record: LayerRecord) -> bool:
@@ -142,21 +141,7 @@ def _makes_mask(record: LayerRecord) -> bool:
     return given or record.class_name == "Masking" or bool(record.config.get("mask_zero"))
 
 
-def _records(graph: ModelGraph) -> Mapping[str, LayerRecord]:
-    """Return every layer, nested ones too, by its path without the numbers of calls."""
-    assert graph.model is not None
-    found: dict[str, LayerRecord] = {}
-    stack = [("", graph.model)]
-    while stack:
-        path, model = stack.pop()
-        for record in model.layers:
-            own = f"{path}/{record.name}" if path else record.name
-            found[own] = record
-            stack += [(own, record.model)] if record.model is not None else []
-    return found
-
-
-def _shape_read(graph: ModelGraph, semantics: Semantics, path: str) -> str | None:
+def _shape_read(graph: ModelGraph, semantics: Semantics, flow: Flow, path: str) -> str | None:
     """Return the shape of what a layer reads, where its weights show it."""
     assert graph.model is not None
     find = find_weights(graph.model, graph.weights, semantics)
@@ -166,7 +151,7 @@ def _shape_read(graph: ModelGraph, semantics: Semantics, path: str) -> str | Non
             if path in (layer.path, around):
                 outer = ("any",) * ((len(layer.path) - len(path)) // len("/layer"))
                 return _shown(("samples", *outer, "timesteps", *_features(layer.record, layer.weights(), semantics)))
-        record = _records(graph)[path]
+        record = flow.records[path]
         if record.class_name == "Dense" and "/" not in path:
             kernel = find(record).own(slots_of(record, semantics))["kernel"]
             return _shown(("samples", "...", str(kernel.shape[0])))
