@@ -16,9 +16,9 @@ from gateprobe.analysis.comparison import Comparison
 from gateprobe.analysis.fitting import Asked
 from gateprobe.errors import InputError
 from gateprobe.model import Model, opened, read
-from gateprobe.stored.foreign import of_array, of_arrays, of_chunk, read_foreign
-from gateprobe.stored.names import read_mapping
 from gateprobe.trace import Trace
+from gateprobe.trace_files.foreign import of_array, of_arrays, of_chunk, read_foreign
+from gateprobe.trace_files.names import read_mapping
 from gateprobe.traces.chunk import TraceChunk
 from gateprobe.traces.foreign import Foreign
 from gateprobe.traces.selection import Names, Selection

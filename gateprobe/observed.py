@@ -16,7 +16,7 @@ from gateprobe.inputs.samples import Samples
 from gateprobe.inputs.tokens import Labels, Tokens
 from gateprobe.opened import OpenedModel, Tracing
 from gateprobe.replay.run import Progress
-from gateprobe.stored.load import open_trace
+from gateprobe.trace_files.load import open_trace
 from gateprobe.traces.chunk import LABEL, DirectionTrace, TraceChunk
 from gateprobe.traces.selection import Selection, check_layers
 

@@ -26,7 +26,7 @@ from gateprobe.readers import read as read_graph
 from gateprobe.readers.weights_only import Assumptions, RecurrentGroup, assume, find_groups
 from gateprobe.replay.batch_size import BatchSize
 from gateprobe.replay.calls import RecurrentCall, call_paths, recurrent_calls, signal_paths
-from gateprobe.replay.context import Context, Labels
+from gateprobe.replay.context import Context
 from gateprobe.replay.dropout import without_dropout
 from gateprobe.replay.plan import Plan, Wanted, fed_layer, make_plan, model_of
 from gateprobe.replay.run import Batches, Progress, Result, batches_of, run
@@ -38,6 +38,7 @@ from gateprobe.replay.vocabularies import with_vocabularies
 from gateprobe.replay.ways import way_on
 from gateprobe.semantics import Semantics, semantics_of
 from gateprobe.traces.chunk import TRACE_FORMAT, DirectionTrace, TraceChunk, only
+from gateprobe.traces.labeller import Labeller
 from gateprobe.traces.selection import Selection, check_layers
 
 _CHANGES_NOTHING = ("threads", "progress")
@@ -250,7 +251,7 @@ class OpenedModel:
             batches = batches or batches_of(plan, samples, numbers, batch_size=batch_size, kernel=kernel)
         pre_activations = pre_activations or any(name.startswith("pre_") for name in selection.signals)
         lines = self.timelines(samples)
-        beside: Labels | None = tokens
+        beside: Labeller | None = tokens
         if beside is None:
             traced = [call.path for call in self.recurrent if selection.takes_layer(call.path)]
             beside = self.word_tokens(samples) or tokens_of(plan, samples, lines, traced)

@@ -407,7 +407,7 @@ def load_trace(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
         ReadError: The file holds no trace, or is damaged.
         UnsafeFile: It would need more memory than the limit, or than files of its size do.
     """
-    from gateprobe.stored.load import load  # noqa: PLC0415
+    from gateprobe.trace_files.load import load  # noqa: PLC0415
 
     whole, metadata = load(os.fspath(path), max_bytes)
     return Trace(whole.samples, whole.directions, metadata)

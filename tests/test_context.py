@@ -16,8 +16,8 @@ from gateprobe.graph import Call, LayerRecord, ModelRecord, TensorRef
 from gateprobe.model import opened
 from gateprobe.replay.context import Context
 from gateprobe.replay.timelines import Line, Origin, Root, Timelines, timelines
-from gateprobe.stored.load import open_trace
 from gateprobe.trace import Trace
+from gateprobe.trace_files.load import open_trace
 from gateprobe.traces.chunk import TRACE_FORMAT, TraceChunk
 
 SAMPLES = Path(__file__).parents[1] / "sample_models"

@@ -16,8 +16,8 @@ from traces import chunks, direction_of, lstm_chunk
 
 import gateprobe
 from gateprobe.cli import main
-from gateprobe.stored.load import open_trace
 from gateprobe.trace import Trace
+from gateprobe.trace_files.load import open_trace
 from gateprobe.traces.chunk import TRACE_FORMAT, joined
 
 SAMPLES = Path(__file__).parents[1] / "sample_models"
@@ -123,9 +123,9 @@ def test_every_layout_is_loaded(trace, layout, suffix, tmp_path):
 
 def small_pieces(monkeypatch, size):
     """Let pieces be as small as a row, or as large as some samples."""
-    monkeypatch.setattr("gateprobe.stored.pieces.PIECE_CELLS", size)
-    monkeypatch.setattr("gateprobe.stored.pieces.PIECE_BYTES", 8 * size)
-    monkeypatch.setattr("gateprobe.stored.arrays.CHUNK_BYTES", size)
+    monkeypatch.setattr("gateprobe.trace_files.pieces.PIECE_CELLS", size)
+    monkeypatch.setattr("gateprobe.trace_files.pieces.PIECE_BYTES", 8 * size)
+    monkeypatch.setattr("gateprobe.trace_files.arrays.CHUNK_BYTES", size)
 
 
 @settings(max_examples=40)
@@ -189,7 +189,7 @@ def test_a_zarr_store_is_loaded(folders, compress, monkeypatch):
         found["bidirectional"].forward.context["input.tokens"], np.load(store.parent / "x.npy")
     )
     assert found.metadata == whole.metadata
-    monkeypatch.setattr("gateprobe.stored.arrays.CHUNK_BYTES", 1)
+    monkeypatch.setattr("gateprobe.trace_files.arrays.CHUNK_BYTES", 1)
     assert_same(Trace(whole.samples, joined(open_trace(str(store)).begin()).directions), whole)
 
 

@@ -15,7 +15,7 @@ from gateprobe.cli import COMMANDS, main
 from gateprobe.cli.options import command, selecting, talking
 from gateprobe.cli.source import observing, say_notes
 from gateprobe.observed import of_chunk, of_file
-from gateprobe.stored.recognised import is_trace
+from gateprobe.trace_files.recognised import is_trace
 from gateprobe.traces.chunk import TraceChunk, joined
 
 SAMPLES = Path(__file__).parents[1] / "sample_models"
@@ -196,9 +196,9 @@ def test_memory_does_not_grow_with_a_trace(tmp_path, monkeypatch):
     """Chunks hold some samples, and nothing keeps the ones before."""
     x = np.random.default_rng(0).integers(0, 10, (400, 8))
     trace = gateprobe.read(MODEL).trace(x)
-    monkeypatch.setattr("gateprobe.stored.pieces.PIECE_CELLS", 10_000)
-    monkeypatch.setattr("gateprobe.stored.pieces.PIECE_BYTES", 100_000)
-    monkeypatch.setattr("gateprobe.stored.arrays.CHUNK_BYTES", 20_000)
+    monkeypatch.setattr("gateprobe.trace_files.pieces.PIECE_CELLS", 10_000)
+    monkeypatch.setattr("gateprobe.trace_files.pieces.PIECE_BYTES", 100_000)
+    monkeypatch.setattr("gateprobe.trace_files.arrays.CHUNK_BYTES", 20_000)
     for name in ("t.npz", "t.h5", "t.parquet", "t.csv", "t.jsonl"):
         trace.save(tmp_path / name)
         sizes = [len(chunk.samples) for chunk in of_file(tmp_path / name).chunks()]

@@ -49,7 +49,7 @@ class Sides:
     @property
     def is_trace(self) -> bool:
         """Whether the first one is a trace as well, and no model."""
-        from gateprobe.stored.foreign import is_foreign
+        from gateprobe.trace_files.foreign import is_foreign
 
         return is_foreign(self.file.model)
 
@@ -183,8 +183,8 @@ def _traces(sides: Sides, selection: Selection, tolerance: Tolerance) -> Compari
     from gateprobe.analysis.fitting import Asked
     from gateprobe.cli.source import refuse_about_runs
     from gateprobe.errors import InputError
-    from gateprobe.stored.foreign import read_foreign
-    from gateprobe.stored.names import read_mapping
+    from gateprobe.trace_files.foreign import read_foreign
+    from gateprobe.trace_files.names import read_mapping
 
     if sides.run.inputs:
         inputs = ", ".join(sides.run.inputs)
@@ -203,8 +203,8 @@ def _traces(sides: Sides, selection: Selection, tolerance: Tolerance) -> Compari
 def _port(sides: Sides, selection: Selection, tolerance: Tolerance, talk: Talk) -> Comparison:
     from gateprobe.analysis.compare_port import Options, compare_port
     from gateprobe.cli.steps import step_line
-    from gateprobe.stored.foreign import read_foreign
-    from gateprobe.stored.names import read_mapping
+    from gateprobe.trace_files.foreign import read_foreign
+    from gateprobe.trace_files.names import read_mapping
 
     theirs = read_foreign(sides.theirs, read_mapping(sides.mapping), sides.file.max_bytes)
     model = sides.assumed.complete(sides.file.read(), selection)

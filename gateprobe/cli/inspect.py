@@ -40,7 +40,7 @@ def inspect(file: ModelFile, check: bool, report: Report, talk: Talk) -> int:
     Of a trace that gateprobe wrote, in any format: samples, layers, directions, signals, shapes, and which model it is
     of.
     """
-    from gateprobe.stored.recognised import is_trace
+    from gateprobe.trace_files.recognised import is_trace
 
     if is_trace(file.model):
         _inspect_trace(file, report, talk)
@@ -70,7 +70,7 @@ _ABOUT_MODELS = names_of(*READING) - {"max_bytes"} | {"check"}
 
 def _inspect_trace(file: ModelFile, report: Report, talk: Talk) -> None:
     from gateprobe.cli.trace_summary import show_trace, summarise_trace
-    from gateprobe.stored.load import open_trace
+    from gateprobe.trace_files.load import open_trace
 
     for option in given(_ABOUT_MODELS):
         raise InputError(f"is a trace, and {option} is about models", file=file.model)

@@ -136,7 +136,7 @@ _ABOUT_RUNS = names_of(*READING, *RUNNING, *ASSUMING) - {"max_bytes"}
 
 
 def _source(source: str, inputs: tuple[str, ...], **values: Any) -> Source:
-    from gateprobe.stored.recognised import is_trace
+    from gateprobe.trace_files.recognised import is_trace
 
     def taken(options: Any) -> dict[str, Any]:
         return {name: values[name] for name in names_of(*options)}

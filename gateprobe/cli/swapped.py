@@ -11,7 +11,7 @@ from gateprobe.errors import InputError
 from gateprobe.inputs.array_files import NPY_MAGIC, ZIP_MAGIC
 from gateprobe.inputs.files import TEXT_SUFFIXES
 from gateprobe.inputs.samples import files_of
-from gateprobe.stored.recognised import is_trace
+from gateprobe.trace_files.recognised import is_trace
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _ARCHITECTURE = "config.json"

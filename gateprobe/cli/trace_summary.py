@@ -13,7 +13,7 @@ from typing import Any
 
 from gateprobe.cli.layout import Column, Page
 from gateprobe.files.remote import redact_url
-from gateprobe.stored.load import StoredTrace
+from gateprobe.trace_files.load import StoredTrace
 from gateprobe.traces.chunk import ALIASES, DirectionTrace
 from gateprobe.writers.arrays import numbers_text
 

@@ -18,6 +18,7 @@ from gateprobe.files.remote import is_url, local_path, redact_url, remote
 from gateprobe.graph import Array
 from gateprobe.inputs.array_files import Rows
 from gateprobe.readers import safe_json
+from gateprobe.traces.labeller import Labeller
 
 _MOST_UNKNOWN = 1 << 20
 _MEANT_AS_JSON = re.compile(r'\[\s*(?:\[\s*)?"')
@@ -28,41 +29,16 @@ _Lists: TypeAlias = tuple[Labels, ...]
 
 
 @runtime_checkable
-class Tokens(Protocol):
-    """What stands at each timestep of a sample, as text."""
+class Tokens(Labeller, Protocol):
+    """Labels that come from a file."""
 
     @property
     def name(self) -> str:
-        """The file that it comes from."""
+        """The file that they come from."""
 
     @property
     def sha256(self) -> str:
         """Of that file's text."""
-
-    def labels(
-        self,
-        sample: int,
-        timesteps: Array,
-        *,
-        layer: str | None = None,
-        length: int | None = None,
-        mask: Array | None = None,
-    ) -> Labels | None:
-        """Return the tokens at some timesteps of one sample.
-
-        Args:
-            sample: Its number.
-            timesteps: ``(timesteps,)`` positions in the layer's input.
-            layer: Its path; any layer whose timesteps are as many, without it.
-            length: Timesteps of the layer's whole input; not checked without it.
-            mask: ``(length,)``, ``False`` at masked timesteps.
-
-        Returns:
-            One for each timestep; ``None`` where this layer's timesteps have no tokens.
-
-        Raises:
-            InputError: There are more or fewer tokens than timesteps.
-        """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +63,7 @@ class ListedTokens:
         length: int | None = None,
         mask: Array | None = None,
     ) -> Labels | None:
-        """Return the tokens at some timesteps; see `Tokens`.
+        """Return the tokens at some timesteps; see `Labeller`.
 
         Fewer tokens than timesteps belong to the timesteps that are not masked, where there are as many of these.
         """
@@ -191,7 +167,7 @@ class LookedUpTokens:
         length: int | None = None,
         mask: Array | None = None,
     ) -> Labels | None:
-        """Return the words at some timesteps; see `Tokens`."""
+        """Return the words at some timesteps; see `Labeller`."""
         known = self.ids if layer is None else self.layers(layer)
         found = {name: rows for name, rows in self.ids.items() if name in known}
         if len(found) > 1:

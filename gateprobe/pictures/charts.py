@@ -25,7 +25,6 @@ _MOST_NUMBERED = 32
 _WIDE, _WIDEST, _TALL = 640, 1_200, 400
 """Pixels across all panels of a row, as far as places of one pixel allow, and down a panel."""
 _NAMES = {Cell.VALUE: "value", Cell.MASKED: "masked", Cell.NAN: "NaN", Cell.INFINITE: "infinite"}
-_VALUE = _NAMES[Cell.VALUE]
 _HATCH = "M-1,0L0,-1M-1,1L1,-1M0,1L1,0"
 _MOST_DESCRIBED = 2_000
 """Places up to which an SVG describes each to a screen reader."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -12,25 +11,11 @@ from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.replay.timelines import Line, Origin, Timelines
 from gateprobe.traces.chunk import LABEL, DirectionTrace, TraceChunk
+from gateprobe.traces.labeller import Labeller
 
 MAX_FEATURES = 1000
 """Numbers at one timestep: each becomes a column of a table."""
 _ELSEWHERE = "choose other layers with --layer"
-
-
-class Labels(Protocol):
-    """Names timesteps; `gateprobe.inputs.tokens.Tokens` is one."""
-
-    def labels(
-        self,
-        sample: int,
-        timesteps: Array,
-        *,
-        layer: str | None = None,
-        length: int | None = None,
-        mask: Array | None = None,
-    ) -> tuple[str, ...] | None:
-        """Return the tokens at some timesteps of one sample."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +29,7 @@ class Context:
     """Likewise of its outputs."""
     with_feeds: bool = False
     """Whether what is fed to layers directly is wanted as their input."""
-    tokens: Labels | None = None
+    tokens: Labeller | None = None
 
     def attached(
         self,

@@ -63,7 +63,7 @@ def _rows(layer: Tokenizer, samples: Texts, place: int) -> Iterator[list[str]]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextTokens:
-    """The tokens that a model makes of its texts; an `inputs.tokens.Tokens`."""
+    """The tokens that a model makes of its texts; a `gateprobe.traces.labeller.Labeller`."""
 
     layer: Tokenizer
     samples: Texts

@@ -10,9 +10,9 @@ from graphs import chain, lstm_weights
 
 import gateprobe
 from gateprobe.errors import GateprobeError, InputError, ReadError
-from gateprobe.stored.foreign import is_foreign, of_arrays, read_foreign
-from gateprobe.stored.names import read_name
-from gateprobe.stored.printed import slack_of
+from gateprobe.trace_files.foreign import is_foreign, of_arrays, read_foreign
+from gateprobe.trace_files.names import read_name
+from gateprobe.trace_files.printed import slack_of
 
 LETTERS = {"i": "input_gate", "f": "forget_gate", "g": "candidate", "o": "output_gate", "c": "cell_state",
            "h": "hidden_state"}  # fmt: skip

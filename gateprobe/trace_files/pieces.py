@@ -14,9 +14,9 @@ import polars as pl
 from gateprobe.errors import ReadError, UnsafeFile
 from gateprobe.limits.system import require_room_for_tables
 from gateprobe.readers import safe_json
-from gateprobe.stored.described import Metadata, checked, metadata_of
-from gateprobe.stored.layouts import Header, header_of
-from gateprobe.stored.recognised import Kind
+from gateprobe.trace_files.described import Metadata, checked, metadata_of
+from gateprobe.trace_files.layouts import Header, header_of
+from gateprobe.trace_files.recognised import Kind
 from gateprobe.writers.arrow_footer import metadata_in
 from gateprobe.writers.columnar import METADATA_KEY
 from gateprobe.writers.folders import MANIFEST, PART, SUCCESS, run_id

@@ -16,7 +16,7 @@ from gateprobe.graph import Array
 from gateprobe.inputs.array_files import NpzFile, NpzRows
 from gateprobe.readers import hdf5
 from gateprobe.readers.crash_guard import try_in_fork
-from gateprobe.stored.described import Described, Metadata, directions_of, metadata_of, numbers
+from gateprobe.trace_files.described import Described, Metadata, directions_of, metadata_of, numbers
 from gateprobe.traces.chunk import DirectionTrace, TraceChunk
 from gateprobe.writers.arrays import METADATA_KEY, context_key
 

@@ -20,8 +20,8 @@ import numpy as np
 from gateprobe.errors import GateprobeError, MissingExtra, ReadError, UnsafeFile
 from gateprobe.graph import Array
 from gateprobe.readers import safe_json
-from gateprobe.stored.arrays import Member, Members, Opened, open_arrays
-from gateprobe.stored.described import checked
+from gateprobe.trace_files.arrays import Member, Members, Opened, open_arrays
+from gateprobe.trace_files.described import checked
 from gateprobe.writers.arrays import METADATA_KEY
 from gateprobe.writers.folders import FINISHED, SUM_BYTES, ZARR_ROOT, mark_of, run_id, sum_of
 
@@ -30,7 +30,7 @@ _TYPES = frozenset("bool float16 float32 float64 int8 int16 int32 int64 uint8 ui
 
 
 def open_zarr(path: Path, limit: int, *, whole: bool) -> Opened:
-    """Open the trace in a Zarr store; see `gateprobe.stored.arrays.open_npz`.
+    """Open the trace in a Zarr store; see `gateprobe.trace_files.arrays.open_npz`.
 
     Raises:
         ReadError: It holds no trace, is not complete, or is damaged.

@@ -21,10 +21,10 @@ import polars as pl
 
 from gateprobe.errors import ReadError
 from gateprobe.graph import Array
-from gateprobe.stored.described import SIGNALS, Metadata
-from gateprobe.stored.layouts import NUMBERS, PLACES, Header
-from gateprobe.stored.pieces import Table, open_pieces, translated
-from gateprobe.stored.recognised import Kind
+from gateprobe.trace_files.described import SIGNALS, Metadata
+from gateprobe.trace_files.layouts import NUMBERS, PLACES, Header
+from gateprobe.trace_files.pieces import Table, open_pieces, translated
+from gateprobe.trace_files.recognised import Kind
 from gateprobe.traces.chunk import AXES, LABEL, STATES, DirectionTrace, Grid, TraceChunk
 
 _ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|([nrt]))")

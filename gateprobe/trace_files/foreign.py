@@ -1,7 +1,7 @@
 """Traces of any program: ours in all formats, and tables and arrays whose names say what they hold.
 
-Nothing in a name has to be exact: see `gateprobe.stored.names`. What a file does not say, such as the layer, is left
-open here; who compares knows the model.
+Nothing in a name has to be exact: see `gateprobe.trace_files.names`. What a file does not say, such as the layer, is
+left open here; the comparison knows the model.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from gateprobe.inputs.array_files import NPY_MAGIC, NpzFile, map_npy
 from gateprobe.inputs.files import from_memory
 from gateprobe.inputs.tables import is_number
 from gateprobe.limits.system import require_room_for_tables
-from gateprobe.stored.load import DEFAULT_MAX_BYTES, blamed, load
-from gateprobe.stored.names import EITHER, Named, check_mapping, read_name, resolved
-from gateprobe.stored.printed import slack_of
-from gateprobe.stored.recognised import is_trace
-from gateprobe.stored.tables import unescaped
+from gateprobe.trace_files.load import DEFAULT_MAX_BYTES, blamed, load
+from gateprobe.trace_files.names import EITHER, Named, check_mapping, read_name, resolved
+from gateprobe.trace_files.printed import slack_of
+from gateprobe.trace_files.recognised import is_trace
+from gateprobe.trace_files.tables import unescaped
 from gateprobe.traces.chunk import TraceChunk
 from gateprobe.traces.foreign import Foreign, Form, Written
 
@@ -61,7 +61,7 @@ def read_foreign(name: str, mapping: Mapping[str, str] | None = None, max_bytes:
 
     Args:
         name: A trace of ours in any format; CSV, TSV, NPZ or NPY of another program.
-        mapping: The file's words → ours, see `gateprobe.stored.names.read_mapping`.
+        mapping: The file's words → ours, see `gateprobe.trace_files.names.read_mapping`.
         max_bytes: Limit for what is read into memory; 4 GiB without it.
 
     Raises:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from gateprobe.errors import ReadError
-from gateprobe.stored.described import SIGNALS
+from gateprobe.trace_files.described import SIGNALS
 from gateprobe.traces.chunk import AXES, LABEL, Layout
 
 PLACES = ("unit", *AXES)

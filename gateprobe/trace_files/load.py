@@ -12,8 +12,8 @@ from typing import TypeAlias
 from gateprobe.errors import GateprobeError, InputError, ReadError, reason_of
 from gateprobe.files.remote import is_url, local_path, redact_url
 from gateprobe.graph import Array
-from gateprobe.stored.described import Metadata
-from gateprobe.stored.recognised import Kind, kind_of
+from gateprobe.trace_files.described import Metadata
+from gateprobe.trace_files.recognised import Kind, kind_of
 from gateprobe.traces.chunk import DirectionTrace, TraceChunk, joined
 
 Stored: TypeAlias = tuple[TraceChunk, Metadata]
@@ -84,7 +84,7 @@ def _opened(name: str, max_bytes: int | None, *, whole: bool) -> StoredTrace:
         _refuse(path)
         raise ReadError("is no trace that gateprobe can read back", remedy="give a trace that gateprobe wrote")
     limit = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
-    from gateprobe.stored import arrays, tables  # noqa: PLC0415 - they need much
+    from gateprobe.trace_files import arrays, tables  # noqa: PLC0415 - they need much
 
     opener = {Kind.NPZ: arrays.open_npz, Kind.HDF5: arrays.open_hdf5, Kind.ZARR: _open_zarr}.get(kind)
     if opener is not None:
@@ -94,7 +94,7 @@ def _opened(name: str, max_bytes: int | None, *, whole: bool) -> StoredTrace:
 
 
 def _open_zarr(path: Path, limit: int, *, whole: bool) -> tuple[Metadata, Array, tuple[DirectionTrace, ...], Pass]:
-    from gateprobe.stored.zarr_store import open_zarr  # noqa: PLC0415 - an import of 0.3 s
+    from gateprobe.trace_files.zarr_store import open_zarr  # noqa: PLC0415 - an import of 0.3 s
 
     return open_zarr(path, limit, whole=whole)
 
