@@ -162,8 +162,8 @@ class Model:
                 dtype: ``float32`` or ``float64``; without it, the precision that the file asks for.
                 kernel: ``numpy``; ``compiled``, which needs the extra ``fast`` and compiles the LSTMs that it can; or
                     ``auto``, which does so for sequences of 1,000 timesteps and more where the extra is installed.
-                threads: How many batches run side by side; without it, one on each core that the process may use. It
-                    changes no number.
+                threads: How many batches run side by side; without it, one on each core that the process may use, or
+                    one alone where steps are too short to gain by it. It changes no number.
                 progress: Called with what is done, what there is to do, and what is counted: ``samples``, or
                     ``timesteps`` where very long sequences run in slabs, see `TraceChunk`.
 

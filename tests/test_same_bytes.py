@@ -245,6 +245,27 @@ def test_the_blas_has_one_thread_during_a_replay_and_its_own_afterwards():
     assert {count for counts in seen for count in counts} == {1}
 
 
+@pytest.mark.parametrize(
+    ("options", "side_by_side"),
+    [
+        ({}, False),  # 32 samples x 34,320 weights
+        ({"batch_size": 60}, True),
+        ({"batch_size": 10, "threads": 2}, True),
+        ({"kernel": "compiled", "batch_size": 10}, True),
+    ],
+)
+def test_short_steps_run_on_one_thread_unless_more_are_asked_for(options, side_by_side, monkeypatch):
+    """Two threads took 1.2 times as long as one for 64 units and batches of 32."""
+    seen = set()
+    original = gateprobe.replay.run._run_batch
+    monkeypatch.setattr("gateprobe.replay.threads.cores", lambda: 2)
+    monkeypatch.setattr(
+        "gateprobe.replay.run._run_batch", lambda *a: seen.add(threading.current_thread().name) or original(*a)
+    )
+    model_of("LSTM").trace(drawn(120), **options)
+    assert (threading.current_thread().name not in seen) == side_by_side
+
+
 def test_the_blas_is_held_until_the_last_thread_is_out():
     inside, leave = threading.Barrier(2), threading.Event()
 

@@ -437,7 +437,7 @@ RUNNING = (
         "--threads",
         type=click.IntRange(1),
         metavar="N",
-        help="Run N batches side by side, instead of one on each core.",
+        help="Run N batches side by side, instead of one on each core where that is faster.",
     ),
 )
 """How to run a model."""

@@ -58,6 +58,8 @@ class Plan:
     """The number of samples in a batch that a stateful model, or one with constant states, was built for."""
     max_bytes: int | None = None
     """How much a batch may hold at a time, see `gateprobe.limits.room`."""
+    step_weights: int | None = None
+    """Weights of the largest recurrent cell, all of which each timestep multiplies; ``None`` where there is none."""
     notes: tuple[str, ...] = ()
     """What a user must know to trust the numbers; belongs on stderr and into the metadata."""
 
@@ -108,7 +110,7 @@ def make_plan(
     _refuse_useless(wanted.fed, binder.needed)
     needed = tuple(ref for ref in model.inputs if (ref.layer, ref.call) in binder.outermost)
     notes = (*contradictions(model, graph.weights, semantics), *binder.notes)
-    return Plan(bound, needed, _batch_of(model, binder), notes=notes)
+    return Plan(bound, needed, _batch_of(model, binder), step_weights=binder.step_weights, notes=notes)
 
 
 def bind_alone(graph: ModelGraph, semantics: Semantics, layer: RecurrentLayer) -> Layer:
@@ -217,6 +219,7 @@ class _Binder:
         """The calls of the model itself that are needed, those of its inputs too."""
         self.constants: list[tuple[str, str, int]] = []
         """Path, parameter and number of samples of each constant in a call that fixes the size of a batch."""
+        self.step_weights: int | None = None
         self._inside = 0
         """How many layers around the present one call it on something else than the samples, such as timesteps."""
         self.needed: set[str] = set()
@@ -369,6 +372,8 @@ class _Binder:
         with np.errstate(over="ignore"):  # to infinity, as in Keras; told below
             values = {slot: own[slot.role].astype(precision.dtype, copy=False) for slot in slots if not slot.alias}
             cast = {slot.role: precision.round(value) if slot.autocast else value for slot, value in values.items()}
+        if "recurrent_kernel" in cast:
+            self.step_weights = max(self.step_weights or 0, sum(value.size for value in cast.values()))
         self.notes += [f"{path} ({record.class_name}): {said}" for said in _not_finite(cast)]
         return kind.bind(Binding(record, settings, cast, parts, self._semantics, precision))
 

@@ -40,6 +40,9 @@ LONG = 16_384
 """Timesteps of the longest sequences that run as a whole if they can run in slabs."""
 SLAB = 4_096
 """Timesteps of a slab."""
+_WORTH_THREADS = 2_000_000
+"""Multiplications of a batch in a timestep from which on batches run side by side unless it is asked for: in shorter
+steps, threads wait for Python's lock longer than they compute (`benchmarks/threads.py`)."""
 
 Progress = Callable[[int, int, str], None]
 """Called with what is done, what there is to do, and what is counted: ``samples``, or ``timesteps``."""
@@ -175,8 +178,9 @@ def run(
         cell_runs: Whether to keep what the cells ran on; holds more memory.
         kernel: ``auto``, ``numpy`` or ``compiled``.
         batches: How the whole goes of which this is a part, instead of ``batch_size`` and ``kernel``.
-        threads: How many batches run side by side; ``None`` for one on each core that the process may use. The batches
-            of a stateful model and slabs run one after the other.
+        threads: How many batches run side by side; ``None`` for one on each core that the process may use, or for one
+            alone where steps are so short that threads would only wait for each other. The batches of a stateful model
+            and slabs run one after the other.
         progress: Is told after every batch.
 
     Yields:
@@ -198,11 +202,18 @@ def run(
         kernel=how.kernel,
         max_bytes=plan.max_bytes,
     )
-    threads = threads_of(threads)
+    threads = threads_of(threads if threads is not None or _worth_threads(plan, samples, how) else 1)
     if how.timesteps is None:
         yield from _in_batches(plan, samples, numbers, how.rows, scope, threads, progress or _untold)
     else:
         yield from _in_slabs(plan, samples, numbers, how.timesteps, scope, progress or _untold)
+
+
+def _worth_threads(plan: Plan, samples: Blocks, how: Batches) -> bool:
+    """Return whether batches gain by running side by side; compiled code always does, as it needs no lock."""
+    if plan.step_weights is None or how.rows * plan.step_weights >= _WORTH_THREADS:
+        return True
+    return how.kernel.compiles(max((shape[1] for shape in samples.shapes if len(shape) > 1), default=0))
 
 
 def _in_batches(
