@@ -282,9 +282,11 @@ def drawn(samples, timesteps, places, order=None, pieces=1):
     numbers = np.arange(samples) if order is None else order
     for some in np.array_split(numbers, pieces):
         keys = row_sample.keys_of(some, np.arange(timesteps))
-        sketch.offer(
-            some, np.arange(timesteps), keys, None, lambda rows, times, some=some: np.stack([some[rows], times], axis=1)
-        )
+
+        def take(rows, times, out, some=some):
+            out[:] = np.stack([some[rows], times], axis=1)
+
+        sketch.offer(some, np.arange(timesteps), keys, None, take)
     return sketch
 
 

@@ -18,7 +18,9 @@ import numpy as np
 from gateprobe.graph import Array
 
 MOST_ROWS = 128
-"""Of a block: so many float32 are added one after the other, and so many truth values are counted in a byte."""
+"""Of a block: so many truth values are counted in a byte."""
+_MOST_ADDED = 512
+"""Rows that are added in the precision of a signal before their sums are merged with others in float64."""
 _CACHED = 1 << 17
 """Values that are looked at again and again while they are in the cache of a core."""
 _PIVOTS = 4
@@ -129,34 +131,69 @@ class Columns:
         self._pivots = np.empty(shape, dtype)
         self._moved = np.empty((self._rows, *shape), dtype)
         self._truths = np.zeros((self._rows, *shape), np.bool_)  # remains so where there are no bounds
-        self._sums = np.empty((4, *shape), dtype)
+        self._sums, self._sums_before = (np.empty((4, *shape), dtype) for _ in range(2))
         self._part = np.empty(shape, dtype)
-        self._saturated = np.empty((2, *shape), np.int32)
+        self._saturated, self._saturated_before = (np.empty((2, *shape), np.int32) for _ in range(2))
+        self._added = 0
+        """Rows whose sums have not been merged."""
+        self._merged = Moments.none((shape[1], shape[3]))
 
-    def look(self, values: Array, *, compiled: bool = False) -> Moments:
-        """Return the moments of each unit in a block, ``(signals, units)``.
+    def add(self, values: Array, *, compiled: bool = False) -> None:
+        """Look at a block.
 
         Args:
             values: ``(rows, sets, signals, sets, units)``, at most `MOST_ROWS` rows.
             compiled: Whether to use Numba, where it has code for this type.
         """
+        if self._added + len(values) > _MOST_ADDED:
+            self._merge()
+        if not self._added:
+            self._begin(values)
+        np.copyto(self._sums_before, self._sums)
+        np.copyto(self._saturated_before, self._saturated)
+        self._add(values, compiled=compiled)
+        if np.isfinite(self._sums[1]).all():
+            self._added += len(values)
+        else:
+            np.copyto(self._sums, self._sums_before)
+            np.copyto(self._saturated, self._saturated_before)
+            self._add_odd(values, compiled=compiled)
+
+    def moments(self) -> Moments:
+        """Return those of each unit in all blocks, ``(signals, units)``."""
+        self._merge()
+        return self._merged
+
+    def _begin(self, values: Array) -> None:
         some = values[:: -(-len(values) // _PIVOTS)]
         pivots = _of_units(np.add, np.add.reduce(some, axis=0)) / (some.size // math.prod(some.shape[2::2]))
         self._pivots[:] = pivots[:, np.newaxis]
         self._sums[:2], self._sums[2], self._sums[3] = 0, np.inf, -np.inf
         self._saturated[:] = 0
-        if compiled and values.dtype == np.float32:
-            even = len(values) // 2 * 2
-            if even:
-                self._add_compiled(values[:even])
-            if even < len(values):
-                self._add(values[even:])
-            return self._by_unit(values)
-        for start in range(0, len(values), self._rows):  # what stays in the cache is looked at again and again
-            self._add(values[start : start + self._rows])
-        return self._by_unit(values)
 
-    def _add(self, values: Array) -> None:
+    def _merge(self) -> None:
+        if self._added:
+            self._merged = self._merged.merged(self._by_unit(self._added))
+            self._added = 0
+
+    def _add_odd(self, values: Array, *, compiled: bool) -> None:
+        """Take in a block that holds NaN or infinities, or whose squares are too large, by itself."""
+        self._merge()
+        self._begin(values)
+        self._add(values, compiled=compiled)
+        found = self._by_unit(len(values))
+        for k in np.flatnonzero(~np.isfinite(self._sums[1]).all(axis=(0, 2, 3))):
+            rows = values[:, :, k].reshape(-1, values.shape[-1])
+            found = found.with_put(k, careful(rows, None, self._bounds.get(self._names[k])))
+        self._merged = self._merged.merged(found)
+
+    def _add(self, values: Array, *, compiled: bool) -> None:
+        if compiled and values.dtype == np.float32:
+            values = self._add_compiled(values)
+        for start in range(0, len(values), self._rows):  # what stays in the cache is looked at again and again
+            self._add_rows(values[start : start + self._rows])
+
+    def _add_rows(self, values: Array) -> None:
         moved, truths, part, sums = self._moved[: len(values)], self._truths[: len(values)], self._part, self._sums
         np.minimum(sums[2], np.minimum.reduce(values, axis=0, out=part), out=sums[2])
         np.maximum(sums[3], np.maximum.reduce(values, axis=0, out=part), out=sums[3])
@@ -172,20 +209,25 @@ class Columns:
         np.einsum("ij,ij->j", flat, flat, out=part.reshape(-1))
         sums[1] += part
 
-    def _add_compiled(self, values: Array) -> None:
-        from gateprobe.analysis.compiled import sum_columns  # noqa: PLC0415 - an import of 0.3 s for large runs
+    def _add_compiled(self, values: Array) -> Array:
+        """Take in as many rows as compiled code takes, and return the rest."""
+        from gateprobe.analysis.compiled import ROWS, sum_columns  # noqa: PLC0415 - 0.3 s, for large runs
 
-        rows = values.reshape(len(values), -1)
-        rows = rows[::-1] if rows.strides[0] < 0 else rows  # their order does not matter
-        columns = [array.reshape(len(array), -1) for array in (self._limits, self._sums, self._saturated)]
-        sum_columns(np.require(rows, requirements=["C", "W"]), self._pivots.reshape(-1), *columns)
+        whole = len(values) // ROWS * ROWS
+        if whole:
+            rows = values[:whole].reshape(whole, -1)
+            rows = rows[::-1] if rows.strides[0] < 0 else rows  # their order does not matter
+            columns = [array.reshape(len(array), -1) for array in (self._limits, self._sums, self._saturated)]
+            sum_columns(np.require(rows, requirements=["C", "W"]), self._pivots.reshape(-1), *columns)
+        return values[whole:]
 
-    def _by_unit(self, values: Array) -> Moments:
+    def _by_unit(self, rows: int) -> Moments:
         """Take the columns of each unit together, in float64."""
-        times = len(values) * values.shape[1] * values.shape[3]
+        _, (sets, _, more_sets, _), _ = self.kind
+        times = rows * sets * more_sets
         shift, power = (_of_units(np.add, self._sums[n].astype(np.float64)) for n in (0, 1))
         count = np.full(shift.shape, times)
-        found = Moments(
+        return Moments(
             count,
             np.zeros_like(count),
             self._pivots[0, :, 0] + shift / times,
@@ -194,10 +236,6 @@ class Columns:
             _of_units(np.maximum, self._sums[3]).astype(np.float64),
             *(_of_units(np.add, counts).astype(np.int64) for counts in self._saturated),
         )
-        for k in np.flatnonzero(~np.isfinite(power).all(axis=1)):
-            rows = values[:, :, k].reshape(-1, values.shape[-1])
-            found = found.with_put(k, careful(rows, None, self._bounds.get(self._names[k])))
-        return found
 
 
 def _of_units(how: np.ufunc, columns: Array) -> Array:

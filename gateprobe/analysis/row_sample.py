@@ -69,7 +69,7 @@ class RowSample:
         timesteps: Array,
         keys: Array,
         valid: Array | None,
-        take: Callable[[Array, Array], Array],
+        take: Callable[[Array, Array, Array], None],
     ) -> None:
         """Offer some timesteps.
 
@@ -78,32 +78,35 @@ class RowSample:
             timesteps: ``(timesteps,)`` numbers.
             keys: ``(samples, timesteps)``: what `keys_of` returns for these.
             valid: ``(samples, timesteps)``: those that count; all without it.
-            take: Returns the rows at positions in the two, each ``(rows,)``.
+            take: Given positions in the two, each ``(rows,)``, and memory for as many rows, writes the rows there.
         """
         self.seen += keys.size if valid is None else int(np.count_nonzero(valid))
         wanted = keys <= self._limit if valid is None else (keys <= self._limit) & valid
-        at = np.nonzero(wanted)
-        chosen = keys[at]
+        row, column = np.nonzero(wanted)
+        chosen = keys[row, column]
         if len(chosen) > self.places:
             least = np.argpartition(chosen, self.places - 1)[: self.places]
-            chosen, at = chosen[least], (at[0][least], at[1][least])
+            chosen, row, column = chosen[least], row[least], column[least]
         if len(chosen):
-            self._add(chosen, np.stack([samples[at[0]], timesteps[at[1]]], axis=1), take(*at))
+            places = self._taken(len(chosen))
+            self._keys[places] = chosen
+            self._where[places, 0], self._where[places, 1] = samples[row], timesteps[column]
+            take(row, column, self._rows[places])
 
     def merge(self, other: RowSample) -> None:
         """Take in the sample of another part of the run."""
         other._prune()
         self.seen += other.seen
-        kept = slice(other._kept)
-        self._add(other._keys[kept], other._where[kept], other._rows[kept])
+        kept, places = slice(other._kept), self._taken(other._kept)
+        self._keys[places], self._where[places] = other._keys[kept], other._where[kept]
+        self._rows[places] = other._rows[kept]
 
-    def _add(self, keys: Array, where: Array, rows: Array) -> None:
-        """Take in rows, no more than there are places."""
-        if self._kept + len(keys) > len(self._keys):
+    def _taken(self, count: int) -> slice:
+        """Make room for some rows, no more than there are places."""
+        if self._kept + count > len(self._keys):
             self._prune()
-        end = slice(self._kept, self._kept + len(keys))
-        self._keys[end], self._where[end], self._rows[end] = keys, where, rows
-        self._kept += len(keys)
+        self._kept += count
+        return slice(self._kept - count, self._kept)
 
     def _prune(self) -> None:
         """Keep the smallest keys; rows stay where they are, and those behind the last place fill the gaps."""

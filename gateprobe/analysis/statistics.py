@@ -131,6 +131,9 @@ class _Direction:
     timesteps: Array = field(init=False)
     by_timestep: Moments = field(init=False)
     columns: Columns | None = None
+    """Looks at blocks of the last shape."""
+    looked_at: int = 0
+    """Values."""
     masked: bool = False
 
     def __post_init__(self) -> None:
@@ -154,36 +157,41 @@ class _Direction:
                 self._add(piece, part, order)
             self.masked |= piece.mask is not None
             valid = None if piece.mask is None else piece.mask.T
-            self.sample.offer(samples[at], part.timesteps, keys[at], valid, partial(self._rows, piece, part, order))
+            self.sample.offer(samples[at], part.timesteps, keys[at], valid, partial(self._take, piece, part, order))
 
     def _add(self, piece: Piece, part: DirectionTrace, order: list[int]) -> None:
         for values in piece.blocks():
-            self.by_unit = self.by_unit.merged(
-                self._columns(piece, values).look(values, compiled=self._is_long()).at(order)
-            )
+            self._columns(piece, values).add(values, compiled=self.looked_at >= LONG and is_available())
+            self.looked_at += values.size
         if self.settings.by == "timestep":
             self._put(part.timesteps, by_row(piece.names, piece.values, piece.mask, self.settings.bounds).at(order))
 
-    def _is_long(self) -> bool:
-        """Whether so much has been seen that loading compiled code pays off, and there is some."""
-        return self.by_unit.count[0, 0] * self.by_unit.count.size >= LONG and is_available()
-
-    def _rows(self, piece: Piece, part: DirectionTrace, order: list[int], samples: Array, timesteps: Array) -> Array:
-        """Return the signals at some timesteps, and the state at the step before, ``(rows, signals, units)``."""
-        rows: Array = piece.values[timesteps, :, samples][:, order]
-        if not self.looks_back or self.memory is None:
-            return rows
-        before = places_before(part, timesteps)
-        states = piece.signal(self.memory.state)[before, samples]
-        states[before < 0] = np.nan
-        return np.concatenate([rows, states[:, np.newaxis]], axis=1)
+    def _take(
+        self, piece: Piece, part: DirectionTrace, order: list[int], samples: Array, timesteps: Array, rows: Array
+    ) -> None:
+        """Write the signals at some timesteps, and the state at the step before, to ``(rows, signals, units)``."""
+        for place, signal in enumerate(order):
+            rows[:, place] = piece.values[timesteps, signal, samples]
+        if self.looks_back and self.memory is not None:
+            before = places_before(part, timesteps)
+            rows[:, -1] = piece.signal(self.memory.state)[before, samples]
+            rows[before < 0, -1] = np.nan
 
     def _columns(self, piece: Piece, values: Array) -> Columns:
-        """Return what looks at blocks of this shape, from the block before where that had the same."""
+        """Return what looks at blocks of this shape: the same as for the block before, where that had this shape."""
         kind = (piece.names, values.shape[1:], values.dtype)
         if self.columns is None or self.columns.kind != kind:
+            self._merge()
             self.columns = Columns(*kind, self.settings.bounds)
         return self.columns
+
+    def _merge(self) -> None:
+        """Take over what the columns have seen."""
+        if self.columns is not None:
+            names, *_ = self.columns.kind
+            order = [names.index(name) for name in self.first.signals]
+            self.by_unit = self.by_unit.merged(self.columns.moments().at(order))
+            self.columns = None
 
     def _put(self, timesteps: Array, found: Moments) -> None:
         """Merge the moments of some timesteps into those of all that were seen."""
@@ -197,6 +205,7 @@ class _Direction:
 
     def result(self) -> DirectionStatistics:
         """Return what was found."""
+        self._merge()
         where, rows = self.sample.rows()
         signals = len(self.first.signals)
         return DirectionStatistics(

@@ -209,7 +209,7 @@ class _Direction:
         place[mask] = np.arange(np.count_nonzero(mask))
         keys = keys_of(samples, part.timesteps)
         for sample, those in zip(self.classes, (given == 0, given == 1, np.isnan(given)), strict=True):
-            sample.offer(samples, part.timesteps, keys, mask & those, partial(_rows, place, rows))
+            sample.offer(samples, part.timesteps, keys, mask & those, partial(_take, place, rows))
 
     def followers(self, *, yes_or_no: bool) -> Iterable[Follower]:
         """Yield every unit in every signal."""
@@ -314,6 +314,6 @@ def _flat(values: Array) -> Array:
     return values.reshape(*values.shape[:2], -1)
 
 
-def _rows(place: Array, rows: tuple[Array, Array], samples: Array, timesteps: Array) -> Array:
+def _take(place: Array, rows: tuple[Array, Array], samples: Array, timesteps: Array, out: Array) -> None:
     at = place[samples, timesteps]
-    return np.concatenate([array[at] for array in rows], axis=1)
+    np.concatenate([array[at] for array in rows], axis=1, out=out)
