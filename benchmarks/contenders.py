@@ -17,7 +17,7 @@ import numpy as np
 from gateprobe.graph import Array
 from gateprobe.layers.recurrent.kernels.blas import Product, memory, pack
 from gateprobe.layers.recurrent.kernels.choice import Kernel
-from gateprobe.opened import OpenedModel, open_model
+from gateprobe.opened_model import OpenedModel, open_model
 
 Run = Callable[[], Array | None]
 """Returns the hidden states ``(samples, timesteps, units)``, to be checked; ``None`` where there are none."""

@@ -31,7 +31,7 @@ from gateprobe.graph import Era, ModelGraph, ModelRecord, WeightArray, WeightGro
 from gateprobe.inputs.array_files import NpzFile, parse_npy
 from gateprobe.inputs.tables import read_table
 from gateprobe.model import Model
-from gateprobe.opened import OpenedModel
+from gateprobe.opened_model import OpenedModel
 from gateprobe.readers import safe_json, tfjs, wiring
 from gateprobe.readers.acyclic import references
 from gateprobe.readers.architecture import read_architecture

@@ -7,7 +7,7 @@ import numpy as np
 from gateprobe.errors import InputError, choices
 from gateprobe.inputs.samples import Samples, split_spec
 from gateprobe.inputs.tokens import ListedTokens, LookedUpTokens, look_up, read_tokens, read_vocabulary
-from gateprobe.opened import OpenedModel
+from gateprobe.opened_model import OpenedModel
 from gateprobe.replay.timelines import Origin, Timelines
 from gateprobe.traces.selection import Selection
 

@@ -19,7 +19,7 @@ from gateprobe.analysis.weights import LayerWeights, layer_of
 from gateprobe.errors import InputError, UnsupportedModel, in_python
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.inputs.samples import InputSpec, Samples
-from gateprobe.opened import OpenedModel, Tracing, open_model
+from gateprobe.opened_model import OpenedModel, Tracing, open_model
 from gateprobe.readers.weights_only import Assumptions
 from gateprobe.replay.options import RUN_DEFAULTS, TRACE_DEFAULTS, Dtype, RunOptions, TraceOptions, selection_of, takes
 from gateprobe.trace import Trace, join

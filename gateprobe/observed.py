@@ -14,7 +14,7 @@ from gateprobe.files.remote import redact_url
 from gateprobe.graph import Array
 from gateprobe.inputs.samples import Samples
 from gateprobe.inputs.tokens import Labels, Tokens
-from gateprobe.opened import OpenedModel, Tracing
+from gateprobe.opened_model import OpenedModel, Tracing
 from gateprobe.replay.run import Progress
 from gateprobe.trace_files.load import open_trace
 from gateprobe.traces.chunk import LABEL, DirectionTrace, TraceChunk

@@ -19,7 +19,7 @@ from gateprobe.graph import (
     freeze,
 )
 from gateprobe.model import Model, opened
-from gateprobe.opened import OpenedModel
+from gateprobe.opened_model import OpenedModel
 from gateprobe.semantics import semantics_of
 
 

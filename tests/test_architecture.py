@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "gateprobe"
 BASE = {"errors", "graph"}
 ROLES = BASE | {"semantics", "activations", "limits"}
 LAYERS = {"layers", "layers/binding", "layers/recurrent", "layers/recurrent/kernels", "layers/operations"}
-REPLAYED = ROLES | LAYERS | {"readers", "inputs", "traces", "replay", "opened", "model"}
+REPLAYED = ROLES | LAYERS | {"readers", "inputs", "traces", "replay", "opened_model", "model"}
 MAY_IMPORT = {
     "errors": set(),
     "graph": {"errors"},
@@ -32,16 +32,27 @@ MAY_IMPORT = {
     "writers": BASE | {"files", "limits", "traces"},
     "trace_files": BASE | {"files", "limits", "readers", "inputs", "traces", "writers"},
     "trace": BASE | {"inputs", "traces", "writers", "trace_files", "observed", "analysis", "pictures"},
-    "opened": ROLES | {"layers", "layers/binding", "layers/recurrent", "readers", "inputs", "traces", "replay"},
+    "opened_model": ROLES | {"layers", "layers/binding", "layers/recurrent", "readers", "inputs", "traces", "replay"},
     "vocabulary": ROLES | {"inputs", "layers", "layers/binding"},
-    "labels": BASE | {"inputs", "traces", "replay", "opened"},
-    "observed": BASE | {"files", "inputs", "traces", "replay", "trace_files", "opened"},
-    "analysis": ROLES | LAYERS | {"inputs", "traces", "replay", "opened", "observed"},
+    "labels": BASE | {"inputs", "traces", "replay", "opened_model"},
+    "observed": BASE | {"files", "inputs", "traces", "replay", "trace_files", "opened_model"},
+    "analysis": ROLES | LAYERS | {"inputs", "traces", "replay", "opened_model", "observed"},
     "pictures": BASE | {"inputs", "traces", "observed", "analysis"},
-    "model": BASE | {"readers", "inputs", "traces", "replay", "trace", "opened", "observed", "analysis", "vocabulary"},
-    "comparing": BASE | {"traces", "trace_files", "trace", "opened", "analysis", "model"},
+    "model": BASE
+    | {"readers", "inputs", "traces", "replay", "trace", "opened_model", "observed", "analysis", "vocabulary"},
+    "comparing": BASE | {"traces", "trace_files", "trace", "opened_model", "analysis", "model"},
     "scale": BASE
-    | {"files", "layers/recurrent/kernels", "readers", "inputs", "traces", "replay", "writers", "opened", "vocabulary"},
+    | {
+        "files",
+        "layers/recurrent/kernels",
+        "readers",
+        "inputs",
+        "traces",
+        "replay",
+        "writers",
+        "opened_model",
+        "vocabulary",
+    },
     "migration": REPLAYED | {"writers", "verification"},
     "golden": REPLAYED | {"analysis", "writers", "verification"},
     "verification": REPLAYED - {"layers/recurrent/kernels"} | {"analysis"},

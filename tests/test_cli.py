@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import gateprobe
 from gateprobe.cli import COMMANDS, main, progress
 from gateprobe.cli.options import Talk
-from gateprobe.opened import open_model
+from gateprobe.opened_model import open_model
 
 SAMPLES = Path(__file__).parents[1] / "sample_models"
 MODEL, INPUT = str(SAMPLES / "keras2.h5"), str(SAMPLES / "keras2.npy")
@@ -353,7 +353,7 @@ def test_the_unexpected_is_one_line_too(monkeypatch, fault, words):
     def fail(*arguments, **options):
         raise fault
 
-    monkeypatch.setattr("gateprobe.opened.open_model", fail)
+    monkeypatch.setattr("gateprobe.opened_model.open_model", fail)
     assert words in refused("inspect", MODEL)
     monkeypatch.setenv("GATEPROBE_DEBUG", "1")
     assert "Traceback" in run("inspect", MODEL, status=2).stderr

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from gateprobe.cli import COMMANDS, main
 from gateprobe.cli.completion import equip
-from gateprobe.opened import open_model
+from gateprobe.opened_model import open_model
 
 ROOT = Path(__file__).parents[1]
 MODEL, INPUT = str(ROOT / "sample_models" / "keras2.h5"), str(ROOT / "sample_models" / "keras2.npy")

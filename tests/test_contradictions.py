@@ -15,7 +15,7 @@ from gateprobe.cli import main
 from gateprobe.errors import GateprobeWarning, InputError, ReadError, UnsafeFile, UnsupportedModel
 from gateprobe.inputs.array_files import NpzFile
 from gateprobe.model import opened
-from gateprobe.opened import open_model
+from gateprobe.opened_model import open_model
 from gateprobe.replay.unclaimed import unclaimed
 from gateprobe.semantics import semantics_of
 

@@ -556,7 +556,7 @@ def test_a_ledger_adds_up_whatever_is_left_out(top):
 
 
 def test_only_the_sample_that_is_meant_runs(brackets, monkeypatch):
-    from gateprobe import opened as home
+    from gateprobe import opened_model as home
 
     asked, real = [], home.run
     monkeypatch.setattr(home, "run", lambda *args, **how: asked.append(how["numbers"].tolist()) or real(*args, **how))

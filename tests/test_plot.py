@@ -195,7 +195,7 @@ def test_a_screen_without_blocks_gets_digits(monkeypatch):
 
 
 def test_only_the_samples_that_are_drawn_are_run(monkeypatch):
-    from gateprobe.opened import Tracing
+    from gateprobe.opened_model import Tracing
 
     ran = []
     real = Tracing.chunks

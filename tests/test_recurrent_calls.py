@@ -28,7 +28,7 @@ from gateprobe.layers.base import Arguments, Tensor
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.layers.recurrent.kernels import compiled
 from gateprobe.model import Model
-from gateprobe.opened import OpenedModel
+from gateprobe.opened_model import OpenedModel
 from gateprobe.readers.weights_only import Assumptions, assume, find_groups
 from gateprobe.semantics import semantics_of
 from gateprobe.traces.selection import Ranges

@@ -14,7 +14,7 @@ import gateprobe
 from gateprobe.errors import GateprobeError, ReadError, UnsafeFile, UnsupportedModel
 from gateprobe.graph import Era
 from gateprobe.model import opened
-from gateprobe.opened import open_model
+from gateprobe.opened_model import open_model
 from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.savedmodel import reader, variables
 

@@ -181,7 +181,7 @@ def test_what_is_looked_at_in_python():
 
 def test_a_run_is_computed_anew_at_each_pass_and_says_where_it_comes_from(run):
     from gateprobe.observed import of_run
-    from gateprobe.opened import open_model
+    from gateprobe.opened_model import open_model
 
     model = open_model(MODEL)
     observed = of_run(model.tracing(np.load(IDS), selection=gateprobe.Selection(samples=[2])))

@@ -9,7 +9,7 @@ import pytest
 from gateprobe.cli.summary import summarise
 from gateprobe.graph import Namespace
 from gateprobe.layers.binding.registry import registered
-from gateprobe.opened import open_model
+from gateprobe.opened_model import open_model
 from gateprobe.replay.today import GONE
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from gateprobe.cli import main
 from gateprobe.errors import ReadError
 from gateprobe.graph import WeightArray, WeightGroup, WeightScheme, WeightStore, freeze
 from gateprobe.model import opened
-from gateprobe.opened import open_model
+from gateprobe.opened_model import open_model
 from gateprobe.readers.wiring import parse
 
 PAGE = (Path(__file__).parents[1] / "docs" / "wiring.md").read_text(encoding="utf-8")

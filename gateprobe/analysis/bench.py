@@ -13,7 +13,7 @@ from gateprobe.analysis.mistakes.watch import Fields, Given, Halves, Key, Watch,
 from gateprobe.errors import UnsupportedModel
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.inputs.samples import Samples
-from gateprobe.opened import OpenedModel
+from gateprobe.opened_model import OpenedModel
 from gateprobe.replay.objects import ObjectWeights, object_weights, trace_path
 from gateprobe.replay.run import batches_of, run
 from gateprobe.traces.chunk import DirectionTrace, joined

@@ -23,7 +23,7 @@ from gateprobe.analysis.mistakes.watch import Fields, Key
 from gateprobe.errors import InputError, UnsupportedModel
 from gateprobe.graph import Array
 from gateprobe.inputs.samples import Samples
-from gateprobe.opened import OpenedModel
+from gateprobe.opened_model import OpenedModel
 from gateprobe.traces.chunk import DirectionTrace
 from gateprobe.traces.foreign import Foreign
 from gateprobe.traces.selection import Selection, check_layers

@@ -19,7 +19,7 @@ from gateprobe.errors import InputError, choices
 from gateprobe.graph import Array, references
 from gateprobe.layers.recurrent.cells import Anatomy, CellRun
 from gateprobe.layers.windows import Window, views
-from gateprobe.opened import OpenedModel, Tracing
+from gateprobe.opened_model import OpenedModel, Tracing
 from gateprobe.replay.calls import recurrent_calls
 from gateprobe.traces.chunk import DirectionTrace, TraceChunk, joined
 from gateprobe.traces.selection import Selection

@@ -21,7 +21,7 @@ from gateprobe.layers.recurrent.bidirectional import Bidirectional
 from gateprobe.layers.recurrent.cells import Anatomy, Cell
 from gateprobe.layers.recurrent.decoder import BasicDecoder
 from gateprobe.layers.recurrent.rnn import Recurrent, StackedCells, cells_of
-from gateprobe.opened import OpenedModel
+from gateprobe.opened_model import OpenedModel
 from gateprobe.replay.calls import RecurrentLayer, call_paths, recurrent_layers, signal_paths
 from gateprobe.replay.plan import bind_alone
 from gateprobe.traces.selection import Selection, check_layers

@@ -11,7 +11,7 @@ from gateprobe.graph import Array, LayerRecord, ModelRecord
 from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.binding.weight_assignment import Weights, find_weights
 from gateprobe.layers.binding.weight_order import parts_of, slots_of
-from gateprobe.opened import OpenedModel
+from gateprobe.opened_model import OpenedModel
 from gateprobe.replay.calls import recurrent_layers
 
 Report = dict[str, Any]

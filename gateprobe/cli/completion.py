@@ -75,7 +75,7 @@ def _layer_names(ctx: click.Context) -> list[str]:
         # what stands before an option without its value is still among the arguments
         path = Path(ctx.params.get("model") or ctx.params.get("source") or ctx.args[0])
         if path.is_file() and path.stat().st_size <= _READ_AT_MOST:
-            from gateprobe.opened import open_model
+            from gateprobe.opened_model import open_model
 
             model = open_model(path, architecture=ctx.params.get("architecture"), max_bytes=_READ_AT_MOST)
             found = model.groups if model.graph.model is None else ()

@@ -27,7 +27,7 @@ from gateprobe.errors import InputError
 if TYPE_CHECKING:
     from gateprobe.golden.formats import Study
     from gateprobe.inputs.samples import Samples
-    from gateprobe.opened import OpenedModel
+    from gateprobe.opened_model import OpenedModel
 
 JSON_FORMAT = 1
 """Version of the JSON's layout."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateprobe.graph import Array
     from gateprobe.inputs.samples import Samples
     from gateprobe.inputs.tokens import Tokens
-    from gateprobe.opened import OpenedModel
+    from gateprobe.opened_model import OpenedModel
     from gateprobe.readers.weights_only import Assumptions
     from gateprobe.traces.selection import Selection
     from gateprobe.vocabulary import Side
@@ -76,7 +76,7 @@ class ModelFile:
     def read(self) -> OpenedModel:
         """Read the file; from now on errors that name no file are about it."""
         from gateprobe.files.remote import redact_url
-        from gateprobe.opened import open_model
+        from gateprobe.opened_model import open_model
 
         context = click.get_current_context()
         context.meta[MODEL_KEY] = redact_url(self.model)

@@ -29,7 +29,7 @@ from gateprobe.errors import InputError
 
 if TYPE_CHECKING:
     from gateprobe.observed import Observed
-    from gateprobe.opened import Tracing
+    from gateprobe.opened_model import Tracing
     from gateprobe.traces.selection import Selection
 
 

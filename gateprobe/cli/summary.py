@@ -20,7 +20,7 @@ from gateprobe.layers.binding.graph import call_name
 from gateprobe.layers.binding.registry import kind_of
 from gateprobe.layers.binding.weight_assignment import Weights, find_weights
 from gateprobe.layers.binding.weight_order import layer_paths
-from gateprobe.opened import OpenedModel
+from gateprobe.opened_model import OpenedModel
 from gateprobe.replay.calls import RecurrentCall, join_path
 from gateprobe.replay.contested import Watched
 from gateprobe.replay.dry_run import Input, Shape, output_shapes

@@ -29,7 +29,7 @@ from gateprobe.errors import InputError
 if TYPE_CHECKING:
     from gateprobe.analysis.agreement import Tolerance
     from gateprobe.inputs.samples import Samples
-    from gateprobe.opened import OpenedModel
+    from gateprobe.opened_model import OpenedModel
     from gateprobe.verification.result import Verification
     from gateprobe.verification.run import Made
     from gateprobe.vocabulary import Side

@@ -28,7 +28,7 @@ from gateprobe.files.places import STREAM
 
 if TYPE_CHECKING:
     from gateprobe.analysis.weights import DirectionWeights, LayerWeights, Measure
-    from gateprobe.opened import OpenedModel
+    from gateprobe.opened_model import OpenedModel
     from gateprobe.traces.selection import Selection
 
 JSON_FORMAT = 1

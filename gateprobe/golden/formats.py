@@ -15,7 +15,7 @@ import numpy as np
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, WeightGroup
 from gateprobe.layers.base import FLOAT64, Precision
-from gateprobe.opened import OpenedModel
+from gateprobe.opened_model import OpenedModel
 from gateprobe.verification.replay import Options, Replayed, Subject, replay
 
 _STANDARD = ((0, 7), (3, 4), (7, 8), (3, 12), (15, 16), (7, 24))

@@ -16,7 +16,7 @@ import numpy as np
 from gateprobe.errors import InputError, OutputError
 from gateprobe.golden.c_source import Block, Style, blocks_of, sources
 from gateprobe.golden.vectors import Vectors, letters_of, vectors
-from gateprobe.opened import OpenedModel
+from gateprobe.opened_model import OpenedModel
 from gateprobe.traces.selection import Selection
 from gateprobe.writers.target import open_target
 

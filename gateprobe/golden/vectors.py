@@ -12,7 +12,7 @@ from gateprobe.analysis.weights import LETTERS
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
 from gateprobe.graph import Array
 from gateprobe.layers.recurrent.cells import Anatomy
-from gateprobe.opened import OpenedModel
+from gateprobe.opened_model import OpenedModel
 from gateprobe.traces.selection import Selection
 
 MAX_VALUES = 2_000_000

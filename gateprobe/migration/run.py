@@ -16,7 +16,7 @@ from gateprobe.layers.base import FLOAT64
 from gateprobe.migration.files import hdf5_bytes, keras_bytes
 from gateprobe.migration.modern import SETTLED, Modern, modern_semantics, modernise
 from gateprobe.model import Model, opened, read
-from gateprobe.opened import OpenedModel
+from gateprobe.opened_model import OpenedModel
 from gateprobe.replay.contested import Watched, has_masks
 from gateprobe.replay.plan import Wanted, make_plan
 from gateprobe.replay.today import Today, changes, today, words_of

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, MissingExtra
 from gateprobe.layers.recurrent.kernels.blas import arithmetic
-from gateprobe.opened import Tracing
+from gateprobe.opened_model import Tracing
 from gateprobe.scale.dataset import Block
 from gateprobe.scale.task import SAME_VERSION, Job, Sources, Task, TaskFault, anywhere, perform
 

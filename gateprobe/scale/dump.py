@@ -15,7 +15,7 @@ from gateprobe.errors import InputError, OutputError
 from gateprobe.files.remote import redact_url
 from gateprobe.inputs.samples import Samples
 from gateprobe.layers.recurrent.kernels.choice import Kernel
-from gateprobe.opened import OpenedModel, Tracing
+from gateprobe.opened_model import OpenedModel, Tracing
 from gateprobe.replay.run import Progress
 from gateprobe.scale.dask_workers import DaskWorkers, Perform
 from gateprobe.scale.dataset import Block, Destination, Manifest

@@ -17,7 +17,7 @@ from gateprobe.errors import GateprobeError, InputError
 from gateprobe.files.remote import is_url, local_path
 from gateprobe.inputs.files import STDIN
 from gateprobe.inputs.samples import Samples, load, split_feed, split_spec
-from gateprobe.opened import OpenedModel, Tracing, open_model
+from gateprobe.opened_model import OpenedModel, Tracing, open_model
 from gateprobe.readers.weights_only import Assumptions
 from gateprobe.replay.run import Batches
 from gateprobe.scale.dataset import Block, Destination, Manifest

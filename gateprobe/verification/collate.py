@@ -10,7 +10,7 @@ import numpy as np
 from gateprobe.analysis.agreement import OUTPUT, SignalReport, Tolerance, Trio, compare, epsilon
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.binding.settings import Unsupported
-from gateprobe.opened import OpenedModel
+from gateprobe.opened_model import OpenedModel
 from gateprobe.replay.plan import precision_of
 from gateprobe.traces.chunk import STATES, DirectionTrace
 from gateprobe.verification.job import KerasCall, KerasRun

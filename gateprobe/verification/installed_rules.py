@@ -15,7 +15,7 @@ import numpy as np
 
 from gateprobe.errors import GateprobeError, MissingExtra
 from gateprobe.graph import Era, LayerRecord, ModelRecord, Origin, records_in
-from gateprobe.opened import OpenedModel
+from gateprobe.opened_model import OpenedModel
 from gateprobe.semantics import Semantics, semantics_of
 from gateprobe.verification.backends import EXTRAS, backend_of
 from gateprobe.verification.prepare import Prepared, Replays

@@ -12,7 +12,7 @@ from gateprobe.graph import Array
 from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
 from gateprobe.layers.base import FLOAT64
 from gateprobe.layers.text_rules import texts_of
-from gateprobe.opened import OpenedModel
+from gateprobe.opened_model import OpenedModel
 from gateprobe.replay.batch_size import DEFAULT_ROWS
 from gateprobe.replay.calls import plain_path
 from gateprobe.replay.plan import Wanted, make_plan

@@ -15,7 +15,7 @@ from gateprobe.analysis.agreement import SignalReport, Tolerance, compare, first
 from gateprobe.errors import InputError, OracleError, ReadError, UnsupportedModel, Worded
 from gateprobe.graph import Era, WeightArray, WeightGroup
 from gateprobe.model import Model, opened
-from gateprobe.opened import OpenedModel, open_model
+from gateprobe.opened_model import OpenedModel, open_model
 from gateprobe.readers.containers import contradictions
 from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES
 from gateprobe.replay.objects import ObjectWeights, object_weights

@@ -16,7 +16,7 @@ from gateprobe.layers.binding.call_arguments import understood
 from gateprobe.layers.binding.registry import registered
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.model import opened
-from gateprobe.opened import open_model
+from gateprobe.opened_model import open_model
 from gateprobe.traces.selection import Ranges, Selection
 
 DATA = Path(__file__).parents[1] / "data" / "constants"

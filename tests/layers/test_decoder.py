@@ -10,7 +10,7 @@ from wired import recorded, unpacked, wiring
 
 import gateprobe
 from gateprobe.errors import InputError, UnsupportedModel
-from gateprobe.opened import open_model
+from gateprobe.opened_model import open_model
 
 CASES = {
     "default": {},

@@ -16,7 +16,7 @@ from verify import attacks
 
 from gateprobe.cli import main
 from gateprobe.errors import ReadError
-from gateprobe.opened import open_model
+from gateprobe.opened_model import open_model
 from gateprobe.verification import clean_copy, job
 from gateprobe.verification.run import verify
 

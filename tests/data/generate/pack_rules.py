@@ -8,7 +8,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-from gateprobe.opened import open_model
+from gateprobe.opened_model import open_model
 from gateprobe.semantics import RULES, release_of
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
