@@ -382,7 +382,7 @@ class Trace(Mapping[str, LayerTrace]):
         from gateprobe.inputs.tokens import given_tokens  # noqa: PLC0415
         from gateprobe.inputs.verdicts import read_verdict  # noqa: PLC0415
         from gateprobe.observed import of_chunk  # noqa: PLC0415
-        from gateprobe.pictures.report.kept import MOST_VALUES  # noqa: PLC0415
+        from gateprobe.pictures.report.excerpt import MOST_VALUES  # noqa: PLC0415
         from gateprobe.pictures.report.page import page_of  # noqa: PLC0415
         from gateprobe.writers.pages import write_page  # noqa: PLC0415
 

@@ -19,7 +19,7 @@ from gateprobe.errors import GateprobeWarning, InputError, OutputError, printabl
 from gateprobe.inputs.tokens import ListedTokens
 from gateprobe.inputs.verdicts import read_verdict
 from gateprobe.observed import Observed, of_chunk
-from gateprobe.pictures.report.kept import Cut, cut_of, keep
+from gateprobe.pictures.report.excerpt import Cut, cut_of, excerpt_of
 from gateprobe.pictures.report.page import page_of
 from gateprobe.traces.chunk import TraceChunk
 from gateprobe.traces.selection import Selection
@@ -167,7 +167,7 @@ def test_where_it_comes_from(brackets):
     assert facts["layers"] == ["lstm (LSTM)"]
     assert facts["semantics"] == [brackets.metadata["semantics"]]
     assert payload["parts"][0]["class"] == "LSTM"
-    assert (payload["verdict"], payload["kept"]) == (None, [])
+    assert (payload["verdict"], payload["left_out"]) == (None, [])
 
 
 @pytest.mark.parametrize("metadata", [
@@ -272,7 +272,7 @@ def test_the_first_samples():
     np.testing.assert_array_equal(
         signals(payload["parts"][0])["candidate"], lstm_chunk(samples=5, first=7).directions[0].candidate[:2]
     )
-    assert payload["kept"] == ["Shown: the first 2 of 5 samples. The page holds at most 100 values."]
+    assert payload["left_out"] == ["Shown: the first 2 of 5 samples. The page holds at most 100 values."]
 
 
 def test_no_more_is_run_than_is_kept():
@@ -291,14 +291,14 @@ def test_no_more_is_run_than_is_kept():
 
 def test_the_first_timesteps_of_a_sample_that_is_too_long():
     chunk = lstm_chunk(samples=2, timesteps=500, masked=True)
-    kept = keep(of_chunk(chunk, {}), 1201)  # 12 values at each timestep
+    excerpt = excerpt_of(of_chunk(chunk, {}), 1201)  # 12 values at each timestep
     with pytest.warns(GateprobeWarning):
         payload = page(chunk, max_values=1201).payload
-    (part,) = kept.chunk.directions
+    (part,) = excerpt.chunk.directions
     assert part.timesteps.tolist() == list(range(100))
     np.testing.assert_array_equal(part.forget_gate, chunk.directions[0].forget_gate[:1, :100])
     np.testing.assert_array_equal(part.mask, chunk.directions[0].mask[:1, :100])
-    assert payload["kept"][0].startswith("Shown: the first of 2 samples; the first 100 of 500 timesteps.")
+    assert payload["left_out"][0].startswith("Shown: the first of 2 samples; the first 100 of 500 timesteps.")
     assert payload["parts"][0]["complete"] == [True, False]
 
 
@@ -310,12 +310,12 @@ def test_then_the_units_that_vary_most():
     state[0, 3, 2] = np.nan
     state[0, 4, 0] = np.inf
     part = direction_of("lstm", "forward", {"cell_state": state, "hidden_state": state[..., ::-1].copy()})
-    kept = keep(of_chunk(TraceChunk(np.arange(1), (part,)), {}), 600)
-    (found,) = kept.chunk.directions
+    excerpt = excerpt_of(of_chunk(TraceChunk(np.arange(1), (part,)), {}), 600)
+    (found,) = excerpt.chunk.directions
     assert (found.units.tolist(), len(found.timesteps)) == ([1, 4, 5], 100)
     np.testing.assert_array_equal(found.cell_state, state[:, :100, [1, 4, 5]])
     np.testing.assert_array_equal(found.hidden_state, state[:, :100, ::-1][..., [1, 4, 5]])
-    assert "the 3 units (of up to 6) whose cell_state varies most" in kept.left_out[0]
+    assert "the 3 units (of up to 6) whose cell_state varies most" in excerpt.left_out[0]
 
 
 @pytest.mark.parametrize("limit", [10**6, 700, 500])
@@ -345,9 +345,9 @@ def test_slabs_of_a_long_sequence_are_as_the_whole(limit):
     at_once = Observed("x", np.arange(2), lambda progress: iter([whole]), dict, tokens=labels)
     found, expected = (Page(page_of(observed, max_values=limit)).payload for observed in (slabs, at_once))
     assert found == expected
-    kept = found["parts"][0]["shape"]
-    assert kept == {10**6: [2, 60, 1], 700: [1, 58, 1], 500: [1, 41, 1]}[limit]
-    assert tokens(found, found["parts"][1])[0] == [f"0:{t}" for t in range(kept[1])]
+    shape = found["parts"][0]["shape"]
+    assert shape == {10**6: [2, 60, 1], 700: [1, 58, 1], 500: [1, 41, 1]}[limit]
+    assert tokens(found, found["parts"][1])[0] == [f"0:{t}" for t in range(shape[1])]
 
 
 def empty(shape):

@@ -764,7 +764,7 @@ def test_the_model_and_the_verdict(look, brackets, tmp_path):
 
 def test_what_is_left_out_is_said(look):
     view = look(made(samples=9), max_values=1300)
-    assert view.text("#kept") == "Shown: the first 2 of 9 samples. The page holds at most 1,300 values."
+    assert view.text("#left-out") == "Shown: the first 2 of 9 samples. The page holds at most 1,300 values."
     assert view.page.locator("#sample option").count() == 2
 
 
@@ -837,7 +837,7 @@ def test_two_hundred_thousand_values(look):
     view.page.locator("#heat").focus()
     view.press(*["ArrowRight"] * 40, *["ArrowDown"] * 40)
     assert view.text("#readout") == readout(trace, 0, 40, 40, "cell_state")
-    assert not view.page.locator("#kept").is_visible()
+    assert not view.page.locator("#left-out").is_visible()
 
 
 def test_the_pictures_of_the_docs_are_made_by_the_command(tmp_path, chromium):

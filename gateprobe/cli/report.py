@@ -77,7 +77,7 @@ def report(source: Source, selection: Selection, paging: Paging, talk: Talk) -> 
     from.
     """
     from gateprobe.inputs.verdicts import read_verdict
-    from gateprobe.pictures.report.kept import MOST_VALUES
+    from gateprobe.pictures.report.excerpt import MOST_VALUES
     from gateprobe.pictures.report.page import page_of
     from gateprobe.writers.pages import write_page
 

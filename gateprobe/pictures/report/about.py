@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from gateprobe.errors import printable
-from gateprobe.pictures.report.kept import Kept
+from gateprobe.pictures.report.excerpt import Excerpt
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +23,21 @@ class About:
     """Layer path → Keras class."""
 
 
-def about(name: str, metadata: Mapping[str, Any], kept: Kept) -> About:
+def about(name: str, metadata: Mapping[str, Any], excerpt: Excerpt) -> About:
     """Describe a trace.
 
     Args:
         name: Of the model or of the trace file.
         metadata: What the trace says of itself; perhaps nothing.
-        kept: What the page shows of it.
+        excerpt: What the page shows of it.
     """
     model = _mapping(metadata.get("model"))
     classes = {str(one.get("path")): _text(one.get("class")) for one in map(_mapping, _list(metadata.get("layers")))}
     version = _text(metadata.get("keras_version"))
     era = " ".join(filter(None, (_text(metadata.get("era")), version and f"(Keras {version})")))
     title = _text(model.get("file")) or printable(PurePath(name).name) or "trace"
-    count = len(kept.chunk.samples)
-    shown = list(dict.fromkeys(_shown(part.layer, classes, len(part.units)) for part in kept.chunk.directions))
+    count = len(excerpt.chunk.samples)
+    shown = list(dict.fromkeys(_shown(part.layer, classes, len(part.units)) for part in excerpt.chunk.directions))
     more = f" and {len(shown) - _LISTED} more" if len(shown) > _LISTED else ""
     facts = {
         "source": [printable(name)],

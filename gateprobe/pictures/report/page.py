@@ -26,7 +26,7 @@ from gateprobe.inputs.verdicts import Verdict
 from gateprobe.observed import Observed
 from gateprobe.pictures.colours import BLUE_ORANGE, BLUE_ORANGE_ON_BLACK, VIRIDIS
 from gateprobe.pictures.report.about import about
-from gateprobe.pictures.report.kept import MOST_VALUES, keep
+from gateprobe.pictures.report.excerpt import MOST_VALUES, excerpt_of
 from gateprobe.traces.chunk import DirectionTrace
 
 if TYPE_CHECKING:
@@ -61,22 +61,22 @@ def page_of(
     """
     metadata = observed.metadata
     told = None if verdict is None else verdict.about(metadata)
-    kept = keep(observed, max_values, progress)
-    for sentence in kept.left_out:
+    excerpt = excerpt_of(observed, max_values, progress)
+    for sentence in excerpt.left_out:
         warnings.warn(f"{sentence} --max-values allows more", GateprobeWarning, stacklevel=2)
     words: dict[str, int] = {}
-    found = about(observed.name, metadata, kept)
+    found = about(observed.name, metadata, excerpt)
     return filled(
         {
-            "samples": kept.chunk.samples.tolist(),
+            "samples": excerpt.chunk.samples.tolist(),
             "parts": [
                 _part(part, labels, found.classes, words)
-                for part, labels in zip(kept.chunk.directions, kept.labels, strict=True)
+                for part, labels in zip(excerpt.chunk.directions, excerpt.labels, strict=True)
             ],
             "words": list(words),
             "about": {"title": found.title, "tagline": found.tagline, "facts": found.facts},
             "verdict": told,
-            "kept": kept.left_out,
+            "left_out": excerpt.left_out,
             "saturated": SATURATED,
         }
     )

@@ -304,9 +304,9 @@ function showAbout() {
   const { about, verdict } = payload;
   $("file").textContent = about.title;
   $("tagline").textContent = about.tagline;
-  if (payload.kept.length) {
-    $("kept").hidden = false;
-    $("kept").textContent = payload.kept.join(" ");
+  if (payload.left_out.length) {
+    $("left-out").hidden = false;
+    $("left-out").textContent = payload.left_out.join(" ");
   }
   const listed = (texts) => texts.map((text) => element("div", {}, text));
   for (const [name, texts] of about.facts) $("facts").append(element("dt", {}, name), element("dd", {}, ...listed(texts)));

@@ -1,9 +1,10 @@
-"""What of a trace a page holds: all of it, or what a stated rule keeps."""
+"""What of a trace a page holds: all of it, or an excerpt by a stated rule."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ _FEWEST_TIMESTEPS = 100
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How much is kept; ``None`` for all."""
+    """How much a page shows; ``None`` for all."""
 
     samples: int
     timesteps: int | None = None
@@ -34,7 +35,7 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kept:
+class Excerpt:
     """A part of a trace that a page can hold."""
 
     chunk: TraceChunk
@@ -45,8 +46,8 @@ class Kept:
     """Sentences that say what is missing."""
 
 
-def keep(observed: Observed, limit: int, progress: Progress | None = None) -> Kept:
-    """Go through a trace until enough of it is kept.
+def excerpt_of(observed: Observed, limit: int, progress: Progress | None = None) -> Excerpt:
+    """Go through a trace until the page is full.
 
     Samples are left out first: the page then has the first ones. Where not even one fits, it has that one's first
     timesteps, and where a hundred of these do not fit, the units whose state varies most.
@@ -68,12 +69,12 @@ def keep(observed: Observed, limit: int, progress: Progress | None = None) -> Ke
         why = "no recurrent layer has a timestep" if sizes else "the model has no recurrent layer"
         raise InputError(f"there is nothing to show: {why}")
     cut = cut_of(sizes, observed.count, limit)
-    gathered = list(_gathered(observed, _chain(first, chunks), cut))
+    gathered = list(_gathered(observed, chain((first,), chunks), cut))
     whole = joined(chunk for chunk, _ in gathered)
     labels = [_along_samples(gathered, place) for place in range(len(whole.directions))]
     there = [place for place, part in enumerate(whole.directions) if next(iter(part.values())).size]
     directions = [_with_units(whole.directions[place], cut.units) for place in there]
-    return Kept(
+    return Excerpt(
         replace(whole, directions=tuple(directions)),
         tuple(labels[place] for place in there),
         tuple(_sentences(cut, observed.count, limit, [sizes[place] for place in there], directions)),
@@ -81,12 +82,12 @@ def keep(observed: Observed, limit: int, progress: Progress | None = None) -> Ke
 
 
 def cut_of(sizes: Iterable[tuple[int, int, int]], samples: int, limit: int) -> Cut:
-    """Decide what is kept.
+    """Decide what is shown.
 
     Args:
         sizes: Timesteps, units and signals of each direction.
         samples: How many there are.
-        limit: How many values may be kept.
+        limit: How many values may be shown.
 
     Raises:
         InputError: Not even one value of each signal is within the limit.
@@ -120,11 +121,6 @@ def _most(most: int, fits: Callable[[int], bool]) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)
     return low
-
-
-def _chain(first: TraceChunk, rest: Iterator[TraceChunk]) -> Iterator[TraceChunk]:
-    yield first
-    yield from rest
 
 
 _Row = list[Labels | None]
@@ -185,8 +181,8 @@ def _with_units(part: DirectionTrace, most: int | None) -> DirectionTrace:
         return part
     chosen = np.sort(np.argsort(-_spread(signals[state_of(part)]), kind="stable")[:most])
     mask = part.mask if part.mask is None or part.mask.ndim == 2 else part.mask[..., chosen]
-    kept = {name: value[..., chosen] for name, value in signals.items()}
-    return replace(part, signals=kept, mask=mask, units=part.units[chosen])
+    signals = {name: value[..., chosen] for name, value in signals.items()}
+    return replace(part, signals=signals, mask=mask, units=part.units[chosen])
 
 
 def _plain_mask(mask: Array | None, signals: Mapping[str, Array]) -> Array | None:
