@@ -140,7 +140,7 @@ class Trio:
     keras: Array
     replay: Array
     exact: Array
-    kept: Array | None
+    compared: Array | None
     """``(samples, timesteps)``, or of the signal's own shape: where to compare; ``None`` for everywhere."""
     backwards: bool
     precision: str
@@ -171,12 +171,12 @@ def compare(trio: Trio, tolerance: Tolerance) -> SignalReport:
         The differences, and the first and the worst place of disagreement if there is one.
     """
     keras, replay, exact = (np.asarray(a, np.float64) for a in (trio.keras, trio.replay, trio.exact))
-    kept = _kept(trio)
+    compared = _compared(trio)
     with np.errstate(all="ignore"):
-        allowed = np.asarray(_allowed(trio, _Values(keras, replay, exact, kept), tolerance) + trio.slack)
-        excess = np.where(kept, _excess(keras, replay, allowed), 0.0)
-        ulp = _ulp(exact, kept, epsilon(trio.precision))
-        apart, theirs, ours = (_gap(a, b, ulp, kept) for a, b in ((keras, replay), (keras, exact), (replay, exact)))
+        allowed = np.asarray(_allowed(trio, _Values(keras, replay, exact, compared), tolerance) + trio.slack)
+        excess = np.where(compared, _excess(keras, replay, allowed), 0.0)
+        ulp = _ulp(exact, compared, epsilon(trio.precision))
+        apart, theirs, ours = (_gap(a, b, ulp, compared) for a, b in ((keras, replay), (keras, exact), (replay, exact)))
     wrong = excess > 1
 
     def place(index: tuple[int, ...]) -> Divergence:
@@ -186,7 +186,7 @@ def compare(trio: Trio, tolerance: Tolerance) -> SignalReport:
         trio.layer,
         trio.direction,
         trio.signal,
-        int(np.count_nonzero(kept)),
+        int(np.count_nonzero(compared)),
         apart,
         theirs,
         ours,
@@ -197,12 +197,12 @@ def compare(trio: Trio, tolerance: Tolerance) -> SignalReport:
     )
 
 
-def _kept(trio: Trio) -> Array:
+def _compared(trio: Trio) -> Array:
     """Return where to compare, in the shape of the signal."""
     shape = trio.keras.shape
-    if trio.kept is None:
+    if trio.compared is None:
         return np.ones(shape, bool)
-    return np.broadcast_to(trio.kept.reshape(*trio.kept.shape, *[1] * (len(shape) - trio.kept.ndim)), shape)
+    return np.broadcast_to(trio.compared.reshape(*trio.compared.shape, *[1] * (len(shape) - trio.compared.ndim)), shape)
 
 
 class _Values(NamedTuple):
@@ -211,7 +211,7 @@ class _Values(NamedTuple):
     keras: Array
     replay: Array
     exact: Array
-    kept: Array
+    compared: Array
 
 
 def _allowed(trio: Trio, values: _Values, tolerance: Tolerance) -> Array:
@@ -219,14 +219,14 @@ def _allowed(trio: Trio, values: _Values, tolerance: Tolerance) -> Array:
     given = tolerance.of(trio.signal)
     if given is not None:
         return np.asarray(given[0] + given[1] * np.abs(np.nan_to_num(values.keras)))
-    ours, theirs = (_envelope(side - values.exact, values.kept, trio) for side in (values.replay, values.keras))
+    ours, theirs = (_envelope(side - values.exact, values.compared, trio) for side in (values.replay, values.keras))
     floor = FLOOR_ULPS * epsilon(trio.precision) * np.maximum(1.0, np.abs(np.nan_to_num(values.exact)))
     return np.asarray(ROUNDING_FACTOR * np.minimum(ours, theirs) + floor)
 
 
-def _envelope(error: Array, kept: Array, trio: Trio) -> Array:
+def _envelope(error: Array, compared: Array, trio: Trio) -> Array:
     """Return the largest error so far, in the order in which the layer ran: broadcasts against the signal."""
-    size = np.where(kept & np.isfinite(error), np.abs(error), 0.0)
+    size = np.where(compared & np.isfinite(error), np.abs(error), 0.0)
     if not trio.timed:
         return np.asarray(size.max(initial=0.0))
     axes = tuple(axis for axis in range(size.ndim) if axis != 1)
@@ -243,17 +243,17 @@ def _excess(keras: Array, replay: Array, allowed: Array) -> Array:
     return np.where(same, 0.0, np.where(np.isfinite(difference), ratio, np.inf))
 
 
-def _ulp(exact: Array, kept: Array, spacing: float) -> Array:
+def _ulp(exact: Array, compared: Array, spacing: float) -> Array:
     """Return the unit in the last place for each value, not smaller than that of the signal's root mean square."""
-    finite = exact[kept & np.isfinite(exact)]
+    finite = exact[compared & np.isfinite(exact)]
     typical = float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 1.0
     size = np.maximum(np.abs(np.nan_to_num(exact, posinf=1.0, neginf=1.0)), max(typical, 2.0**-100))
     return np.asarray(spacing * 2.0 ** np.floor(np.log2(size)))
 
 
-def _gap(a: Array, b: Array, ulp: Array, kept: Array) -> Gap:
+def _gap(a: Array, b: Array, ulp: Array, compared: Array) -> Gap:
     difference = np.abs(a - b)
-    use = kept & np.isfinite(difference)
+    use = compared & np.isfinite(difference)
     values, units = difference[use], (difference / ulp)[use]
     if not values.size:
         return Gap(0.0, 0.0, 0.0, 0.0)

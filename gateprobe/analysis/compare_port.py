@@ -191,8 +191,8 @@ class _Case:
         block = self._block(key, self.plain, self.exact)
         with np.errstate(all="ignore"):
             apart = np.abs(theirs.values - _flat(part)[report.signal])
-        kept = theirs.there if block is None else block.kept(block.base)[report.signal]
-        return difference(report, apart, kept, backwards=part.backwards, exact=True)
+        compared = theirs.there if block is None else block.compared(block.base)[report.signal]
+        return difference(report, apart, compared, backwards=part.backwards, exact=True)
 
     # --- the explanation
 

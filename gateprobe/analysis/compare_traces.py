@@ -51,10 +51,10 @@ def compare_traces(
         mask, problem = _mask(masks, key, grid)
         problems += problem
         for name, one in found.items():
-            trio, apart, kept = _trio(grid, name, mine[key][name], one, mask, _half(ours, theirs))
+            trio, apart, compared = _trio(grid, name, mine[key][name], one, mask, _half(ours, theirs))
             report = compare(trio, tolerance)
             reports.append(report)
-            signals.append(difference(report, apart, kept, backwards=grid.backwards, exact=False))
+            signals.append(difference(report, apart, compared, backwards=grid.backwards, exact=False))
     notes += _missing(mine, placed)
     if not any(one.values for one in signals):
         raise InputError("the traces have no number in common", file=theirs.name)
@@ -126,16 +126,16 @@ def _trio(
     mask: Array | None,
     half: bool,
 ) -> tuple[Trio, Array, Array]:
-    kept = mine.there & theirs.there
+    compared = mine.there & theirs.there
     if mask is not None and name not in STATES:
-        kept = kept & mask[:, :, None]
+        compared = compared & mask[:, :, None]
     with np.errstate(all="ignore"):
         apart = np.abs(theirs.values - mine.values)
     trio = Trio(
-        *grid.key, name, theirs.values, mine.values, mine.values, kept, grid.backwards,
+        *grid.key, name, theirs.values, mine.values, mine.values, compared, grid.backwards,
         "float16" if half else "float32", np.array(grid.samples), slack=mine.slack + theirs.slack,
     )  # fmt: skip
-    return trio, apart, kept
+    return trio, apart, compared
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,7 +163,7 @@ def _mask(masks: _Masks, key: Key, grid: Grid) -> tuple[Array | None, list[str]]
     if not len(differ):
         return ours, []
     n, t = (int(i) for i in differ[0])
-    words = ("kept", "masked")
+    words = ("unmasked", "masked")
     problem = (
         f"{key[0]} {key[1]} mask: sample {grid.samples[n]}, timestep {t} is {words[int(not theirs[n, t])]} in theirs "
         f"and {words[int(not ours[n, t])]} in ours ({len(differ)} differ)"

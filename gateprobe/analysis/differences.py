@@ -14,27 +14,27 @@ _SHOWN = 9
 """Steps at which a difference is told."""
 
 
-def difference(report: SignalReport, apart: Array, kept: Array, *, backwards: bool, exact: bool) -> Difference:
+def difference(report: SignalReport, apart: Array, compared: Array, *, backwards: bool, exact: bool) -> Difference:
     """Return what a report says, and how the difference grew.
 
     Args:
         report: By the rule.
         apart: ``(samples, timesteps, units)``: absolute differences.
-        kept: Of that shape: where to look.
+        compared: Of that shape: where to look.
         backwards: Whether the layer ran from the last timestep to the first.
         exact: Whether there is a replay in float64.
     """
     return Difference(
         report.layer, report.direction, report.signal, report.values, report.keras_replay.max_abs,
-        report.keras_replay.mean_abs, _growth(apart, kept, backwards=backwards), report.required, report.mismatches,
+        report.keras_replay.mean_abs, _growth(apart, compared, backwards=backwards), report.required, report.mismatches,
         None if report.first is None else place(report.first, exact=exact),
         None if report.worst is None else place(report.worst, exact=exact),
     )  # fmt: skip
 
 
-def _growth(apart: Array, kept: Array, *, backwards: bool) -> tuple[tuple[int, float], ...]:
+def _growth(apart: Array, compared: Array, *, backwards: bool) -> tuple[tuple[int, float], ...]:
     """Return the largest difference at some steps, the first and the last one among them."""
-    use = kept & np.isfinite(apart)
+    use = compared & np.isfinite(apart)
     each = np.where(use, apart, 0.0).max(axis=(0, 2), initial=0.0)
     there = use.any(axis=(0, 2))
     order = slice(None, None, -1) if backwards else slice(None)

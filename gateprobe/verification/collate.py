@@ -100,10 +100,10 @@ def _signals(
             what = "Keras computed none" if theirs is None else f"Keras's has shape {theirs.shape}, ours {value.shape}"
             found.problems.append(f"{where} {signal}: {what}")
             continue
-        kept = None if signal in STATES else mask
+        compared = None if signal in STATES else mask
         trio = Trio(
             call.path, call.direction, signal, theirs, value, exact.signals[signal],
-            kept, call.backwards, precision, np.arange(len(value)), run=number,
+            compared, call.backwards, precision, np.arange(len(value)), run=number,
         )  # fmt: skip
         found.trios.append(trio)
 
@@ -119,8 +119,8 @@ def _mask(found: Collated, call: KerasCall, ours: DirectionTrace, where: str) ->
     if len(differ):
         n, t = (int(i) for i in differ[0])
         found.problems.append(
-            f"{where} mask: sample {n}, timestep {t} is {'kept' if both[0][n, t] else 'masked'} in Keras and "
-            f"{'kept' if both[1][n, t] else 'masked'} in the replay ({len(differ)} differ)"
+            f"{where} mask: sample {n}, timestep {t} is {'unmasked' if both[0][n, t] else 'masked'} in Keras and "
+            f"{'unmasked' if both[1][n, t] else 'masked'} in the replay ({len(differ)} differ)"
         )
     return np.asarray(both[0] & both[1])
 

@@ -8,9 +8,13 @@ import pytest
 from gateprobe.analysis.agreement import FLOOR_ULPS, Tolerance, Trio, compare, epsilon, first_of, merged
 
 
-def trio(keras, replay, exact, *, kept=None, backwards=False, precision="float32", signal="forget_gate", timed=True):
+def trio(
+    keras, replay, exact, *, compared=None, backwards=False, precision="float32", signal="forget_gate", timed=True
+):
     arrays = [np.asarray(a, np.float64) for a in (keras, replay, exact)]
-    return Trio("lstm", "forward", signal, *arrays, kept, backwards, precision, np.arange(len(arrays[0])), timed=timed)
+    return Trio(
+        "lstm", "forward", signal, *arrays, compared, backwards, precision, np.arange(len(arrays[0])), timed=timed
+    )
 
 
 @pytest.fixture
@@ -59,11 +63,11 @@ def test_the_first_disagreement_is_the_first_that_the_layer_computed(exact):
 
 
 def test_masked_timesteps_are_not_compared(exact):
-    kept = np.ones((3, 5), bool)
-    kept[1, 2] = False
+    compared = np.ones((3, 5), bool)
+    compared[1, 2] = False
     moved = exact.copy()
     moved[1, 2] = np.nan
-    report = compare(trio(exact, moved, exact, kept=kept), Tolerance())
+    report = compare(trio(exact, moved, exact, compared=compared), Tolerance())
     assert report.agrees
     assert report.values == 56
 
@@ -244,9 +248,9 @@ def test_a_mask_is_one_of_timesteps_also_for_images():
     exact = np.zeros((2, 3, 2, 2, 1))
     moved = exact.copy()
     moved[1, 2] = 1
-    kept = np.ones((2, 3), bool)
-    kept[1, 2] = False
-    report = compare(trio(exact, moved, exact, kept=kept), Tolerance())
+    compared = np.ones((2, 3), bool)
+    compared[1, 2] = False
+    report = compare(trio(exact, moved, exact, compared=compared), Tolerance())
     assert (report.values, report.mismatches) == (20, 0)
 
 

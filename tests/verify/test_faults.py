@@ -121,7 +121,7 @@ def test_hard_sigmoid_for_sigmoid(in_process, tmp_path):
 def test_a_mask_that_the_replay_ignores(in_process, tmp_path):
     path = saved(in_process, "tf_keras", tmp_path, lstm(), embedding=True)
     result, names = explained(with_record(gateprobe.read(path), "Embedding", mask_zero=False))
-    assert "is masked in Keras and kept in the replay" in result.problems[0]
+    assert "is masked in Keras and unmasked in the replay" in result.problems[0]
     assert "with the mask that Keras gave it" in names["mask"].text
 
 

@@ -180,7 +180,7 @@ def test_another_mask(tokens, monkeypatch):
     answering(monkeypatch, tokens, change=change)
     result = verify(tokens)
     assert result.status is Status.DISAGREES
-    assert all("is kept in Keras and masked in the replay" in text for text in result.problems)
+    assert all("is unmasked in Keras and masked in the replay" in text for text in result.problems)
 
 
 def test_an_output_is_told_with_its_set_of_inputs(brackets, monkeypatch):

@@ -53,20 +53,20 @@ class Block:
         """Return the layer with mistakes."""
         return replace(self.base, **fields)
 
-    def kept(self, port: Port) -> Mapping[str, Array]:
+    def compared(self, port: Port) -> Mapping[str, Array]:
         """Return where each signal is compared: gates only where the mask keeps them, where alone they are used."""
-        return self._flipped if port.flipped else self._kept
+        return self._flipped if port.flipped else self._compared
 
     @cached_property
-    def _kept(self) -> Mapping[str, Array]:
-        return self._kept_by(self.given.mask)
+    def _compared(self) -> Mapping[str, Array]:
+        return self._compared_by(self.given.mask)
 
     @cached_property
     def _flipped(self) -> Mapping[str, Array]:
         """Where the rows, and with them the masked ones, stand in the opposite order of time."""
-        return self._kept_by(None if self.given.mask is None else self.given.mask[:, ::-1])
+        return self._compared_by(None if self.given.mask is None else self.given.mask[:, ::-1])
 
-    def _kept_by(self, mask: Array | None) -> Mapping[str, Array]:
+    def _compared_by(self, mask: Array | None) -> Mapping[str, Array]:
         return {
             name: one.there if mask is None or name in STATES else one.there & mask[:, :, None]
             for name, one in self.theirs.items()
@@ -92,9 +92,9 @@ class Block:
     def first_there(self, port: Port, rows: Array) -> int:
         """Return the number of the first step of a port of which the file has something."""
         there = np.zeros(self.timesteps, bool)
-        for name, kept in self.kept(port).items():
+        for name, compared in self.compared(port).items():
             if self.theirs[name].values.size:
-                there |= kept[rows].any(axis=(0, 2))
+                there |= compared[rows].any(axis=(0, 2))
         position = np.flatnonzero(there[reported(port, self.timesteps)])
         return int(position[0]) if len(position) else self.timesteps - 1
 
@@ -131,11 +131,11 @@ class Block:
         """Return the numbers of some rows, how far each may be off, and which of all numbers these are."""
         key = (port.flipped, rows.tobytes(), positions.tobytes())
         if key not in self._looks:
-            kept, at = self.kept(port), np.ix_(rows, positions)
+            compared, at = self.compared(port), np.ix_(rows, positions)
             self._looks[key] = {
                 name: (one.values[at][use], one.slack[at][use], use)
                 for name, one in self.theirs.items()
-                for use in [kept[name][at]]
+                for use in [compared[name][at]]
             }
         return self._looks[key]
 
@@ -153,11 +153,11 @@ class Block:
 
     def judged(self, plain: Mapping[str, Array], exact: Mapping[str, Array], port: Port) -> Iterator[SignalReport]:
         """Compare with signals of a port in the layer's precision and in float64, ``(samples, timesteps, units)``."""
-        backwards, kept = port.backwards != port.flipped, self.kept(port)
+        backwards, compared = port.backwards != port.flipped, self.compared(port)
         for name, one in self.theirs.items():
             if name in plain:
                 trio = Trio(
-                    *self.key, name, one.values, plain[name], exact[name], kept[name], backwards,
+                    *self.key, name, one.values, plain[name], exact[name], compared[name], backwards,
                     self.given.precision.name, np.arange(len(one.values)), slack=one.slack,
                 )  # fmt: skip
                 yield judged(trio, self.tolerance)

@@ -93,9 +93,9 @@ def _points(block: Block, first: Divergence, gate: int) -> _Points | None:
     before = np.concatenate([block.exact.initial[0].reshape(len(rows), 1, -1), hidden[:, :-1]], 1)[:, :steps]
     at = positions[:steps]
     theirs = block.theirs[first.signal]
-    kept = block.kept(block.base)[first.signal][:, at, first.unit]
-    x, h = block.exact.x[:, at][kept][:_MOST], before[kept][:_MOST]
-    value, slack = (array[:, at, first.unit][kept][:_MOST] for array in (theirs.values, theirs.slack))
+    compared = block.compared(block.base)[first.signal][:, at, first.unit]
+    x, h = block.exact.x[:, at][compared][:_MOST], before[compared][:_MOST]
+    value, slack = (array[:, at, first.unit][compared][:_MOST] for array in (theirs.values, theirs.slack))
     weights = weights_of(block.base, np.float64)
     units = weights.recurrent.shape[0]
     column = gate * units + first.unit

@@ -139,9 +139,9 @@ class _Search:
             self._try(stage())
             if self.outcome.found:
                 return self.outcome
-        kept = self.block.kept(self.block.base)
+        compared = self.block.compared(self.block.base)
         formats = candidates(
-            [(one.values[kept[name]], one.slack[kept[name]]) for name, one in self.block.theirs.items()]
+            [(one.values[compared[name]], one.slack[compared[name]]) for name, one in self.block.theirs.items()]
         )
         self._formats(formats, [()])
         if self.outcome.found or not pairs:
@@ -171,8 +171,8 @@ class _Search:
     def _capacity(self) -> float:
         """Return how many bits of evidence the numbers can give at most."""
         bits = 0.0
-        for name, kept in self.block.kept(self.block.base).items():
-            room = self.block.theirs[name].slack[kept] + _FLOOR
+        for name, compared in self.block.compared(self.block.base).items():
+            room = self.block.theirs[name].slack[compared] + _FLOOR
             bits += float(np.clip(np.log2(2 / room), 0, _PER_NUMBER).sum())
         return bits
 
@@ -248,7 +248,7 @@ class _Search:
         for name, one in block.theirs.items():
             if name not in mine:
                 continue
-            use = block.kept(port)[name] & np.isfinite(without[name]) & np.isfinite(mine[name])
+            use = block.compared(port)[name] & np.isfinite(without[name]) & np.isfinite(mine[name])
             moved = np.abs(without[name] - mine[name])[use]
             more = allowed[name] if isinstance(allowed, dict) else np.broadcast_to(allowed, one.slack.shape)
             room = (one.slack + more + _FLOOR * np.maximum(1.0, np.abs(mine[name])))[use]
@@ -291,9 +291,11 @@ class _Search:
                 continue
             size = np.maximum(np.abs(exact[name]), 2.0**-4) if first.floating else 1.0
             allowed[name] = _FORMAT_FACTOR * (_so_far(can_do[name], backwards=backwards) + first.step * size)
-            apart = np.abs(one.values - exact[name])[block.kept(port)[name]]
-            room = (allowed[name] + one.slack)[block.kept(port)[name]]
-            fits = fits and bool((apart <= room).all()) and _says_something(room, exact[name][block.kept(port)[name]])
+            apart = np.abs(one.values - exact[name])[block.compared(port)[name]]
+            room = (allowed[name] + one.slack)[block.compared(port)[name]]
+            fits = (
+                fits and bool((apart <= room).all()) and _says_something(room, exact[name][block.compared(port)[name]])
+            )
             largest, most = max(largest, float(apart.max(initial=0))), max(most, float(room.max(initial=0)))
         if not fits or not allowed:
             return
