@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gateprobe.analysis.agreement import Tolerance
-from gateprobe.analysis.compare_port import Options, Tell
+from gateprobe.analysis.compare_port import PortOptions, Tell
 from gateprobe.analysis.compare_port import compare_port as compare_with
 from gateprobe.analysis.compare_traces import compare_traces
 from gateprobe.analysis.comparison import Comparison
@@ -56,11 +56,10 @@ def compare(
         InputError: They have nothing in common, or names say nothing.
         ReadError: A file cannot be read.
     """
-    selection = Selection(layers=layers)
-    asked = Asked(selection.layers, direction, takes=selection.takes_layer)
+    asked = Asked(_selection(layers, direction))
     words = _words(mapping)
     mine, others = _foreign(ours, "ours", words, max_bytes), _foreign(theirs, "theirs", words, max_bytes)
-    return compare_traces(mine, others, asked=asked, tolerance=tolerance)
+    return compare_traces(mine, others, asked, tolerance or Tolerance())
 
 
 def compare_port(
@@ -107,9 +106,12 @@ def compare_port(
     """
     found = opened(model if isinstance(model, Model) else read(model))
     numbers = _foreign(theirs, "theirs", _words(mapping), max_bytes)
-    selection = Selection(layers=layers, directions=() if direction is None else direction)
-    options = Options(selection, last, tolerance or Tolerance(), dtype, pairs)
+    options = PortOptions(Asked(_selection(layers, direction), last), tolerance or Tolerance(), dtype, pairs)
     return compare_with(found, found.samples(x, feeds), numbers, options, tell)
+
+
+def _selection(layers: Names, direction: str | None) -> Selection:
+    return Selection(layers=layers, directions=() if direction is None else direction)
 
 
 def _words(mapping: Mapping[str, str] | None) -> dict[str, str]:

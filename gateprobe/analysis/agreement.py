@@ -52,16 +52,26 @@ class Tolerance:
     @property
     def rule(self) -> str:
         """The rule that decides, in words."""
-        given = [f"{n}: {_words(pair)}" for n in sorted(self.signals) if (pair := self.of(n)) is not None]
-        everywhere = (
-            None if self.absolute is None and self.relative is None else (self.absolute or 0, self.relative or 0)
-        )
-        rest = [_words(everywhere)] if everywhere is not None else [RULE]
-        return "; ".join([*given, *(f"elsewhere, {text}" if given else text for text in rest)])
+        return rule_of(self, RULE, theirs="keras", ours="replay")
 
 
-def _words(pair: tuple[float, float]) -> str:
-    return f"|keras - replay| <= {pair[0]:g} + {pair[1]:g} * |keras|"
+def rule_of(tolerance: Tolerance, measured: str, *, theirs: str = "theirs", ours: str = "ours") -> str:
+    """Return the rule that decides, in words.
+
+    Args:
+        tolerance: What the user said.
+        measured: What holds where nothing was said.
+        theirs: What to call the program that is judged.
+        ours: What to call the other one.
+    """
+
+    def words(pair: tuple[float, float]) -> str:
+        return f"|{theirs} - {ours}| <= {pair[0]:g} + {pair[1]:g} * |{theirs}|"
+
+    given = [f"{n}: {words(pair)}" for n in sorted(tolerance.signals) if (pair := tolerance.of(n)) is not None]
+    everywhere = replace(tolerance, signals={}).of("")
+    rest = measured if everywhere is None else words(everywhere)
+    return "; ".join([*given, f"elsewhere, {rest}" if given else rest])
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +333,7 @@ def merged(reports: Sequence[SignalReport]) -> SignalReport:
     )
 
 
-def first_of(reports: Iterable[SignalReport]) -> Divergence | None:
+def earliest(reports: Iterable[SignalReport]) -> Divergence | None:
     """Return the earliest disagreement of several signals: by layer in the order given, then step, then signal."""
     found: Divergence | None = None
     for report in reports:

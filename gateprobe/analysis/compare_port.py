@@ -9,10 +9,10 @@ from itertools import combinations
 
 import numpy as np
 
-from gateprobe.analysis.agreement import RULE, Divergence, SignalReport, Tolerance
+from gateprobe.analysis.agreement import RULE, Divergence, SignalReport, Tolerance, earliest, rule_of
 from gateprobe.analysis.bench import Bench, Ran
 from gateprobe.analysis.comparison import Cause, Comparison, Difference
-from gateprobe.analysis.differences import difference, earliest, place
+from gateprobe.analysis.differences import difference, place
 from gateprobe.analysis.fitting import Asked, Grid, Placed, fit
 from gateprobe.analysis.mistakes.block import Block, Theirs
 from gateprobe.analysis.mistakes.factors import Factor, factors
@@ -30,11 +30,11 @@ from gateprobe.traces.selection import Selection, check_layers
 
 PORT_RULE = RULE.replace("of Keras to float64", "of the other program to float64").replace(
     "Keras and the replay disagree", "The two disagree"
-)
-_TO_FLOAT = (
+) + (
     "; a program that agrees with the replay in float64 to within the ulps agrees; a printed number may be off by half "
     "of its last digit"
 )
+"""The rule in words, where the user says nothing."""
 _UPSTREAM_STEPS = 60_000
 """Steps of pairs of mistakes that are tried in all layers at once."""
 
@@ -42,13 +42,10 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Options:
+class PortOptions:
     """How to compare."""
 
-    selection: Selection = field(default_factory=Selection)
-    """Of layers and of one direction."""
-    last: bool = False
-    """Whether two axes are the last timestep of many samples."""
+    asked: Asked = field(default_factory=Asked)
     tolerance: Tolerance = field(default_factory=Tolerance)
     dtype: str | None = None
     pairs: bool = True
@@ -56,7 +53,7 @@ class Options:
 
 
 def compare_port(
-    model: OpenedModel, samples: Samples, foreign: Foreign, options: Options | None = None, tell: Tell | None = None
+    model: OpenedModel, samples: Samples, foreign: Foreign, options: PortOptions | None = None, tell: Tell | None = None
 ) -> Comparison:
     """Compare the replay of a model with the numbers of another program.
 
@@ -71,7 +68,7 @@ def compare_port(
         InputError: The numbers fit no layer, or several.
         UnsupportedModel: No recurrent layer can be replayed exactly.
     """
-    return _Case(model, samples, foreign, options or Options(), tell or (lambda text: None)).judged()
+    return _Case(model, samples, foreign, options or PortOptions(), tell or (lambda text: None)).judged()
 
 
 @dataclass(slots=True)
@@ -85,7 +82,9 @@ class _Found:
 
 
 class _Case:
-    def __init__(self, model: OpenedModel, samples: Samples, foreign: Foreign, options: Options, tell: Tell) -> None:
+    def __init__(
+        self, model: OpenedModel, samples: Samples, foreign: Foreign, options: PortOptions, tell: Tell
+    ) -> None:
         self.model, self.samples, self.foreign = model, samples, foreign
         self.options, self.tell = options, tell
         self.tried, self.notes = 0, list[str]()
@@ -101,15 +100,14 @@ class _Case:
         signals = tuple(self._difference(report) for report in every)
         if not any(report.values for report in every):
             raise InputError("has no number that can be compared", file=self.foreign.name)
-        worst = earliest(every)
-        first = None if worst is None else worst.first
+        first = earliest(every)
         causes, unexplained = ((), None) if first is None else self._causes(reports)
-        tolerance = self.options.tolerance
         return Comparison(
             self.model.graph.file, self.foreign.name, signals,
             None if first is None else place(first, exact=True), tuple(causes),
             () if unexplained is None else self._factors(*unexplained), (),
-            tuple(dict.fromkeys((*self.model.notes, *self.notes))), _rule(tolerance), self.tried,
+            tuple(dict.fromkeys((*self.model.notes, *self.notes))), rule_of(self.options.tolerance, PORT_RULE),
+            self.tried,
         )  # fmt: skip
 
     # --- the replay, and where the numbers belong
@@ -127,10 +125,10 @@ class _Case:
 
     def _labels(self) -> tuple[str, ...]:
         """Return the layers that the file and the user name, nothing where the file leaves it open."""
-        if self.options.selection.layers:
-            return self.options.selection.layers
+        if self.options.asked.selection.layers:
+            return self.options.asked.selection.layers
         labels = [one.layer for one in self.foreign.written]
-        there = {path for call in self.model.recurrent for path in (call.path,)}
+        there = {call.path for call in self.model.recurrent}
         named = [label for label in labels if label is not None]
         if len(named) < len(labels) or not all(label in there for label in named):
             return ()
@@ -154,12 +152,9 @@ class _Case:
         return tuple(found)
 
     def _placed(self) -> tuple[Placed, list[str]]:
-        asked = self.options.selection
-        paths = dict.fromkeys(layer for layer, _ in self.plain.traces)
-        check_layers(asked, paths)
-        direction = asked.directions[0] if asked.directions else None
-        what = Asked(asked.layers, direction, self.options.last, asked.takes_layer)
-        return fit(self.foreign, [self._grid(key, part) for key, part in self.plain.traces.items()], what)
+        asked = self.options.asked
+        check_layers(asked.selection, dict.fromkeys(layer for layer, _ in self.plain.traces))
+        return fit(self.foreign, [self._grid(key, part) for key, part in self.plain.traces.items()], asked)
 
     def _grid(self, key: Key, part: DirectionTrace) -> Grid:
         first = next(iter(part.signals.values()))
@@ -219,8 +214,8 @@ class _Case:
                 changes |= self._changes(this)
             elif unexplained is None:
                 first = earliest(now)
-                assert first is not None and first.first is not None  # noqa: PT018 - some report disagrees
-                unexplained = block, first.first
+                assert first is not None, "some report disagrees"
+                unexplained = block, first
         return list(self._told(found, unexplained is None)), unexplained
 
     def _changes(self, this: _Found) -> dict[Key, Fields]:
@@ -344,16 +339,6 @@ class _Case:
         with suppress(ValueError, np.linalg.LinAlgError):
             return factors(block, first)
         return ()
-
-
-def _rule(tolerance: Tolerance) -> str:
-    if tolerance == Tolerance():
-        return PORT_RULE + _TO_FLOAT
-    return (
-        tolerance.rule.replace(RULE, PORT_RULE)
-        .replace("|keras - replay|", "|theirs - ours|")
-        .replace("|keras|", "|theirs|")
-    )
 
 
 def _words(one: Hypothesis) -> str:

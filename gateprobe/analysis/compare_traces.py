@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateprobe.analysis.agreement import FLOOR_ULPS, Tolerance, Trio, compare
+from gateprobe.analysis.agreement import FLOOR_ULPS, Tolerance, Trio, compare, earliest, rule_of
 from gateprobe.analysis.comparison import Comparison
-from gateprobe.analysis.differences import difference, earliest, place
-from gateprobe.analysis.fitting import Asked, Grid, Misfit, fit
-from gateprobe.analysis.fitting import place as on_grid
+from gateprobe.analysis.differences import difference, place
+from gateprobe.analysis.fitting import Asked, Grid, Misfit, fit, on_grid
 from gateprobe.analysis.mistakes.block import Theirs
 from gateprobe.analysis.mistakes.watch import Key
 from gateprobe.errors import InputError
@@ -26,9 +25,7 @@ TRACES_RULE = (
 """The rule without a model, in words: there is no replay in float64 by which rounding could be measured."""
 
 
-def compare_traces(
-    ours: Foreign, theirs: Foreign, *, asked: Asked | None = None, tolerance: Tolerance | None = None
-) -> Comparison:
+def compare_traces(ours: Foreign, theirs: Foreign, asked: Asked, tolerance: Tolerance) -> Comparison:
     """Compare two traces.
 
     Args:
@@ -40,7 +37,6 @@ def compare_traces(
     Raises:
         InputError: They have nothing in common.
     """
-    asked, tolerance = asked or Asked(), tolerance or Tolerance()
     grids, mine = _grids(ours)
     placed, notes = fit(theirs, grids, asked)
     grid_of = {grid.key: grid for grid in grids}
@@ -61,18 +57,9 @@ def compare_traces(
     first = earliest(reports)
     return Comparison(
         ours.name, theirs.name, tuple(signals),
-        None if first is None or first.first is None else place(first.first, exact=False),
-        (), (), tuple(problems), tuple(notes), _rule(tolerance), None,
+        None if first is None else place(first, exact=False),
+        (), (), tuple(problems), tuple(notes), rule_of(tolerance, TRACES_RULE), None,
     )  # fmt: skip
-
-
-def _rule(tolerance: Tolerance) -> str:
-    if tolerance == Tolerance():
-        return TRACES_RULE
-    words = tolerance.rule.replace("|keras - replay|", "|theirs - ours|").replace("|keras|", "|theirs|")
-    return words.partition("elsewhere, rounding")[0] + (
-        f"elsewhere, {TRACES_RULE}" if "elsewhere, rounding" in words else ""
-    )
 
 
 def _grids(foreign: Foreign) -> tuple[list[Grid], dict[Key, dict[str, Theirs]]]:
@@ -86,10 +73,10 @@ def _grids(foreign: Foreign) -> tuple[list[Grid], dict[Key, dict[str, Theirs]]]:
         timesteps = max(int(_numbers(one.timesteps, one.values.shape[1]).max()) + 1 for one in group)
         units = max(int(_numbers(one.units, one.values.shape[2]).max()) + 1 for one in group)
         backwards = group[0].backwards if group[0].backwards is not None else key[1] == "backward"
-        names = frozenset(one.signal if one.signal != "z" else "update_gate" for one in group)
-        grid = Grid(key[0], key[1], backwards, tuple(samples), timesteps, units, names)
+        named = {_named(one): one for one in group}
+        grid = Grid(key[0], key[1], backwards, tuple(samples), timesteps, units, frozenset(named))
         grids.append(grid)
-        values[key] = {name: _own(one, grid) for name, one in zip([_named(one) for one in group], group, strict=True)}
+        values[key] = {name: _own(one, grid) for name, one in named.items()}
     return grids, values
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from gateprobe.analysis.agreement import Divergence, SignalReport
@@ -52,18 +50,3 @@ def place(found: Divergence, *, exact: bool) -> Place:
         found.layer, found.direction, found.signal, found.sample, found.timestep or 0, found.step or 0, found.unit,
         ours=found.replay, theirs=found.keras, exact=found.exact if exact else None, allowed=found.allowed,
     )  # fmt: skip
-
-
-def earliest(reports: Iterable[SignalReport]) -> SignalReport | None:
-    """Return the report on the earliest disagreement: by layer in the order given, then step, then signal."""
-    found: SignalReport | None = None
-    for report in reports:
-        if report.first is None:
-            continue
-        if found is None or found.first is None:
-            found = report
-        elif (report.layer, report.direction) != (found.layer, found.direction):
-            return found
-        elif (report.first.step or 0) < (found.first.step or 0):
-            found = report
-    return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from gateprobe.errors import InputError, choices
 from gateprobe.graph import Array
 from gateprobe.traces.chunk import SIGNAL_ORDER
 from gateprobe.traces.foreign import Foreign, Written
+from gateprobe.traces.selection import Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,15 @@ class Grid:
 class Asked:
     """What the user says of a file."""
 
-    layers: tuple[str, ...] = ()
-    direction: str | None = None
+    selection: Selection = field(default_factory=Selection)
+    """Of layers and of one direction."""
     last: bool = False
-    takes: Callable[[str], bool] = lambda path: True
-    """Whether a layer path is among those asked for."""
+    """Whether two axes are the last timestep of many samples, where they may be timesteps as well."""
+
+    @property
+    def direction(self) -> str | None:
+        """The one that was asked for."""
+        return self.selection.directions[0] if self.selection.directions else None
 
 
 class Misfit(Exception):
@@ -71,7 +76,7 @@ def fit(foreign: Foreign, grids: Sequence[Grid], asked: Asked) -> tuple[Placed, 
     """
     placed: Placed = {}
     notes = list(foreign.notes)
-    wanted = [grid for grid in grids if asked.takes(grid.layer)]
+    wanted = [grid for grid in grids if asked.selection.takes_layer(grid.layer)]
     if asked.direction is not None:
         wanted = [grid for grid in wanted if grid.direction == asked.direction]
         if not wanted:
@@ -89,7 +94,7 @@ def fit(foreign: Foreign, grids: Sequence[Grid], asked: Asked) -> tuple[Placed, 
                     continue
                 if name in signals:
                     raise InputError(f"has {name} of {grid.layer} {grid.direction} twice", file=foreign.name)
-                signals[name] = place(one, grid, asked, notes)
+                signals[name] = on_grid(one, grid, asked, notes)
     rank = [*(f"pre_{name}" for name in SIGNAL_ORDER), *SIGNAL_ORDER]
     ordered = {
         grid.key: {name: placed[grid.key][name] for name in rank if name in placed[grid.key]}
@@ -141,14 +146,14 @@ def _chosen(
         try:
             for one in group:
                 _check_signal(one, grid)
-                place(one, grid, asked, [])
+                on_grid(one, grid, asked, [])
             fitting.append(grid)
         except Misfit as reason:
             reasons.append(f"{grid.shown}: {reason}")
             if grid.joined_with is not None and direction is None:
                 halves += [(grid, half) for half in [_half(group, grid, asked)] if half is not None]
     if len(fitting) == 1:
-        if layer is None and len(grids) > 1 and not asked.layers:
+        if layer is None and len(grids) > 1 and not asked.selection.layers:
             notes.append(f"{name} is taken for {fitting[0].layer} {fitting[0].direction}, which its shape fits")
         yield fitting[0], group
     elif len(fitting) > 1:
@@ -187,7 +192,7 @@ def _half(group: list[Written], grid: Grid, asked: Asked) -> list[Written] | Non
     try:
         for one in cut:
             _check_signal(one, grid)
-            place(one, grid, asked, [])
+            on_grid(one, grid, asked, [])
     except Misfit:
         return None
     return cut
@@ -196,7 +201,7 @@ def _half(group: list[Written], grid: Grid, asked: Asked) -> list[Written] | Non
 # --- one array
 
 
-def place(one: Written, grid: Grid, asked: Asked, notes: list[str]) -> Theirs:
+def on_grid(one: Written, grid: Grid, asked: Asked, notes: list[str]) -> Theirs:
     """Place an array.
 
     Args:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gateprobe.analysis.memory import GRU, LSTM
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.traces.chunk import DirectionTrace
@@ -115,18 +116,6 @@ def ledger(direction: DirectionTrace, sample: int, timestep: int) -> Ledger:
     )
 
 
-_LSTM = ("input_gate", "forget_gate", "candidate", "cell_state")
-_GRU = ("update_gate", "candidate", "hidden_state")
-
-
-def _needed(direction: DirectionTrace) -> tuple[str, ...]:
-    return _GRU if "update_gate" in direction.signals else _LSTM
-
-
-def _missing(direction: DirectionTrace) -> list[str]:
-    return [name for name in _needed(direction) if name not in direction.signals]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Run:
     """The steps of one sample up to a timestep, in processing order; arrays ``(steps, units)`` of float64."""
@@ -144,29 +133,24 @@ class _Run:
 
     @classmethod
     def of(cls, direction: DirectionTrace, sample: int, places: Array) -> _Run:
-        missing = _missing(direction)
-        if missing:
+        memory = GRU if GRU.keeps in direction.signals else LSTM
+        needed = tuple(filter(None, (memory.writes, memory.keeps, "candidate", memory.state)))
+        if not set(needed) <= direction.signals.keys():
             there = ", ".join(direction.signals)
             raise InputError(
-                f"{direction.layer}: the ledger needs {', '.join(_needed(direction))}; the trace has {there}",
+                f"{direction.layer}: the ledger needs {', '.join(needed)}; the trace has {there}",
                 remedy="an LSTM or a GRU has one, a SimpleRNN has none",
             )
         samples = len(direction.signals["candidate"])
         if not 0 <= sample < samples:
             raise InputError(f"--sample={sample}: the trace has 0 to {samples - 1}")
-        signals = {name: _steps(direction.signals[name][sample], places) for name in _needed(direction)}
+        signals = {name: _steps(direction.signals[name][sample], places) for name in needed}
         counts = _counts(direction, sample, places)
-        if "update_gate" in signals:
-            state, keeps = "hidden_state", signals["update_gate"]
-            writes = (1 - keeps) * signals["candidate"]
-        else:
-            state, keeps = "cell_state", signals["forget_gate"]
-            writes = signals["input_gate"] * signals["candidate"]
         return cls(
-            state,
-            signals[state],
-            np.where(counts, keeps, 1.0),
-            np.where(counts, writes, 0.0),
+            memory.state,
+            signals[memory.state],
+            np.where(counts, signals[memory.keeps], 1.0),
+            np.where(counts, memory.write(signals), 0.0),
             counts,
             unit_roundoff(signals.values()),
         )

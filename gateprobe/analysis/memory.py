@@ -47,11 +47,13 @@ class Memory:
 
     def written(self, signals: Mapping[str, Array]) -> Array | None:
         """Return the magnitude of what is written; ``None`` where the candidate is missing."""
-        if "candidate" not in signals:
-            return None
+        return None if "candidate" not in signals else np.abs(self.write(signals))
+
+    def write(self, signals: Mapping[str, Array]) -> Array:
+        """Return what is written, in float64."""
         gate = 1 - signals[self.keeps] if self.writes is None else signals[self.writes]
-        magnitude: Array = np.abs(np.multiply(gate, signals["candidate"], dtype=np.float64))
-        return magnitude
+        written: Array = np.multiply(gate, signals["candidate"], dtype=np.float64)
+        return written
 
     def kept(self, signals: Mapping[str, Array], before: Array) -> Array:
         """Return the magnitude of what is kept of the state at the step before."""

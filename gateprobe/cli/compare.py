@@ -195,13 +195,12 @@ def _traces(sides: Sides, selection: Selection, tolerance: Tolerance) -> Compari
         read_foreign(name, words, sides.file.max_bytes)
         for name, words in ((sides.file.model, {}), (sides.theirs, mapping))
     )
-    direction = selection.directions[0] if selection.directions else None
-    asked = Asked(selection.layers, direction, sides.last, selection.takes_layer)
-    return compare_traces(ours, theirs, asked=asked, tolerance=tolerance)
+    return compare_traces(ours, theirs, Asked(selection, sides.last), tolerance)
 
 
 def _port(sides: Sides, selection: Selection, tolerance: Tolerance, talk: Talk) -> Comparison:
-    from gateprobe.analysis.compare_port import Options, compare_port
+    from gateprobe.analysis.compare_port import PortOptions, compare_port
+    from gateprobe.analysis.fitting import Asked
     from gateprobe.cli.steps import step_line
     from gateprobe.trace_files.foreign import read_foreign
     from gateprobe.trace_files.names import read_mapping
@@ -210,7 +209,7 @@ def _port(sides: Sides, selection: Selection, tolerance: Tolerance, talk: Talk) 
     model = sides.assumed.complete(sides.file.read(), selection)
     samples = sides.run.load(model, sides.file)
     talk.details(model, samples)
-    options = Options(selection, sides.last, tolerance, sides.run.dtype)
+    options = PortOptions(Asked(selection, sides.last), tolerance, sides.run.dtype)
     with step_line(talk) as tell:
         result = compare_port(model, samples, theirs, options, tell)
     for note in samples.notes:

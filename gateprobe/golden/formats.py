@@ -16,7 +16,7 @@ from gateprobe.errors import InputError
 from gateprobe.graph import Array, WeightGroup
 from gateprobe.layers.base import FLOAT64, Precision
 from gateprobe.opened_model import OpenedModel
-from gateprobe.verification.replay import Options, Replayed, Subject, replay
+from gateprobe.verification.replay import Replayed, ReplayOptions, Subject, replay
 
 _STANDARD = ((0, 7), (3, 4), (7, 8), (3, 12), (15, 16), (7, 24))
 """Qm.n of 8, 16 and 32 bits that are tried beside the floating point formats."""
@@ -113,7 +113,7 @@ def study(model: OpenedModel, x: Mapping[str, Array], *, rows: int = 64, keep: f
     """
     if keep is not None and not (keep > 0 and math.isfinite(keep)):
         raise InputError(f"an error of {keep:g} cannot be kept: it is no positive number")
-    subject, options = Subject(model.graph, model.semantics), Options(model.inputs, rows, precision=FLOAT64)
+    subject, options = Subject(model.graph, model.semantics), ReplayOptions(model.inputs, rows, precision=FLOAT64)
     exact = replay(subject, x, options)
     ranges = tuple(_ranges(exact, x, model.outputs))
     precisions = [Precision("float16"), Precision("bfloat16"), *(fixed_point(*one) for one in _STANDARD)]
@@ -122,7 +122,7 @@ def study(model: OpenedModel, x: Mapping[str, Array], *, rows: int = 64, keep: f
     return Study(ranges, costs, smallest, keep)
 
 
-def _run(subject: Subject, x: Mapping[str, Array], options: Options, precision: Precision) -> Replayed:
+def _run(subject: Subject, x: Mapping[str, Array], options: ReplayOptions, precision: Precision) -> Replayed:
     return replay(subject, x, replace(options, precision=precision))
 
 
@@ -159,7 +159,7 @@ def _weights(group: WeightGroup) -> Iterator[Array]:
 def _smallest(
     subject: Subject,
     x: Mapping[str, Array],
-    options: Options,
+    options: ReplayOptions,
     exact: Replayed,
     model: OpenedModel,
     keep: float,

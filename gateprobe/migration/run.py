@@ -22,7 +22,7 @@ from gateprobe.replay.plan import Wanted, make_plan
 from gateprobe.replay.today import Today, changes, today, words_of
 from gateprobe.semantics import semantics_of
 from gateprobe.verification.prepare import Prepared, Replays, given_inputs, made_inputs
-from gateprobe.verification.replay import Options, Replayed, Subject, replay
+from gateprobe.verification.replay import Replayed, ReplayOptions, Subject, replay
 from gateprobe.writers.target import open_target
 
 HardSigmoid = Literal["scaled", "registered"]
@@ -124,7 +124,7 @@ def migrate(
     """
     found = opened(model if isinstance(model, Model) else read(model))
     old = Subject(found.graph, found.semantics)
-    options = Options(found.inputs, rows=64, precision=FLOAT64)
+    options = ReplayOptions(found.inputs, rows=64, precision=FLOAT64)
     prepared = _prepared(found, old, options)
     made, given = _made(prepared, seed, x is not None), [] if x is None else [given_inputs(prepared, x)]
     words, inner = _words(found)
@@ -160,7 +160,7 @@ def _made(prepared: Prepared, seed: int, given: bool) -> list[Replays]:
         return []
 
 
-def _prepared(found: OpenedModel, subject: Subject, options: Options) -> Prepared:
+def _prepared(found: OpenedModel, subject: Subject, options: ReplayOptions) -> Prepared:
     """Bind everything once: what cannot be replayed cannot be compared."""
     plan = make_plan(subject.graph, subject.semantics, Wanted(options.traced, outputs=True))
     return Prepared(found, subject, replace(options, precision=None), plan.batch_size, found)
@@ -178,7 +178,7 @@ def _words(found: OpenedModel) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return words, tuple(word for word in asked if word not in words)
 
 
-def _moved(found: OpenedModel, replays: Sequence[Replays], options: Options) -> tuple[Change, ...]:
+def _moved(found: OpenedModel, replays: Sequence[Replays], options: ReplayOptions) -> tuple[Change, ...]:
     """Return what the words of the file come to when Keras 3 reads them."""
     theirs = semantics_of(replace(found.graph.origin, rivals=()), Era.KERAS3.value)
     try:
@@ -189,7 +189,7 @@ def _moved(found: OpenedModel, replays: Sequence[Replays], options: Options) -> 
 
 
 def _compared(
-    replays: Sequence[Replays], other: Subject, options: Options, modern: Modern | None
+    replays: Sequence[Replays], other: Subject, options: ReplayOptions, modern: Modern | None
 ) -> tuple[Change, ...]:
     """Replay another model on the same inputs, and compare every signal and output."""
     names = {} if modern is None else modern.names

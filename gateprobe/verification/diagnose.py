@@ -21,7 +21,7 @@ from gateprobe.replay.objects import ObjectWeights, trace_path
 from gateprobe.replay.plan import Plan
 from gateprobe.verification.collate import Collated, Precisions, collate
 from gateprobe.verification.job import Answer, KerasCall, KerasRun, Tell
-from gateprobe.verification.replay import Options, Replayed, Subject, replay
+from gateprobe.verification.replay import Replayed, ReplayOptions, Subject, replay
 from gateprobe.verification.result import Explanation
 
 _SAMPLES = 4
@@ -36,7 +36,7 @@ class Scene:
     keras: KerasRun
     inputs: Mapping[str, Array]
     """Of the set in which the first disagreement is."""
-    options: Options
+    options: ReplayOptions
     precisions: Precisions
     names: Sequence[str]
     """Of the outputs."""

@@ -20,7 +20,7 @@ from gateprobe.replay.ways import way_on
 from gateprobe.verification.blueprint import unknown_layers
 from gateprobe.verification.inputs import KNOWN_DTYPES, generate
 from gateprobe.verification.part import part_without
-from gateprobe.verification.replay import Options, Replayed, Subject, replay
+from gateprobe.verification.replay import Replayed, ReplayOptions, Subject, replay
 
 _RANDOM = "is called with training=True"
 """How a plan's refusal begins when a layer is random at inference."""
@@ -32,7 +32,7 @@ class Prepared:
 
     model: OpenedModel
     subject: Subject
-    options: Options
+    options: ReplayOptions
     batch: int | None
     """The number of samples in a batch of a stateful model."""
     asked: OpenedModel
@@ -73,7 +73,7 @@ def replayable(model: OpenedModel, subject: Subject) -> Prepared:
     Raises:
         UnsupportedModel: Nothing recurrent is left.
     """
-    options = Options(model.inputs, DEFAULT_ROWS)
+    options = ReplayOptions(model.inputs, DEFAULT_ROWS)
     unknown = unknown_layers(model.record)
     try:
         plan = make_plan(subject.graph, subject.semantics, Wanted(options.traced, outputs=True))
@@ -89,7 +89,7 @@ def _merged(refusals: Sequence[Refusal], unknown: Sequence[Refusal]) -> list[Ref
     return [*refusals, *(refusal for refusal in unknown if refusal.layer not in places)]
 
 
-def _partly(model: OpenedModel, subject: Subject, options: Options, refusals: Sequence[Refusal]) -> Prepared:
+def _partly(model: OpenedModel, subject: Subject, options: ReplayOptions, refusals: Sequence[Refusal]) -> Prepared:
     """Replay what does not depend on what is refused."""
     random = tuple(refusal for refusal in refusals if refusal.reason.startswith(_RANDOM))
     left_out = tuple(refusal for refusal in refusals if refusal not in random)

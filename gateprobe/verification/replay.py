@@ -39,7 +39,7 @@ class Replayed:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Options:
+class ReplayOptions:
     """How to replay."""
 
     specs: Sequence[InputSpec]
@@ -51,7 +51,7 @@ class Options:
 
 
 def replay(
-    subject: Subject, inputs: Mapping[str, Array], options: Options, feeds: Mapping[str, Array] | None = None
+    subject: Subject, inputs: Mapping[str, Array], options: ReplayOptions, feeds: Mapping[str, Array] | None = None
 ) -> Replayed:
     """Replay one set of inputs.
 

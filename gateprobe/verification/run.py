@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gateprobe.analysis.agreement import SignalReport, Tolerance, compare, first_of, merged
+from gateprobe.analysis.agreement import SignalReport, Tolerance, compare, earliest, merged
 from gateprobe.errors import InputError, OracleError, ReadError, UnsupportedModel, Worded
 from gateprobe.graph import Era, WeightArray, WeightGroup
 from gateprobe.model import Model, opened
@@ -231,7 +231,7 @@ def _judged(case: _Case, tell: Tell) -> Verification:
     random = _random(answer, case.names)
     if not problems and not any(report.values for report in signals):
         raise OracleError(f"nothing was compared: {_nothing(random)}", file=model.graph.file)
-    first = first_of(signals)
+    first = earliest(signals)
     result = Verification(
         file=model.graph.file,
         sha256=model.graph.origin.sha256,

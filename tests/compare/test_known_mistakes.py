@@ -210,3 +210,12 @@ def test_what_is_no_known_mistake_is_not_explained(kind, seed):
     assert not result
     assert result.causes == ()
     assert result.tried > 100
+
+
+def test_integers_too_large_for_any_fixed_point_format_are_no_such_format():
+    """Such as the raw 32-bit integers of a port in Q0.31."""
+    scene = SCENES["lstm"]()
+    raw = np.rint(scene.ported()["lstm/forward/hidden_state"].astype(np.float64) * 2**31)
+    result = compared(scene, {"hidden_state": raw}, pairs=False)
+    assert not result
+    assert result.causes == ()

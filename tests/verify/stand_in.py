@@ -7,7 +7,7 @@ from gateprobe.replay.batch_size import DEFAULT_ROWS
 from gateprobe.verification import backends, installed_rules
 from gateprobe.verification import run as module
 from gateprobe.verification.job import Answer, KerasCall, KerasRun
-from gateprobe.verification.replay import Options, Subject, replay
+from gateprobe.verification.replay import ReplayOptions, Subject, replay
 
 VERSION = "2.21.0"
 
@@ -28,7 +28,9 @@ def answering(monkeypatch, *models, change=lambda number, run: run, weights=None
             model = models[min(number, len(models) - 1)]
             inputs = dict(zip(job.inputs, run.inputs, strict=True))
             subject = Subject(opened(model).graph, opened(model).semantics)
-            runs.append(change(number, _as_keras(replay(subject, inputs, Options(model.inputs, DEFAULT_ROWS)), run)))
+            runs.append(
+                change(number, _as_keras(replay(subject, inputs, ReplayOptions(model.inputs, DEFAULT_ROWS)), run))
+            )
         return Answer(VERSION, "tensorflow 2", None, tuple(runs), weights or {})
 
     monkeypatch.setattr(module, "ask", ask)

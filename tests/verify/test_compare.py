@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gateprobe.analysis.agreement import FLOOR_ULPS, Tolerance, Trio, compare, epsilon, first_of, merged
+from gateprobe.analysis.agreement import FLOOR_ULPS, Tolerance, Trio, compare, earliest, epsilon, merged
 
 
 def trio(
@@ -129,7 +129,7 @@ def test_the_earliest_of_several_signals(exact):
         compare(trio(exact, moved, exact, signal=signal), Tolerance())
         for signal, moved in (("input_gate", exact), ("forget_gate", late), ("cell_state", early))
     ]
-    assert first_of(reports).signal == "cell_state"
+    assert earliest(reports).signal == "cell_state"
     together = merged([reports[0], reports[2]])
     assert (together.values, together.mismatches) == (120, 4)
     assert together.first == reports[2].first
@@ -182,8 +182,8 @@ def test_the_number_of_the_inputs_goes_into_every_place(exact):
     report = compare(replace(trio(exact, moved, exact), run=2), Tolerance())
     assert (report.first.run, report.worst.run) == (2, 2)
     earlier = compare(replace(trio(exact, moved, exact, signal="cell_state"), run=1), Tolerance())
-    assert first_of([report, earlier]) == earlier.first
-    assert first_of([earlier, report]) == earlier.first
+    assert earliest([report, earlier]) == earlier.first
+    assert earliest([earlier, report]) == earlier.first
 
 
 @pytest.mark.parametrize(

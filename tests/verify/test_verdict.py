@@ -14,7 +14,7 @@ from gateprobe.errors import GateprobeError
 from gateprobe.model import opened
 from gateprobe.replay.objects import object_weights
 from gateprobe.verification.diagnose import trace_path
-from gateprobe.verification.replay import Options, Subject, replay
+from gateprobe.verification.replay import ReplayOptions, Subject, replay
 from gateprobe.verification.report import described
 from gateprobe.verification.result import Status
 from gateprobe.verification.run import verify
@@ -208,7 +208,9 @@ def test_a_cause_upstream(brackets, monkeypatch):
     def change(n, run):
         given = run.calls[0].given["input"] * 0.5
         specs, name = brackets.inputs, brackets.inputs[0].name
-        answer = replay(Subject(opened(brackets).graph, opened(brackets).semantics), {name: given}, Options(specs, 32))
+        answer = replay(
+            Subject(opened(brackets).graph, opened(brackets).semantics), {name: given}, ReplayOptions(specs, 32)
+        )
         signals = next(iter(answer.traces.values())).signals
         return replace(run, calls=(replace(run.calls[0], signals=signals, given={"input": given}),))
 

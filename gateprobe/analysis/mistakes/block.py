@@ -145,11 +145,13 @@ class Block:
 
     def reports(self, port: Port) -> list[SignalReport]:
         """Compare everything with a port, by the rule."""
-        rows = np.arange(len(self.given.x))
-        plain, exact = (
-            _on_grid(*simulate(port, given, rows, pre=self.pre), self.timesteps) for given in (self.given, self.exact)
-        )
-        return list(self.judged(plain, exact, port))
+        return list(self.judged(self.simulated(port, self.given), self.simulated(port, self.exact), port))
+
+    def simulated(self, port: Port, given: Given) -> dict[str, Array]:
+        """Return all signals of a port, each ``(samples, timesteps, units)`` in the order of its rows."""
+        signals, positions = simulate(port, given, np.arange(len(given.x)), pre=self.pre)
+        order = np.argsort(positions)
+        return {name: value[:, order] for name, value in signals.items()}
 
     def judged(self, plain: Mapping[str, Array], exact: Mapping[str, Array], port: Port) -> Iterator[SignalReport]:
         """Compare with signals of a port in the layer's precision and in float64, ``(samples, timesteps, units)``."""
@@ -239,10 +241,3 @@ def _hold(signals: Mapping[str, Array], t: int, states: tuple[Array, ...]) -> No
     """Log the states that are held where the mask is false."""
     for name, state in zip(("hidden_state", "cell_state"), states, strict=False):
         signals[name][t] = state
-
-
-def _on_grid(signals: Mapping[str, Array], positions: Array, timesteps: int) -> dict[str, Array]:
-    """Put the steps of a whole run back into the order of their rows."""
-    del timesteps
-    order = np.argsort(positions)
-    return {name: value[:, order] for name, value in signals.items()}

@@ -62,8 +62,9 @@ def candidates(arrays: Sequence[tuple[Array, Array]]) -> list[list[Format]]:
         return []
     found = []
     bits = next((n for n in range(2, _MOST_BITS + 1) if _on_grid(values, slack, 2.0**-n)), None)
-    if bits is not None:
-        found.append([fixed_point(bits, m, down=down) for m in _whole_bits(values, bits) for down in (False, True)])
+    whole = None if bits is None else _whole_bits(values, bits)
+    if bits is not None and whole is not None:
+        found.append([fixed_point(bits, whole, down=down) for down in (False, True)])
     for one in FLOATS[::-1]:  # what bfloat16 can hold, float16 can hold too
         finer = bits is None or 2.0**-bits < one.step / 2
         told = (slack < np.abs(values) * one.step / 8).mean() > 0.5
@@ -78,8 +79,7 @@ def _on_grid(values: Array, slack: Array, step: float) -> bool:
     return bool((np.abs(np.rint(values / step) * step - values) <= slack + 1e-9 * step).all())
 
 
-def _whole_bits(values: Array, bits: int) -> list[int]:
-    """Return m for the smallest of 8, 16 and 32 bits that holds all numbers, and for the next."""
+def _whole_bits(values: Array, bits: int) -> int | None:
+    """Return m for the smallest of 8, 16 and 32 bits that holds all numbers; ``None`` where none does."""
     most = float(np.abs(values).max())
-    sizes = [size - 1 - bits for size in (8, 16, 32) if size > bits and most <= 2.0 ** (size - 1 - bits)]
-    return sizes[:1]
+    return next((size - 1 - bits for size in (8, 16, 32) if size > bits and most <= 2.0 ** (size - 1 - bits)), None)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from gateprobe.analysis.agreement import SignalReport
-from gateprobe.analysis.mistakes.block import Block, simulate
+from gateprobe.analysis.mistakes.block import Block
 from gateprobe.analysis.mistakes.formats import candidates
 from gateprobe.analysis.mistakes.known import Circumstances, Mistake, known
 from gateprobe.analysis.mistakes.port import Format, Port, kind_of
@@ -204,8 +204,8 @@ class _Search:
             if before < now:
                 yield from ((one, other) for other in self.rare if one.beside(other))
 
-    def _is_near(self, port: Port) -> bool:
-        gaps = self._look(port, 1)
+    def _is_near(self, port: Port, look: int = 1) -> bool:
+        gaps = self._look(port, look)
         return bool(gaps) and all(gap <= _NEARLY for gap, _ in gaps.values())
 
     def _look(self, port: Port, number: int) -> dict[str, tuple[float, bool]]:
@@ -242,8 +242,8 @@ class _Search:
 
     def _evidence(self, port: Port, allowed: dict[str, Array] | float = 0.0) -> float:
         """Return how many bits speak for a port: how much nearer than without its mistakes the numbers are."""
-        block, rows = self.block, np.arange(len(self.block.given.x))
-        without, mine = (_gridded(block, one, rows) for one in (block.base, port))
+        block = self.block
+        without, mine = (block.simulated(one, block.exact) for one in (block.base, port))
         bits = 0.0
         for name, one in block.theirs.items():
             if name not in mine:
@@ -264,22 +264,18 @@ class _Search:
             for mistakes in tried:
                 self.outcome.tried += 1
                 fields = Hypothesis(mistakes, ()).fields
-                if mistakes and not self._is_near_with(self.block.port(fields)):
+                if mistakes and not self._is_near(self.block.port(fields), look=0):
                     continue
                 self._format(variants, mistakes, fields)
 
-    def _is_near_with(self, port: Port) -> bool:
-        gaps = self._look(port, 0)
-        return bool(gaps) and all(gap <= _NEARLY for gap, _ in gaps.values())
-
     def _format(self, variants: Sequence[Format], mistakes: tuple[Mistake, ...], fields: Fields) -> None:
-        block, rows = self.block, np.arange(len(self.block.given.x))
+        block = self.block
         port = block.port(fields)
-        exact = _gridded(block, port, rows)
+        exact = block.simulated(port, block.exact)
         can_do = {name: np.zeros_like(value) for name, value in exact.items()}
         for variant in variants:
             for more in ({"values": variant}, {"values": variant, "weights": variant}):
-                ran = _gridded(block, block.port({**fields, **more}), rows)
+                ran = block.simulated(block.port({**fields, **more}), block.exact)
                 for name, value in ran.items():
                     can_do[name] = np.maximum(can_do[name], np.nan_to_num(np.abs(value - exact[name])))
         first = variants[0]
@@ -306,13 +302,6 @@ class _Search:
 def _needed(tried: int) -> float:
     """Return how many bits of evidence tell an explanation from chance."""
     return math.log2(tried) + _MARGIN
-
-
-def _gridded(block: Block, port: Port, rows: Array) -> dict[str, Array]:
-    """Return the signals of a port in float64, rows in their order."""
-    signals, positions = simulate(port, block.exact, rows, pre=block.pre)
-    order = np.argsort(positions)
-    return {name: value[:, order] for name, value in signals.items()}
 
 
 def _so_far(error: Array, *, backwards: bool) -> Array:
