@@ -8,6 +8,7 @@ single feature) or the features of an input without timesteps. Which of the two 
 from __future__ import annotations
 
 import io
+from codecs import BOM_UTF8
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,9 +26,8 @@ _FEW_COLUMNS = 1_000
 """With so many, a table is read in any case, and the message that it does not fit knows its shape."""
 
 _INDEX = ("sample", "timestep")
-_MARK = b"\xef\xbb\xbf"
-"""The byte order mark of UTF-8. Behind it polars does not look for gzip, zlib or zstd, which it would unpack."""
-_PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+"""How gzip and zstd begin."""
 
 
 def read_table(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> Array:
@@ -60,15 +60,15 @@ def _split(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> tupl
 
     if b"\0" in data or not data.strip():
         raise InputError("is empty" if not data.strip() else "is not text", file=name)
-    data = data.removeprefix(_MARK)
-    if data.startswith(_PACKED):
+    data = data.removeprefix(BOM_UTF8)
+    if data.startswith(PACKED):
         raise InputError("is compressed", file=name, remedy="unpack it first")
     first = data.split(b"\n", 1)[0]
     separator = "\t" if b"\t" in first and b"," not in first else ","
     _refuse_prose(data, separator, name, shape)
     _check_width(first, separator, name, shape)
-    try:
-        cells = pl.read_csv(io.BytesIO(_MARK + data), has_header=False, infer_schema=False, separator=separator)
+    try:  # behind the mark polars does not look for gzip, zlib or zstd, which it would unpack
+        cells = pl.read_csv(io.BytesIO(BOM_UTF8 + data), has_header=False, infer_schema=False, separator=separator)
     except pl.exceptions.PolarsError as error:
         reason = str(error).split("\n", 1)[0]
         raise InputError(f"is not a table: {reason}", file=name, remedy="give every row as many cells") from None

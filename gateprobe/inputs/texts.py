@@ -12,6 +12,7 @@ import numpy as np
 
 from gateprobe.errors import GateprobeError, InputError, choices
 from gateprobe.graph import Array
+from gateprobe.inputs.tables import is_number
 from gateprobe.readers import safe_json
 
 TABLES = {".csv": ",", ".tsv": "\t"}
@@ -62,15 +63,7 @@ def holds_numbers(data: bytes) -> bool:
     """Whether a text begins as a table of numbers, perhaps below a header."""
     lines = [line for line in data[:_LOOKED_AT].decode("utf-8", "replace").split("\n")[:_LINES] if line.strip()]
     rows = lines[1:] or lines
-    return bool(rows) and all(_is_number(cell) for row in rows for cell in row.replace("\t", ",").split(","))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return bool(rows) and all(is_number(cell) for row in rows for cell in row.replace("\t", ",").split(","))
 
 
 def as_array(texts: Sequence[str]) -> Array:

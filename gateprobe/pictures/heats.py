@@ -13,11 +13,8 @@ from gateprobe.graph import Array
 from gateprobe.pictures.scales import around_zero, scale_of
 from gateprobe.pictures.values import Cell, Facts, Heat, Passage, Scale
 from gateprobe.pictures.views import View, cells_of, scales_of
+from gateprobe.traces.chunk import STATES
 from gateprobe.traces.selection import Ranges
-
-_STATES = ("cell_state", "hidden_state")
-"""What text is coloured by: the first of them that a layer has."""
-
 
 _MOST_STATES, _MOST_PARTS = 400, 20_000_000
 """Rows of the ledger of a unit, and parts of all of them."""
@@ -72,7 +69,7 @@ def _coloured_by(view: View) -> tuple[str, ...]:
     """Return the signals that were asked for, else the state that a layer remembers by."""
     if view.part.order:
         return tuple(view.part.signals)
-    return next((name,) for name in _STATES if name in view.part.signals)
+    return next((name,) for name in STATES if name in view.part.signals)
 
 
 def ledgers(views: Sequence[View], chosen: Ranges | None) -> Iterator[Heat]:

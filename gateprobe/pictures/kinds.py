@@ -10,10 +10,10 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
+from gateprobe.analysis.direction_statistics import GATES
 from gateprobe.errors import InputError, choices, printable
 from gateprobe.observed import Observed
 from gateprobe.pictures.heats import heat_maps, ledgers, passages, unit_maps
-from gateprobe.pictures.scales import GATES
 from gateprobe.pictures.tallies import Counted, histograms, saturations
 from gateprobe.pictures.values import Cell, Heat, Panel, Passage, Picture, Progress
 from gateprobe.pictures.views import View, first_unit, views_of

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from gateprobe.analysis.direction_statistics import GATES
 from gateprobe.graph import Array
 from gateprobe.pictures.values import Scale
 
-GATES = ("input_gate", "forget_gate", "update_gate", "reset_gate", "output_gate")
-"""Signals that are shares, from 0 (shut) to 1 (open), with the activations that Keras gives them."""
 OPEN_OR_SHUT = Scale(0.0, 1.0)
 _SHARES_OF_ONE = ("candidate",)
 """Signals that tanh keeps between -1 and 1: their colours go that far, so that saturation shows."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeAlias
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -16,15 +16,12 @@ from gateprobe.graph import Array
 from gateprobe.inputs.array_files import NpzFile, NpzRows
 from gateprobe.readers import hdf5
 from gateprobe.readers.crash_guard import try_in_fork
-from gateprobe.trace_files.described import Described, Metadata, directions_of, metadata_of, numbers
+from gateprobe.trace_files.described import Described, Metadata, Opened, directions_of, metadata_of, numbers
 from gateprobe.traces.chunk import DirectionTrace, TraceChunk
 from gateprobe.writers.arrays import METADATA_KEY, context_key
 
 CHUNK_BYTES = 32 << 20
 """Wanted size of the arrays of a chunk."""
-
-Opened: TypeAlias = tuple[Metadata, Array, tuple[DirectionTrace, ...], Callable[[], Iterator[TraceChunk]]]
-"""Metadata, numbers of the samples, outline, and what begins a pass."""
 
 
 class Member(Protocol):

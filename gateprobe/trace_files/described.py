@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -13,10 +13,13 @@ import numpy as np
 from gateprobe.errors import ReadError
 from gateprobe.graph import Array
 from gateprobe.readers.safe_json import loads
-from gateprobe.traces.chunk import SIGNAL_ORDER, TRACE_FORMAT, DirectionTrace, Grid, image_axes
+from gateprobe.traces.chunk import SIGNAL_ORDER, TRACE_FORMAT, DirectionTrace, Grid, TraceChunk, image_axes
 from gateprobe.writers.arrays import context_key
 
 Metadata: TypeAlias = Mapping[str, Any]
+Opened: TypeAlias = tuple[Metadata, Array, tuple[DirectionTrace, ...], Callable[[], Iterator[TraceChunk]]]
+"""A trace of which nothing but the outline is in memory: metadata, numbers of the samples, every direction without
+samples, and what begins a pass."""
 T = TypeVar("T")
 
 SIGNALS = frozenset({*SIGNAL_ORDER, *(f"pre_{name}" for name in SIGNAL_ORDER)})

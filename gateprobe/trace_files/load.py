@@ -5,19 +5,15 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 from gateprobe.errors import GateprobeError, InputError, ReadError, reason_of
 from gateprobe.files.remote import is_url, local_path, redact_url
 from gateprobe.graph import Array
-from gateprobe.trace_files.described import Metadata
+from gateprobe.trace_files.described import Metadata, Opened
 from gateprobe.trace_files.recognised import Kind, kind_of
 from gateprobe.traces.chunk import DirectionTrace, TraceChunk, joined
-
-Stored: TypeAlias = tuple[TraceChunk, Metadata]
-"""What a file holds: the whole trace, and what it says of itself."""
 
 DEFAULT_MAX_BYTES = 4 << 30
 
@@ -39,7 +35,7 @@ class StoredTrace:
     """Begins a new pass over the samples, in chunks of bounded size that hold one sample at least."""
 
 
-def load(name: str, max_bytes: int | None = None) -> Stored:
+def load(name: str, max_bytes: int | None = None) -> tuple[TraceChunk, Metadata]:
     """Read a whole trace; takes what `open_trace` takes.
 
     Raises:
@@ -72,7 +68,7 @@ def open_trace(name: str, max_bytes: int | None = None) -> StoredTrace:
         with blamed(name):
             yield from found.begin()
 
-    return StoredTrace(found.kind, found.layout, found.metadata, found.samples, found.directions, begin)
+    return replace(found, begin=begin)
 
 
 def _opened(name: str, max_bytes: int | None, *, whole: bool) -> StoredTrace:
@@ -89,17 +85,14 @@ def _opened(name: str, max_bytes: int | None, *, whole: bool) -> StoredTrace:
     opener = {Kind.NPZ: arrays.open_npz, Kind.HDF5: arrays.open_hdf5, Kind.ZARR: _open_zarr}.get(kind)
     if opener is not None:
         return StoredTrace(kind, "arrays", *opener(path, limit, whole=whole))
-    found = tables.open_table(kind, path, limit, whole=whole)
-    return StoredTrace(kind, found.layout, found.metadata, found.samples, found.directions, found.begin)
+    layout, found = tables.open_table(kind, path, limit, whole=whole)
+    return StoredTrace(kind, layout, *found)
 
 
-def _open_zarr(path: Path, limit: int, *, whole: bool) -> tuple[Metadata, Array, tuple[DirectionTrace, ...], Pass]:
+def _open_zarr(path: Path, limit: int, *, whole: bool) -> Opened:
     from gateprobe.trace_files.zarr_store import open_zarr  # noqa: PLC0415 - an import of 0.3 s
 
     return open_zarr(path, limit, whole=whole)
-
-
-Pass: TypeAlias = Callable[[], Iterator[TraceChunk]]
 
 
 def _refuse(path: Path) -> None:

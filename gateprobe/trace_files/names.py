@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from gateprobe.errors import InputError, choices
+from gateprobe.errors import InputError, ReadError, choices
 from gateprobe.traces.chunk import ALIASES, SIGNAL_ORDER
+from gateprobe.traces.foreign import Written
 
 EITHER = "z"
 """The candidate in papers on the LSTM (Greff et al. 2017), the update gate of a GRU."""
@@ -110,14 +111,17 @@ def _plain(word: str, mapping: Mapping[str, str]) -> Named | None:
     return None
 
 
-def resolved(signals: Iterable[str]) -> Mapping[str, str]:
-    """Return what ``z`` is beside other signals; nothing where that is open."""
-    there = set(signals)
-    if there & {"reset_gate"}:
-        return {EITHER: "update_gate"}
-    if there & {"input_gate", "forget_gate", "output_gate", "cell_state"}:
-        return {EITHER: "candidate"}
-    return {}
+def settled(written: Iterable[Written]) -> list[Written]:
+    """Say what ``z`` is, where other signals of the same file show it."""
+    found = list(written)
+    there = {one.signal for one in found}
+    if "reset_gate" in there:
+        meant = "update_gate"
+    elif there & {"input_gate", "forget_gate", "output_gate", "cell_state"}:
+        meant = "candidate"
+    else:
+        return found
+    return [replace(one, signal=meant) if one.signal == EITHER else one for one in found]
 
 
 def read_mapping(texts: Iterable[str]) -> dict[str, str]:
@@ -163,3 +167,17 @@ def check_mapping(mapping: Mapping[str, str], used: Iterable[str], layers: Itera
 def _prefixes(name: str) -> list[str]:
     parts = re.split(r"[/.:]", name)
     return [*parts, *("/".join(parts[:n]) for n in range(1, len(parts)))]
+
+
+def nameless(names: Sequence[str]) -> ReadError:
+    """Return the error for names of which none is that of a signal."""
+    listed = ", ".join(names[:8])
+    return ReadError(
+        f"no name in it is that of a signal: {listed}",
+        remedy="say what they are with --map THEIRS=OURS, such as --map gate1=forget_gate",
+    )  # fmt: skip
+
+
+def left_out(names: Sequence[str]) -> tuple[str, ...]:
+    """Return what to say of names that say nothing."""
+    return (f"not compared, since their names say nothing: {', '.join(names[:8])}",) if names else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,8 +28,6 @@ PIECE_CELLS = 4 << 20
 PIECE_BYTES = 16 << 20
 """Wanted bytes of a piece of text."""
 _HEADER_BYTES = 16 << 20
-_MARK = b"\xef\xbb\xbf"
-"""The byte order mark of UTF-8. Behind it polars does not look for gzip, zlib or zstd, which it would unpack."""
 _CELL = 24
 """Bytes of memory that a cell of a text table takes while it is read."""
 
@@ -173,13 +172,15 @@ def _text(path: Path, limit: int) -> Table:
         first = file.readline(_HEADER_BYTES)
     line = first.decode("utf-8", "replace").rstrip("\r\n")
     separator = "\t" if "\t" in line else ","
-    names = line.split(separator) if '"' not in line else pl.read_csv(_MARK + first, separator=separator).columns
+    names = line.split(separator) if '"' not in line else pl.read_csv(BOM_UTF8 + first, separator=separator).columns
     header = header_of(names)
     if path.stat().st_size * _CELL > 12 * limit:  # a cell and its comma are 2 bytes at least
         raise UnsafeFile(f"may need more than the {limit:,} bytes of the limit", remedy="raise --max-bytes")
 
     def parsed(block: bytes) -> pl.DataFrame:
-        return pl.read_csv(io.BytesIO(_MARK + first + block), schema=header.schema(pl.Float64()), separator=separator)
+        return pl.read_csv(
+            io.BytesIO(BOM_UTF8 + first + block), schema=header.schema(pl.Float64()), separator=separator
+        )
 
     return Table(header, dict, _blocks(path, len(first), parsed), written=True, escaped=True)
 

@@ -21,11 +21,11 @@ import polars as pl
 
 from gateprobe.errors import ReadError
 from gateprobe.graph import Array
-from gateprobe.trace_files.described import SIGNALS, Metadata
+from gateprobe.trace_files.described import SIGNALS, Opened
 from gateprobe.trace_files.layouts import NUMBERS, PLACES, Header
 from gateprobe.trace_files.pieces import Table, open_pieces, translated
 from gateprobe.trace_files.recognised import Kind
-from gateprobe.traces.chunk import AXES, LABEL, STATES, DirectionTrace, Grid, TraceChunk
+from gateprobe.traces.chunk import AXES, LABEL, STATES, DirectionTrace, Grid, Layout, TraceChunk
 
 _ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|([nrt]))")
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t"}
@@ -34,19 +34,7 @@ _Key: TypeAlias = tuple[str, str]
 """Layer and direction."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TableTrace:
-    """A trace in a table, whose outline is known."""
-
-    layout: str
-    metadata: Metadata
-    samples: Array
-    directions: tuple[DirectionTrace, ...]
-    """Without samples."""
-    begin: Callable[[], Iterator[TraceChunk]]
-
-
-def open_table(kind: Kind, path: Path, limit: int, *, whole: bool) -> TableTrace:
+def open_table(kind: Kind, path: Path, limit: int, *, whole: bool) -> tuple[Layout, Opened]:
     """Open the trace in a table, and go through it once.
 
     Args:
@@ -60,18 +48,18 @@ def open_table(kind: Kind, path: Path, limit: int, *, whole: bool) -> TableTrace
         UnsafeFile: It needs more than the limit.
     """
     table = open_pieces(kind, path, limit, whole=whole)
-    survey, kept = _Survey(), list[TraceChunk]()
+    survey, read = _Survey(), list[TraceChunk]()
     for chunk in _parsed(table, survey.narrow):
         survey.add(chunk)
         if whole:
-            kept.append(chunk)
+            read.append(chunk)
     outline = survey.outline()
 
     def begin() -> Iterator[TraceChunk]:
-        chunks = iter(kept) if whole else _parsed(table)
+        chunks = iter(read) if whole else _parsed(table)
         return (_completed(chunk, outline) for chunk in chunks)
 
-    return TableTrace(table.header.layout, table.metadata(), survey.samples(), outline, begin)
+    return table.header.layout, (table.metadata(), survey.samples(), outline, begin)
 
 
 @dataclass(slots=True)

@@ -20,8 +20,8 @@ import numpy as np
 from gateprobe.errors import GateprobeError, MissingExtra, ReadError, UnsafeFile
 from gateprobe.graph import Array
 from gateprobe.readers import safe_json
-from gateprobe.trace_files.arrays import Member, Members, Opened, open_arrays
-from gateprobe.trace_files.described import checked
+from gateprobe.trace_files.arrays import Member, Members, open_arrays
+from gateprobe.trace_files.described import Opened, checked
 from gateprobe.writers.arrays import METADATA_KEY
 from gateprobe.writers.folders import FINISHED, SUM_BYTES, ZARR_ROOT, mark_of, run_id, sum_of
 

@@ -139,21 +139,12 @@ def _gathered(observed: Observed, chunks: Iterable[TraceChunk], cut: Cut) -> Ite
         directions, labels = [], []
         for place, part in enumerate(chunk.directions):
             stop = len(part.timesteps) if cut.timesteps is None else max(0, cut.timesteps - taken[place])
-            some = _some(part, rows, slice(0, stop))
+            some = replace(part, context={}).rows(rows).between(slice(0, stop))
             taken[place] += len(some.timesteps)
             directions.append(some)
             labels.append(_labels(observed, part, chunk.samples[rows], len(some.timesteps)))
         samples += 0 if chunk.continues else len(chunk.samples[rows])
         yield replace(chunk, samples=chunk.samples[rows], directions=tuple(directions)), labels
-
-
-def _some(part: DirectionTrace, rows: slice, timesteps: slice) -> DirectionTrace:
-    return replace(
-        part,
-        signals={name: value[rows, timesteps] for name, value in part.signals.items()},
-        mask=None if part.mask is None else part.mask[rows, timesteps],
-        timesteps=part.timesteps[timesteps],
-    )
 
 
 def _labels(observed: Observed, part: DirectionTrace, samples: Array, timesteps: int) -> _Row:

@@ -25,6 +25,7 @@ from gateprobe.inputs.tokens import Labels
 from gateprobe.inputs.verdicts import Verdict
 from gateprobe.observed import Observed
 from gateprobe.pictures.colours import BLUE_ORANGE, BLUE_ORANGE_ON_BLACK, VIRIDIS
+from gateprobe.pictures.kinds import SATURATED
 from gateprobe.pictures.report.about import about
 from gateprobe.pictures.report.excerpt import MOST_VALUES, excerpt_of
 from gateprobe.traces.chunk import DirectionTrace
@@ -32,8 +33,6 @@ from gateprobe.traces.chunk import DirectionTrace
 if TYPE_CHECKING:
     from gateprobe.replay.run import Progress
 
-SATURATED = (0.1, 0.9)
-"""A gate below or above is saturated (Karpathy, Johnson and Fei-Fei 2015, arXiv 1506.02078)."""
 
 _SCRIPTS = ("data", "measures", "colours", "strip", "panels", "page")
 _MARK = re.compile(r"@(\w+)@")
