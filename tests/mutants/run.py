@@ -35,6 +35,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -44,7 +45,8 @@ os.environ.update(dict.fromkeys(THREADS, "1"))  # before NumPy is imported
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
-"""Of processor time, after which a change counts as noticed: it made a loop endless, say."""
+"""Of processor time that the tests of a change may take, the shortest first; those behind are left out. After twice
+that a change counts as noticed: it made a loop endless, say."""
 PATIENCE = 8
 """How many times longer than that it may take on a busy machine."""
 PR_SET_PDEATHSIG = 1
@@ -186,19 +188,56 @@ def functions_changed(mutant: Mutant) -> dict[Key, CodeType] | None:
     return found
 
 
+REACH = "reach.json"
+"""Test → how long it takes, and which functions it calls."""
+
+
+def files_of(tests: list[str]) -> list[str]:
+    """Return the files of some choices of ``mutants.toml``, each once."""
+    return list(dict.fromkeys(one.partition(" ")[0] for one in tests))
+
+
+def chosen(tests: list[str], items: list[Any]) -> list[Any]:
+    """Return the collected tests that ``mutants.toml`` chooses."""
+    from _pytest.mark import Expression, KeywordMatcher
+
+    wanted = [(ROOT / file, choice.removeprefix("-k ")) for file, _, choice in (one.partition(" ") for one in tests)]
+    rules = [(file, Expression.compile(choice) if choice else None) for file, choice in wanted]
+    return [
+        item
+        for item in items
+        if any(
+            item.path == file and (choice is None or choice.evaluate(KeywordMatcher.from_item(item)))
+            for file, choice in rules
+        )
+    ]
+
+
+def quickest(reach: dict[str, tuple[float, list[str]]]) -> list[str]:
+    """Return tests, the quickest first, as many as take `SECONDS` together."""
+    ordered = sorted((seconds, name) for name, (seconds, _) in reach.items())
+    sums = itertools.accumulate(seconds for seconds, _ in ordered)
+    return [name for (_, name), so_far in zip(ordered, sums, strict=True) if so_far <= SECONDS]
+
+
 class Campaign:
     """A plugin of pytest: instead of running the tests, tries the changes against them."""
 
-    def __init__(self, mutants: list[Mutant], out: Path, tell: Callable[[Mutant, str, float], None]) -> None:
-        self._mutants, self._out, self._tell = mutants, out, tell
+    def __init__(
+        self, mutants: list[Mutant], tests: list[str], out: Path, tell: Callable[[Mutant, str, float], None]
+    ) -> None:
+        self._mutants, self._tests, self._out, self._tell = mutants, tests, out, tell
         self._failed = False
         self.left: list[Mutant] = []
         """Those that cannot be tried so."""
 
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items[:] = chosen(self._tests, items)
+
     def pytest_runtestloop(self, session: Any) -> bool:
         import pytest
 
-        reach_file = self._out / "reach.json"
+        reach_file = self._out / REACH
         if not _is_fresh(reach_file):
             status = _forked(lambda: self._record(session.items, reach_file), self._out / "reach.log", 20 * SECONDS)
             if status != 0:
@@ -211,15 +250,13 @@ class Campaign:
         for mutant in self._mutants:
             codes = None if mutant.module.endswith("lstm_loop.py") else functions_changed(mutant)
             wanted = [json.dumps(key) for key in codes or ()]
-            calling = sorted(
-                (seconds, name) for name, (seconds, called) in reach.items() if any(key in called for key in wanted)
-            )
+            calling = {name: one for name, one in reach.items() if any(key in one[1] for key in wanted)}
             if not calling:
                 self.left.append(mutant)
                 continue
             started = time.monotonic()
-            chosen = [items[name] for _, name in calling]
-            fate = _fate(_forked(lambda c=codes, i=chosen: self._run_changed(c, i), self._out / "fast.log", SECONDS))
+            act = partial(self._run_changed, codes, [items[name] for name in quickest(calling)])
+            fate = _fate(_forked(act, self._out / "fast.log", 2 * SECONDS))
             self._tell(mutant, fate, time.monotonic() - started)
         return True
 
@@ -289,6 +326,21 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.machinery.SourceFileLoade
             return compile(self._source, self.path, "exec", dont_inherit=True)
 
 
+class _Quickest:
+    """A plugin of pytest: runs the quickest tests of those that call a module, or of all where none does."""
+
+    def __init__(self, mutant: Mutant, tests: list[str], folder: Path) -> None:
+        reach = json.loads((folder / REACH).read_text())
+        own = json.dumps(mutant.path)
+        self._calling = {name: one for name, one in reach.items() if any(own in key for key in one[1])} or reach
+        self._tests = tests
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        found = {item.nodeid: item for item in chosen(self._tests, items)}
+        names = quickest({name: one for name, one in self._calling.items() if name in found})
+        items[:] = [found[name] for name in names]
+
+
 def _import_changed(mutant: Mutant, tests: list[str], folder: Path) -> int:
     """Import a changed module and run tests."""
     import pytest
@@ -296,10 +348,8 @@ def _import_changed(mutant: Mutant, tests: list[str], folder: Path) -> int:
     sys.meta_path.insert(0, _Changed(mutant))
     if "kernels" in mutant.module:
         os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="mutant-", dir=folder)
-    for one in tests:  # one by one, so that the later ones are not even collected
-        if status := int(pytest.main([*OPTIONS, *one.split(" ", 2)])):
-            return status
-    return 0
+    status = pytest.main([*OPTIONS, "-q", *files_of(tests)], plugins=[_Quickest(mutant, tests, folder)])
+    return 0 if status == pytest.ExitCode.NO_TESTS_COLLECTED else int(status)
 
 
 def _forked(act: Callable[[], int], log: Path, seconds: int) -> int:
@@ -388,8 +438,8 @@ def _same(mutant: Mutant, settings: dict[str, Any]) -> str | None:
 def _try_functions(mutants: list[Mutant], tests: list[str], out: Path, tell: Callable[..., None]) -> int:
     import pytest
 
-    campaign = Campaign(mutants, out, tell)
-    status = pytest.main([*OPTIONS, "-q", *tests], plugins=[campaign])
+    campaign = Campaign(mutants, tests, out, tell)
+    status = pytest.main([*OPTIONS, "-q", *files_of(tests)], plugins=[campaign])
     (out / "left.json").write_text(json.dumps([asdict(one) for one in campaign.left]))
     return int(status)
 
@@ -422,13 +472,13 @@ def main() -> None:
         with record.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    every = list(dict.fromkeys(path.split(" ", 1)[0] for paths in tests.values() for path in paths))
+    every = list(dict.fromkeys(one for ones in tests.values() for one in ones))
     if _forked(lambda: _try_functions(mutants, every, out, tell), out / "session.log", 10**6):
         sys.exit(f"the tests do not pass; see {out}/session.log")
     for left in json.loads((out / "left.json").read_text()):
         mutant = Mutant(**left)
         started = time.monotonic()
-        status = _forked(lambda one=mutant: _import_changed(one, tests[one.module], out), out / "slow.log", SECONDS)
+        status = _forked(lambda one=mutant: _import_changed(one, tests[one.module], out), out / "slow.log", 3 * SECONDS)
         tell(mutant, _fate(status), time.monotonic() - started)
     summarize(record)
 
