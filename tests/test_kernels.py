@@ -1,11 +1,13 @@
 """The fast forms of the recurrent layers against each other, and against a replay in double precision."""
 
 import gc
+import math
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import scalar_lstm
 from graphs import chain, lstm_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,6 +61,32 @@ def test_compiled_steps_are_those_of_numpy(samples, timesteps, features, units, 
         scale = np.abs(getattr(exact, name)).max(initial=1, where=~np.isnan(getattr(exact, name)))
         np.testing.assert_allclose(values, getattr(plain, name), rtol=0, atol=TOLERANCE * scale)
         np.testing.assert_allclose(values, getattr(exact, name), rtol=0, atol=TOLERANCE * scale)
+
+
+HARD = {"2.15.0": 0.2, "3.15.1": 1 / 6}
+SQUASH = {"tanh": math.tanh, "tanh_shrink": lambda z: z - math.tanh(z), "softsign": lambda z: z / (1 + abs(z))}
+
+
+@needs_compiler
+@pytest.mark.parametrize("version", HARD)
+@pytest.mark.parametrize("activation", SQUASH)
+@pytest.mark.parametrize("gate", ["sigmoid", "hard_sigmoid", "tanh"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_there_is_code_for_is_compiled_and_nothing_else(version, activation, gate, dtype, monkeypatch):
+    if (version, activation) == ("2.15.0", "tanh_shrink"):
+        return  # a function of Keras 3
+    ran, rng, run = [], np.random.default_rng(6), compiled.CompiledLSTM.run
+    monkeypatch.setattr(compiled.CompiledLSTM, "run", lambda *a: ran.append(True) or run(*a))
+    weights, x = lstm_weights(rng, 3, 2), rng.normal(size=(1, 4, 3)).astype(np.float32)
+    config = {"units": 2, "activation": activation, "recurrent_activation": gate, "return_sequences": True}
+    model = chain([("LSTM", "lstm", config)], {"lstm": weights}, keras_version=version)
+    found = model.trace(x, kernel="compiled", dtype=dtype)["lstm"].hidden_state[0]
+    lists = (np.float64(np.float32(weight)).tolist() for weight in weights)
+    hard = lambda z: min(1.0, max(0.0, HARD[version] * z + 0.5))  # noqa: E731
+    gates = {"sigmoid": scalar_lstm.sigmoid, "hard_sigmoid": hard, "tanh": math.tanh}[gate]
+    steps = scalar_lstm.lstm(np.float64(x[0]).tolist(), *lists, [0.0] * 2, [0.0] * 2, gates, SQUASH[activation])
+    np.testing.assert_allclose(found, [step["hidden_state"] for step in steps], atol=3e-6)
+    assert bool(ran) == (activation == "tanh" and gate != "tanh" and dtype == "float32")
 
 
 @needs_compiler

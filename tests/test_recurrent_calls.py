@@ -13,9 +13,12 @@ from layers import bound
 import gateprobe.replay.run
 from gateprobe.errors import InputError
 from gateprobe.graph import (
+    Call,
     Era,
+    GateLayout,
     LayerRecord,
     ModelGraph,
+    ModelRecord,
     Origin,
     WeightArray,
     WeightGroup,
@@ -30,6 +33,7 @@ from gateprobe.layers.recurrent.kernels import compiled
 from gateprobe.model import Model
 from gateprobe.opened_model import OpenedModel
 from gateprobe.readers.weights_only import Assumptions, assume, find_groups
+from gateprobe.replay.calls import recurrent_calls
 from gateprobe.semantics import semantics_of
 from gateprobe.traces.selection import Ranges
 
@@ -374,3 +378,147 @@ def test_a_group_goes_backwards_only_where_it_has_one_direction(directions, back
         turn = slice(None, None, -1) if turned[name] else slice(None)
         expected, _ = scalar(X[:, turn], weights, zeros)
         np.testing.assert_allclose(getattr(traced, name).hidden_state, expected[:, turn], atol=3e-6)
+
+
+@pytest.mark.parametrize("config", [{}, {"return_sequences": True}, {"go_backwards": True}, {"stateful": True}])
+def test_a_layer_runs_in_slabs_where_nothing_comes_from_elsewhere(config):
+    """Not from behind, from the batch before, or from a call's initial states, which only the first slab may see."""
+    record, arrays, _ = lstm(lstm_weights(RNG, FEATURES, UNITS), **config)
+    layer = bound.bind(record, [np.float32(array) for array in arrays], SEMANTICS)
+    expected = None if {"go_backwards", "stateful"} & set(config) else (3,) if config else (None,)
+    assert layer.over_time((3,)) == expected
+    assert layer.over_time((3, 2, 2)) is None
+    assert layer.over_time((2,)) is None
+
+
+def test_masked_outputs_of_a_stateful_layer_begin_with_zeros_in_every_batch():
+    """The states are carried on; what Keras holds at masked timesteps is the output, which is not."""
+    weights, x = lstm_weights(RNG, FEATURES, UNITS), np.concatenate([X, X[::-1]])
+    mask = np.concatenate([MASK, ~MASK])
+    x = np.where(mask[..., np.newaxis], x, 0)
+    config = {"units": UNITS, "stateful": True, "return_sequences": True}
+    layers = [("Masking", "masking", {}), ("LSTM", "lstm", config)]
+    model = chain(layers, {"lstm": weights}, input_shape=(2, TIMESTEPS, FEATURES))
+    first, states = scalar(x[:2], weights, np.zeros((2, 2, UNITS)), mask[:2])
+    second, _ = scalar(x[2:], weights, states, mask[2:])
+    np.testing.assert_allclose(model.predict(x)["lstm"], np.concatenate([first, second]), atol=3e-6)
+
+
+@pytest.mark.parametrize("count", range(1, 6))
+def test_states_of_a_bidirectional_are_as_many_as_both_layers_have(count):
+    shapes = ((FEATURES, 3 * UNITS), (UNITS, 3 * UNITS), (2, 3 * UNITS))
+    ahead, behind = ([RNG.normal(0, 0.7, shape) for shape in shapes] for _ in range(2))
+    inner = LayerRecord("gru", "GRU", {"units": UNITS, "reset_after": True})
+    layer = LayerRecord("bi", "Bidirectional", {}, children={"layer": (inner,)}), [*ahead, *behind], "3.15.1"
+    states = tuple(map(Tensor, STATES[[0, 1, 2, 3, 0]][:count]))
+    if count != 2:
+        with pytest.raises(InputError, match=f"gives {count}$" if count % 2 else "has 1 states, the call gives 2"):
+            called(layer, Tensor(X), initial_state=states)
+        return
+    (output,) = called(layer, Tensor(X), initial_state=states)
+    for half, weights, x, state in zip(np.split(output, 2, -1), (ahead, behind), (X, X[:, ::-1]), STATES, strict=False):
+        kernel, recurrent, (bias, recurrent_bias) = (np.float64(np.float32(weight)).tolist() for weight in weights)
+        for n in range(2):
+            begun = scalar_lstm.gru(x[n].tolist(), kernel, recurrent, bias, state[n].tolist(), recurrent_bias)
+            np.testing.assert_allclose(half[n], begun[-1]["hidden_state"], atol=3e-6)
+
+
+def test_masked_sequences_are_refused_where_the_file_fits_two_kerases_that_differ():
+    weights = lstm_weights(RNG, FEATURES, UNITS)
+    sequences = bidirectional(weights, weights, "2.3.0-tf", return_sequences=True)
+    assert called(sequences, Tensor(X))[0].shape == (2, TIMESTEPS, 2 * UNITS)
+    with pytest.raises(InputError, match=r"TensorFlow 2\.1 and 2\.2 differ"):
+        called(sequences, Tensor(X, MASK))
+    assert called(bidirectional(weights, weights, "2.3.0-tf"), Tensor(X, MASK))[0].shape == (2, 2 * UNITS)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_gates_of_a_peephole_cell_look_at_the_cell_state(bias):
+    """Gers & Schmidhuber 2000: the input and forget gates look at the old cell state, the output gate at the new."""
+    kernel, recurrent, b = (np.float64(np.float32(weight)) for weight in lstm_weights(RNG, FEATURES, UNITS))
+    b = b if bias else np.zeros_like(b)
+    looks = np.float64(np.float32(RNG.normal(size=(3, UNITS))))
+    cell = LayerRecord("cell", "PeepholeLSTMCell", {"units": UNITS, "use_bias": bias})
+    weights = {"rnn": [kernel, recurrent, *([b] if bias else []), *looks]}
+    model = chain([("RNN", "rnn", {"unroll": False}, {"cell": cell})], weights, keras_version="2.15.0")
+    signals = model.trace(X, pre_activations=True)["rnn"].forward.signals
+    h, c = np.zeros((2, 2, UNITS))
+    for t in range(TIMESTEPS):
+        i, f, g, o = np.split(X[:, t] @ kernel + h @ recurrent + b, 4, axis=-1)
+        i, f = i + looks[0] * c, f + looks[1] * c
+        c = SIGMOID(f) * c + SIGMOID(i) * TANH(g)
+        o = o + looks[2] * c
+        h = SIGMOID(o) * TANH(c)
+        expected = {"pre_input_gate": i, "pre_forget_gate": f, "pre_candidate": g, "pre_output_gate": o}
+        expected |= {"input_gate": SIGMOID(i), "forget_gate": SIGMOID(f), "candidate": TANH(g)}
+        expected |= {"output_gate": SIGMOID(o), "cell_state": c, "hidden_state": h}
+        assert signals.keys() == expected.keys()
+        for name, value in expected.items():
+            np.testing.assert_allclose(signals[name][:, t], value, atol=3e-6, err_msg=name)
+    assert not [name for name in model.trace(X)["rnn"].forward.signals if name.startswith("pre_")]
+
+
+@pytest.mark.parametrize("place", ["channels_first", "channels_last"])
+def test_a_softmax_of_images_is_taken_along_their_last_axis_in_keras(place):
+    """With a kernel of one pixel a ConvLSTM is an LSTM of each position; channels that stand first are not the last."""
+    filters, positions = 3, 4
+    kernel, recurrent, bias = (np.float64(np.float32(w)) for w in lstm_weights(RNG, FEATURES, filters))
+    x = RNG.normal(0, 1, (2, TIMESTEPS, positions, FEATURES)).astype(np.float32)
+    config = {"filters": filters, "kernel_size": [1], "data_format": place, "padding": "valid"}
+    config |= {"activation": "softmax", "recurrent_activation": "softmax"}
+    arrays = [kernel[np.newaxis], recurrent[np.newaxis], bias]
+    first = place == "channels_first"
+    given = Tensor(np.moveaxis(x, -1, 2) if first else x)
+    (output,) = called((LayerRecord("conv", "ConvLSTM1D", config), arrays, "2.15.0"), given)
+
+    def softmax(z):
+        shares = np.exp(z)
+        return shares / shares.sum(axis=1 if first else 2, keepdims=True)
+
+    h, c = np.zeros((2, 2, positions, filters))
+    for t in range(TIMESTEPS):
+        i, f, g, o = map(softmax, np.split(x[:, t] @ kernel + h @ recurrent + bias, 4, axis=-1))
+        c = f * c + i * g
+        h = o * softmax(c)
+    np.testing.assert_allclose(np.moveaxis(output, 1, -1) if first else output, h, atol=3e-6)
+
+
+def test_columns_that_are_not_those_of_all_gates_are_counted_in_the_message():
+    layer = bound.bind(*lstm([np.float32(w) for w in lstm_weights(RNG, FEATURES, UNITS)])[:2], SEMANTICS)
+    anatomy = layer.cells[0].anatomy
+    assert [part.shape for part in anatomy.split(anatomy.kernel).values()] == [(FEATURES, UNITS)] * 4
+    with pytest.raises(InputError, match="6 columns are not those of 4 gates"):
+        anatomy.split(np.zeros((FEATURES + 1, 6)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "states"), [("LSTMCell", 4, 2), ("GRUCell", 3, 1), ("SimpleRNNCell", 1, 1)]
+)
+def test_every_cell_that_stands_in_a_graph_is_one_of_the_layers_to_trace(kind, columns, states):
+    config = {"units": UNITS, **({"reset_after": False} if kind == "GRUCell" else {})}
+    assert recurrent_of(LayerRecord("cell", kind, config)) == ["cell"]
+    shapes = ((FEATURES, columns * UNITS), (UNITS, columns * UNITS), (columns * UNITS,))
+    layer = bound.bind(LayerRecord("cell", kind, config), [np.float32(RNG.normal(size=s)) for s in shapes], SEMANTICS)
+    assert len(layer.state_shapes((FEATURES,))) == states
+
+
+def recurrent_of(record):
+    model = ModelRecord("model", "Functional", (replace(record, calls=(Call(),)),), (), ())
+    return [call.path for call in recurrent_calls(model)]
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_keras_1_stores_the_gates_one_by_one(kind):
+    """``LSTM.trainable_weights`` of Keras 1.2.2: W, U and b of i, c, f and o; of a GRU those of z, r and h."""
+    stored, fused = ("icfo", "ifco") if kind == "LSTM" else ("zrh", "zrh")
+    gates = {
+        gate: [np.float32(RNG.normal(size=(*size, UNITS))) for size in ((FEATURES,), (UNITS,), ())] for gate in fused
+    }
+    record = LayerRecord("rnn", kind, {"units": UNITS, "recurrent_activation": "sigmoid", "return_sequences": True})
+    arrays = [array for gate in stored for array in gates[gate]]
+    (output,) = called((replace(record, gate_layout=GateLayout.PER_GATE), arrays, "1.2.2"), Tensor(X))
+    step = scalar_lstm.lstm if kind == "LSTM" else scalar_lstm.gru
+    weights = [np.concatenate([gates[gate][k] for gate in fused], -1).astype(float).tolist() for k in range(3)]
+    for n in range(2):
+        run = step(np.float64(X[n]).tolist(), *weights, *[[0.0] * UNITS] * (2 if kind == "LSTM" else 1))
+        np.testing.assert_allclose(output[n], [one["hidden_state"] for one in run], atol=3e-6)

@@ -10,6 +10,7 @@ from wired import recorded, unpacked, wiring
 
 import gateprobe
 from gateprobe.errors import InputError, UnsupportedModel
+from gateprobe.layers.recurrent import decoder
 from gateprobe.opened_model import open_model
 
 CASES = {
@@ -120,6 +121,38 @@ def test_lengths_that_the_addons_could_not_use_are_refused(lengths, message, tmp
         read(tmp_path, "default", CASES["default"]).predict([*inputs[:2], np.array(lengths, np.int32)])
 
 
+def test_a_limit_hides_lengths_behind_the_input_only_where_it_ends_the_loop_before_it(tmp_path):
+    inputs, outputs, _ = recorded("default")
+    lengths = np.array([12, 4, 6, 0], np.int32)
+    limited = {limit: read(tmp_path, "default", {"maximum_iterations": limit}) for limit in (5, 9)}
+    predicted = limited[5].predict([*inputs[:2], lengths])
+    np.testing.assert_allclose(predicted["decoder"], outputs[0][:, :5], rtol=0, atol=2e-6)
+    with pytest.raises(InputError, match="decoder: a sequence_length is 12, the input has 9 timesteps"):
+        limited[9].predict([*inputs[:2], lengths])
+    whole = limited[9].predict([*inputs[:2], np.array([9, 4, 6, 0], np.int32)])
+    np.testing.assert_allclose(whole["decoder"][:, :8], outputs[0], rtol=0, atol=2e-6)
+
+
+def test_lengths_are_whole_numbers_and_one_for_each_sample():
+    lengths = np.array([2.0, 0.0], np.float32)
+    np.testing.assert_array_equal(decoder._whole(lengths, 2), [2, 0])
+    for given, samples, message in (
+        (lengths + 0.5, 2, "not a whole number"),
+        (lengths, 3, r"each of 3 samples, got shape \(2,\)"),
+        (-lengths, 2, "is -2"),
+    ):
+        with pytest.raises(InputError, match=message):
+            decoder._whole(given, samples)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 5), (3, 4), (2, 4, 6)])
+def test_a_mask_has_the_samples_and_timesteps_of_its_sequence(shape):
+    x = np.zeros((2, 4, 6), np.float32)
+    with pytest.raises(InputError, match="does not fit an input of shape"):
+        decoder._of_mask(np.ones(shape, bool), x)
+    np.testing.assert_array_equal(decoder._of_mask(np.array([[1, 1, 0, 0], [1, 1, 1, 1]], bool), x), [2, 4])
+
+
 def test_a_mask_with_a_hole_is_refused_as_the_sampler_does(tmp_path):
     inputs, _, _ = recorded("mask")
     inputs[1][0, 2] = 0
@@ -134,6 +167,7 @@ def test_a_mask_with_a_hole_is_refused_as_the_sampler_does(tmp_path):
             {"sampler": "greedy"},
             r"decoder \(BasicDecoder\): config.sampler: expected one of training, got str 'greedy'",
         ),
+        ({"sampler_time_major": True}, "config.sampler_time_major: samples must stand on the first axis"),
         ({"output_time_major": True}, "config.output_time_major: samples must stand on the first axis"),
         ({"maximum_iterations": 0}, "config.maximum_iterations: 0 is less than 1"),
         ({"beam_width": 3}, "configuration not understood: beam_width=3"),

@@ -7,7 +7,7 @@ No file is touched. Most changes are of a function's body: the tests are collect
 fork of that process, in which the function gets other code and those tests run that call it. Others, such as changes of
 tables, are made while the module is imported, in a fork of a process that has not imported it yet; then all tests of
 ``mutants.toml`` for this module run. Tests that ask TensorFlow have no say. What is no change at all is left out:
-annotations, the switches of ``@dataclass``, ``strict`` of ``zip``, and ``is`` for ``==``.
+annotations, ``*`` and ``/`` among arguments, the switches of ``@dataclass``, ``strict`` of ``zip``, ``is`` for ``==``.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "POLARS_MAX_THREADS")
 os.environ.update(dict.fromkeys(THREADS, "1"))  # before NumPy is imported
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 60
-"""Of processor time that the tests of a change may take, the shortest first; those behind are left out. After twice
+SECONDS = 20
+"""Of processor time that the tests of a change may take; those behind, see `quickest`, are left out. After three times
 that a change counts as noticed: it made a loop endless, say."""
 PATIENCE = 8
 """How many times longer than that it may take on a busy machine."""
@@ -125,6 +125,12 @@ def _meaning(source: str) -> str | None:
 
 
 class _Bare(ast.NodeTransformer):
+    def visit_arguments(self, node: ast.arguments) -> ast.AST:
+        node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+        node.defaults = [*node.defaults, *(default for default in node.kw_defaults if default is not None)]
+        node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
+        return self.generic_visit(node)
+
     def visit_arg(self, node: ast.arg) -> ast.arg:
         node.annotation = None
         return node
@@ -189,7 +195,9 @@ def functions_changed(mutant: Mutant) -> dict[Key, CodeType] | None:
 
 
 REACH = "reach.json"
-"""Test → how long it takes, and which functions it calls."""
+"""Test → what it reaches."""
+Reached = tuple[float, list[str]]
+"""How long a test takes, and which functions it calls."""
 
 
 def files_of(tests: list[str]) -> list[str]:
@@ -213,11 +221,14 @@ def chosen(tests: list[str], items: list[Any]) -> list[Any]:
     ]
 
 
-def quickest(reach: dict[str, tuple[float, list[str]]]) -> list[str]:
-    """Return tests, the quickest first, as many as take `SECONDS` together."""
-    ordered = sorted((seconds, name) for name, (seconds, _) in reach.items())
-    sums = itertools.accumulate(seconds for seconds, _ in ordered)
-    return [name for (_, name), so_far in zip(ordered, sums, strict=True) if so_far <= SECONDS]
+def quickest(reach: dict[str, Reached]) -> list[str]:
+    """Return as many tests as take `SECONDS` together: the quickest case of each test, then the second one of each."""
+    tests: dict[str, list[tuple[float, str]]] = {}
+    for name, (seconds, _) in reach.items():
+        tests.setdefault(name.partition("[")[0], []).append((seconds, name))
+    ordered = sorted((rank, *case) for cases in tests.values() for rank, case in enumerate(sorted(cases)))
+    sums = itertools.accumulate(seconds for _, seconds, _ in ordered)
+    return [name for (_, _, name), so_far in zip(ordered, sums, strict=True) if so_far <= SECONDS]
 
 
 class Campaign:
@@ -237,18 +248,20 @@ class Campaign:
     def pytest_runtestloop(self, session: Any) -> bool:
         import pytest
 
-        reach_file = self._out / REACH
-        if not _is_fresh(reach_file):
-            status = _forked(lambda: self._record(session.items, reach_file), self._out / "reach.log", 20 * SECONDS)
-            if status != 0:
+        reach_file, items = self._out / REACH, {item.nodeid: item for item in session.items}
+        known = json.loads(reach_file.read_text()) if _is_fresh(reach_file) else {}
+        unknown = [item for name, item in items.items() if name not in known]
+        if unknown:
+            act = partial(self._record, unknown, known, reach_file)
+            if _forked(act, self._out / "reach.log", 60 * SECONDS) != 0:
                 pytest.exit(f"the tests fail without any change; see {self._out / 'reach.log'}", 3)
-        reach = json.loads(reach_file.read_text())
-        items = {item.nodeid: item for item in session.items}
-        unchanged = [items[name] for _, name in sorted((seconds, name) for name, (seconds, _) in reach.items())]
-        if _fate(_forked(lambda: self._run_changed({}, unchanged[:30]), self._out / "fast.log", SECONDS)) != "survived":
+        reach = {name: one for name, one in json.loads(reach_file.read_text()).items() if name in items}
+        unchanged = [items[name] for name in quickest(reach)[:30]]
+        if _fate(_forked(lambda: self._run_changed({}, unchanged), self._out / "fast.log", SECONDS)) != "survived":
             pytest.exit("tests fail in another order", 3)
         for mutant in self._mutants:
-            codes = None if mutant.module.endswith("lstm_loop.py") else functions_changed(mutant)
+            compiled = mutant.module.endswith("lstm_loop.py") and not os.environ.get("NUMBA_DISABLE_JIT")
+            codes = None if compiled else functions_changed(mutant)
             wanted = [json.dumps(key) for key in codes or ()]
             calling = {name: one for name, one in reach.items() if any(key in one[1] for key in wanted)}
             if not calling:
@@ -256,13 +269,13 @@ class Campaign:
                 continue
             started = time.monotonic()
             act = partial(self._run_changed, codes, [items[name] for name in quickest(calling)])
-            fate = _fate(_forked(act, self._out / "fast.log", 2 * SECONDS))
+            fate = _fate(_forked(act, self._out / "fast.log", 3 * SECONDS))
             self._tell(mutant, fate, time.monotonic() - started)
         return True
 
-    def _record(self, items: list[Any], place: Path) -> int:
-        """Run all tests and write down which functions each of them calls."""
-        reach: dict[str, tuple[float, list[str]]] = {}
+    def _record(self, items: list[Any], known: dict[str, Reached], place: Path) -> int:
+        """Run tests and write down which functions each of them calls, beside what is known."""
+        reach = dict(known)
         called: set[Key] = set()
 
         def watch(frame: Any, event: str, argument: object) -> None:
@@ -478,7 +491,7 @@ def main() -> None:
     for left in json.loads((out / "left.json").read_text()):
         mutant = Mutant(**left)
         started = time.monotonic()
-        status = _forked(lambda one=mutant: _import_changed(one, tests[one.module], out), out / "slow.log", 3 * SECONDS)
+        status = _forked(lambda one=mutant: _import_changed(one, tests[one.module], out), out / "slow.log", 6 * SECONDS)
         tell(mutant, _fate(status), time.monotonic() - started)
     summarize(record)
 
