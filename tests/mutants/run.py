@@ -44,10 +44,10 @@ THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "POLARS_MAX_THREADS")
 os.environ.update(dict.fromkeys(THREADS, "1"))  # before NumPy is imported
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 20
+SECONDS = float(os.environ.get("MUTANT_SECONDS", "20"))
 """Of processor time that the tests of a change may take; those behind, see `quickest`, are left out. After three times
 that a change counts as noticed: it made a loop endless, say."""
-PATIENCE = 8
+PATIENCE = 40
 """How many times longer than that it may take on a busy machine."""
 PR_SET_PDEATHSIG = 1
 BROKEN = 99
@@ -306,7 +306,7 @@ class Campaign:
 
     def _run_changed(self, codes: dict[Key, CodeType], items: list[Any]) -> int:
         """Change functions of this process and run tests; 1 when one fails."""
-        for one in gc.get_objects():
+        for one in gc.get_objects() if codes else ():
             if isinstance(one, FunctionType) and _key(one.__code__) in codes:
                 one.__code__ = codes[_key(one.__code__)]
         return int(any(self._fails(item, following) for item, following in itertools.zip_longest(items, items[1:])))
@@ -373,7 +373,7 @@ def _forked(act: Callable[[], int], log: Path, seconds: int) -> int:
         try:
             os.setpgid(0, 0)
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # ends with its parent
-            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 5))
             with log.open("w") as out:
                 os.dup2(out.fileno(), 1)
                 os.dup2(out.fileno(), 2)

@@ -10,10 +10,11 @@ from click.testing import CliRunner
 from graphs import chain, lstm_weights
 
 from gateprobe.cli import main
+from gateprobe.errors import UnsupportedModel
 from gateprobe.graph import Call, LayerRecord, ModelRecord, TensorRef
 from gateprobe.model import opened
 from gateprobe.verification.part import part_without
-from gateprobe.verification.prepare import replayable
+from gateprobe.verification.prepare import given_inputs, replayable
 from gateprobe.verification.replay import Subject
 from gateprobe.verification.run import verify
 
@@ -84,6 +85,43 @@ def test_a_layer_that_no_output_needs_is_not_given_to_keras_either():
     assert [refusal.layer for refusal in prepared.left_out] == ["aside"]
     assert [one.name for one in prepared.asked.record.layers if one.class_name != "InputLayer"] == ["lstm"]
     assert replayable(opened(whole), Subject(graph, beside.semantics)).left_out == ()
+
+
+def behind_a_lambda(before):
+    """Two LSTMs, a Lambda, and an LSTM behind it whose name begins like that of the first."""
+    rng, sequences = np.random.default_rng(0), {"units": 4, "return_sequences": True}
+    layers = [
+        *([("LSTM", "lstm", sequences), ("LSTM", "second", sequences)] if before else []),
+        ("Lambda", "custom", {}),
+        ("LSTM", "lstm_more", {"units": 4}),
+    ]
+    named = {"lstm": 3, "second": 4, "lstm_more": 4 if before else 3}
+    weights = {name: lstm_weights(rng, size, 4) for name, size in named.items() if before or name == "lstm_more"}
+    return opened(chain(layers, weights, input_shape=(None, 6, 3)))
+
+
+def test_what_is_replayed_is_what_keras_runs_and_no_other_layer():
+    model = behind_a_lambda(True)
+    prepared = replayable(model, Subject(model.graph, model.semantics))
+    wanted = {path: prepared.options.traced(path) for path in ("lstm", "second", "lstm_more", "custom", "lstm/cell_0")}
+    assert wanted == {"lstm": True, "second": True, "lstm_more": False, "custom": False, "lstm/cell_0": True}
+    assert not prepared.options.outputs
+    assert [one.name for one in prepared.asked.record.layers] == ["input", "lstm", "second"]
+    assert prepared.notes[-1] == "the outputs of the model are not compared"
+    assert [note.split(" ")[0] for note in prepared.notes[:-1]] == ["custom"]
+    x = np.random.default_rng(1).normal(size=(2, 6, 3))
+    given = given_inputs(prepared, x)
+    assert (given.inputs["input"].dtype, given.description) == (np.float32, "given")
+    assert sorted(key[0] for key in given.ours.traces) == ["lstm", "second"]
+    whole = chain([("LSTM", "lstm", {"units": 4})], {"lstm": lstm_weights(np.random.default_rng(0), 3, 4)})
+    assert replayable(opened(whole), Subject(opened(whole).graph, opened(whole).semantics)).notes == ()
+
+
+def test_where_nothing_recurrent_comes_before_it_the_model_is_refused():
+    model = behind_a_lambda(False)
+    with pytest.raises(UnsupportedModel, match="custom") as refused:
+        replayable(model, Subject(model.graph, model.semantics))
+    assert refused.value.remedy
 
 
 def with_lambda(path, name):

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import changed
+from graphs import chain, changed, lstm_weights
 from verify.stand_in import answering
 
 import gateprobe
 from gateprobe.cli.summary import summarise
 from gateprobe.errors import GateprobeError
+from gateprobe.graph import LayerRecord
+from gateprobe.layers.base import FLOAT64
 from gateprobe.model import opened
 from gateprobe.replay.objects import object_weights
 from gateprobe.verification.diagnose import trace_path
@@ -230,6 +232,93 @@ def test_weights_that_keras_holds_otherwise(brackets, monkeypatch):
     assert result.problems == (names(result)["weights"].text,)
     assert f"kernel[2, 3] is {kernel[2, 3]:.9g} in Keras" in result.problems[0]
     assert f"(1 of {kernel.size} numbers differ)" in result.problems[0]
+
+
+def swapped(weights):
+    """The same with input gate and forget gate exchanged."""
+    return [np.concatenate([np.split(one, 4, -1)[k] for k in (1, 0, 2, 3)], -1) for one in weights]
+
+
+@pytest.mark.parametrize("wrong", [{"forward"}, {"backward"}, {"forward", "backward"}, set()])
+def test_a_mistake_in_one_direction_or_in_all_explains_everything(monkeypatch, wrong):
+    rng = np.random.default_rng(2)
+    right = {direction: lstm_weights(rng, 3, 4) for direction in ("forward", "backward")}
+    other = {name: swapped(weights) if name in wrong else weights for name, weights in right.items()}
+    ours, theirs = ([array for weights in held.values() for array in weights] for held in (right, other))
+    inner = LayerRecord("lstm", "LSTM", {"units": 4, "return_sequences": True})
+    layers = [("Bidirectional", "bi", {"merge_mode": "concat"}, {"layer": inner})]
+    answering(monkeypatch, chain(layers, {"bi": theirs}, input_shape=(None, 5, 3)))
+    result = verify(chain(layers, {"bi": ours}, input_shape=(None, 5, 3)))
+    assert bool(result) == (not wrong)
+    if wrong:
+        assert result.first.direction in wrong
+        assert names(result)["gate order"].everything
+        assert "f, i, g, o" in names(result)["gate order"].text
+
+
+def test_a_layer_that_cannot_be_fed_is_searched_all_the_same(monkeypatch):
+    """One inside a TimeDistributed is called many times, so that it cannot be given what Keras gave it."""
+    weights = lstm_weights(np.random.default_rng(3), 3, 4)
+    inner = LayerRecord("lstm", "LSTM", {"units": 4})
+    layers = [("TimeDistributed", "distributed", {}, {"layer": inner})]
+    model, other = (
+        chain(layers, {"distributed": held}, input_shape=(None, 2, 5, 3)) for held in (weights, swapped(weights))
+    )
+    answering(monkeypatch, other)
+    result = verify(model)
+    assert result.status is Status.DISAGREES
+    assert result.first.layer.startswith("distributed/layer")
+    assert not {"upstream", "mask"} & names(result).keys()
+
+
+@pytest.mark.parametrize("more", [0.0, 0.5])
+def test_rounding_of_the_replay_alone_is_told_as_such(monkeypatch, more):
+    """Large weights cancel; Keras is let be exact, and what the other direction does is another matter."""
+    rng = np.random.default_rng(4)
+    weights = lstm_weights(rng, 2, 4)
+    weights[0][0] += 3e4
+    weights[0][1] -= 3e4
+    inner = LayerRecord("lstm", "LSTM", {"units": 4, "return_sequences": True})
+    layers = [("Bidirectional", "bi", {}, {"layer": inner})]
+    model = chain(layers, {"bi": [*weights, *lstm_weights(rng, 2, 4)]}, input_shape=(None, 5, 2))
+    x = np.repeat(rng.normal(0, 3, (3, 5, 1)), 2, axis=-1) * (1 + rng.normal(0, 1e-5, (3, 5, 2)))
+
+    def exactly(n, run):
+        subject = Subject(opened(model).graph, opened(model).semantics)
+        exact = replay(subject, {"input": np.float32(x)}, Options(model.inputs, 32, precision=FLOAT64))
+        calls = tuple(
+            replace(call, signals={name: value + more * (call.direction == "backward") for name, value in one.items()})
+            for call, one in zip(run.calls, (trace.signals for trace in exact.traces.values()), strict=True)
+        )
+        return replace(run, calls=calls, outputs=run.outputs)
+
+    answering(monkeypatch, model, change=exactly)
+    result = verify(model, x)
+    assert result.first.direction == "forward"
+    assert "float64 replay of bi" in names(result)["rounding"].text
+
+
+def test_a_cause_upstream_may_be_the_initial_states(monkeypatch):
+    """Keras says with which states the layer began; the replay began with others."""
+    weights, rng = lstm_weights(np.random.default_rng(5), 3, 4), np.random.default_rng(6)
+    config = {"units": 4, "return_sequences": True}
+    model = chain([("LSTM", "lstm", config)], {"lstm": weights}, input_shape=(None, 5, 3))
+    states = rng.normal(size=(2, 6, 4)).astype(np.float32)
+
+    def begun(n, run):
+        x = run.calls[0].given["input"]
+        given = {"lstm.initial_state[0]": states[0], "lstm.initial_state[1]": states[1]}
+        subject = Subject(opened(model).graph, opened(model).semantics)
+        answer = replay(subject, {"input": x}, Options(model.inputs, 32, outputs=False), {"lstm": x, **given})
+        signals = next(iter(answer.traces.values())).signals
+        told = {"input": x, "initial_0": states[0], "initial_1": states[1]}
+        aside = replace(
+            run.calls[0], layer="other", given={"initial_0": states[1]}
+        )  # of a layer whose states are others
+        return replace(run, calls=(replace(run.calls[0], signals=signals, given=told), replace(aside, path="other")))
+
+    answering(monkeypatch, model, change=begun)
+    assert "upstream" in names(verify(model))
 
 
 def test_layers_that_only_one_side_ran(tokens, monkeypatch):
