@@ -449,7 +449,7 @@ def test_notebooks_show_small_tables_without_markup_from_files():
         (trace, ["Trace of 4 samples", "bidirectional", "backward", "4×8×4", "9.4%"]),
         (trace["bidirectional"], ["bidirectional", "forward", "backward"]),
         (trace["bidirectional"].backward, ["bidirectional backward", "forget_gate"]),
-        (hostile, ["&lt;script&gt;", "\\x1b[31m"]),
+        (hostile, ["Trace of 1 sample<", "&lt;script&gt;", "\\x1b[31m"]),
         (hostile[HOSTILE], ["&lt;script&gt;"]),
         (hostile[HOSTILE].forward, ["&lt;script&gt;"]),
     ):

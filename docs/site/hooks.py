@@ -24,6 +24,10 @@ ROOT = Path(__file__).parents[2]
 HOME = "index.md"
 ASKS = re.compile(r"""<(?!a\b)[^>]*\s(?:src|href)=["']?(?:https?:)?//[^>]*>""")
 """A tag, other than a link to follow, with an address on the network."""
+INLINE = re.compile(r"<pre.*?</pre>|<code>([^<]*)</code>", re.DOTALL)
+"""A block of code, or code within a sentence (its text is group 1)."""
+WORD = re.compile(r"(?<!\S)(?=\S{0,27}-)\S{2,28}(?!\S)")
+"""A short word with a hyphen, at which browsers would break it."""
 LINK = re.compile(r"\[([^\]\[]*)\]\((?!https?:|#)([^)#\s]+)")
 
 
@@ -38,6 +42,16 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Turn links of the repository into links of the site."""
     made = page.file.src_uri in REFERENCE or page.file.src_uri.startswith("notebooks/")
     return markdown if made else relinked(markdown, origin(page.file.src_uri))
+
+
+def on_page_content(content: str, page: Any, config: Any, files: Any) -> str:
+    """Keep options such as ``--layer`` in one piece."""
+    return INLINE.sub(lambda found: found[0] if found[1] is None else f"<code>{unbroken(found[1])}</code>", content)
+
+
+def unbroken(code: str) -> str:
+    """Mark the words that stay in one piece."""
+    return WORD.sub(r'<span class="word">\g<0></span>', code)
 
 
 def on_post_build(config: Any) -> None:
@@ -147,7 +161,7 @@ def one_command(command: Any, parent: click.Context) -> Iterator[str]:
         yield "</dl>\n\n"
     yield "Examples:\n\n```sh\n{}\n```\n\n".format("\n".join(command.examples))
     documents = (document.removeprefix("docs/") for document in DOCS[command.name].split(" and "))
-    yield "More: {}\n\n".format(" and ".join(f"[{document}](../{document})" for document in documents))
+    yield "More: {}\n\n".format(" and ".join(f"[{title(f'docs/{document}')}](../{document})" for document in documents))
 
 
 def escaped(text: str) -> str:

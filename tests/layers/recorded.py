@@ -38,6 +38,16 @@ def _file(path: Path) -> tuple[dict[str, Any], Array]:
         return json.loads(str(file["index"])), file["numbers"]
 
 
+def keys(path: Path) -> set[str]:
+    """Return the cases that have an answer."""
+    return {*_file(path)[0]} - {"versions"}
+
+
+def versions(path: Path) -> dict[str, str]:
+    """Return the versions of the packages that gave the answers."""
+    return dict(_file(path)[0]["versions"])
+
+
 def answer(case: Case, era: Era) -> Answer:
     index, numbers = _file(file_of(case))
     entry = index[key(case, era)]
