@@ -21,7 +21,7 @@ from gateprobe.trace_files.recognised import Kind
 from gateprobe.writers.arrow_footer import metadata_in
 from gateprobe.writers.columnar import METADATA_KEY
 from gateprobe.writers.folders import MANIFEST, PART, SUCCESS, run_id
-from gateprobe.writers.seal import examine
+from gateprobe.writers.seal import examine, require_intact
 
 PIECE_CELLS = 4 << 20
 """Wanted cells of a piece."""
@@ -76,6 +76,7 @@ def translated() -> Iterator[None]:
 
 
 def _parquet(path: Path, limit: int) -> Table:
+    _require_intact(path)
     header = header_of(list(pl.read_parquet_schema(path)))
     table = _scanned_parquet(path)
     rows = _checked_rows(table, header, limit)
@@ -90,7 +91,13 @@ def _scanned_parquet(path: Path) -> pl.LazyFrame:
     return pl.scan_parquet(path, glob=False, hive_partitioning=False)
 
 
+def _require_intact(path: Path) -> None:
+    with path.open("rb") as file:
+        require_intact(file)
+
+
 def _arrow(path: Path, limit: int) -> Table:
+    _require_intact(path)
     header = header_of(list(pl.read_ipc_schema(path)))
     table = pl.scan_ipc(path)
     rows = _checked_rows(table, header, limit)

@@ -23,9 +23,10 @@ from gateprobe.readers import safe_json
 from gateprobe.trace_files.arrays import Member, Members, open_arrays
 from gateprobe.trace_files.described import Opened, checked
 from gateprobe.writers.arrays import METADATA_KEY
-from gateprobe.writers.folders import FINISHED, SUM_BYTES, ZARR_ROOT, mark_of, run_id, sum_of
+from gateprobe.writers.folders import FINISHED, SUM_BYTES, ZARR_ROOT, digest_of, mark_of, run_id, sum_of
+from gateprobe.writers.seal import SEAL_KEY
 
-_CODECS = ("bytes", "zstd")
+_CODECS = ("bytes", "zstd", "crc32c")
 _TYPES = frozenset("bool float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64".split())
 
 
@@ -55,7 +56,10 @@ def open_zarr(path: Path, limit: int, *, whole: bool) -> Opened:
     with opened() as members:
         if any(not any(mark) for mark in _marks(members)):
             raise ReadError("is not complete", remedy="run the command that wrote it again: it goes on")
-    metadata, samples, outline, begin = open_arrays(checked(found.get(METADATA_KEY)), opened, limit, whole=whole)
+    described = checked(found.get(METADATA_KEY))
+    if found.get(SEAL_KEY, digest := digest_of(described)) != digest:
+        raise ReadError("is damaged or was changed: its sha256 is another one", place="metadata")
+    metadata, samples, outline, begin = open_arrays(described, opened, limit, whole=whole)
     with opened() as members:
         _check_gaps(members, found["manifest"], len(samples))
     return metadata, samples, outline, _guarded(begin)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Mapping
 from typing import BinaryIO
 
 _MAGIC = b"ARROW1"
@@ -22,23 +23,23 @@ _MAX_PAIRS = 100
 _FOOTER_TABLE = 20
 _SCHEMA_TABLE = 56
 _PAIRS = 76
-_PAIR_TABLE = 92
-_STRINGS = 104
+"""A vector of pairs; behind it the vtable of all of them, the tables, and the texts in their order."""
+_PAIR = 12
+"""Size of the table of a pair."""
 
 
-def add_metadata(file: BinaryIO, key: str, value: str) -> None:
-    """Add one entry to the metadata of the schema.
+def add_metadata(file: BinaryIO, entries: Mapping[str, str]) -> None:
+    """Add entries to the metadata of the schema.
 
     Args:
         file: A complete Arrow file, open for reading and writing.
-        key: Its name.
-        value: Its text.
+        entries: Name → text; they stand in this order.
     """
     file.seek(-4 - len(_MAGIC), io.SEEK_END)
     (size,) = struct.unpack("<i", file.read(4))
     file.seek(-4 - len(_MAGIC) - size, io.SEEK_END)
     start = file.tell()
-    footer = _with_metadata(file.read(size), key.encode(), value.encode())
+    footer = _with_metadata(file.read(size), entries)
     file.seek(start)
     file.truncate()
     file.write(footer + struct.pack("<i", len(footer)) + _MAGIC)
@@ -73,20 +74,26 @@ def _text(buffer: bytes, table: int, number: int) -> bytes:
     return buffer[at + 4 : at + 4 + _number(buffer, at, 4)]
 
 
-def _with_metadata(old: bytes, key: bytes, value: bytes) -> bytes:
+def _with_metadata(old: bytes, entries: Mapping[str, str]) -> bytes:
     """Return a footer equal to ``old`` but for the metadata of its schema."""
-    texts = _string(key)
-    value_at = _STRINGS + len(texts)
-    texts += _string(value)
-    texts += bytes(-(_STRINGS + len(texts)) % 8)
-    base = _STRINGS + len(texts)
+    vtable = _PAIRS + 4 + 4 * len(entries)
+    tables = [vtable + 8 + _PAIR * number for number in range(len(entries))]
+    start = vtable + 8 + _PAIR * len(entries)
+    texts, places = b"", list[tuple[int, int]]()
+    for key, value in entries.items():
+        key_at = start + len(texts)
+        texts += _string(key.encode())
+        places.append((key_at, start + len(texts)))
+        texts += _string(value.encode())
+    texts += bytes(-(start + len(texts)) % 8)
+    base = start + len(texts)
     root = _number(old, 0, 4)
     version = _number(old, _place(old, root, _FOOTER_VERSION), 2)
     schema = _object(old, root, _FOOTER_SCHEMA)
     dictionaries = base + _object(old, root, _FOOTER_DICTIONARIES)
     batches = base + _object(old, root, _FOOTER_BATCHES)
     fields = base + _object(old, schema, _SCHEMA_FIELDS)
-    new = bytearray(_STRINGS)
+    new = bytearray(start)
     struct.pack_into("<I", new, 0, _FOOTER_TABLE)
     # Footer: version (a short), schema, dictionaries, recordBatches
     struct.pack_into("<6H", new, 8, 12, 20, 4, 8, 12, 16)
@@ -96,10 +103,12 @@ def _with_metadata(old: bytes, key: bytes, value: bytes) -> bytes:
     # Schema: endianness (0 is little), fields, custom_metadata
     struct.pack_into("<5H", new, 44, 10, 16, 4, 8, 12)
     struct.pack_into("<ihxxII", new, _SCHEMA_TABLE, 12, 0, *_offsets(_SCHEMA_TABLE + 8, fields, _PAIRS))
-    # custom_metadata: a vector of one KeyValue
-    struct.pack_into("<II", new, _PAIRS, 1, _PAIR_TABLE - (_PAIRS + 4))
-    struct.pack_into("<4H", new, 84, 8, 12, 4, 8)
-    struct.pack_into("<iII", new, _PAIR_TABLE, 8, *_offsets(_PAIR_TABLE + 4, _STRINGS, value_at))
+    # custom_metadata: a vector of KeyValue, which share their vtable
+    struct.pack_into("<I", new, _PAIRS, len(entries))
+    struct.pack_into(f"<{len(entries)}I", new, _PAIRS + 4, *_offsets(_PAIRS + 4, *tables))
+    struct.pack_into("<4H", new, vtable, 8, _PAIR, 4, 8)
+    for table, pair in zip(tables, places, strict=True):
+        struct.pack_into("<iII", new, table, table - vtable, *_offsets(table + 4, *pair))
     return bytes(new) + texts + old
 
 

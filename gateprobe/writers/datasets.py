@@ -32,6 +32,7 @@ from gateprobe.writers.base import Metadata, Output, Sink
 from gateprobe.writers.chunks import Regrouper
 from gateprobe.writers.names import archive_key
 from gateprobe.writers.rows import Outputs, Rows
+from gateprobe.writers.seal import seal, seal_entry
 from gateprobe.writers.target import Target, blamed
 
 if TYPE_CHECKING:
@@ -92,6 +93,13 @@ class _Disk(io.RawIOBase):
         if not self.closed and not self._target.file.closed:
             super().close()
 
+    def seal(self) -> None:
+        """Put the checksum into the file, which HDF5 has closed."""
+        self.check()
+        if self._target.is_file:
+            with blamed(self._target.name):
+                seal(self._target.file)
+
     def _attempt(self, act: Callable[[], int | None]) -> int:
         if self._fault is None:
             try:
@@ -129,7 +137,7 @@ class _Hdf5Sink:
         described = {**self.metadata, "trace": self.index.described()}
         self.file.attrs[METADATA_KEY] = json.dumps(described)
         self.file.close()
-        self.disk.check()
+        self.disk.seal()
 
     def close(self) -> None:
         if self.file:
@@ -246,10 +254,18 @@ def _samples_together(chunk: TraceChunk) -> int:
     return max(1, min(1024, CHUNK_BYTES // max(1, *sizes), WAITING_BYTES // max(1, sum(sizes))))
 
 
+def _begun(disk: _Disk) -> h5py.File:
+    """Begin a file with its seal, in front of all names from the model."""
+    file = h5py.File(disk, "w")
+    key, text = seal_entry()
+    file.attrs[key] = np.bytes_(text)
+    return file
+
+
 def begin_trace(target: Target, output: Output, metadata: Metadata) -> Sink[TraceChunk]:
     """Write HDF5, each signal a dataset."""
     disk = _Disk(target)
-    return _Hdf5Sink(disk, output.compress, metadata, h5py.File(disk, "w"))
+    return _Hdf5Sink(disk, output.compress, metadata, _begun(disk))
 
 
 @dataclass(slots=True, eq=False)
@@ -276,7 +292,7 @@ class _PredictionSink:
             self._write(block)
         self.file.attrs[METADATA_KEY] = json.dumps(self.metadata)
         self.file.close()
-        self.disk.check()
+        self.disk.seal()
 
     def close(self) -> None:
         if self.file:
@@ -309,4 +325,4 @@ class _PredictionSink:
 def begin_outputs(target: Target, output: Output, keys: tuple[str, ...], metadata: Metadata) -> Sink[Outputs]:
     """Write HDF5, each output a dataset."""
     disk = _Disk(target)
-    return _PredictionSink(disk, output, keys, metadata, h5py.File(disk, "w"))
+    return _PredictionSink(disk, output, keys, metadata, _begun(disk))

@@ -27,7 +27,12 @@ SUM_BYTES = 32
 
 def run_id(manifest: Mapping[str, Any]) -> str:
     """Return the sha256 of what makes a run the one that it is: model, inputs, options, batches, kernel."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    return digest_of(manifest)
+
+
+def digest_of(value: Mapping[str, Any]) -> str:
+    """Return the sha256 of what JSON can hold, however it is written."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def mark_of(start: int, stop: int, run: str) -> bytes:

@@ -18,8 +18,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, TypeAlias
 
-from gateprobe.writers.seal import Sealer
-
 _MAGIC = b"PAR1"
 
 _TRUE, _FALSE, _BINARY, _LIST, _STRUCT = 1, 2, 8, 9, 12
@@ -50,13 +48,11 @@ class JoinedFile:
     _count: int = 0
     _end: int = 0
     """Where the next row group will begin."""
-    seal: Sealer | None = None
-    """Puts a checksum of all of it into the footer."""
 
     def add(self, data: memoryview) -> None:
         """Append the row groups of a whole Parquet file, which has the columns of those before."""
         if not self._end:
-            self._write(_MAGIC)
+            self.file.write(_MAGIC)
             self._end = len(_MAGIC)
         (size,) = struct.unpack("<I", data[-8:-4])
         body = data[len(_MAGIC) : len(data) - 8 - size]
@@ -67,7 +63,7 @@ class JoinedFile:
             self._count += 1
         self._rows += footer[_FILE_ROWS][1]
         self._footer = self._footer or footer
-        self._write(body)
+        self.file.write(body)
         self._end += len(body)
 
     def finish(self) -> None:
@@ -75,13 +71,7 @@ class JoinedFile:
         kind, _ = self._footer[_FILE_ROWS]
         groups = _list_header(_STRUCT, self._count) + self._groups
         footer = _packed({**self._footer, _FILE_ROWS: (kind, self._rows), _FILE_GROUPS: (_LIST, bytes(groups))})
-        end = footer + struct.pack("<I", len(footer)) + _MAGIC
-        self.file.write(end if self.seal is None else self.seal.sealed(end))
-
-    def _write(self, data: bytes | memoryview) -> None:
-        if self.seal is not None:
-            self.seal.update(data)
-        self.file.write(data)
+        self.file.write(footer + struct.pack("<I", len(footer)) + _MAGIC)
 
 
 def _move(group: Struct, by: int, number: int) -> None:

@@ -1,7 +1,8 @@
-"""A seal in a Parquet file: which part of which run it is, and a checksum of all its bytes.
+"""A seal in a file: a checksum of all its bytes, and for a part of a folder which part of which run it is.
 
-It stands as JSON under a key of its own in the key-value metadata of the footer. The checksum is the sha256 of the file
-in which the checksum's own digits are zeros.
+It stands as JSON under a key of its own, where Parquet and Arrow keep their metadata, and in HDF5 as an attribute of
+the root. The checksum is the sha256 of the file in which the checksum's own digits are zeros. A file that others wrote
+has none, and one without is not checked.
 """
 
 from __future__ import annotations
@@ -9,21 +10,23 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import struct
-from dataclasses import dataclass, field
-from typing import IO, Any
+from dataclasses import dataclass
+from typing import IO
 
-SEAL_KEY = "gateprobe.part"
+from gateprobe.errors import ReadError
+
+SEAL_KEY = "gateprobe.seal"
+PART_KEY = "gateprobe.part"
 
 _ZEROS = b"0" * 64
 _SEAL = re.compile(
-    rb'\{"run": "(?P<run>[0-9a-f]{64})", "start": (?P<start>\d{1,18}), "stop": (?P<stop>\d{1,18}), '
-    rb'"sha256": "(?P<sum>[0-9a-f]{64})"\}'
+    rb'\{(?:"run": "(?P<run>[0-9a-f]{64})", "start": (?P<start>\d{1,18}), "stop": (?P<stop>\d{1,18})'
+    rb'|"of": "this file, with zeros here"), "sha256": "(?P<sum>[0-9a-f]{64})"\}'
 )
-_MAGIC = b"PAR1"
-_END = 8
-"""Bytes behind the footer: its size and the magic word."""
+_PARQUET, _ARROW, _HDF5 = b"PAR1", b"ARROW1", b"\x89HDF\r\n\x1a\n"
 _MAX_FOOTER = 1 << 28
+_HDF5_HEAD = 1 << 16
+"""The attributes of the root that are written first stand within so many bytes."""
 _BLOCK = 1 << 20
 
 
@@ -43,22 +46,38 @@ class Seal:
         return f'{{"run": "{self.run}", "start": {self.start}, "stop": {self.stop}, "sha256": "{_ZEROS.decode()}"}}'
 
 
-@dataclass(slots=True)
-class Sealer:
-    """Computes the checksum while a file is written."""
+def seal_entry(part: Seal | None = None) -> tuple[str, str]:
+    """Return key and text of a seal, to be written before `seal`; the checksum is zeros."""
+    if part is not None:
+        return PART_KEY, part.text
+    return SEAL_KEY, f'{{"of": "this file, with zeros here", "sha256": "{_ZEROS.decode()}"}}'
 
-    _sum: Any = field(default_factory=hashlib.sha256)
 
-    def update(self, data: bytes | memoryview) -> None:
-        """Take the next bytes of the file."""
-        self._sum.update(data)
+def seal(file: IO[bytes]) -> None:
+    """Put the checksum into the seal of a file that is complete but for it.
 
-    def sealed(self, end: bytes) -> bytes:
-        """Return the last bytes of the file, which hold the text of the seal, with the checksum."""
-        self._sum.update(end)
-        (match,) = _SEAL.finditer(end)
-        digits: str = self._sum.hexdigest()
-        return end[: match.start("sum")] + digits.encode() + end[match.end("sum") :]
+    Args:
+        file: Open for reading and writing.
+    """
+    found = _located(file)
+    if found is None:
+        raise AssertionError("there is no seal")
+    at, _ = found
+    digits = _sum_of(file, at)
+    file.seek(at)
+    file.write(digits.encode())
+    file.seek(0, io.SEEK_END)
+
+
+def require_intact(file: IO[bytes]) -> None:
+    """Compare all bytes of a file with its checksum, if it has one.
+
+    Raises:
+        ReadError: They are others than those that were written.
+    """
+    found = _located(file)
+    if found is not None and _sum_of(file, found[0]) != found[1]["sum"].decode():
+        raise ReadError("is damaged or was changed: its sha256 is not the one in its seal", remedy="write it again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,41 +92,60 @@ class Examined:
 
 
 def examine(file: IO[bytes], *, all_of_it: bool = True) -> Examined:
-    """Look at a file that should be sealed.
+    """Look at a file that should be a sealed part.
 
     Args:
         file: Open for reading.
         all_of_it: Whether to compute the checksum, or only to read the seal.
     """
-    size = file.seek(0, io.SEEK_END)
-    file.seek(max(0, size - _END))
-    last = file.read(_END)
-    if len(last) < _END or last[4:] != _MAGIC:
+    if _footer(file, _PARQUET) is None:
         return Examined(whole=False)
-    length = struct.unpack("<I", last[:4])[0] + _END
-    if length > min(size, _MAX_FOOTER):
-        return Examined(whole=False)
-    file.seek(size - length)
-    end = file.read(length)
-    found = list(_SEAL.finditer(end))
-    if len(found) != 1:
+    found = _located(file)
+    if found is None or found[1]["run"] is None:
         return Examined(whole=True)
-    match = found[0]
-    seal = Seal(match["run"].decode(), int(match["start"]), int(match["stop"]))
-    if not all_of_it:
-        return Examined(whole=True, seal=seal)
-    blank = end[: match.start("sum")] + _ZEROS + end[match.end("sum") :]
-    return Examined(True, seal, _sum_of(file, size - length, blank) == match["sum"].decode())
+    at, match = found
+    part = Seal(match["run"].decode(), int(match["start"]), int(match["stop"]))
+    return Examined(True, part, all_of_it and _sum_of(file, at) == match["sum"].decode())
 
 
-def _sum_of(file: IO[bytes], size: int, end: bytes) -> str:
-    digest = hashlib.sha256()
+def _located(file: IO[bytes]) -> tuple[int, re.Match[bytes]] | None:
+    """Return where the digits of the checksum stand, and the seal; ``None`` where there is none.
+
+    Names from a model may look like a seal. In Parquet they stand in front of the metadata, and in Arrow and HDF5
+    behind the seal; where JSON holds them, their quotes are escaped.
+    """
+    for magic, which in ((_PARQUET, -1), (_ARROW, 0)):
+        footer = _footer(file, magic)
+        if footer is not None:
+            return _match(*footer, which)
     file.seek(0)
-    while size:
-        block = file.read(min(size, _BLOCK))
-        if not block:
-            break
-        digest.update(block)
-        size -= len(block)
-    digest.update(end)
+    head = file.read(_HDF5_HEAD)
+    return _match(0, head, 0) if head.startswith(_HDF5) else None
+
+
+def _match(start: int, data: bytes, which: int) -> tuple[int, re.Match[bytes]] | None:
+    found = list(_SEAL.finditer(data))
+    return (start + found[which].start("sum"), found[which]) if found else None
+
+
+def _footer(file: IO[bytes], magic: bytes) -> tuple[int, bytes] | None:
+    """Return place and bytes of the footer of a Parquet or Arrow file: its size and the magic word follow it."""
+    size, last = file.seek(0, io.SEEK_END), 4 + len(magic)
+    file.seek(max(0, size - last))
+    end = file.read(last)
+    length = int.from_bytes(end[:4], "little")
+    if len(end) < last or end[4:] != magic or length > min(size - last, _MAX_FOOTER):
+        return None
+    start = file.seek(size - last - length)
+    return start, file.read(length)
+
+
+def _sum_of(file: IO[bytes], at: int) -> str:
+    """Return the sha256 of a file with zeros in the place of the digits."""
+    digest, position = hashlib.sha256(), 0
+    file.seek(0)
+    while block := file.read(_BLOCK):
+        first, last = (min(max(0, place - position), len(block)) for place in (at, at + len(_ZEROS)))
+        digest.update(block[:first] + _ZEROS[: last - first] + block[last:] if first < last else block)
+        position += len(block)
     return digest.hexdigest()

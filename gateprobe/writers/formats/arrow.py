@@ -35,13 +35,15 @@ class Arrow(TableFormat):
 
         from gateprobe.writers.arrow_footer import add_metadata
         from gateprobe.writers.columnar import METADATA_KEY, begin
+        from gateprobe.writers.seal import seal, seal_entry
 
         def consume(frames: Iterator[pl.DataFrame], schema: Schema, file: IO[bytes]) -> None:
             table = register_io_source(lambda *options: frames, schema=schema)
             rows = rows_within(BATCH_ROWS, BLOCK_CELLS, len(schema))
             table.sink_ipc(file, record_batch_size=rows, compat_level=pl.CompatLevel.oldest())
             if target.is_file:
-                add_metadata(target.file, METADATA_KEY, json.dumps(metadata))
+                add_metadata(target.file, dict([seal_entry(), (METADATA_KEY, json.dumps(metadata))]))
+                seal(target.file)
 
         return begin(target, tables, consume)
 

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 from gateprobe.writers.base import Metadata, Output, Sink, T, TableFormat, Tables
 from gateprobe.writers.pieces import rows_within
-from gateprobe.writers.seal import SEAL_KEY, Sealer
+from gateprobe.writers.seal import seal, seal_entry
 from gateprobe.writers.target import Target
 
 if TYPE_CHECKING:
@@ -36,16 +36,17 @@ class Parquet(TableFormat):
         from gateprobe.writers.columnar import METADATA_KEY, begin
         from gateprobe.writers.parquet_footer import JoinedFile
 
-        seal = output.seal
-        texts = {METADATA_KEY: json.dumps(metadata), **({} if seal is None else {SEAL_KEY: seal.text})}
+        texts = {METADATA_KEY: json.dumps(metadata), **(dict([seal_entry(output.seal)]) if target.is_file else {})}
 
         def consume(frames: Iterator[pl.DataFrame], schema: Schema, file: IO[bytes]) -> None:
-            joined = JoinedFile(file, seal=None if seal is None else Sealer())
+            joined = JoinedFile(file)
             for group in _groups(frames, rows_within(GROUP_ROWS, GROUP_CELLS, len(schema))):
                 buffer = io.BytesIO()
                 group.write_parquet(buffer, row_group_size=len(group), metadata=texts)
                 joined.add(memoryview(buffer.getvalue()))  # getbuffer's view outlives the buffer when a disk is full
             joined.finish()
+            if target.is_file:
+                seal(target.file)
 
         return begin(target, tables, consume)
 
