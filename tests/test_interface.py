@@ -53,7 +53,7 @@ def members(kind):
         value = inspect.getattr_static(kind, name)
         if name in fields and not name.startswith("_"):
             yield f"{name}: {fields[name]}"
-        elif isinstance(value, property):
+        elif isinstance(value, property) and not name.startswith("_"):
             yield f"{name}: {inspect.signature(value.fget).return_annotation} (read only)"
         elif inspect.isfunction(value) and (not name.startswith("_") or name in special):
             yield f"{name}{inspect.signature(value)}"

@@ -285,7 +285,7 @@ def test_rounding_of_the_replay_alone_is_told_as_such(monkeypatch, more):
 
     def exactly(n, run):
         subject = Subject(opened(model).graph, opened(model).semantics)
-        exact = replay(subject, {"input": np.float32(x)}, Options(model.inputs, 32, precision=FLOAT64))
+        exact = replay(subject, {"input": np.float32(x)}, ReplayOptions(model.inputs, 32, precision=FLOAT64))
         calls = tuple(
             replace(call, signals={name: value + more * (call.direction == "backward") for name, value in one.items()})
             for call, one in zip(run.calls, (trace.signals for trace in exact.traces.values()), strict=True)
@@ -309,7 +309,7 @@ def test_a_cause_upstream_may_be_the_initial_states(monkeypatch):
         x = run.calls[0].given["input"]
         given = {"lstm.initial_state[0]": states[0], "lstm.initial_state[1]": states[1]}
         subject = Subject(opened(model).graph, opened(model).semantics)
-        answer = replay(subject, {"input": x}, Options(model.inputs, 32, outputs=False), {"lstm": x, **given})
+        answer = replay(subject, {"input": x}, ReplayOptions(model.inputs, 32, outputs=False), {"lstm": x, **given})
         signals = next(iter(answer.traces.values())).signals
         told = {"input": x, "initial_0": states[0], "initial_1": states[1]}
         aside = replace(
