@@ -123,8 +123,14 @@ class ModelRecord:
 
 
 def records_in(model: ModelRecord) -> Iterator[LayerRecord]:
-    """Yield every record of a model, those inside others too (no recursion: models may be deep)."""
-    stack = list(reversed(model.layers))
+    """Yield every record of a model, those inside others too."""
+    for record in model.layers:
+        yield from records_within(record)
+
+
+def records_within(outermost: LayerRecord) -> Iterator[LayerRecord]:
+    """Yield a record and every one inside it (no recursion: models may be deep)."""
+    stack = [outermost]
     while stack:
         record = stack.pop()
         yield record
@@ -185,6 +191,15 @@ class WeightGroup:
         for child in self.children.values():
             found.setdefault(child.name, []).append(child)
         return {name: tuple(groups) for name, groups in found.items()}
+
+
+def groups_within(outermost: WeightGroup) -> Iterator[WeightGroup]:
+    """Yield a group and every one inside it."""
+    stack = [outermost]
+    while stack:
+        group = stack.pop()
+        yield group
+        stack += group.children.values()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

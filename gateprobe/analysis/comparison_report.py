@@ -55,9 +55,7 @@ def _signal(one: Difference) -> dict[str, Any]:
 def _place(place: Place | None) -> dict[str, Any] | None:
     if place is None:
         return None
-    values = asdict(place) | {"float64": place.exact, "difference": place.difference}
-    del values["exact"]
-    return {name: number(value) if isinstance(value, float) else value for name, value in values.items()}
+    return junit.place(asdict(place), place.difference)
 
 
 def described(place: Place) -> str:
@@ -110,7 +108,10 @@ def _cause(cause: Cause) -> str:
 
 def as_junit(result: Comparison) -> bytes:
     """Return a comparison as JUnit XML: a test case for each signal, and one for masks and explanations."""
-    cases = [_case(result, one) for one in result.signals]
+    cases = [
+        junit.case(result.theirs, (one.layer, one.direction, one.signal), described(one.first) if one.first else "")
+        for one in result.signals
+    ]
     other = ET.Element("testcase", classname=junit.text(result.theirs), name="masks")
     if result.problems:
         ET.SubElement(other, "failure", message=junit.text("; ".join(result.problems)))
@@ -118,11 +119,3 @@ def as_junit(result: Comparison) -> bytes:
     if lines:
         ET.SubElement(other, "system-out").text = junit.text("\n".join(lines))
     return junit.suite("compare", [*cases, other])
-
-
-def _case(result: Comparison, one: Difference) -> ET.Element:
-    name = " ".join(filter(None, [one.layer, one.direction, one.signal]))
-    case = ET.Element("testcase", classname=junit.text(result.theirs), name=junit.text(name))
-    if one.first is not None:
-        ET.SubElement(case, "failure", message=junit.text(described(one.first)))
-    return case

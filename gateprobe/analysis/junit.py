@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from gateprobe.errors import printable
@@ -17,6 +18,27 @@ def number(value: float) -> float | str:
 def text(words: str) -> str:
     """Return a text that XML can hold."""
     return "\n".join(printable(line) for line in words.splitlines())
+
+
+def place(values: Mapping[str, Any], difference: float) -> dict[str, Any]:
+    """Return the fields of a disagreement for JSON: its `exact` is called ``float64``, and the difference is added."""
+    named = {**values, "float64": values["exact"], "difference": difference}
+    del named["exact"]
+    return {name: number(value) if isinstance(value, float) else value for name, value in named.items()}
+
+
+def case(file: str, name: Iterable[str], failure: str) -> ET.Element:
+    """Return the test case of one signal.
+
+    Args:
+        file: That is judged.
+        name: Layer, direction and signal; empty ones are left out.
+        failure: Where it disagrees; empty where it agrees.
+    """
+    made = ET.Element("testcase", classname=text(file), name=text(" ".join(filter(None, name))))
+    if failure:
+        ET.SubElement(made, "failure", message=text(failure))
+    return made
 
 
 def suite(command: str, cases: Sequence[ET.Element], *, errors: int = 0) -> bytes:

@@ -176,10 +176,10 @@ def verify(
 
 def _result(file: ModelFile, given: Given, files: Files, talk: Talk, **options: Any) -> Verification:
     """Verify; what prevents it goes into the JUnit report too."""
+    from gateprobe.analysis import junit
     from gateprobe.cli.steps import step_line
     from gateprobe.errors import GateprobeError
     from gateprobe.model import Model
-    from gateprobe.verification.report import error_as_junit
     from gateprobe.verification.run import verify as compare
 
     try:
@@ -193,7 +193,7 @@ def _result(file: ModelFile, given: Given, files: Files, talk: Talk, **options: 
             return compare(Model(model), x, architecture=file.architecture, tell=tell, **options)
     except GateprobeError as error:
         if files.junit is not None:
-            publish({files.junit: error_as_junit(file.model, error.flagged)}, force=files.force)
+            publish({files.junit: junit.error("verify", file.model, error.flagged)}, force=files.force)
         raise
 
 

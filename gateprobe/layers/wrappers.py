@@ -5,15 +5,15 @@ Source: ``keras/src/layers/rnn/time_distributed.py`` 3.15.1, ``tf_keras/src/laye
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from gateprobe.errors import InputError
-from gateprobe.graph import Array, LayerRecord
+from gateprobe.graph import Array, LayerRecord, records_within
 from gateprobe.layers.base import Arguments, Layer, Scope, Tensor
-from gateprobe.layers.binding.registry import Binding, kind_of, replays
+from gateprobe.layers.binding.registry import Binding, is_recurrent, replays
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.layers.recurrent.rnn import is_stateful
 from gateprobe.limits import room
@@ -116,17 +116,6 @@ def _bind(binding: Binding) -> TimeDistributed:
     binding.settings.finish()
     inside, masks = _parts(binding.record)["layer"], binding.semantics.distributed_mask
     refuses = masks is DistributedMask.COMPUTED and is_stateful(inside)
-    softmax = masks is not DistributedMask.UNSEEN and _holds(inside, lambda one: one.class_name == "Softmax")
-    return TimeDistributed(binding.parts["layer"], _holds(inside, _recurrent), masks, refuses, softmax)
-
-
-def _holds(record: LayerRecord, wanted: Callable[[LayerRecord], bool]) -> bool:
-    """Whether a record is something, or holds it at any depth."""
-    inside = [*(child for group in record.children.values() for child in group)]
-    inside += record.model.layers if record.model is not None else ()
-    return wanted(record) or any(_holds(part, wanted) for part in inside)
-
-
-def _recurrent(record: LayerRecord) -> bool:
-    kind = kind_of(record)
-    return kind is not None and kind.recurrent
+    softmax = masks is not DistributedMask.UNSEEN and any(one.class_name == "Softmax" for one in records_within(inside))
+    recurrent = any(map(is_recurrent, records_within(inside)))
+    return TimeDistributed(binding.parts["layer"], recurrent, masks, refuses, softmax)

@@ -199,13 +199,6 @@ def matmul(left: Array, right: Array) -> Array:
     return result
 
 
-def tensordot(left: Array, right: Array, axes: tuple[int, int]) -> Array:
-    """As `numpy.tensordot`, along one axis of each."""
-    contracted = max(1, left.shape[axes[0]] * right.shape[axes[1]])
-    afford(left.nbytes * right.size // contracted)
-    return np.tensordot(left, right, axes=axes)
-
-
 def einsum(equation: str, *operands: Array) -> Array:
     """As `numpy.einsum` with ``->`` in its equation, for which it asks."""
     contracting(equation, *operands)

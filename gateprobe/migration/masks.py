@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from gateprobe.graph import Call, LayerRecord, ModelRecord, Namespace, TensorRef, references
-from gateprobe.layers.binding.registry import kind_of
+from gateprobe.layers.binding.registry import is_recurrent
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.migration.graphs import free, masking, operation, rewired
 from gateprobe.semantics import MaskedOutput, Semantics
@@ -57,12 +57,6 @@ def _with_mask(record: LayerRecord, call: Call, search: Search) -> Call:
     x = call.args[0]
     mask = search.mask_of(x) if isinstance(x, TensorRef) else None
     return call if mask is None else Call(call.args, {**call.kwargs, "mask": mask})
-
-
-def is_recurrent(record: LayerRecord) -> bool:
-    """Tell whether a layer steps over time."""
-    kind = kind_of(record)
-    return kind is not None and kind.recurrent
 
 
 @dataclass(slots=True)

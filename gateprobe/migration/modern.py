@@ -46,6 +46,7 @@ from gateprobe.migration.halves import Half, split
 from gateprobe.migration.merges import remasked
 from gateprobe.migration.parameters import PARAMETERS
 from gateprobe.migration.stacks import reordered
+from gateprobe.replay.objects import is_convolution
 from gateprobe.replay.plan import model_of
 from gateprobe.semantics import Semantics, semantics_of
 from gateprobe.verification.blueprint import states_by_keyword, translated
@@ -362,15 +363,11 @@ def _today(record: LayerRecord, own: Mapping[str, Array], semantics: Semantics) 
             halves = values["bias"].reshape(2, -1)
             bias = halves[0] + halves[1] if record.class_name == "LSTMCell" else halves
             return {"kernel": pair[0], "recurrent_kernel": pair[1], "bias": bias}
-    if _is_convolution(record) and (semantics.keras1_kernels or semantics.theano):
+    if is_convolution(record) and (semantics.keras1_kernels or semantics.theano):
         binding = Binding(record, Settings(record.config, semantics), values, {}, semantics, FLOAT32)
         turned = "Transpose" in record.class_name
         values |= {role: stored_kernel(binding, role, transposed=turned) for role in values if role.endswith("kernel")}
     return values
-
-
-def _is_convolution(record: LayerRecord) -> bool:
-    return "Conv" in record.class_name and "LSTM" not in record.class_name
 
 
 _SETTLED = frozenset({"reverse_state_order", "query_shape", "key_shape", "value_shape"})

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateprobe.errors import ReadError
-from gateprobe.graph import Era, WeightGroup, WeightScheme, WeightStore
+from gateprobe.graph import Era, WeightGroup, WeightScheme, WeightStore, groups_within
 
 _ERAS = {1: Era.KERAS1, 2: Era.KERAS2, 3: Era.KERAS3}
 _KNOWN = "gateprobe knows the files of Keras 1, 2 and 3"
@@ -85,7 +85,7 @@ def era_of_weights(store: WeightStore) -> tuple[Era, str] | None:
 
 
 def _era_of_tree(root: WeightGroup) -> tuple[Era, str]:
-    groups = list(_groups(root))
+    groups = list(groups_within(root))
     if any(group.name is not None for group in groups):
         return Era.KERAS3, "objects carry their names (Keras 3.7 or later)"
     if any("_layer_checkpoint_dependencies" in array.name for group in groups for array in group.arrays):
@@ -107,15 +107,7 @@ def rivals_of(era: Era, store: WeightStore, config: Any) -> tuple[tuple[Era, str
         return ()
     if store.scheme is not WeightScheme.OBJECT_PATHS:
         return ((Era.KERAS3, "3.0.0"),)
-    if any(group.name is not None for group in _groups(store.root)):
+    if any(group.name is not None for group in groups_within(store.root)):
         return ((Era.KERAS3, "3.7.0"),)
     other = ((Era.KERAS2, "2.15.0"),) if not config or era_of_config(config) is None else ()
     return (*other, (Era.KERAS3, "3.0.0"), (Era.KERAS3, "3.6.0"))
-
-
-def _groups(root: WeightGroup) -> Iterator[WeightGroup]:
-    stack = [root]
-    while stack:
-        group = stack.pop()
-        yield group
-        stack.extend(group.children.values())

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateprobe.errors import Refusal, UnsupportedModel
-from gateprobe.graph import LayerRecord, ModelRecord
+from gateprobe.graph import LayerRecord, ModelRecord, records_within
 from gateprobe.layers.binding.graph import call_name
-from gateprobe.layers.binding.registry import kind_of
+from gateprobe.layers.binding.registry import is_recurrent
 from gateprobe.layers.binding.settings import LEARNING, RANDOM, Unsupported
 from gateprobe.layers.binding.weight_assignment import Weights
 from gateprobe.layers.binding.weight_order import layer_paths
@@ -56,8 +56,8 @@ def recurrent_layers(model: ModelRecord, weights: Callable[[LayerRecord], Weight
 
 
 def _layers_in(layer: RecurrentLayer) -> Iterator[RecurrentLayer]:
-    kind, model = kind_of(layer.record), layer.record.model
-    if kind is not None and kind.recurrent:
+    model = layer.record.model
+    if is_recurrent(layer.record):
         yield layer
     elif model is not None:
         paths = layer_paths(model)
@@ -91,8 +91,7 @@ def call_paths(model: ModelRecord, path: str = "") -> Iterator[str]:
 
 
 def _recurrent_in(record: LayerRecord, path: str) -> Iterator[RecurrentCall]:
-    kind = kind_of(record)
-    if kind is not None and kind.recurrent:
+    if is_recurrent(record):
         yield RecurrentCall(path, record)
     elif record.model is not None:
         yield from recurrent_calls(record.model, path)
@@ -131,22 +130,14 @@ _RATES = ("rate", "dropout", "recurrent_dropout", "stddev", "sigma", "p")
 
 def changes_in_training(record: LayerRecord) -> bool:
     """Whether ``training=True`` makes a layer, or one inside it, random or dependent on the batch."""
-    return any(any(one.config.get(key) for key in _RATES) for one in _within(record)) or learns_in_training(record)
+    random = any(one.config.get(key) for one in records_within(record) for key in _RATES)
+    return random or learns_in_training(record)
 
 
 def learns_in_training(record: LayerRecord) -> bool:
     """Whether ``training=True`` makes a layer, or one inside it, depend on the batch."""
-    return any(one.class_name.endswith(("BatchNormalization", "SpectralNormalization")) for one in _within(record))
-
-
-def _within(record: LayerRecord) -> Iterator[LayerRecord]:
-    """Yield a layer and all inside it."""
-    stack = [record]
-    while stack:
-        one = stack.pop()
-        yield one
-        stack += [child for group in one.children.values() for child in group]
-        stack += one.model.layers if one.model is not None else ()
+    learning = ("BatchNormalization", "SpectralNormalization")
+    return any(one.class_name.endswith(learning) for one in records_within(record))
 
 
 def stateful_batch(model: ModelRecord) -> int | None:

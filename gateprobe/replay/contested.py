@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from gateprobe.graph import ModelRecord
+from gateprobe.graph import ModelRecord, records_in
 from gateprobe.semantics import Semantics
 
 _NO_WORDS = frozenset({"era", "rivals", "weight_order", "keras1_kernels", "theano", "unroll_zeroes_masked"})
@@ -68,12 +68,9 @@ _FIELDS = frozenset(field.name for field in fields(Semantics))
 
 def has_masks(model: ModelRecord) -> bool:
     """Whether something in a model makes a mask, or a call is given one."""
-    stack = list(model.layers)
-    while stack:
-        record = stack.pop()
-        named = any(key.endswith("mask") for call in record.calls for key in call.kwargs)
-        if named or record.class_name == "Masking" or record.config.get("mask_zero"):
-            return True
-        stack += [child for group in record.children.values() for child in group]
-        stack += record.model.layers if record.model is not None else ()
-    return False
+    return any(
+        record.class_name == "Masking"
+        or record.config.get("mask_zero")
+        or any(key.endswith("mask") for call in record.calls for key in call.kwargs)
+        for record in records_in(model)
+    )

@@ -45,11 +45,11 @@ def object_weights(graph: ModelGraph, part: ModelRecord, semantics: Semantics) -
     refusals: list[Refusal] = []
     model = model_of(graph)
     weights = find_weights(model, graph.weights, semantics)
-    kept = set(_paths(part, ()))
+    wanted = set(_paths(part, ()))
     for record in model.layers:
         try:
-            if record.calls and (record.name,) in kept:
-                found += _weights_in(record, weights(record), (record.name,), semantics, kept)
+            if record.calls and (record.name,) in wanted:
+                found += _weights_in(record, weights(record), (record.name,), semantics, wanted)
         except Unsupported as reason:
             refusals.append(Refusal(record.name, record.class_name, str(reason)))
     if refusals:
@@ -66,28 +66,28 @@ def _paths(model: ModelRecord, path: ObjectPath) -> Iterator[ObjectPath]:
 
 
 def _weights_in(
-    record: LayerRecord, weights: Weights, path: ObjectPath, semantics: Semantics, kept: Collection[ObjectPath]
+    record: LayerRecord, weights: Weights, path: ObjectPath, semantics: Semantics, wanted: Collection[ObjectPath]
 ) -> Iterator[ObjectWeights]:
     if record.class_name == "InputLayer":
         return
     if record.model is not None:
         paths = layer_paths(record.model)
-        within = kept if path in kept else {(*path, inner.name) for inner in record.model.layers}
+        within = wanted if path in wanted else {(*path, inner.name) for inner in record.model.layers}
         for inner in record.model.layers:
             if (*path, inner.name) in within:
                 part = weights.part(f"{paths[inner.name]}#{inner.name}", inner)
-                yield from _weights_in(inner, part, (*path, inner.name), semantics, kept)
+                yield from _weights_in(inner, part, (*path, inner.name), semantics, wanted)
         return
     own = weights.own(slots_of(record, semantics))
     if own:
         yield ObjectWeights(path, own, _layout(record, own, semantics), _flip(record, semantics))
     for number, (name, part_record) in enumerate(parts_of(record).items()):
         inside = (".cells", str(number)) if name.startswith("cells/") else (f".{name}",)
-        yield from _weights_in(part_record, weights.part(name, part_record), (*path, *inside), semantics, kept)
+        yield from _weights_in(part_record, weights.part(name, part_record), (*path, *inside), semantics, wanted)
 
 
 def _layout(record: LayerRecord, own: Mapping[str, Array], semantics: Semantics) -> str | None:
-    if record.gate_layout is GateLayout.PER_GATE or (semantics.keras1_kernels and _is_convolution(record)):
+    if record.gate_layout is GateLayout.PER_GATE or (semantics.keras1_kernels and is_convolution(record)):
         return "1"
     units = record.config.get("units")
     gates = {"LSTMCell": 4, "GRUCell": 3}.get(record.class_name)
@@ -97,10 +97,11 @@ def _layout(record: LayerRecord, own: Mapping[str, Array], semantics: Semantics)
 
 
 def _flip(record: LayerRecord, semantics: Semantics) -> int:
-    return int(record.class_name.partition("D")[0][-1]) if semantics.theano and _is_convolution(record) else 0
+    return int(record.class_name.partition("D")[0][-1]) if semantics.theano and is_convolution(record) else 0
 
 
-def _is_convolution(record: LayerRecord) -> bool:
+def is_convolution(record: LayerRecord) -> bool:
+    """Whether a layer convolves and does nothing else."""
     return "Conv" in record.class_name and "LSTM" not in record.class_name
 
 

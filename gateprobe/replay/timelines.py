@@ -15,7 +15,7 @@ from enum import Enum
 from gateprobe.graph import Call, LayerRecord, ModelRecord, TensorRef, references
 from gateprobe.layers.binding.call_order import Node, after_needs
 from gateprobe.layers.binding.graph import call_name
-from gateprobe.layers.binding.registry import kind_of
+from gateprobe.layers.binding.registry import is_recurrent
 from gateprobe.replay.calls import join_path
 
 _IN_PLACE = frozenset(
@@ -132,8 +132,7 @@ class _Walk:
         if record.model is not None:
             return self.model(record.model, path, lines)
         new = [Line(frozenset((Root(Origin.LAYER, path, record.class_name),)))]
-        kind = kind_of(record)
-        if kind is not None and kind.recurrent:
+        if is_recurrent(record):
             self.layers[path] = lines[0] if lines else _NONE
             return _after_recurrent(record, lines[:1], new)
         after = line_after(record, lines)

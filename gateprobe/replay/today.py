@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateprobe.graph import Era, LayerRecord, ModelGraph, ModelRecord, Namespace, Origin, records_in, references
-from gateprobe.layers.binding.registry import kind_of
+from gateprobe.layers.binding.registry import is_recurrent, kind_of
 from gateprobe.replay.contested import Watched, has_masks
 from gateprobe.semantics import Crop, DistributedMask, MaskedOutput, MergedMask, Semantics, semantics_of
 
@@ -248,7 +248,7 @@ def _some(names: list[str]) -> str:
 
 def _uses_hard_sigmoid(record: LayerRecord, semantics: Semantics) -> bool:
     named = [record.config.get(key) for key in ("activation", "recurrent_activation")]
-    if _is_recurrent(record) and "recurrent_activation" not in record.config:
+    if is_recurrent(record) and "recurrent_activation" not in record.config:
         images = record.class_name.startswith("ConvLSTM")
         gated = record.class_name.startswith(("LSTM", "GRU")) or images
         default = semantics.conv_recurrent_activation if images else semantics.recurrent_activation
@@ -257,7 +257,7 @@ def _uses_hard_sigmoid(record: LayerRecord, semantics: Semantics) -> bool:
 
 
 def _is_given_states(record: LayerRecord) -> bool:
-    return _is_recurrent(record) and any(
+    return is_recurrent(record) and any(
         "initial_state" in call.kwargs or sum(1 for _ in references(call.args)) > 1 for call in record.calls
     )
 
@@ -326,7 +326,7 @@ def _class_is_gone(record: LayerRecord) -> str | None:
 
 
 def _time_major(record: LayerRecord) -> str | None:
-    return "time_major" if _is_recurrent(record) and "time_major" in record.config else None
+    return "time_major" if is_recurrent(record) and "time_major" in record.config else None
 
 
 def _layer_inside(record: LayerRecord) -> str | None:
@@ -335,7 +335,7 @@ def _layer_inside(record: LayerRecord) -> str | None:
 
 
 def _states_in_a_list(record: LayerRecord) -> str | None:
-    listed = _is_recurrent(record) and any(
+    listed = is_recurrent(record) and any(
         isinstance(call.args[0], (tuple, list)) and len(call.args[0]) > 1 for call in record.calls if call.args
     )
     return "initial states in one list with the input" if listed else None
@@ -367,8 +367,3 @@ _RULES_OF_KERAS_2: tuple[_Rule, ...] = (
     _class_is_gone, _time_major, _layer_inside, _states_in_a_list, _reset_after, _spatial_dropout, _slash,
 )  # fmt: skip
 _RULES_OF_HDF5: tuple[_Rule, ...] = (_operation, _score_mode)
-
-
-def _is_recurrent(record: LayerRecord) -> bool:
-    kind = kind_of(record)
-    return kind is not None and kind.recurrent

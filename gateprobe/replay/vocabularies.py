@@ -19,26 +19,20 @@ from gateprobe.graph import (
     WeightArray,
     WeightGroup,
     WeightStore,
+    groups_within,
+    records_in,
 )
 from gateprobe.layers.binding.weight_order import layer_paths
 
 
 def with_vocabularies(graph: ModelGraph) -> ModelGraph:
     """Return a model whose lookup layers hold their words, and the weights of ``tf_idf``, in their configurations."""
-    if graph.model is None or not any(_lookups(graph.model)):
+    if graph.model is None or not any(record.class_name in LOOKUPS for record in records_in(graph.model)):
         return graph
     filler = _Filler(graph.vocabularies, graph.weights)
     model = filler.model(graph.model, "")
     weights = WeightStore(graph.weights.scheme, _without(graph.weights.root, filler.taken))
     return replace(graph, model=model, weights=weights, notes=(*graph.notes, *filler.notes))
-
-
-def _lookups(model: ModelRecord) -> Iterator[bool]:
-    for record in model.layers:
-        if record.model is not None:
-            yield from _lookups(record.model)
-        elif record.class_name in LOOKUPS:
-            yield True
 
 
 @dataclass(slots=True)
@@ -106,20 +100,12 @@ def _group_of(root: WeightGroup, path: str, name: str) -> WeightGroup:
         group = None if group is None else group.children.get(part)
     if group is not None or name in root.children:
         return group if group is not None else root.children[name]
-    return next((found for found in _groups(root) if found.name == name), WeightGroup())
-
-
-def _groups(group: WeightGroup) -> Iterator[WeightGroup]:
-    stack = [group]
-    while stack:
-        one = stack.pop()
-        yield one
-        stack += one.children.values()
+    return next((found for found in groups_within(root) if found.name == name), WeightGroup())
 
 
 def _idf_weights(group: WeightGroup) -> Iterator[WeightArray]:
     """Yield the weights of ``tf_idf``, which some files hold twice: of the layer, and of the lookup inside it."""
-    for one in _groups(group):
+    for one in groups_within(group):
         yield from (array for array in one.arrays if array.value.ndim == 1 and array.value.dtype.kind == "f")
 
 

@@ -23,8 +23,9 @@ from gateprobe.graph import (
     Namespace,
     TensorRef,
 )
-from gateprobe.layers.binding.registry import kind_of
+from gateprobe.layers.binding.registry import is_recurrent, kind_of
 from gateprobe.layers.binding.settings import INERT, unknown_class
+from gateprobe.replay.calls import join_path
 from gateprobe.replay.objects import ObjectPath, ObjectWeights
 from gateprobe.semantics import Semantics
 
@@ -105,8 +106,7 @@ class _Draft:
 
 def states_by_keyword(record: LayerRecord, call: Call) -> Call:
     """Return a call of a recurrent layer as Keras 3 takes it: initial states, listed after the input, by keyword."""
-    kind = kind_of(record)
-    recurrent = kind is not None and kind.recurrent and not record.class_name.endswith(("Cell", "Cells"))
+    recurrent = is_recurrent(record) and not record.class_name.endswith(("Cell", "Cells"))
     if not recurrent or not call.args or not isinstance(call.args[0], (tuple, list)):
         return call
     first, *states = call.args[0]
@@ -201,7 +201,7 @@ def unknown_layers(model: ModelRecord, path: str = "") -> list[Refusal]:
     """Return every layer that the registry does not know, at any depth."""
     found = []
     for record in model.layers:
-        place = f"{path}/{record.name}" if path else record.name
+        place = join_path(path, record.name)
         if record.model is not None:
             found += unknown_layers(record.model, place)
         elif record.class_name != "InputLayer":

@@ -14,7 +14,7 @@ from gateprobe.opened_model import OpenedModel
 from gateprobe.replay.plan import precision_of
 from gateprobe.traces.chunk import STATES, DirectionTrace
 from gateprobe.verification.job import KerasCall, KerasRun
-from gateprobe.verification.replay import Key, Replayed
+from gateprobe.verification.replay import Replayed
 
 
 @dataclass(slots=True)
@@ -172,8 +172,3 @@ def _own_report(call: KerasCall, sequence: Array, trace: DirectionTrace, precisi
         trace.signals["hidden_state"], call.mask, call.backwards, precision, np.arange(len(sequence)),
     )  # fmt: skip
     return compare(trio, Tolerance())
-
-
-def keys_of(collated: Collated) -> list[Key]:
-    """Return the layers and directions that were compared, in order."""
-    return list(dict.fromkeys((trio.layer, trio.direction) for trio in collated.trios))

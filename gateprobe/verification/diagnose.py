@@ -21,7 +21,7 @@ from gateprobe.replay.objects import ObjectWeights, trace_path
 from gateprobe.replay.plan import Plan
 from gateprobe.verification.collate import Collated, Precisions, collate
 from gateprobe.verification.job import Answer, KerasCall, KerasRun, Tell
-from gateprobe.verification.replay import Replayed, ReplayOptions, Subject, replay
+from gateprobe.verification.replay import ReplayOptions, Subject, in_both_precisions, replay
 from gateprobe.verification.result import Explanation
 
 _SAMPLES = 4
@@ -166,8 +166,7 @@ def _reduced(scene: Scene, sample: int) -> Scene:
 
 
 def _collated(scene: Scene, subject: Subject) -> Collated:
-    ours = replay(subject, scene.inputs, scene.options)
-    exact = replay(subject, scene.inputs, replace(scene.options, precision=FLOAT64))
+    ours, exact = in_both_precisions(subject, scene.inputs, scene.options)
     return collate(scene.keras, ours, exact, scene.precisions, scene.names, 0)
 
 
@@ -212,10 +211,7 @@ def _mask(call: KerasCall) -> Array:
 def _agrees_when_fed(scene: Scene, first: Divergence, call: KerasCall, feeds: Mapping[str, Array]) -> bool:
     options = replace(scene.options, outputs=False, traced=lambda path: path == call.path)
     try:
-        ours, exact = (
-            replay(scene.subject, scene.inputs, replace(options, precision=precision), feeds)
-            for precision in (options.precision, FLOAT64)
-        )
+        ours, exact = in_both_precisions(scene.subject, scene.inputs, options, feeds)
     except GateprobeError:  # not every layer can be fed: one inside a TimeDistributed is called many times
         return False
     collated = collate(replace(scene.keras, calls=(call,), outputs=()), ours, exact, scene.precisions, (), 0)
@@ -243,11 +239,7 @@ def _reversed(scene: Scene, first: Divergence) -> Iterator[Explanation]:
         mask=None if call.mask is None else call.mask[:, ::-1],
     )
     others = tuple(reversed_call if one is call else one for one in scene.keras.calls)
-    ours: list[Replayed] = [
-        replay(scene.subject, scene.inputs, replace(scene.options, precision=precision))
-        for precision in (scene.options.precision, FLOAT64)
-    ]
-    collated = collate(replace(scene.keras, calls=others), ours[0], ours[1], scene.precisions, scene.names, 0)
+    collated = _collated(replace(scene, keras=replace(scene.keras, calls=others)), scene.subject)
     if _agrees(collated, scene.tolerance, lambda layer, direction: (layer, direction) == _key(first)):
         what = f"the {first.direction} signals of {first.layer}"
         text = f"{what} agree in the opposite order of time: one side is not reversed"

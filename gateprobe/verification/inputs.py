@@ -6,7 +6,7 @@ several lengths where the length is free.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord, ModelRecord, TensorRef, references
 from gateprobe.inputs.samples import InputSpec
+from gateprobe.verification.result import InputSet
 
 SAMPLES = 6
 LENGTHS = (11, 1, 4)
@@ -36,15 +37,6 @@ class Use:
     """Those that a layer which reads text knows."""
     sentences: bool = False
     """Whether it takes texts of several words apart."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Generated:
-    """Inputs of one length."""
-
-    arrays: Mapping[str, Array]
-    """By input name."""
-    description: str
 
 
 @dataclass(slots=True)
@@ -112,7 +104,7 @@ def use_of(model: ModelRecord, ref: TensorRef) -> Use:
 
 def generate(
     model: ModelRecord, specs: tuple[InputSpec, ...], *, seed: int, samples: int | None, batch: int | None
-) -> Iterator[Generated]:
+) -> Iterator[InputSet]:
     """Make inputs for a model: one set for each length to try.
 
     Args:
@@ -132,7 +124,7 @@ def generate(
         count = 2 * batch if batch is not None else _count(specs, length, samples)
         made = {spec.name: _one(spec, uses[spec.name], length, count, rng) for spec in specs}
         described = "; ".join(_described(spec, uses[spec.name], made[spec.name]) for spec in specs)
-        yield Generated(made, described)
+        yield InputSet(described, made)
 
 
 def _shape(spec: InputSpec) -> tuple[int | None, ...]:

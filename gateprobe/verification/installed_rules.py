@@ -16,6 +16,7 @@ import numpy as np
 from gateprobe.errors import GateprobeError, MissingExtra
 from gateprobe.graph import Era, LayerRecord, ModelRecord, Origin, records_in
 from gateprobe.opened_model import OpenedModel
+from gateprobe.replay.objects import is_convolution
 from gateprobe.semantics import Semantics, semantics_of
 from gateprobe.verification.backends import EXTRAS, backend_of
 from gateprobe.verification.prepare import Prepared, Replays
@@ -107,7 +108,7 @@ def silent_defaults(model: ModelRecord, semantics: Semantics, library: str) -> s
                 return (
                     f"{record.name} does not say {key}: it meant {value}, {LIBRARIES[library]} {version} takes {other}"
                 )
-        if semantics.theano and "Conv" in record.class_name and "LSTM" not in record.class_name:
+        if semantics.theano and is_convolution(record):
             return f"the kernel of {record.name} is stored as Theano's, which {LIBRARIES[library]} {version} ignores"
     return None
 

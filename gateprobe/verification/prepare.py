@@ -10,7 +10,6 @@ import numpy as np
 from gateprobe.errors import InputError, Refusal, UnsupportedModel, Worded
 from gateprobe.graph import Array
 from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
-from gateprobe.layers.base import FLOAT64
 from gateprobe.layers.text_rules import texts_of
 from gateprobe.opened_model import OpenedModel
 from gateprobe.replay.batch_size import DEFAULT_ROWS
@@ -20,7 +19,7 @@ from gateprobe.replay.ways import way_on
 from gateprobe.verification.blueprint import unknown_layers
 from gateprobe.verification.inputs import KNOWN_DTYPES, generate
 from gateprobe.verification.part import part_without
-from gateprobe.verification.replay import Replayed, ReplayOptions, Subject, replay
+from gateprobe.verification.replay import Replayed, ReplayOptions, Subject, in_both_precisions
 
 _RANDOM = "is called with training=True"
 """How a plan's refusal begins when a layer is random at inference."""
@@ -176,6 +175,4 @@ def made_inputs(prepared: Prepared, *, seed: int, samples: int | None) -> list[R
 
 
 def _replayed(prepared: Prepared, inputs: Mapping[str, Array], description: str) -> Replays:
-    ours = replay(prepared.subject, inputs, prepared.options)
-    exact = replay(prepared.subject, inputs, replace(prepared.options, precision=FLOAT64))
-    return Replays(inputs, description, ours, exact)
+    return Replays(inputs, description, *in_both_precisions(prepared.subject, inputs, prepared.options))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gateprobe.graph import Array, ModelGraph
 from gateprobe.inputs.samples import InputSpec, from_arrays
-from gateprobe.layers.base import Precision
+from gateprobe.layers.base import FLOAT64, Precision
 from gateprobe.replay.plan import Plan, Wanted, make_plan
 from gateprobe.replay.run import run
 from gateprobe.semantics import Semantics
@@ -48,6 +48,14 @@ class ReplayOptions:
     """Instead of that of the file."""
     traced: Callable[[str], bool] = lambda path: True
     outputs: bool = True
+
+
+def in_both_precisions(
+    subject: Subject, inputs: Mapping[str, Array], options: ReplayOptions, feeds: Mapping[str, Array] | None = None
+) -> tuple[Replayed, Replayed]:
+    """Replay one set of inputs as `replay` does, and again in float64."""
+    exact = replace(options, precision=FLOAT64)
+    return replay(subject, inputs, options, feeds), replay(subject, inputs, exact, feeds)
 
 
 def replay(

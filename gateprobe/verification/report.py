@@ -63,10 +63,7 @@ def _gap(gap: Gap) -> dict[str, Any]:
 def _place(place: Divergence | None) -> dict[str, Any] | None:
     if place is None:
         return None
-    values = asdict(place) | {"float64": place.exact, "difference": place.difference}
-    del values["exact"]
-    values["direction"] = place.direction or None
-    return {name: number(value) if isinstance(value, float) else value for name, value in values.items()}
+    return {**junit.place(asdict(place), place.difference), "direction": place.direction or None}
 
 
 def described(place: Divergence) -> str:
@@ -86,22 +83,11 @@ def described(place: Divergence) -> str:
 
 def as_junit(result: Verification) -> bytes:
     """Return a verification as JUnit XML: a test case for each signal and output, and one for everything else."""
-    cases = [_case(result, report) for report in result.signals]
-    cases.append(_other(result))
-    return junit.suite("verify", cases)
-
-
-def error_as_junit(file: str, message: str) -> bytes:
-    """Return JUnit XML that says why nothing could be verified."""
-    return junit.error("verify", file, message)
-
-
-def _case(result: Verification, report: SignalReport) -> ET.Element:
-    name = " ".join(filter(None, [report.layer, report.direction, report.signal]))
-    case = ET.Element("testcase", classname=junit.text(result.file), name=junit.text(name))
-    if report.first is not None:
-        ET.SubElement(case, "failure", message=junit.text(described(report.first)))
-    return case
+    cases = [
+        junit.case(result.file, (one.layer, one.direction, one.signal), described(one.first) if one.first else "")
+        for one in result.signals
+    ]
+    return junit.suite("verify", [*cases, _other(result)])
 
 
 def _other(result: Verification) -> ET.Element:

@@ -117,6 +117,12 @@ def kind_of(record: LayerRecord) -> Kind | None:
     return _KINDS.get((record.namespace, record.class_name))
 
 
+def is_recurrent(record: LayerRecord) -> bool:
+    """Whether a layer itself steps through time and hands over signals."""
+    kind = kind_of(record)
+    return kind is not None and kind.recurrent
+
+
 def registered() -> tuple[Kind, ...]:
     """Every kind, sorted by name."""
     return tuple(sorted(_KINDS.values(), key=lambda kind: (kind.namespace.value, kind.class_name)))

@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 
 from gateprobe.errors import InputError
-from gateprobe.graph import Array, LayerRecord
+from gateprobe.graph import Array, LayerRecord, records_within
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, tensors_in
 from gateprobe.layers.binding.call_arguments import CELL, RECURRENT
 from gateprobe.layers.binding.object_names import counted_names
@@ -180,9 +180,7 @@ class Recurrent:
 
 def is_stateful(record: LayerRecord) -> bool:
     """Whether a layer, or one inside it, carries its states from call to call."""
-    inside = [child for group in record.children.values() for child in group]
-    inside += record.model.layers if record.model is not None else ()
-    return bool(record.config.get("stateful")) or any(map(is_stateful, inside))
+    return any(one.config.get("stateful") for one in records_within(record))
 
 
 def _aligned(mask: Array, rank: int) -> Array:
