@@ -21,7 +21,10 @@ from gateprobe.cli.options import (
     command,
     force,
     names_of,
+    only_direction,
+    print_json,
     reporting,
+    selection_of,
     talking,
 )
 from gateprobe.cli.tolerances import publish, tolerating
@@ -86,13 +89,6 @@ def _sides(ours: str, others: tuple[str, ...], mapping: tuple[str, ...], last: b
     return Sides(ModelFile(ours, **reading), run, Assumed(**assuming), theirs, mapping, last)  # type: ignore[arg-type]
 
 
-def _selection(layer: str | None, direction: str | None) -> Selection:
-    from gateprobe.traces.selection import Selection
-
-    layers = () if layer is None else tuple(layer.split(","))
-    return Selection(layers=layers, directions=() if direction is None else direction)
-
-
 comparing = bundle(
     "sides",
     _sides,
@@ -112,16 +108,14 @@ comparing = bundle(
 )
 choosing = bundle(
     "selection",
-    _selection,
+    selection_of,
     click.option(
-        "--layer", metavar="GLOBS", help="Compare these layers; the one that THEIRS is of, if it does not say."
+        "--layer",
+        multiple=True,
+        metavar="GLOBS",
+        help="Compare these layers; the one that THEIRS is of, if it does not say. May be repeated.",
     ),
-    click.option(
-        "--direction",
-        type=click.Choice(["forward", "backward"]),
-        metavar="WAY",
-        help="Compare only one direction of the layers: forward or backward.",
-    ),
+    only_direction("Compare only one direction of the layers"),
 )
 writing = bundle(
     "files", Files, click.option("--junit", metavar="FILE", help="Write a JUnit XML report to this file."), force
@@ -155,9 +149,8 @@ def compare(sides: Sides, selection: Selection, tolerance: Tolerance, files: Fil
         talk.note(note)
     if report.as_json:
         from gateprobe.analysis.comparison_report import as_json
-        from gateprobe.cli.json_text import json_text
 
-        click.echo(json_text(as_json(result)))
+        print_json(as_json(result))
     else:
         from gateprobe.cli.compared import show_comparison
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateprobe.cli.options import Labels, Report, Talk, bundle, command, reporting, talking
+from gateprobe.cli.options import Labels, Report, Talk, bundle, command, only_direction, reporting, talking
 from gateprobe.cli.source import Source, observing, say_notes
 from gateprobe.errors import InputError
 
@@ -33,12 +33,7 @@ _which = bundle(
     "which",
     Which,
     click.option("--layer", metavar="LAYER", help="Look at this layer; may be left out where there is only one."),
-    click.option(
-        "--direction",
-        type=click.Choice(["forward", "backward"]),
-        metavar="WAY",
-        help="Look at this direction of it: forward or backward.",
-    ),
+    only_direction("Look at this direction of it"),
     click.option(
         "--sample",
         type=click.IntRange(0),

@@ -11,8 +11,8 @@ import click
 
 from gateprobe.analysis.explain import Explanation, Gate, Term
 from gateprobe.analysis.ledger import Ledger
-from gateprobe.cli.json_text import json_text
 from gateprobe.cli.layout import Column, Page
+from gateprobe.cli.options import print_json
 from gateprobe.errors import printable
 
 JSON_FORMAT = 1
@@ -67,7 +67,7 @@ def show(seen: Seen, top: int | None, form: str) -> None:
     if form == "text":
         seen.text(top)
     elif form == "json":
-        click.echo(json_text(seen.json(top)))
+        print_json(seen.json(top))
     else:
         for line in seen.markdown(top) if form == "markdown" else seen.latex(top):
             click.echo(line)

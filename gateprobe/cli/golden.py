@@ -17,9 +17,12 @@ from gateprobe.cli.options import (
     bundle,
     command,
     force,
+    only_direction,
+    print_json,
     reading,
     reporting,
     running,
+    selection_of,
     talking,
 )
 from gateprobe.errors import InputError
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from gateprobe.golden.formats import Study
     from gateprobe.inputs.samples import Samples
     from gateprobe.opened_model import OpenedModel
+    from gateprobe.traces.selection import Selection
 
 JSON_FORMAT = 1
 """Version of the JSON's layout."""
@@ -70,15 +74,6 @@ class Folder:
             raise InputError("--keep goes with --study")
 
 
-@dataclass(frozen=True, slots=True)
-class Which:
-    """Which layers and samples."""
-
-    layer: tuple[str, ...]
-    direction: str | None
-    sample: str
-
-
 _folder = bundle(
     "folder",
     Folder,
@@ -97,16 +92,11 @@ _folder = bundle(
     ),
     force,
 )
-_which = bundle(
-    "which",
-    Which,
+_choosing = bundle(
+    "selection",
+    selection_of,
     click.option("--layer", multiple=True, metavar="GLOBS", help="Take these layers alone, such as 'lstm*'."),
-    click.option(
-        "--direction",
-        type=click.Choice(["forward", "backward"]),
-        metavar="WAY",
-        help="Take this direction alone: forward or backward.",
-    ),
+    only_direction("Take this direction alone"),
     click.option("--sample", default="0", metavar="RANGES", help="Take these samples, instead of the first one."),
 )
 
@@ -118,11 +108,11 @@ _which = bundle(
 )
 @reading
 @running
-@_which
+@_choosing
 @_folder
 @reporting
 @talking
-def golden(file: ModelFile, run: Run, which: Which, folder: Folder, report: Report, talk: Talk) -> None:
+def golden(file: ModelFile, run: Run, selection: Selection, folder: Folder, report: Report, talk: Talk) -> None:
     """Write golden vectors for a port, with a C checker.
 
     The folder gets C99 sources with the weights of each gate, inputs, every intermediate and tolerances, a reference
@@ -134,24 +124,22 @@ def golden(file: ModelFile, run: Run, which: Which, folder: Folder, report: Repo
     samples = run.load(model, file)
     talk.details(model, samples)
     if folder.output is not None:
-        _write(model, samples, run, which, folder, talk)
+        _write(model, samples, run, selection, folder, talk)
     if folder.study:
         _study(model, samples, folder, report)
     talk.notes(model, samples)
 
 
-def _write(model: OpenedModel, samples: Samples, run: Run, which: Which, folder: Folder, talk: Talk) -> None:
+def _write(model: OpenedModel, samples: Samples, run: Run, selection: Selection, folder: Folder, talk: Talk) -> None:
     from gateprobe.golden.run import golden as made
     from gateprobe.golden.run import write
-    from gateprobe.traces.selection import Ranges, Selection
 
-    layers = tuple(name for text in which.layer for name in text.split(","))
-    directions = () if which.direction is None else (which.direction,)
+    assert selection.samples is not None, "there is a default"
     found = made(
         model,
         samples,
-        selection=Selection(layers=layers, directions=directions),
-        samples=Ranges(which.sample).pick(samples.count, "sample").tolist(),
+        selection=selection,
+        samples=selection.samples.pick(samples.count, "sample").tolist(),
         order=folder.order,
         transpose=folder.transpose,
         dtype=run.dtype,
@@ -173,9 +161,7 @@ def _study(model: OpenedModel, samples: Samples, folder: Folder, report: Report)
     x = {name: np.asarray(array[: samples.count]) for name, array in arrays if array is not None}
     found = study(model, x, keep=folder.keep)
     if report.as_json:
-        from gateprobe.cli.json_text import json_text
-
-        click.echo(json_text({"format": JSON_FORMAT, **asdict(found)}))
+        print_json({"format": JSON_FORMAT, **asdict(found)})
     else:
         _show(found)
 

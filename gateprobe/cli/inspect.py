@@ -12,6 +12,7 @@ from gateprobe.cli.options import (
     command,
     given,
     names_of,
+    print_json,
     reading,
     reporting,
     talking,
@@ -50,9 +51,7 @@ def inspect(file: ModelFile, check: bool, report: Report, talk: Talk) -> int:
     model = file.read()
     summary = summarise(model)
     if report.as_json:
-        from gateprobe.cli.json_text import json_text
-
-        click.echo(json_text(summary))
+        print_json(summary)
     else:
         from gateprobe.cli.pages import show_summary
 
@@ -76,8 +75,6 @@ def _inspect_trace(file: ModelFile, report: Report, talk: Talk) -> None:
         raise InputError(f"is a trace, and {option} is about models", file=file.model)
     summary = summarise_trace(file.model, open_trace(file.model, file.max_bytes))
     if report.as_json:
-        from gateprobe.cli.json_text import json_text
-
-        click.echo(json_text(summary))
+        print_json(summary)
     else:
         show_trace(summary, everything=bool(talk.verbose))

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateprobe.cli.options import ModelFile, Report, Talk, bundle, command, force, reading, reporting, talking
+from gateprobe.cli.options import (
+    ModelFile,
+    Report,
+    Talk,
+    bundle,
+    command,
+    force,
+    print_json,
+    reading,
+    reporting,
+    talking,
+)
 from gateprobe.cli.verify import Given, giving, on_backend
 
 if TYPE_CHECKING:
@@ -89,9 +100,7 @@ def migrate(file: ModelFile, given: Given, new: NewFile, report: Report, talk: T
         found.write(new.write, overwrite=new.force)
     verdict = _verified(new, x) if new.verify else None
     if report.as_json:
-        from gateprobe.cli.json_text import json_text
-
-        click.echo(json_text(_as_json(found, new) | ({} if verdict is None else {"agrees": bool(verdict)})))
+        print_json(_as_json(found, new) | ({} if verdict is None else {"agrees": bool(verdict)}))
     else:
         _show(found, new, everything=bool(talk.verbose))
         if verdict is not None:

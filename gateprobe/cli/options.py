@@ -259,6 +259,13 @@ class Report:
         return (STREAM,)
 
 
+def print_json(value: object) -> None:
+    """Print indented ASCII JSON without control characters, whatever the names in a file are."""
+    import json
+
+    click.echo(json.dumps(value, indent=2).replace("\x7f", "\\u007f"))
+
+
 def command(*examples: str) -> _Decorator:
     """Make a function a command; the examples end its help text."""
 
@@ -336,9 +343,10 @@ def _register(made: object) -> None:
         click.get_current_context().meta[LEFT_KEY] = made.left
 
 
-def _selection(
-    layer: tuple[str, ...], direction: str | None, signal: tuple[str, ...], **ranges: str | None
+def selection_of(
+    layer: tuple[str, ...], direction: str | None, signal: tuple[str, ...] = (), **ranges: str | None
 ) -> Selection:
+    """Return what the options of a selection take."""
     from gateprobe.traces.selection import Ranges, Selection
 
     unit, timestep, sample = (
@@ -475,6 +483,17 @@ LABELLING = (
 labelling = bundle("labels", Labels, *LABELLING)
 """Adds --tokens; the command takes ``labels``."""
 
+
+def only_direction(what: str) -> _Decorator:
+    """Add --direction; ``what`` says in the help what it does."""
+    return click.option(
+        "--direction",
+        type=click.Choice(["forward", "backward"]),
+        metavar="WAY",
+        help=f"{what}: forward or backward.",
+    )
+
+
 _WHAT = (
     click.option(
         "--layer",
@@ -482,12 +501,7 @@ _WHAT = (
         metavar="GLOBS",
         help="Keep these layers, such as lstm_1,lstm_2 or 'encoder/*'. May be repeated.",
     ),
-    click.option(
-        "--direction",
-        type=click.Choice(["forward", "backward"]),
-        metavar="WAY",
-        help="Keep only one direction of the layers: forward or backward.",
-    ),
+    only_direction("Keep only one direction of the layers"),
     click.option(
         "--signal",
         multiple=True,
@@ -505,10 +519,10 @@ _WHICH = (
     click.option("--sample", metavar="RANGES", help="Run only these samples, such as 3 or 0:100."),
 )
 
-selecting = bundle("selection", _selection, *_WHAT, *_WHICH)
+selecting = bundle("selection", selection_of, *_WHAT, *_WHICH)
 """Adds the choice of layers, directions, signals, units, timesteps and samples; the command takes ``selection``."""
 
-choosing = bundle("selection", _selection, *_WHAT)
+choosing = bundle("selection", selection_of, *_WHAT)
 """Adds the choice of layers, directions and signals alone; the command takes ``selection``."""
 
 talking = bundle(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateprobe.cli.layout import Column, Page
-from gateprobe.cli.options import Talk, bundle, command, selecting, talking
+from gateprobe.cli.options import Talk, bundle, command, print_json, selecting, talking
 from gateprobe.cli.outputs import Tabulating, tabulating
 from gateprobe.cli.progress import progress_bar
 from gateprobe.cli.source import Source, measuring, say_notes
@@ -96,9 +96,7 @@ def stats(
     if outputs:
         write_table(found.to_polars(), outputs, {"statistics": _described(found), **observed.metadata})
     if tabulating.as_json:
-        from gateprobe.cli.json_text import json_text
-
-        click.echo(json_text(as_json(found, top)))
+        print_json(as_json(found, top))
     elif tabulating.reports:
         show(found, top)
     say_notes(observed, talk)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateprobe.cli.layout import Column, Page
-from gateprobe.cli.options import Talk, bundle, command, selecting, talking
+from gateprobe.cli.options import Talk, bundle, command, print_json, selecting, talking
 from gateprobe.cli.outputs import Tabulating, tabulating
 from gateprobe.cli.progress import progress_bar
 from gateprobe.cli.source import Source, observing, say_notes
@@ -129,9 +129,7 @@ def track(
     if outputs:
         write_table(found.to_polars(), outputs, {"tracking": _described(found), **observed.metadata})
     if tabulating.as_json:
-        from gateprobe.cli.json_text import json_text
-
-        click.echo(json_text(as_json(found)))
+        print_json(as_json(found))
     elif tabulating.reports:
         show(found, top)
     say_notes(observed, talk)

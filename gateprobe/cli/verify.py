@@ -19,6 +19,7 @@ from gateprobe.cli.options import (
     command,
     force,
     guard,
+    print_json,
     reading,
     reporting,
     talking,
@@ -163,10 +164,9 @@ def verify(
     for note in result.notes:
         talk.note(flagged(note))
     if report.as_json:
-        from gateprobe.cli.json_text import json_text
         from gateprobe.verification.report import as_json as json_of
 
-        click.echo(json_text(json_of(result)))
+        print_json(json_of(result))
     else:
         from gateprobe.cli.verdict import show_verdict
 

@@ -19,6 +19,7 @@ from gateprobe.cli.options import (
     choosing,
     command,
     force,
+    print_json,
     reading,
     reporting,
     talking,
@@ -158,11 +159,9 @@ def _show(model: OpenedModel, layers: tuple[LayerWeights, ...], report: Report) 
     from gateprobe.analysis.weights import LayerWeights, measures
 
     if report.as_json:
-        from gateprobe.cli.json_text import json_text
-
         about = [_about(part) for layer in layers for part in layer.directions]
         numbers = [_plain(one) for one in measures(layers)]
-        click.echo(json_text({"format": JSON_FORMAT, "file": model.graph.file, "layers": about, "weights": numbers}))
+        print_json({"format": JSON_FORMAT, "file": model.graph.file, "layers": about, "weights": numbers})
         return
     from gateprobe.cli.layout import Column, Page
 
