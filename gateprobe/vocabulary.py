@@ -16,7 +16,7 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, Era, LayerRecord, Origin
-from gateprobe.inputs.tokens import Vocabulary, read_vocabulary
+from gateprobe.inputs.tokens import VocabularyFile, read_vocabulary
 from gateprobe.inputs.word_ids import WordIds
 from gateprobe.layers.base import FLOAT32
 from gateprobe.layers.binding.registry import Binding, kind_of
@@ -56,7 +56,7 @@ class Rules:
 class TextRules:
     """Turns texts into rows of ids; a `gateprobe.inputs.word_ids.Converter`."""
 
-    vocabulary: Vocabulary
+    vocabulary: VocabularyFile
     pad: Side | None = None
     """As Keras pads what the rules make, without it."""
 
@@ -142,14 +142,14 @@ def text_rules(file: str, pad: Side | None = None) -> TextRules:
     return TextRules(read_vocabulary(file), pad)
 
 
-def _rules(vocabulary: Vocabulary) -> Rules:
+def _rules(vocabulary: VocabularyFile) -> Rules:
     config = vocabulary.config
     if "word_index" in config:
         return _tokenizer(vocabulary, config)
     return _layer(vocabulary, config) if config else _plain(vocabulary)
 
 
-def _tokenizer(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Rules:
+def _tokenizer(vocabulary: VocabularyFile, config: Mapping[str, Any]) -> Rules:
     """Return the rules of Keras's Tokenizer."""
     ids = {word: number for number, word in vocabulary.words.items() if word}
     filters, split, unknown = config.get("filters", _FILTERS), config.get("split", " "), config.get("oov_token")
@@ -187,7 +187,7 @@ def _unknown_said(unknown: str | None) -> str:
     return "unknown words left out" if unknown is None else f"unknown words as {unknown}"
 
 
-def _layer(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Rules:
+def _layer(vocabulary: VocabularyFile, config: Mapping[str, Any]) -> Rules:
     """Return the rules of a TextVectorization or StringLookup; the words of the latter stand between white space."""
     class_name = "TextVectorization" if "standardize" in config else "StringLookup"
     record = LayerRecord(vocabulary.name, class_name, {**config, "output_sequence_length": None})
@@ -218,7 +218,7 @@ def _table_rules(said: str, part: Callable[[str], list[str]], table: Table) -> R
     return Rules(said, part, look_up, lambda word: word in table.ids or word == table.mask, "post")
 
 
-def _plain(vocabulary: Vocabulary) -> Rules:
+def _plain(vocabulary: VocabularyFile) -> Rules:
     """Return the rules for words and numbers alone: those that are Keras's own where nothing else is said.
 
     A word index is what a Tokenizer has, a list what a TextVectorization has. Where every entry is one character, texts

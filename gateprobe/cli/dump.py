@@ -8,7 +8,7 @@ import click
 
 from gateprobe.cli.options import (
     Assumed,
-    Labels,
+    Labelling,
     ModelFile,
     Run,
     Talk,
@@ -58,7 +58,7 @@ def dump(
     pre: bool,
     with_input: bool,
     with_output: bool,
-    labels: Labels,
+    labels: Labelling,
     writing: Writing,
     scaling: Scaling,
     assumed: Assumed,

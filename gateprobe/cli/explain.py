@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateprobe.cli.options import Labels, Report, Talk, bundle, command, only_direction, reporting, talking
+from gateprobe.cli.options import Labelling, Report, Talk, bundle, command, only_direction, reporting, talking
 from gateprobe.cli.source import Source, observing, say_notes
 from gateprobe.errors import InputError
 
@@ -107,7 +107,7 @@ def _open(source: Source, which: Which, talk: Talk) -> Observed:
     from gateprobe.traces.selection import Selection
 
     layers = () if which.layer is None else (which.layer,)
-    bare = replace(source, labels=Labels(None))
+    bare = replace(source, labels=Labelling(None))
     samples = which.sample if source.is_trace else None
     observed = bare.open(Selection(layers=layers, samples=samples), talk)
     if observed.model is None or observed.samples is None:

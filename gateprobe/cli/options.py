@@ -169,7 +169,7 @@ class Assumed:
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class Labelling:
     """What the user calls the timesteps."""
 
     tokens: str | None
@@ -480,7 +480,7 @@ LABELLING = (
 )
 """What to call timesteps."""
 
-labelling = bundle("labels", Labels, *LABELLING)
+labelling = bundle("labels", Labelling, *LABELLING)
 """Adds --tokens; the command takes ``labels``."""
 
 

@@ -17,7 +17,7 @@ from gateprobe.cli.options import (
     READING,
     RUNNING,
     Assumed,
-    Labels,
+    Labelling,
     ModelFile,
     Run,
     Talk,
@@ -40,7 +40,7 @@ class Source:
     file: ModelFile
     run: Run
     assumed: Assumed
-    labels: Labels
+    labels: Labelling
     labelled: bool
     """Whether the command names timesteps, so that labels are of use."""
     is_trace: bool
@@ -145,7 +145,7 @@ def _source(source: str, inputs: tuple[str, ...], **values: Any) -> Source:
         ModelFile(source, **taken(READING)),
         Run(inputs, **taken(RUNNING)),
         Assumed(**taken(ASSUMING)),
-        Labels(values.get("tokens")),
+        Labelling(values.get("tokens")),
         "tokens" in values,
         is_trace(source),
     )

@@ -132,7 +132,7 @@ def descriptor_of(path: str) -> int | None:
 def _of_descriptor(number: int, name: str) -> Place:
     try:
         return _of_status(name, os.fstat(number), frozenset())
-    except OSError:  # it is closed, which who opens it will find
+    except OSError:  # it is closed; opening it will say so
         return Place(name, ("descriptor", number), frozenset())
 
 

@@ -115,7 +115,7 @@ def given_tokens(tokens: TokenLists, there: Array, shown: Array) -> ListedTokens
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Vocabulary:
+class VocabularyFile:
     """Words by their numbers."""
 
     name: str
@@ -142,7 +142,7 @@ class Vocabulary:
 class LookedUpTokens:
     """The words behind the ids that the model reads."""
 
-    vocabulary: Vocabulary
+    vocabulary: VocabularyFile
     ids: Mapping[str, Rows]
     """Name of an input or a feed → ``(samples, timesteps)`` of whole numbers."""
     layers: Callable[[str], Collection[str]]
@@ -279,7 +279,7 @@ def _plain_lists(text: str, name: str) -> _Lists:
     return tuple(tuple(group) for group in groups if group)
 
 
-def read_vocabulary(file: str) -> Vocabulary:
+def read_vocabulary(file: str) -> VocabularyFile:
     """Read a vocabulary.
 
     Args:
@@ -299,9 +299,9 @@ def read_vocabulary(file: str) -> Vocabulary:
                 raise
         else:
             words, config = _words(value, name), _config(value)
-            return Vocabulary(name, _sha256(text), words, config, isinstance(value, list))
+            return VocabularyFile(name, _sha256(text), words, config, isinstance(value, list))
     lines = text.split("\n")
-    return Vocabulary(name, _sha256(text), _numbered(lines[:-1] if lines[-1] == "" else lines, name), listed=True)
+    return VocabularyFile(name, _sha256(text), _numbered(lines[:-1] if lines[-1] == "" else lines, name), listed=True)
 
 
 def _words(value: Any, name: str) -> Mapping[int, str]:
@@ -383,7 +383,7 @@ def _no_vocabulary(name: str) -> InputError:
 
 
 def look_up(
-    vocabulary: Vocabulary, given: Mapping[str, Rows | None], layers: Callable[[str], Collection[str]]
+    vocabulary: VocabularyFile, given: Mapping[str, Rows | None], layers: Callable[[str], Collection[str]]
 ) -> LookedUpTokens:
     """Label timesteps by the ids that the model reads.
 

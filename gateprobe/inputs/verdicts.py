@@ -15,7 +15,7 @@ _WORDS = {"agrees": "AGREES", "disagrees": "DISAGREES", "random": "RANDOM"}
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class WrittenVerification:
     """A verification that was written as JSON."""
 
     name: str
@@ -104,7 +104,7 @@ class Verdict:
                 yield f"Would explain it: {_text(one.get('text'))}"
 
 
-def read_verdict(file: str) -> Verdict:
+def read_verdict(file: str) -> WrittenVerification:
     """Read a verification.
 
     Raises:
@@ -120,7 +120,7 @@ def read_verdict(file: str) -> Verdict:
         raise InputError(reason, file=name, remedy="run gateprobe verify again")
     if not isinstance(value["status"], str) or value["status"] not in _WORDS:
         raise InputError(f"has the status {printable(value['status']):.20}, which verify does not give", file=name)
-    return Verdict(name, value)
+    return WrittenVerification(name, value)
 
 
 def _list(value: object) -> list[Any]:

@@ -35,7 +35,7 @@ _WORDS = {Era.KERAS1: "Keras 1", Era.KERAS2: "Keras 2", Era.KERAS3: "Keras 3"}
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class EraVerdict:
     """What the versions and words of a file come to."""
 
     era: Era
@@ -44,7 +44,7 @@ class Verdict:
     rivals: tuple[Rival, ...] = ()
 
 
-def weigh(version: str, place: str, others: Iterable[tuple[str, str]], config: Any) -> Verdict:
+def weigh(version: str, place: str, others: Iterable[tuple[str, str]], config: Any) -> EraVerdict:
     """Compare everything in a file that tells its era.
 
     Args:
@@ -71,7 +71,7 @@ def weigh(version: str, place: str, others: Iterable[tuple[str, str]], config: A
             "one of the two was changed"
         )
         rivals.append((era, version))
-    return Verdict(possible, (f"{place} says {version}",), tuple(notes), tuple(rivals))
+    return EraVerdict(possible, (f"{place} says {version}",), tuple(notes), tuple(rivals))
 
 
 def _era_of_words(config: Any, said: Era) -> Era:

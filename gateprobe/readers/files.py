@@ -30,7 +30,7 @@ def model_files(model: str) -> Iterator[str]:
         elif path.is_file():
             yield from (str(path.with_name(name)) for name in _shards(path))
     except (OSError, ValueError, GateprobeError):
-        return  # who reads the model says what is wrong
+        return  # reading the model will say what is wrong
 
 
 def savedmodel_folder(path: Path) -> Path | None:

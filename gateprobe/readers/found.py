@@ -10,7 +10,7 @@ from gateprobe.errors import ReadError
 from gateprobe.graph import Era, ModelGraph, ModelRecord, Origin, Stated, Vocabulary, WeightStore
 from gateprobe.readers import contradictions, version, wiring
 from gateprobe.readers.architecture import read_architecture
-from gateprobe.readers.contradictions import Verdict
+from gateprobe.readers.contradictions import EraVerdict
 from gateprobe.readers.weights_only import WEIGHTS_ALONE
 from gateprobe.readers.wiring import Wiring
 
@@ -104,7 +104,7 @@ class Found:
         own = () if self.value is None else ("the graph is that of the wiring file, not what this file says of itself",)
         return model, store, (*own, *notes, *more)
 
-    def _verdict(self) -> Verdict:
+    def _verdict(self) -> EraVerdict:
         """Return the era of the numbers: of the Keras that saved the weights."""
         given = self.architecture
         if self.keras_version is not None:
@@ -120,15 +120,15 @@ class Found:
             raise ReadError("nothing in the file tells which Keras wrote it")
         era, sentence = inferred
         rivals = version.rivals_of(era, self.weights, value)
-        return Verdict(era, ("no version is recorded", sentence), rivals=rivals)
+        return EraVerdict(era, ("no version is recorded", sentence), rivals=rivals)
 
 
-def _dialect(given: Architecture) -> Verdict | None:
+def _dialect(given: Architecture) -> EraVerdict | None:
     """Return the era whose words an architecture uses."""
     if given.keras_version is not None:
         return contradictions.weigh(given.keras_version, f"the architecture {given.file}", (), given.value)
     inferred = version.era_of_config(given.value)
-    return None if inferred is None else Verdict(inferred[0], (f"architecture: {inferred[1]}",))
+    return None if inferred is None else EraVerdict(inferred[0], (f"architecture: {inferred[1]}",))
 
 
 def _disagreement(dialect: Era, era: Era) -> tuple[str, ...]:

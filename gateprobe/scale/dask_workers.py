@@ -42,7 +42,7 @@ Perform: TypeAlias = Callable[[Iterable[Block], Tracing, Job], Iterator[Block]]
 
 @dataclass(frozen=True, slots=True)
 class DaskWorkers:
-    """Who computes."""
+    """Processes of Dask that compute blocks."""
 
     sources: Sources
     """What they have to read."""
@@ -93,7 +93,7 @@ class DaskWorkers:
                 client.wait_for_workers(1, timeout=PATIENCE)
             except ImportError:
                 raise MissingExtra("cryptography, which keeps strangers from local workers,", "dask") from None
-            except Exception as fault:  # noqa: BLE001 - who answers may be no scheduler and say anything
+            except Exception as fault:  # noqa: BLE001 - what answers there may be no scheduler
                 raise self._unreachable(fault) from None
             yield client
 

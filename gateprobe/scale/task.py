@@ -1,6 +1,6 @@
 """One block of a run, computed and written in whichever process has time for it.
 
-A task carries names and plain values only: who computes it reads the model, and the block's samples, by himself.
+A task carries names and plain values only: the process that computes it opens the model and the samples by itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What stands at a timestep, as text: asked by those who know nothing of files."""
+"""The texts of timesteps, for code that must not know the files they come from."""
 
 from __future__ import annotations
 

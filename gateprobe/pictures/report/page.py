@@ -22,7 +22,7 @@ import numpy as np
 from gateprobe.errors import GateprobeWarning, printable
 from gateprobe.graph import Array
 from gateprobe.inputs.tokens import Labels
-from gateprobe.inputs.verdicts import Verdict
+from gateprobe.inputs.verdicts import WrittenVerification
 from gateprobe.observed import Observed
 from gateprobe.pictures.colours import BLUE_ORANGE, BLUE_ORANGE_ON_BLACK, VIRIDIS
 from gateprobe.pictures.kinds import SATURATED
@@ -43,7 +43,7 @@ _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 def page_of(
     observed: Observed,
     *,
-    verdict: Verdict | None = None,
+    verdict: WrittenVerification | None = None,
     max_values: int = MOST_VALUES,
     progress: Progress | None = None,
 ) -> str:
