@@ -184,16 +184,12 @@ class Trace(Mapping[str, LayerTrace]):
         """Return the number of calls of recurrent layers."""
         return len({direction.layer for direction in self.directions})
 
-    @property
-    def _title(self) -> str:
-        return f"Trace of {len(self.samples)} sample{'s' * (len(self.samples) != 1)}"
-
     def __repr__(self) -> str:
-        return "\n".join([self._title, *(f"  {part!r}" for part in self.directions)])
+        return "\n".join([_title(self.samples), *(f"  {part!r}" for part in self.directions)])
 
     def _repr_html_(self) -> str:
         rows, more = notebook.shortened([row_of(part) for part in self.directions], _SHOWN, "directions")
-        return notebook.table(self._title, ROW, rows, more)
+        return notebook.table(_title(self.samples), ROW, rows, more)
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> Array:
         """Refuse to be one array.
@@ -438,3 +434,7 @@ def join(chunks: Iterable[TraceChunk], metadata: Mapping[str, Any]) -> Trace:
     """
     whole = joined(chunks)
     return Trace(whole.samples, whole.directions, metadata)
+
+
+def _title(samples: Array) -> str:
+    return f"Trace of {len(samples)} sample{'s' * (len(samples) != 1)}"
