@@ -37,8 +37,8 @@ MAY_IMPORT = {
     "labels": BASE | {"inputs", "traces", "replay", "opened_model"},
     "observed": BASE | {"files", "inputs", "traces", "replay", "trace_files", "opened_model"},
     "analysis": ROLES | LAYERS | {"inputs", "traces", "replay", "opened_model", "observed"},
-    "pictures": BASE | {"inputs", "traces", "observed", "analysis"},
-    "model": BASE
+    "pictures": BASE | {"limits", "inputs", "traces", "observed", "analysis"},
+    "model": BASE | {"readers", "inputs", "traces", "replay", "trace", "opened", "observed", "analysis", "vocabulary"},
     | {"readers", "inputs", "traces", "replay", "trace", "opened_model", "observed", "analysis", "vocabulary"},
     "comparing": BASE | {"traces", "trace_files", "trace", "opened_model", "analysis", "model"},
     "scale": BASE

@@ -228,6 +228,11 @@ def edited(file, old, new):
     file.write_text(text.replace(old, new))
 
 
+def elsewhere(file):
+    edited(file, '"gateprobe.seal"', '"no.seal"')
+    edited(file, GATE.rpartition("/")[0], "../../etc")
+
+
 GATE = "bidirectional/forward/forget_gate"
 
 
@@ -245,7 +250,8 @@ GATE = "bidirectional/forward/forget_gate"
         (lambda store: edited(store / GATE / "zarr.json", '"bytes"', '"numcodecs.pickle"'), "names a codec"),
         (lambda store: edited(store / GATE / "zarr.json", '"float32"', '"string"'), "not described as gateprobe"),
         (lambda store: (store / GATE / "c/0/0/0").write_bytes(b"x"), "is damaged"),
-        (lambda store: edited(store / "zarr.json", GATE.rpartition("/")[0], "../../etc"), "is missing"),
+        (lambda store: elsewhere(store / "zarr.json"), "is missing"),
+        (lambda store: edited(store / "zarr.json", '"0:4"', '"1:5"'), "metadata: is damaged or was changed"),
         (lambda store: edited(store / "zarr.json", '"manifest"', '"manifesto"'), "a Zarr store of others"),
     ],
 )
@@ -376,6 +382,7 @@ def test_an_hdf5_file_that_leads_elsewhere_is_refused(trace, tmp_path, change, m
     file = tmp_path / "t.h5"
     trace.save(file)
     with h5py.File(file, "r+") as found:
+        del found.attrs["gateprobe.seal"]
         change(found)
     refused(file, message)
 

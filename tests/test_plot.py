@@ -477,3 +477,12 @@ def test_a_notebook_lists_a_dozen_directions_of_many():
     text = many._repr_html_()
     assert text.count("<tr><td>") == 12
     assert "and 8 more directions" in text
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_pictures_are_refused_where_v8_would_end_the_program(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr("gateprobe.limits.system.free_address_space", lambda: 4 << 30)
+    line = refused(*TOKENS, "-o", tmp_path / f"p.{suffix}")
+    assert "not enough memory for drawing: 4096 MiB of address space are left, and 66560 are needed" in line
+    assert list(tmp_path.iterdir()) == []
+    run(*TOKENS, "-o", tmp_path / "p.html")

@@ -13,6 +13,8 @@ except ImportError:  # on Windows
 
 _POLARS = 3 << 29
 """Bytes of address space that Polars takes for its threads and its allocator; with less it ends the program."""
+_V8 = 65 << 30
+"""Bytes of address space that V8 reserves, which draws pictures; it takes hardly any of them."""
 
 
 def free_address_space() -> int | None:
@@ -35,9 +37,20 @@ def require_room_for_tables() -> None:
     Raises:
         InputError: The limit (``ulimit -v``) is too low.
     """
+    _require(_POLARS, "tables", "use .npy, .npz and .h5 files")
+
+
+def require_room_for_drawing() -> None:
+    """Look whether V8 can be started, which in too little address space aborts with a dump of its own.
+
+    Raises:
+        InputError: The limit (``ulimit -v``) is too low.
+    """
+    _require(_V8, "drawing", "write .html, which the browser draws")
+
+
+def _require(size: int, purpose: str, instead: str) -> None:
     free = free_address_space()
-    if free is not None and free < _POLARS:
-        reason = (
-            f"not enough memory for tables: {free >> 20} MiB of address space are left, and {_POLARS >> 20} are needed"
-        )
-        raise InputError(reason, remedy="raise the limit (ulimit -v), or use .npy, .npz and .h5 files")
+    if free is not None and free < size:
+        reason = f"not enough memory for {purpose}: {free >> 20} MiB of address space are left, and {size >> 20} are needed"
+        raise InputError(reason, remedy=f"raise the limit (ulimit -v), or {instead}")

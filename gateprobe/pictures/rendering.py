@@ -10,6 +10,8 @@ from typing import Any
 import altair as alt
 import vl_convert
 
+from gateprobe.limits.system import require_room_for_drawing
+
 _OFFLINE: Mapping[str, Any] = {"allowed_base_urls": []}
 """A chart holds its numbers; nothing is fetched, whatever a text from a file says."""
 _SHARP = 2.0
@@ -55,14 +57,17 @@ def _version() -> str:
 
 
 def _png(specification: dict[str, Any], title: str) -> bytes:
+    require_room_for_drawing()
     return vl_convert.vegalite_to_png(specification, vl_version=_version(), scale=_SHARP, **_OFFLINE)
 
 
 def _svg(specification: dict[str, Any], title: str) -> bytes:
+    require_room_for_drawing()
     return vl_convert.vegalite_to_svg(specification, vl_version=_version(), **_OFFLINE).encode()
 
 
 def _pdf(specification: dict[str, Any], title: str) -> bytes:
+    require_room_for_drawing()
     return vl_convert.vegalite_to_pdf(specification, vl_version=_version(), **_OFFLINE)
 
 

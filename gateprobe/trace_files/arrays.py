@@ -19,7 +19,7 @@ from gateprobe.readers.crash_guard import try_in_fork
 from gateprobe.trace_files.described import Described, Metadata, Opened, directions_of, metadata_of, numbers
 from gateprobe.traces.chunk import DirectionTrace, TraceChunk
 from gateprobe.writers.arrays import METADATA_KEY, context_key
-from gateprobe.writers.seal import require_intact
+from gateprobe.writers.seal import SEAL_KEY, require_intact
 
 CHUNK_BYTES = 32 << 20
 """Wanted size of the arrays of a chunk."""
@@ -84,7 +84,6 @@ def open_hdf5(path: Path, limit: int, *, whole: bool) -> Opened:
     size = path.stat().st_size
     hdf5.library()  # before the fork, so that it is imported once
     with path.open("rb") as stream:
-        require_intact(stream)
 
         def everything() -> None:
             *_, begin = _open_hdf5(path, limit, whole=whole)
@@ -92,6 +91,10 @@ def open_hdf5(path: Path, limit: int, *, whole: bool) -> Opened:
                 pass
 
         try_in_fork(everything, stream, size, limit)
+        with _hdf5_file(stream) as file:
+            sealed = SEAL_KEY in file.attrs  # the text alone may be left over from an attribute that was removed
+        if sealed:
+            require_intact(stream)
     return _open_hdf5(path, limit, whole=whole)
 
 
