@@ -95,7 +95,6 @@ def test_what_another_program_changed_is_read_once_its_seal_is_removed(dumped, t
         gateprobe.load_trace(file)
     with h5py.File(file, "r+") as changed:
         del changed.attrs["gateprobe.seal"]
-    assert b"with zeros here" in file.read_bytes()  # HDF5 leaves the text where it was
     assert gateprobe.load_trace(file)["bidirectional/forward"]["cell_state"][0, 0, 0] == 5
 
 
