@@ -28,7 +28,7 @@ from gateprobe.graph import (
 )
 from gateprobe.inputs.samples import from_arrays
 from gateprobe.layers.base import Arguments, Tensor
-from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.layers.binding.settings import OtherWeights, Unsupported
 from gateprobe.layers.recurrent.kernels import compiled
 from gateprobe.model import Model
 from gateprobe.opened_model import OpenedModel
@@ -522,3 +522,36 @@ def test_keras_1_stores_the_gates_one_by_one(kind):
     for n in range(2):
         run = step(np.float64(X[n]).tolist(), *weights, *[[0.0] * UNITS] * (2 if kind == "LSTM" else 1))
         np.testing.assert_allclose(output[n], [one["hidden_state"] for one in run], atol=3e-6)
+
+
+@pytest.mark.parametrize("kind", ["CuDNNLSTM", "CuDNNGRU"])
+def test_cudnn_keeps_a_row_for_each_unit_and_two_biases(kind):
+    """The memory of a gate in CuDNN is ``(units, features)``; Keras 2 shows it as if it were ``(features, units)``."""
+    gates = {"CuDNNLSTM": 4, "CuDNNGRU": 3}[kind]
+    kernels = [np.float32(RNG.normal(size=(FEATURES, UNITS))) for _ in range(gates)]
+    recurrent = [np.float32(RNG.normal(size=(UNITS, UNITS))) for _ in range(gates)]
+    biases = np.float32(RNG.normal(size=(2, gates * UNITS)))
+    shown = [np.array([w for column in k.T for w in column]).reshape(FEATURES, UNITS) for k in kernels]
+    arrays = [np.hstack(shown), np.hstack([one.T for one in recurrent]), biases.ravel()]
+    record = LayerRecord("rnn", kind, {"units": UNITS, "return_sequences": True})
+    (output,) = called((record, arrays, "2.2.4"), Tensor(X))
+    plain = [np.float64(np.hstack(part)).tolist() for part in (kernels, recurrent)]
+    ours, theirs = np.float64(biases).tolist()
+    for n in range(2):
+        x, zeros = np.float64(X[n]).tolist(), [0.0] * UNITS
+        if kind == "CuDNNLSTM":
+            both = [one + other for one, other in zip(ours, theirs, strict=True)]
+            run = scalar_lstm.lstm(x, *plain, both, zeros, zeros)
+        else:
+            run = scalar_lstm.gru(x, *plain, ours, zeros, theirs)
+        np.testing.assert_allclose(output[n], [one["hidden_state"] for one in run], atol=3e-6)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("length", [1, 5])
+def test_a_bias_of_another_length_is_that_of_another_layer(kind, length):
+    gates = {"LSTM": 4, "GRU": 3}[kind]
+    arrays = [np.zeros((FEATURES, gates * UNITS)), np.zeros((UNITS, gates * UNITS)), np.zeros(length * UNITS)]
+    config = {"units": UNITS, **({"reset_after": False} if kind == "GRU" else {})}
+    with pytest.raises(OtherWeights, match="bias: expected"):
+        called((LayerRecord("rnn", kind, config), arrays, "3.15.1"), Tensor(X))
