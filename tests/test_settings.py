@@ -1,5 +1,7 @@
 """Settings that are missing, of the wrong kind, or of an era that does not know them."""
 
+import math
+
 import numpy as np
 import pytest
 from graphs import chain, lstm_weights
@@ -60,9 +62,43 @@ def test_an_activation_object_has_the_defaults_of_its_class(version):
 
 
 @pytest.mark.parametrize("value", [None, "0.1", True, [0.1], {"a": 1}])
-def test_options_of_an_activation_object_are_numbers(value):
-    with pytest.raises(UnknownActivation, match="where a number belongs"):
-        resolve({"class_name": "LeakyReLU", "config": {"negative_slope": value}}, meaning("3.15.1"))
+@pytest.mark.parametrize(("kind", "option"), [("LeakyReLU", "negative_slope"), ("ELU", "alpha"), ("ReLU", "threshold")])
+def test_options_of_an_activation_object_are_numbers(kind, option, value):
+    with pytest.raises(UnknownActivation, match=f"{option}=.*where a number belongs"):
+        resolve({"class_name": kind, "config": {option: value}}, meaning("3.15.1"))
+
+
+def test_a_relu_may_have_no_maximum():
+    relu = resolve({"class_name": "ReLU", "config": {"max_value": None}}, meaning("3.15.1"))
+    np.testing.assert_array_equal(relu(np.float32([-1, 0, 1e9])), np.float32([0, 0, 1e9]))
+
+
+@pytest.mark.parametrize(
+    ("serialized", "options", "label", "value"),
+    [
+        ("relu", {}, "relu", 2.0),
+        ("relu", {"negative_slope": 0.25}, "relu[negative_slope=0.25]", -0.5),
+        ("relu", {"negative_slope": 0.25, "threshold": 1}, "relu[negative_slope=0.25, threshold=1]", -0.75),
+        ("relu", {"max_value": 1.5}, "relu[max_value=1.5]", 1.5),
+        ("relu6", {}, "relu[max_value=6]", 6.0),
+        ("leaky_relu", {}, "leaky_relu[slope=0.2]", -0.4),
+        ("elu", {}, "elu", math.expm1(-2)),
+        ("elu", {"alpha": 0.5}, "elu[alpha=0.5]", math.expm1(-2) / 2),
+    ],
+)
+def test_a_label_has_the_constants_of_the_function(serialized, options, label, value):
+    function = resolve(serialized, meaning("3.15.1"), options)
+    at = {1.5: 2, 2.0: 2, 6.0: 9}.get(value, -2)
+    assert function.label == label
+    np.testing.assert_allclose(function(np.float32([at])), [value], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("version", "slope"), [("1.2.2", "0.2"), ("2.15.0", "0.2"), ("3.15.1", "1/6")])
+def test_a_hard_sigmoid_has_the_slope_of_its_label(version, slope):
+    function = resolve("hard_sigmoid", meaning(version))
+    assert function.label == f"hard_sigmoid[slope={slope}]"
+    number = 0.2 if slope == "0.2" else 1 / 6
+    np.testing.assert_allclose(function(np.float32([-9, -1, 1, 9])), [0, 0.5 - number, 0.5 + number, 1], rtol=1e-6)
 
 
 def test_an_activation_object_of_another_module_is_none_of_ours():

@@ -30,6 +30,9 @@ NOTHING = {
     "a doubled bias of a SimpleRNN": ((F, U), (U, U), (2 * U,)),
     "no units": ((F, 0), (0, 0), (0,)),
     "images": ((3, F, 4 * U), (3, U, 4 * U), (4 * U,)),
+    "images before a matrix": ((3, F, 4 * U), (U, 4 * U), (4 * U,)),
+    "images behind a matrix": ((F, 4 * U), (3, U, 4 * U), (4 * U,)),
+    "images of nine arrays": ((3, F, U), (U, U), (U,)) * 3,
 }
 ODD = {
     "a bias of another size": ((F, 4 * U), (U, 4 * U), (4 * U - 1,)),
@@ -110,6 +113,28 @@ def test_equal_cells_without_telling_names_are_ambiguous_and_named_ones_are_not(
     (both,) = listed(layer=named)
     assert (both.directions, both.ambiguous) == (2, False)
     assert [array.label.split("/")[1] for array in both.arrays] == ["forward_lstm"] * 3 + ["backward_lstm"] * 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "ambiguous"),
+    [
+        ("a/forward_lstm/", "b/backward_lstm/", [True, True]),
+        ("b/forward_lstm/", "a/backward_lstm/", [True, True]),
+        ("a/forward_lstm/", "a/forward_lstm_1/", [True, True]),
+        ("a/forward_lstm/", "a/lstm/", [True, False]),
+        ("a/lstm/", "a/lstm_1/", [False, False]),
+    ],
+)
+def test_halves_of_different_layers_are_no_pair(one, other, ambiguous):
+    shapes = PROVEN["LSTM"][0]
+    groups = listed(layer=(*arrays_of(shapes, one), *arrays_of(shapes, other)))
+    assert [(group.name, group.directions) for group in groups] == [("layer", 1), ("layer_1", 1)]
+    assert [group.ambiguous for group in groups] == ambiguous
+
+
+def test_each_of_many_layers_in_one_list_has_a_name_of_its_own():
+    shapes = [shape for units in (3, 4, 6) for shape in ((F, 4 * units), (units, 4 * units), (4 * units,))]
+    assert [group.name for group in listed(stack=arrays_of(shapes))] == ["stack", "stack_1", "stack_2"]
 
 
 def graph_of(*groups):
