@@ -134,6 +134,35 @@ def test_a_product_in_pieces_is_the_product(samples, rows, units, in_pieces):
     np.testing.assert_allclose(product, expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize(("units", "pieces"), [(5, 1), (240, 1), (300, 2), (482, 241)])
+@pytest.mark.parametrize("samples", [1, 12, 33])
+def test_a_product_between_margins_is_the_product(samples, units, pieces, monkeypatch):
+    """For a BLAS that sums the columns at the edges of a block in another order: zeros stand there instead."""
+    rng = np.random.default_rng(units)
+    left, matrix = (rng.normal(size=shape) for shape in ((samples, 7), (7, 2 * units)))
+    monkeypatch.setattr(blas, "_small_is_fast", lambda: False)
+    monkeypatch.setattr(blas, "heights", lambda *shape: (4, 1))
+    panels = pack(matrix, 2)
+    assert (panels.margin, panels.values.shape[1]) == (8, pieces)
+    assert max(panels.heights) == 48
+    memory = blas.memory(samples, 7, left.dtype)
+    memory[:samples] = left
+    expected = (left @ matrix).reshape(samples, 2, units).swapaxes(0, 1)
+    product = Product(memory, panels, samples)
+    for _ in range(2):
+        np.testing.assert_allclose(product(), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("columns", [1, 9, 170, 600])
+def test_enough_sums_are_compared_to_tell_orders_apart(columns):
+    """Two orders of a sum give the same bits now and then; 512 numbers are not all alike by chance."""
+    vectors, matrix = blas._trial(5, columns, "float32")
+    assert vectors.shape[1:] == (1, 5)
+    assert matrix.shape == (5, columns)
+    assert len(vectors) >= 3
+    assert len(vectors) * columns >= 512
+
+
 @pytest.mark.parametrize("class_name", ["LSTM", "GRU"])
 def test_a_batch_gives_its_memory_back_as_soon_as_it_is_not_held(class_name):
     rng, gates = np.random.default_rng(0), {"LSTM": 4, "GRU": 3}[class_name]
@@ -191,6 +220,7 @@ def test_a_kernel_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(compiled, "is_installed", lambda: False)
     with pytest.raises(MissingExtra, match="numba is not installed; run: pip install 'gateprobe\\[fast\\]'"):
         choose("compiled")
+    assert (choose("numpy"), choose("auto", 5)) == (Kernel("numpy"), Kernel("auto", 5))
 
 
 LONG_RUN = """

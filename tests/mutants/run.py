@@ -222,13 +222,16 @@ def chosen(tests: list[str], items: list[Any]) -> list[Any]:
 
 
 def quickest(reach: dict[str, Reached]) -> list[str]:
-    """Return as many tests as take `SECONDS` together: the quickest case of each test, then the second one of each."""
+    """Return as many tests as take `SECONDS` together: the quickest case of each test, then the second one of each.
+
+    What takes more than a second goes last.
+    """
     tests: dict[str, list[tuple[float, str]]] = {}
     for name, (seconds, _) in reach.items():
         tests.setdefault(name.partition("[")[0], []).append((seconds, name))
-    ordered = sorted((rank, *case) for cases in tests.values() for rank, case in enumerate(sorted(cases)))
-    sums = itertools.accumulate(seconds for _, seconds, _ in ordered)
-    return [name for (_, _, name), so_far in zip(ordered, sums, strict=True) if so_far <= SECONDS]
+    ordered = sorted((case[0] > 1, rank, *case) for cases in tests.values() for rank, case in enumerate(sorted(cases)))
+    sums = itertools.accumulate(seconds for *_, seconds, _ in ordered)
+    return [name for (*_, name), so_far in zip(ordered, sums, strict=True) if so_far <= SECONDS]
 
 
 class Campaign:
