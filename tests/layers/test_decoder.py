@@ -10,8 +10,11 @@ from wired import recorded, unpacked, wiring
 
 import gateprobe
 from gateprobe.errors import InputError, UnsupportedModel
+from gateprobe.layers.base import Arguments, Tensor
 from gateprobe.layers.recurrent import decoder
+from gateprobe.model import opened
 from gateprobe.opened_model import open_model
+from layers import bound
 
 CASES = {
     "default": {},
@@ -131,6 +134,21 @@ def test_a_limit_hides_lengths_behind_the_input_only_where_it_ends_the_loop_befo
         limited[9].predict([*inputs[:2], lengths])
     whole = limited[9].predict([*inputs[:2], np.array([9, 4, 6, 0], np.int32)])
     np.testing.assert_allclose(whole["decoder"][:, :8], outputs[0], rtol=0, atol=2e-6)
+
+
+def test_initial_states_may_stand_behind_the_input(tmp_path):
+    steps = (
+        opened(read(tmp_path, "all_steps", {**CASES["all_steps"], "lengths_from": None})).plan(outputs=True).graph.steps
+    )
+    (layer,) = (step.layer for step in steps if isinstance(step.layer, decoder.BasicDecoder))
+    features, units = layer.rnn.cells[0].kernel.shape
+    rng = np.random.default_rng(0)
+    x, state = (Tensor(np.float32(rng.normal(size=shape))) for shape in ((2, 4, features), (2, units)))
+    calls = (Arguments((x, (state,))), Arguments((x,), {"initial_state": (state,)}))
+    placed, named = (layer.replay(call, bound.scope())[0].value for call in calls)
+    np.testing.assert_array_equal(placed, named)
+    other = layer.replay(Arguments((x, (Tensor(-state.value),))), bound.scope())[0].value
+    assert not np.allclose(placed, other)
 
 
 def test_lengths_are_whole_numbers_and_one_for_each_sample():
