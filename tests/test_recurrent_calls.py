@@ -491,15 +491,34 @@ def test_columns_that_are_not_those_of_all_gates_are_counted_in_the_message():
         anatomy.split(np.zeros((FEATURES + 1, 6)))
 
 
-@pytest.mark.parametrize(
-    ("kind", "columns", "states"), [("LSTMCell", 4, 2), ("GRUCell", 3, 1), ("SimpleRNNCell", 1, 1)]
-)
-def test_every_cell_that_stands_in_a_graph_is_one_of_the_layers_to_trace(kind, columns, states):
-    config = {"units": UNITS, **({"reset_after": False} if kind == "GRUCell" else {})}
+ANATOMY = {
+    "LSTMCell": ("input_gate", "forget_gate", "candidate", "output_gate"),
+    "GRUCell": ("update_gate", "reset_gate", "candidate"),
+    "SimpleRNNCell": ("hidden_state",),
+    "PeepholeLSTMCell": ("input_gate", "forget_gate", "candidate", "output_gate"),
+}
+
+
+@pytest.mark.parametrize("kind", ANATOMY)
+def test_every_cell_is_one_of_the_layers_to_trace_and_says_what_it_computes_with(kind):
+    gates, squash = ANATOMY[kind], "softsign"
+    config = {"units": UNITS, "activation": squash, "recurrent_activation": "sigmoid", "reset_after": False}
     assert recurrent_of(LayerRecord("cell", kind, config)) == ["cell"]
-    shapes = ((FEATURES, columns * UNITS), (UNITS, columns * UNITS), (columns * UNITS,))
-    layer = bound.bind(LayerRecord("cell", kind, config), [np.float32(RNG.normal(size=s)) for s in shapes], SEMANTICS)
-    assert len(layer.state_shapes((FEATURES,))) == states
+    columns = len(gates) * UNITS
+    looks = [(UNITS,)] * 3 if "Peephole" in kind else []
+    arrays = [np.float32(RNG.normal(size=s)) for s in ((FEATURES, columns), (UNITS, columns), (columns,), *looks)]
+    cell = bound.bind(LayerRecord("cell", kind, config), arrays, SEMANTICS)
+    anatomy = cell.anatomy
+    assert cell.state_shapes((FEATURES,)) == ((UNITS,),) * (2 if "LSTM" in kind else 1)
+    labels = ["sigmoid" if name.endswith("_gate") else squash for name in gates]
+    assert [(name, one.label) for name, one in anatomy.activations.items()] == list(zip(gates, labels, strict=True))
+    np.testing.assert_array_equal(anatomy.split(anatomy.kernel)[gates[-1]], arrays[0][:, -UNITS:])
+    np.testing.assert_array_equal(anatomy.recurrent_kernel, arrays[1])
+    np.testing.assert_array_equal(anatomy.bias, arrays[2])
+    assert (anatomy.output_activation is not None) == ("LSTM" in kind)
+    np.testing.assert_array_equal(list(anatomy.peepholes.values()), arrays[3:])
+    assert list(anatomy.peepholes) == (["input_gate", "forget_gate", "output_gate"] if looks else [])
+    assert (anatomy.reset_after, anatomy.recurrent_bias, anatomy.windows) == (False, None, None)
 
 
 def recurrent_of(record):
