@@ -44,9 +44,13 @@ THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "POLARS_MAX_THREADS")
 os.environ.update(dict.fromkeys(THREADS, "1"))  # before NumPy is imported
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = float(os.environ.get("MUTANT_SECONDS", "20"))
-"""Of processor time that the tests of a change may take; those behind, see `quickest`, are left out. After three times
-that a change counts as noticed: it made a loop endless, say."""
+SECONDS = 20
+"""Of processor time that the tests of a change may take, unless asked otherwise; those behind, see `quickest`, are left
+out. After a few times that a change counts as noticed: it made a loop endless, say."""
+SLACK = 20
+"""Seconds of processor time for whatever else a fork does: three times that for one that imports the tests anew."""
+RECORDING = 3600
+"""Likewise, for one run of all tests."""
 PATIENCE = 40
 """How many times longer than that it may take on a busy machine."""
 PR_SET_PDEATHSIG = 1
@@ -221,8 +225,8 @@ def chosen(tests: list[str], items: list[Any]) -> list[Any]:
     ]
 
 
-def quickest(reach: dict[str, Reached]) -> list[str]:
-    """Return as many tests as take `SECONDS` together: the quickest case of each test, then the second one of each.
+def quickest(reach: dict[str, Reached], limit: float) -> list[str]:
+    """Return as many tests as take so many seconds: the quickest case of each test, then the second one of each.
 
     What takes more than a second goes last.
     """
@@ -231,16 +235,21 @@ def quickest(reach: dict[str, Reached]) -> list[str]:
         tests.setdefault(name.partition("[")[0], []).append((seconds, name))
     ordered = sorted((case[0] > 1, rank, *case) for cases in tests.values() for rank, case in enumerate(sorted(cases)))
     sums = itertools.accumulate(seconds for *_, seconds, _ in ordered)
-    return [name for (*_, name), so_far in zip(ordered, sums, strict=True) if so_far <= SECONDS]
+    return [name for (*_, name), so_far in zip(ordered, sums, strict=True) if so_far <= limit]
 
 
 class Campaign:
     """A plugin of pytest: instead of running the tests, tries the changes against them."""
 
     def __init__(
-        self, mutants: list[Mutant], tests: list[str], out: Path, tell: Callable[[Mutant, str, float], None]
+        self,
+        mutants: list[Mutant],
+        tests: list[str],
+        out: Path,
+        seconds: int,
+        tell: Callable[[Mutant, str, float], None],
     ) -> None:
-        self._mutants, self._tests, self._out, self._tell = mutants, tests, out, tell
+        self._mutants, self._tests, self._out, self._seconds, self._tell = mutants, tests, out, seconds, tell
         self._failed = False
         self.left: list[Mutant] = []
         """Those that cannot be tried so."""
@@ -256,11 +265,11 @@ class Campaign:
         unknown = [item for name, item in items.items() if name not in known]
         if unknown:
             act = partial(self._record, unknown, known, reach_file)
-            if _forked(act, self._out / "reach.log", 60 * SECONDS) != 0:
+            if _forked(act, self._out / "reach.log", RECORDING) != 0:
                 pytest.exit(f"the tests fail without any change; see {self._out / 'reach.log'}", 3)
         reach = {name: one for name, one in json.loads(reach_file.read_text()).items() if name in items}
-        unchanged = [items[name] for name in quickest(reach)[:30]]
-        if _fate(_forked(lambda: self._run_changed({}, unchanged), self._out / "fast.log", SECONDS)) != "survived":
+        unchanged = [items[name] for name in quickest(reach, self._seconds)[:30]]
+        if _fate(_forked(lambda: self._run_changed({}, unchanged), self._out / "fast.log", SLACK)) != "survived":
             pytest.exit("tests fail in another order", 3)
         for mutant in self._mutants:
             compiled = mutant.module.endswith("lstm_loop.py") and not os.environ.get("NUMBA_DISABLE_JIT")
@@ -271,8 +280,8 @@ class Campaign:
                 self.left.append(mutant)
                 continue
             started = time.monotonic()
-            act = partial(self._run_changed, codes, [items[name] for name in quickest(calling)])
-            fate = _fate(_forked(act, self._out / "fast.log", 3 * SECONDS))
+            act = partial(self._run_changed, codes, [items[name] for name in quickest(calling, self._seconds)])
+            fate = _fate(_forked(act, self._out / "fast.log", SLACK + 2 * self._seconds))
             self._tell(mutant, fate, time.monotonic() - started)
         return True
 
@@ -345,26 +354,26 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.machinery.SourceFileLoade
 class _Quickest:
     """A plugin of pytest: runs the quickest tests of those that call a module, or of all where none does."""
 
-    def __init__(self, mutant: Mutant, tests: list[str], folder: Path) -> None:
+    def __init__(self, mutant: Mutant, tests: list[str], folder: Path, seconds: int) -> None:
         reach = json.loads((folder / REACH).read_text())
         own = json.dumps(mutant.path)
         self._calling = {name: one for name, one in reach.items() if any(own in key for key in one[1])} or reach
-        self._tests = tests
+        self._tests, self._seconds = tests, seconds
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         found = {item.nodeid: item for item in chosen(self._tests, items)}
-        names = quickest({name: one for name, one in self._calling.items() if name in found})
+        names = quickest({name: one for name, one in self._calling.items() if name in found}, self._seconds)
         items[:] = [found[name] for name in names]
 
 
-def _import_changed(mutant: Mutant, tests: list[str], folder: Path) -> int:
+def _import_changed(mutant: Mutant, tests: list[str], folder: Path, seconds: int) -> int:
     """Import a changed module and run tests."""
     import pytest
 
     sys.meta_path.insert(0, _Changed(mutant))
     if "kernels" in mutant.module:
         os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="mutant-", dir=folder)
-    status = pytest.main([*OPTIONS, "-q", *files_of(tests)], plugins=[_Quickest(mutant, tests, folder)])
+    status = pytest.main([*OPTIONS, "-q", *files_of(tests)], plugins=[_Quickest(mutant, tests, folder, seconds)])
     return 0 if status == pytest.ExitCode.NO_TESTS_COLLECTED else int(status)
 
 
@@ -376,7 +385,7 @@ def _forked(act: Callable[[], int], log: Path, seconds: int) -> int:
         try:
             os.setpgid(0, 0)
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # ends with its parent
-            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 5))
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
             with log.open("w") as out:
                 os.dup2(out.fileno(), 1)
                 os.dup2(out.fileno(), 2)
@@ -451,10 +460,10 @@ def _same(mutant: Mutant, settings: dict[str, Any]) -> str | None:
     return None
 
 
-def _try_functions(mutants: list[Mutant], tests: list[str], out: Path, tell: Callable[..., None]) -> int:
+def _try_functions(mutants: list[Mutant], tests: list[str], out: Path, seconds: int, tell: Callable[..., None]) -> int:
     import pytest
 
-    campaign = Campaign(mutants, tests, out, tell)
+    campaign = Campaign(mutants, tests, out, seconds, tell)
     status = pytest.main([*OPTIONS, "-q", *files_of(tests)], plugins=[campaign])
     (out / "left.json").write_text(json.dumps([asdict(one) for one in campaign.left]))
     return int(status)
@@ -467,6 +476,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=40, help="changes of each module; 0 for all")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--named", action="store_true", help="only those that are always tried")
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="of processor time for the tests of a change")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     os.chdir(ROOT)
@@ -489,12 +499,16 @@ def main() -> None:
             file.write(json.dumps(line) + "\n")
 
     every = list(dict.fromkeys(one for ones in tests.values() for one in ones))
-    if _forked(lambda: _try_functions(mutants, every, out, tell), out / "session.log", 10**6):
+    if _forked(lambda: _try_functions(mutants, every, out, options.seconds, tell), out / "session.log", 10**6):
         sys.exit(f"the tests do not pass; see {out}/session.log")
     for left in json.loads((out / "left.json").read_text()):
         mutant = Mutant(**left)
         started = time.monotonic()
-        status = _forked(lambda one=mutant: _import_changed(one, tests[one.module], out), out / "slow.log", 6 * SECONDS)
+        status = _forked(
+            lambda one=mutant: _import_changed(one, tests[one.module], out, options.seconds),
+            out / "slow.log",
+            3 * SLACK + 2 * options.seconds,
+        )
         tell(mutant, _fate(status), time.monotonic() - started)
     summarize(record)
 
