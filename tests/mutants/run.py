@@ -228,12 +228,14 @@ def chosen(tests: list[str], items: list[Any]) -> list[Any]:
 def quickest(reach: dict[str, Reached], limit: float) -> list[str]:
     """Return as many tests as take so many seconds: the quickest case of each test, then the second one of each.
 
-    What takes more than a second goes last.
+    What takes more than a tenth of a second goes last.
     """
     tests: dict[str, list[tuple[float, str]]] = {}
     for name, (seconds, _) in reach.items():
         tests.setdefault(name.partition("[")[0], []).append((seconds, name))
-    ordered = sorted((case[0] > 1, rank, *case) for cases in tests.values() for rank, case in enumerate(sorted(cases)))
+    ordered = sorted(
+        (case[0] > 0.1, rank, *case) for cases in tests.values() for rank, case in enumerate(sorted(cases))
+    )
     sums = itertools.accumulate(seconds for *_, seconds, _ in ordered)
     return [name for (*_, name), so_far in zip(ordered, sums, strict=True) if so_far <= limit]
 
