@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "observed": BASE | {"files", "inputs", "traces", "replay", "trace_files", "opened_model"},
     "analysis": ROLES | LAYERS | {"inputs", "traces", "replay", "opened_model", "observed"},
     "pictures": BASE | {"limits", "inputs", "traces", "observed", "analysis"},
-    "model": BASE | {"readers", "inputs", "traces", "replay", "trace", "opened", "observed", "analysis", "vocabulary"},
+    "model": BASE
     | {"readers", "inputs", "traces", "replay", "trace", "opened_model", "observed", "analysis", "vocabulary"},
     "comparing": BASE | {"traces", "trace_files", "trace", "opened_model", "analysis", "model"},
     "scale": BASE
