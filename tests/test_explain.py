@@ -47,7 +47,7 @@ def brackets():
 
 
 def test_every_number_of_a_step_is_that_of_the_file_or_of_the_trace(brackets):
-    """The weights are read from the file here, the states from the trace; the formulas are those that the docs show."""
+    """The weights are read from the file here, the states from the trace; the formulas are those of the README."""
     with zipfile.ZipFile(SAMPLES / "brackets.keras") as archive, h5py.File(archive.open("model.weights.h5")) as file:
         kernel, recurrent, bias = (file[f"layers/lstm/cell/vars/{n}"][()].astype(float) for n in range(3))
     x = inputs_of("brackets.keras")[0]
