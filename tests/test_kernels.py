@@ -202,6 +202,8 @@ def test_auto_compiles_where_it_pays(monkeypatch):
     monkeypatch.setattr(compiled, "fault", lambda: None)
     assert not Kernel("auto").compiles(999)
     assert Kernel("auto").compiles(1000)
+    assert Kernel("auto", required=True).compiles(1000)
+    assert not Kernel("auto", required=True).compiles(999)
     assert Kernel("auto", timesteps=20_000).compiles(100)  # of a slab
     assert not Kernel("numpy").compiles(1000)
     monkeypatch.setattr(compiled, "fault", lambda: "Numba needs NumPy 2.5 or less")
