@@ -184,6 +184,11 @@ class Trace(Mapping[str, LayerTrace]):
         """Return the number of calls of recurrent layers."""
         return len({direction.layer for direction in self.directions})
 
+    @property
+    def _chunk(self) -> TraceChunk:
+        """All of it in one piece."""
+        return TraceChunk(self.samples, self.directions)
+
     def __repr__(self) -> str:
         return "\n".join([_title(self.samples), *(f"  {part!r}" for part in self.directions)])
 
@@ -244,7 +249,7 @@ class Trace(Mapping[str, LayerTrace]):
         from gateprobe.pictures.plotting import plot  # noqa: PLC0415 - tracing needs no pictures
 
         selection = Selection(layers, directions, signals, units, timesteps, samples)
-        return plot(TraceChunk(self.samples, self.directions), self.metadata, kind, selection, tokens)
+        return plot(self._chunk, self.metadata, kind, selection, tokens)
 
     def to_numpy(self) -> dict[str, Array]:
         """Return the arrays under the names that they have in an NPZ file.
@@ -255,7 +260,7 @@ class Trace(Mapping[str, LayerTrace]):
         """
         from gateprobe.writers.arrays import arrays_of  # noqa: PLC0415
 
-        return {key: value for key, value, _ in arrays_of(TraceChunk(self.samples, self.directions))}
+        return {key: value for key, value, _ in arrays_of(self._chunk)}
 
     def to_pandas(self, layout: Layout = "tidy") -> pd.DataFrame:
         """Return the same table as `to_polars`; layers and directions are categories.
@@ -277,7 +282,7 @@ class Trace(Mapping[str, LayerTrace]):
         """
         from gateprobe.writers.table import table  # noqa: PLC0415 - Polars takes 0.1 s to import
 
-        return table(TraceChunk(self.samples, self.directions), layout)
+        return table(self._chunk, layout)
 
     def to_xarray(self) -> xarray.DataTree:
         """Return a tree with a node ``layer/direction`` for each direction.
@@ -290,7 +295,7 @@ class Trace(Mapping[str, LayerTrace]):
         """
         from gateprobe.writers.trees import tree_of  # noqa: PLC0415
 
-        return tree_of(TraceChunk(self.samples, self.directions), self.metadata)
+        return tree_of(self._chunk, self.metadata)
 
     def stats(
         self,
@@ -312,7 +317,7 @@ class Trace(Mapping[str, LayerTrace]):
             InputError: The settings are none of these, or there is no recurrent layer.
         """
         settings = Settings(by, low, high, tuple(quantiles))
-        return statistics([TraceChunk(self.samples, self.directions)], settings)
+        return statistics([self._chunk], settings)
 
     def track(self, signal: object, *, lags: int = LAGS, signals: Names = ()) -> Tracking:
         """Find the units that follow a signal, the strongest correlation first; see `gateprobe.Model.track`.
@@ -327,7 +332,7 @@ class Trace(Mapping[str, LayerTrace]):
             InputError: The signal does not fit, or never changes; no layer has these signals.
         """
         selection = Selection(signals=signals or DEFAULT_SIGNALS)
-        chunk = selection.apply(TraceChunk(self.samples, self.directions))
+        chunk = selection.apply(self._chunk)
         return follow([chunk], Given.of_array(signal, self.samples, None), lags=lags)
 
     def save(
@@ -354,7 +359,7 @@ class Trace(Mapping[str, LayerTrace]):
         from gateprobe.writers import Output, write  # noqa: PLC0415
 
         output = Output(os.fspath(path), format, layout=layout, compress=compress, force=overwrite)
-        write([TraceChunk(self.samples, self.directions)], [output], self.metadata)
+        write([self._chunk], [output], self.metadata)
 
     def report(
         self,
@@ -386,7 +391,7 @@ class Trace(Mapping[str, LayerTrace]):
         from gateprobe.pictures.report.page import page_of  # noqa: PLC0415
         from gateprobe.writers.pages import write_page  # noqa: PLC0415
 
-        observed = of_chunk(TraceChunk(self.samples, self.directions), self.metadata)
+        observed = of_chunk(self._chunk, self.metadata)
         if tokens is not None:
             observed = replace(observed, tokens=given_tokens(tokens, self.samples, self.samples))
         verdict = None if verification is None else read_verdict(os.fspath(verification))

@@ -12,9 +12,10 @@ import os
 import stat
 from contextlib import ExitStack
 from dataclasses import replace
+from io import BufferedReader
 from os import PathLike, fspath
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from gateprobe.errors import GateprobeError, ReadError, reason_of
 from gateprobe.files.remote import is_url, local_path, redact_url, remote
@@ -29,8 +30,6 @@ from gateprobe.readers.indexes import read_index
 from gateprobe.readers.sources import read_hdf5, read_zip
 
 __all__ = ["read"]
-
-_BLOCK = 1 << 20
 
 
 def read(
@@ -152,10 +151,7 @@ def _stamp(stream: BinaryIO) -> tuple[int, int]:
 
 def _sha256(stream: BinaryIO) -> str:
     stream.seek(0)
-    digest = hashlib.sha256()
-    while block := stream.read(_BLOCK):
-        digest.update(block)
-    return digest.hexdigest()
+    return hashlib.file_digest(cast("BufferedReader", stream), "sha256").hexdigest()
 
 
 def _combined(digests: list[str]) -> str:

@@ -35,6 +35,16 @@ class Architecture:
         return {} if self.wiring is None else self.wiring.stated
 
 
+def refuse_second(given: Architecture | None) -> None:
+    """Refuse an architecture beside a file that has one; a wiring file may say more of it.
+
+    Raises:
+        ReadError: One was given.
+    """
+    if given is not None and given.wiring is None:
+        raise ReadError("has an architecture of its own", remedy="leave --architecture out")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
     """What a container held."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from gateprobe.errors import ReadError
 from gateprobe.graph import WeightStore
 from gateprobe.readers import archive, hdf5, safe_json, vocabularies, weights
-from gateprobe.readers.found import Architecture, Found
+from gateprobe.readers.found import Architecture, Found, refuse_second
 from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.shards import shard_names
 
@@ -25,8 +25,8 @@ def read_hdf5(stream: BinaryIO, given: Architecture | None, budget: Budget) -> F
     stream.seek(0)
     with hdf5.opened(stream) as file:
         config = hdf5.text_attribute(file, "model_config")
-        if config is not None and given is not None and given.wiring is None:
-            raise ReadError("has an architecture of its own", remedy="leave --architecture out")
+        if config is not None:
+            refuse_second(given)
         root = _weights_root(file, whole_model=config is not None)
         store = _store(root, budget)
         owner = file if "keras_version" in file.attrs else root
@@ -77,8 +77,7 @@ def _has_vars(root: h5py.Group, name: str) -> bool:
 def read_zip(stream: BinaryIO, size: int, given: Architecture | None, budget: Budget) -> Found:
     """Read a ``.keras`` zip."""
     with archive.opened(stream, size) as members:
-        if given is not None and given.wiring is None:
-            raise ReadError("has an architecture of its own", remedy="leave --architecture out")
+        refuse_second(given)
         value = safe_json.loads(archive.read(members, archive.CONFIG, safe_json.MAX_BYTES), archive.CONFIG)
         inner = value.get("keras_version") if isinstance(value, dict) else None
         words = vocabularies.in_zip(members, budget)

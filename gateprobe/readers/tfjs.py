@@ -21,7 +21,7 @@ import numpy as np
 from gateprobe.errors import ReadError
 from gateprobe.graph import Array, WeightArray, WeightGroup, WeightScheme, WeightStore, freeze
 from gateprobe.readers import weights
-from gateprobe.readers.found import Architecture, Found
+from gateprobe.readers.found import Architecture, Found, refuse_second
 from gateprobe.readers.hdf5 import MAX_DIMENSIONS, Budget
 from gateprobe.readers.shards import file_names, read_beside, size_beside
 from gateprobe.readers.version import objects
@@ -91,8 +91,8 @@ def read_tfjs(path: Path, value: Mapping[str, Any], given: Architecture | None, 
         UnsafeFile: It names a file outside its folder, or needs too much memory.
     """
     config, said, backend = architecture_of(value)
-    if config is not None and given is not None and given.wiring is None:
-        raise ReadError("has an architecture of its own", remedy="leave --architecture out")
+    if config is not None:
+        refuse_second(given)
     digests: list[str] = []
     arrays = list(_arrays(path, value, budget, digests))
     known = config if config is not None or given is None else given.value

@@ -17,7 +17,7 @@ from typing import Any
 from gateprobe.errors import ReadError, UnsafeFile, reason_of
 from gateprobe.graph import LOOKUPS, Vocabulary
 from gateprobe.readers.files import SAVED_MODEL
-from gateprobe.readers.found import Architecture, Found
+from gateprobe.readers.found import Architecture, Found, refuse_second
 from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.savedmodel import objects
 from gateprobe.readers.savedmodel.decoder import decoder_settings
@@ -32,7 +32,6 @@ from gateprobe.readers.wiring import DECODER
 GRAPH, METADATA = SAVED_MODEL, "keras_metadata.pb"
 MAX_GRAPH_BYTES = 1 << 30
 MAX_METADATA_BYTES = 256 << 20
-_BLOCK = 1 << 20
 _EXPORTED = "is a SavedModel without Keras's own description of its layers (as model.export() writes): only functions"
 _SETTINGS = ("impute_finished", "output_time_major", "maximum_iterations")
 
@@ -54,8 +53,7 @@ def read_folder(path: Path, given: Architecture | None, budget: Budget, *, ignor
     folder = _Folder(path, METADATA if (path / METADATA).exists() and not ignore_metadata else GRAPH)
     if ignore_metadata and objects.ROOT not in folder.described:
         return _weights_alone(path, folder, given, budget)
-    if given is not None and given.wiring is None:
-        raise ReadError("has an architecture of its own", remedy="leave --architecture out")
+    refuse_second(given)
     root = folder.described.get(objects.ROOT)
     value = {} if root is None else _architecture_of(root.value)
     if root is None or "class_name" not in value:
@@ -174,11 +172,8 @@ def _bytes(file: Path, limit: int) -> bytes:
 
 
 def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(slots=True)
