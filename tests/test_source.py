@@ -26,11 +26,10 @@ FORMATS = ("t.npz", "t.h5", "t.parquet", "t.arrow", "t.csv", "t.tsv", "t.jsonl",
 @command("gateprobe look model.keras x.npy")
 @observing
 @selecting
-@click.option("--pre", is_flag=True)
 @talking
-def look(source, selection, pre, talk):
+def look(source, selection, talk):
     """Print the sum of every signal, twice, and the labels of the first sample."""
-    observed = source.open(selection, talk, pre_activations=pre)
+    observed = source.open(selection, talk)
     told = []
     for _ in range(2):
         whole = joined(observed.chunks(lambda *said: told.append(said)))
@@ -110,7 +109,6 @@ def trace(run, tmp_path):
         (["--architecture", "a.json"], "--architecture does not go with it"),
         (["--go-backwards"], "--go-backwards does not go with it"),
         (["--vocab", "v.json"], "is a trace, which is not run: --vocab does not go with it"),
-        (["--pre"], "t.npz: holds no gates before their activation; write the trace with dump --pre"),
         (["--unit", "0"], "t.npz: --unit 0 selects nothing; available: 2 to 3"),
         (["--unit", "-9"], "t.npz: --unit -9 selects nothing; available: 2 to 3"),
         (["--sample", "0,2"], "t.npz: --sample 0,2 selects nothing; available: 1 to 3"),

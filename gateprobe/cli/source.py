@@ -54,24 +54,21 @@ class Source:
         yield from self.run.reads()
         yield from self.labels.reads()
 
-    def open(self, selection: Selection, talk: Talk, *, pre_activations: bool = False) -> Observed:
+    def open(self, selection: Selection, talk: Talk) -> Observed:
         """Open the trace, or the model and its inputs, so that it can be gone through.
 
         Args:
             selection: What to look at.
             talk: What is said on stderr.
-            pre_activations: Whether the gates before their activation are needed.
 
         Raises:
             ReadError: It is neither trace nor model.
             InputError: Inputs or options are missing, or do not go with a trace; the selection matches nothing.
             UnsupportedModel: The model cannot be replayed.
         """
-        return (
-            self._stored(selection, pre_activations) if self.is_trace else self._run(selection, talk, pre_activations)
-        )
+        return self._stored(selection) if self.is_trace else self._run(selection, talk)
 
-    def _stored(self, selection: Selection, pre_activations: bool) -> Observed:
+    def _stored(self, selection: Selection) -> Observed:
         from dataclasses import replace
 
         from gateprobe.files.remote import redact_url
@@ -80,8 +77,6 @@ class Source:
         click.get_current_context().meta[MODEL_KEY] = redact_url(self.file.model)
         self._refuse_beside_trace()
         found = of_file(self.file.model, selection=selection, max_bytes=self.file.max_bytes)
-        if pre_activations and not _has_pre_activations(found):
-            raise InputError("holds no gates before their activation", remedy="write the trace with dump --pre")
         return replace(found, tokens=self.labels.of_trace(found.numbers))
 
     def _refuse_beside_trace(self) -> None:
@@ -94,13 +89,13 @@ class Source:
             raise InputError("is a trace, which takes no inputs", remedy=f"leave out {', '.join(self.run.inputs)}")
         refuse_about_runs()
 
-    def _run(self, selection: Selection, talk: Talk, pre_activations: bool) -> Observed:
+    def _run(self, selection: Selection, talk: Talk) -> Observed:
         from gateprobe.observed import of_run
 
         model = self.assumed.complete(self.file.read(), selection)
         samples = self.run.load(model, self.file, labels=self.labelled)
         talk.details(model, samples)
-        options = {**self.run.how, "pre_activations": pre_activations, "selection": selection}
+        options = {**self.run.how, "selection": selection}
         tracing: Tracing = model.tracing(samples, **options)
         tokens = self.labels.of_run(model, samples, selection, self.run.vocab) if self.labelled else None
         return of_run(tracing, options=options, threads=self.run.threads, tokens=tokens)
@@ -123,12 +118,6 @@ def say_notes(observed: Observed, talk: Talk) -> None:
         return
     for note in observed.metadata.get("notes", ()):
         talk.note(f"{observed.name}: {note}")
-
-
-def _has_pre_activations(observed: Observed) -> bool:
-    first = next(observed.chunks(), None)
-    parts = () if first is None else first.directions
-    return any(name.startswith("pre_") for part in parts for name in part.signals)
 
 
 _ABOUT_RUNS = names_of(*READING, *RUNNING, *ASSUMING) - {"max_bytes"}
