@@ -1,16 +1,39 @@
-"""Published models through the commands that look: whatever can be traced can be drawn and explained."""
+"""Published models through the commands that look: whatever can be traced can be drawn, explained and reported."""
 
+import json
 import re
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from test_report import SHARED, published
+from report_pages import Page, numbers, signals
+from verify.corpus import SHARED
 
 import gateprobe
 from gateprobe.cli import main
 
 KINDS = ("heatmap", "unit", "saturation", "ledger", "histogram")  # text takes tokens
+
+
+def published():
+    if not SHARED.is_dir():
+        return
+    for entry in json.loads((SHARED / "realmodels" / "index.json").read_text(encoding="utf-8")):
+        model = SHARED / "realmodels" / "models" / entry["file"]
+        stem = entry["file"].replace("/", "__")
+        golden = sorted((SHARED / "realmodels" / "golden").glob(f"{stem}.*.npz"))
+        if model.exists() and golden:
+            has_layers = bool(entry["recurrent"] or entry["wrapped"])
+            beside = entry.get("companion_json")
+            given = ["--architecture", model.with_name(beside)] if beside else []
+            yield pytest.param(model, golden[0], given, has_layers, id=stem)
+
+
+pytestmark = [
+    pytest.mark.corpus,
+    pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded models are not beside the project"),
+    pytest.mark.parametrize(("model", "golden", "given", "has_layers"), list(published())),
+]
 
 
 def look(command, *arguments):
@@ -27,16 +50,10 @@ def inputs(golden, tmp_path):
     return [tmp_path / f"{key}.npy" for key in keys]
 
 
-@pytest.mark.corpus
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded models are not beside the project")
-@pytest.mark.parametrize(
-    ("model", "golden", "architecture", "has_layers"), list(published()) if SHARED.is_dir() else []
-)
-def test_every_published_model_can_be_drawn_and_explained(model, golden, architecture, has_layers, inputs, tmp_path):
+def test_every_published_model_can_be_drawn_and_explained(model, given, has_layers, inputs, tmp_path):
     if not has_layers:
         return
-    given = ["--architecture", model.with_name(architecture)] if architecture else []
     trace = tmp_path / "trace.npz"
     done = look("dump", model, *inputs, *given, "-o", trace)
     assert done.exit_code == 0, done.output
@@ -53,3 +70,18 @@ def test_every_published_model_can_be_drawn_and_explained(model, golden, archite
     for what in ([], ["--ledger"]):
         done = look("explain", model, *inputs, *given, *place, "--unit", "0", *what)
         assert done.exit_code == 0, done.output
+
+
+def test_a_page_of_every_published_model(model, given, has_layers, inputs, tmp_path):
+    done = look("report", model, *inputs, *given, "-o", tmp_path / "r.html")
+    assert "Traceback" not in done.output
+    if not has_layers:
+        assert (done.exit_code, "the model has no recurrent layer" in done.output) == (2, True)
+        return
+    assert done.exit_code == 0, done.output
+    for part in Page((tmp_path / "r.html").read_text()).payload["parts"]:
+        kept = signals(part)
+        gates = [value for name, value in kept.items() if name.endswith("_gate")]
+        assert all(np.isfinite(value).all() for value in kept.values()) or part["mask"] is not None
+        assert gates or part["class"] == "SimpleRNN" or "RNN" in part["class"]
+        assert len(numbers(part["signals"][0][1], "f" if part["dtype"] == "float32" else "d")) == np.prod(part["shape"])

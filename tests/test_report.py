@@ -9,9 +9,8 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from report_pages import Page, digest, masked, numbers, signals, tokens
+from report_pages import Page, digest, masked, signals, tokens
 from traces import chunks, direction_of, lstm_chunk
-from verify.corpus import SHARED
 
 import gateprobe
 from gateprobe.cli import main
@@ -575,40 +574,3 @@ def test_in_python(tmp_path, brackets):
         brackets[:1].report(tmp_path / f"{number}.html", tokens=words)
         payload = Page((tmp_path / f"{number}.html").read_text()).payload
         assert tokens(payload, payload["parts"][0]) == [list("((a)(a(a)))a")]
-
-
-# published models
-
-
-def published():
-    for entry in json.loads((SHARED / "realmodels" / "index.json").read_text(encoding="utf-8")):
-        model = SHARED / "realmodels" / "models" / entry["file"]
-        stem = entry["file"].replace("/", "__")
-        golden = sorted((SHARED / "realmodels" / "golden").glob(f"{stem}.*.npz"))
-        if model.exists() and golden:
-            has_layers = bool(entry["recurrent"] or entry["wrapped"])
-            yield pytest.param(model, golden[0], entry.get("companion_json"), has_layers, id=stem)
-
-
-@pytest.mark.corpus
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded models are not beside the project")
-@pytest.mark.parametrize(
-    ("model", "golden", "architecture", "has_layers"), list(published()) if SHARED.is_dir() else []
-)
-def test_a_page_of_every_published_model(model, golden, architecture, has_layers, tmp_path):
-    with np.load(golden) as arrays:
-        keys = sorted((key for key in arrays.files if re.fullmatch(r"x\d+", key)), key=lambda key: int(key[1:]))
-        for key in keys:
-            np.save(tmp_path / f"{key}.npy", arrays[key])
-    given = ["--architecture", model.with_name(architecture)] if architecture else []
-    done = command(model, *(tmp_path / f"{key}.npy" for key in keys), *given, "-o", tmp_path / "r.html")
-    if not has_layers:
-        assert (done.exit_code, "the model has no recurrent layer" in done.output) == (2, True)
-        return
-    assert done.exit_code == 0, done.output
-    for part in Page((tmp_path / "r.html").read_text()).payload["parts"]:
-        kept = signals(part)
-        gates = [value for name, value in kept.items() if name.endswith("_gate")]
-        assert all(np.isfinite(value).all() for value in kept.values()) or part["mask"] is not None
-        assert gates or part["class"] == "SimpleRNN" or "RNN" in part["class"]
-        assert len(numbers(part["signals"][0][1], "f" if part["dtype"] == "float32" else "d")) == np.prod(part["shape"])
