@@ -160,11 +160,11 @@ def test_numbers_read_back_exactly(tmp_path):
 def test_a_hostile_name_puts_nothing_into_the_sources(name):
     from dataclasses import replace
 
-    from gateprobe.golden.c_source import Style, blocks_of, sources
+    from gateprobe.golden.c_source import blocks_of, sources
 
     (one,) = vectors_of("lstm").vectors
     hostile = replace(one, layer=name)
-    blocks = blocks_of([hostile], Style(transpose=False), {f"{name}/forward": one.anatomy.gates})
+    blocks = blocks_of([hostile], {f"{name}/forward": one.anatomy.gates}, transpose=False)
     for text in sources(blocks).values():
         assert text.isascii()
         assert '#include "x"' not in text

@@ -37,14 +37,6 @@ _HEAD = "/* Golden vectors, made by gateprobe. Do not edit. */\n"
 _BUILD = "cc -std=c99 -Wall -Wextra -Werror -pedantic *.c -lm -o golden_check && ./golden_check"
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
-    """How weights are arranged."""
-
-    transpose: bool
-    """Whether kernels are ``[gate][unit][feature]`` instead of ``[gate][feature][unit]``."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
     """One direction of a layer, with its name in C and its gates in the order that was asked for."""
@@ -52,7 +44,8 @@ class Block:
     vectors: Vectors
     name: str
     gates: tuple[str, ...]
-    style: Style
+    transpose: bool
+    """Whether kernels are ``[gate][unit][feature]`` instead of ``[gate][feature][unit]``."""
 
     @property
     def macro(self) -> str:
@@ -63,7 +56,7 @@ class Block:
         """Return name → array, gates first."""
         anatomy = self.vectors.anatomy
         found = {"kernel": self._by_gate(anatomy.kernel), "recurrent_kernel": self._by_gate(anatomy.recurrent_kernel)}
-        if self.style.transpose:
+        if self.transpose:
             found = {name: np.swapaxes(value, 1, 2) for name, value in found.items()}
         for name, bias in (("bias", anatomy.bias), ("recurrent_bias", anatomy.recurrent_bias)):
             if bias is not None:
@@ -76,7 +69,7 @@ class Block:
 
     def at(self, name: str, gate: str, row: str) -> str:
         """Return the element of a kernel for a feature or unit ``row`` and the unit ``u``."""
-        index = f"[u][{row}]" if self.style.transpose else f"[{row}][u]"
+        index = f"[u][{row}]" if self.transpose else f"[{row}][u]"
         return f"(double){self.name}_{name}[{gate}]{index}"
 
     def bias_at(self, name: str, gate: str) -> str:
@@ -97,13 +90,13 @@ class Block:
         return found | {name: vectors.signals[name] for name in vectors.states}
 
 
-def blocks_of(found: Sequence[Vectors], style: Style, orders: Mapping[str, tuple[str, ...]]) -> list[Block]:
+def blocks_of(found: Sequence[Vectors], orders: Mapping[str, tuple[str, ...]], *, transpose: bool) -> list[Block]:
     """Give each direction a name in C.
 
     Args:
         found: The vectors.
-        style: How weights are arranged.
         orders: ``layer/direction`` → gates in the order that was asked for.
+        transpose: See `Block`.
     """
     taken: set[str] = set()
     blocks = []
@@ -113,7 +106,7 @@ def blocks_of(found: Sequence[Vectors], style: Style, orders: Mapping[str, tuple
         while name in taken:
             name += "_"
         taken.add(name)
-        blocks.append(Block(vectors, name, orders[f"{vectors.layer}/{vectors.direction}"], style))
+        blocks.append(Block(vectors, name, orders[f"{vectors.layer}/{vectors.direction}"], transpose))
     return blocks
 
 

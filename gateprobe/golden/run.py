@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gateprobe.errors import InputError, OutputError
-from gateprobe.golden.c_source import Block, Style, blocks_of, sources
+from gateprobe.golden.c_source import Block, blocks_of, sources
 from gateprobe.golden.vectors import Vectors, letters_of, vectors
 from gateprobe.opened_model import OpenedModel
 from gateprobe.traces.selection import Selection
@@ -100,7 +100,7 @@ def golden(
     orders = _orders(found, order)
     about = model.metadata(options={"order": order, "transpose": transpose, "dtype": dtype})
     kept = {key: about[key] for key in ("gateprobe", "model", "era", "keras_version", "semantics", "notes")}
-    return Golden(tuple(blocks_of(found, Style(transpose), orders)), kept)
+    return Golden(tuple(blocks_of(found, orders, transpose=transpose)), kept)
 
 
 def write(made: Golden, folder: str | os.PathLike[str], *, c: bool = True, overwrite: bool = False) -> None:
@@ -176,7 +176,7 @@ def _described(block: Block) -> dict[str, Any]:
         "units": vectors.units,
         "features": int(vectors.x.shape[2]),
         "gate_names": list(block.gates),
-        "transposed": block.style.transpose,
+        "transposed": block.transpose,
         "reset_after": anatomy.reset_after if vectors.kind == "GRU" else None,
         "activations": {gate: anatomy.activations[gate].label for gate in block.gates}
         | ({} if output is None else {"output": output.label}),

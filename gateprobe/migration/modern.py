@@ -370,7 +370,7 @@ def _today(record: LayerRecord, own: Mapping[str, Array], semantics: Semantics) 
     return values
 
 
-_SETTLED = frozenset({"reverse_state_order", "query_shape", "key_shape", "value_shape"})
+_DISPENSABLE = frozenset({"reverse_state_order", "query_shape", "key_shape", "value_shape"})
 """Keys that Keras 3 can do without: `gateprobe.migration.stacks` heeds the first, and the shapes are those of the
 tensors that the layer gets."""
 
@@ -390,7 +390,7 @@ def _known(record: LayerRecord) -> dict[str, Any]:
     for key, value in record.config.items():
         if key in known:
             config[key] = value
-        elif key in _SETTLED:
+        elif key in _DISPENSABLE:
             continue
         elif key != "dtype" and value is not None and value is not False:
             raise Unsupported(f"Keras 3's {record.class_name} has no {key}, which is {value!r:.60}")

@@ -53,7 +53,7 @@ def dump_folder(
         block_size: Samples of a block, a multiple of the rows of a batch.
         force: Whether to start anew where another run's trace is.
         threads: How many batches run side by side in one process; without it, one on each core where this process
-            computes, and one in each process of a workers.
+            computes, and one in each of the workers.
         progress: Is told after every block.
 
     Raises:
