@@ -485,4 +485,3 @@ def test_pictures_are_refused_where_v8_would_end_the_program(tmp_path, monkeypat
     line = refused(*TOKENS, "-o", tmp_path / f"p.{suffix}")
     assert "not enough memory for drawing: 4096 MiB of address space are left, and 66560 are needed" in line
     assert list(tmp_path.iterdir()) == []
-    run(*TOKENS, "-o", tmp_path / "p.html")

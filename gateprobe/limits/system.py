@@ -52,7 +52,6 @@ def require_room_for_drawing() -> None:
 def _require(size: int, purpose: str, instead: str) -> None:
     free = free_address_space()
     if free is not None and free < size:
-        reason = (
-            f"not enough memory for {purpose}: {free >> 20} MiB of address space are left, and {size >> 20} are needed"
-        )
-        raise InputError(reason, remedy=f"raise the limit (ulimit -v), or {instead}")
+        found = f"{free >> 20} MiB of address space are left, and {size >> 20} are needed"
+        remedy = f"raise the limit (ulimit -v), or {instead}"
+        raise InputError(f"not enough memory for {purpose}: {found}", remedy=remedy)
