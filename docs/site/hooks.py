@@ -154,8 +154,8 @@ def one_command(command: Any, parent: click.Context) -> Iterator[str]:
     yield f"## gateprobe {command.name}\n\n```sh\n{context.command_path} {usage}\n```\n\n"
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
         yield f"{escaped(paragraph)}\n\n"
-    for title, rows in grouped(command, context).items():
-        yield f'<p class="group">{title}</p>\n<dl class="options">\n'
+    for group, rows in grouped(command, context).items():
+        yield f'<p class="group">{group}</p>\n<dl class="options">\n'
         for option, text in rows:
             yield f"<dt><code>{html.escape(option)}</code></dt><dd>{html.escape(text)}</dd>\n"
         yield "</dl>\n\n"
