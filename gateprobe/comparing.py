@@ -15,13 +15,14 @@ from gateprobe.analysis.compare_traces import compare_traces
 from gateprobe.analysis.comparison import Comparison
 from gateprobe.analysis.fitting import Asked
 from gateprobe.errors import InputError
-from gateprobe.model import Model, opened, read
+from gateprobe.model import Model, opened, read, samples_of
 from gateprobe.trace import Trace
 from gateprobe.trace_files.foreign import of_array, of_arrays, of_chunk, read_foreign
 from gateprobe.trace_files.names import read_mapping
 from gateprobe.traces.chunk import TraceChunk
 from gateprobe.traces.foreign import Foreign
 from gateprobe.traces.selection import Names, Selection
+from gateprobe.vocabulary import Side
 
 Numbers: TypeAlias = Trace | str | os.PathLike[str] | Mapping[str, Any] | Any
 """A trace, a file, arrays by name, or one array of hidden states."""
@@ -77,6 +78,8 @@ def compare_port(
     pairs: bool = True,
     tell: Tell | None = None,
     max_bytes: int | None = None,
+    vocab: str | os.PathLike[str] | None = None,
+    pad: Side | None = None,
 ) -> Comparison:
     """Compare a model with what a port of it computed, and name the mistake that explains a difference.
 
@@ -95,6 +98,8 @@ def compare_port(
         pairs: Whether to try two mistakes at a time.
         tell: Called with one line for each thing that is done.
         max_bytes: Limit for what is read into memory; 4 GiB without it.
+        vocab: See `gateprobe.Model.trace`.
+        pad: See `gateprobe.Model.trace`.
 
     Returns:
         A result that is true when they agree.
@@ -107,7 +112,7 @@ def compare_port(
     found = opened(model if isinstance(model, Model) else read(model))
     numbers = _foreign(theirs, "theirs", _words(mapping), max_bytes)
     options = PortOptions(Asked(_selection(layers, direction), last), tolerance or Tolerance(), dtype, pairs)
-    return compare_with(found, found.samples(x, feeds), numbers, options, tell)
+    return compare_with(found, samples_of(found, x, feeds, vocab=vocab, pad=pad), numbers, options, tell)
 
 
 def _selection(layers: Names, direction: str | None) -> Selection:

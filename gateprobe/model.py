@@ -320,11 +320,7 @@ class Model:
         return "\n".join(self._lines(_SHOWN_LAYERS))
 
     def _samples(self, x: object, how: RunOptions) -> Samples:
-        vocab = how["vocab"]
-        converter = None if vocab is None else text_rules(os.fspath(vocab), how["pad"])
-        samples = self._opened.samples(x, how["feeds"], converter)
-        refuse_unused(samples.words, None if vocab is None else os.fspath(vocab), how["pad"])
-        return samples
+        return samples_of(self._opened, x, how["feeds"], vocab=how["vocab"], pad=how["pad"])
 
     def _tracing(self, x: object, options: TraceOptions, signals: tuple[str, ...] = ()) -> Tracing:
         """Prepare a run; ``signals`` are kept where none are asked for."""
@@ -407,3 +403,22 @@ def _kind(record: LayerRecord) -> str:
 def opened(model: Model) -> OpenedModel:
     """Return what a model stands on, for other parts of gateprobe."""
     return model._opened  # noqa: SLF001 - hidden from users, not from us
+
+
+def samples_of(
+    model: OpenedModel,
+    x: object,
+    feeds: Mapping[str, object] | None = None,
+    *,
+    vocab: str | os.PathLike[str] | None = None,
+    pad: Side | None = None,
+) -> Samples:
+    """Check what a caller of Python gives against a model's inputs; texts become ids, see `Model.trace`.
+
+    Raises:
+        InputError: It does not fit, or an option would change nothing.
+    """
+    file = None if vocab is None else os.fspath(vocab)
+    samples = model.samples(x, feeds, None if file is None else text_rules(file, pad))
+    refuse_unused(samples.words, file, pad)
+    return samples

@@ -43,6 +43,15 @@ class Observed:
     tokens: Tokens | None = None
 
     @property
+    def labelled(self) -> bool:
+        """Whether timesteps have labels: given ones, or those that the model or the trace knows; looks at a trace."""
+        if self.tokens is not None or self.tracing is not None:
+            context = None if self.tracing is None else self.tracing.context
+            return self.tokens is not None or (context is not None and context.tokens is not None)
+        first = next(self.chunks(), None)
+        return first is not None and any(LABEL in part.context for part in first.directions)
+
+    @property
     def count(self) -> int:
         """Number of samples."""
         return len(self.numbers)

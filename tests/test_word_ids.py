@@ -258,11 +258,61 @@ def test_workers_make_the_same_ids(vocab, tmp_path):
     )
 
 
+def test_python_takes_them_wherever_inputs_are_given(vocab, tmp_path):
+    texts, ids = ["a good one", "bad"], np.array([[1, 2, 1], [3, 0, 0]])
+    gateprobe.read(TOKENS).trace(ids).save(tmp_path / "theirs.npz")
+    found = gateprobe.compare_port(TOKENS, texts, tmp_path / "theirs.npz", vocab=vocab)
+    assert found
+    assert any(note.startswith(TALK) for note in found.notes)
+    assert not gateprobe.compare_port(TOKENS, texts, tmp_path / "theirs.npz", vocab=vocab, pad="pre")
+    moved = gateprobe.migrate(TOKENS, texts, vocab=vocab)
+    assert moved
+    assert moved.notes[0].startswith(TALK)
+    for call in (
+        lambda **options: gateprobe.compare_port(TOKENS, ids, tmp_path / "theirs.npz", **options),
+        lambda **options: gateprobe.migrate(TOKENS, ids, **options),
+        lambda **options: gateprobe.verify(TOKENS, ids, **options),
+    ):
+        with pytest.raises(gateprobe.InputError, match="no texts are made into ids here"):
+            call(vocab=vocab)
+    for call in (gateprobe.migrate, gateprobe.verify):
+        with pytest.raises(gateprobe.InputError, match="an input is missing"):
+            call(TOKENS, vocab=vocab)
+
+
+def test_commands_that_compare_say_what_became_of_texts(vocab, tmp_path):
+    texts = ("--text", "a good one", "--vocab", vocab)
+    result = run("migrate", TOKENS, *texts, "--json")
+    assert TALK in result.stderr
+    assert json.loads(result.stdout)["notes"][0].startswith(TALK)
+    assert TALK in run("golden", TOKENS, *texts, "-o", tmp_path / "golden").stderr
+    made = json.loads((tmp_path / "golden" / "golden.json").read_text(encoding="utf-8"))
+    ids = np.array([[1, 2, 1]])
+    expected = gateprobe.read(TOKENS).trace(ids)["bidirectional"].forward.hidden_state
+    np.testing.assert_allclose(made["layers"][0]["hidden_state"], expected, rtol=1e-6)
+
+
+def test_a_pattern_is_searched_in_the_tokens_that_a_model_or_a_trace_knows(tmp_path):
+    texts = written(tmp_path, "the film is lovely\na film that is not lovely\n", "films.txt")
+    asked = ("--match", "^not$", "--signal", "f", "--json")
+    listed = run("track", SAMPLES / "opinions.keras", texts, "--tokens", texts, *asked)
+    assert json.loads(listed.stdout)["units"]
+    assert run("track", SAMPLES / "opinions.keras", texts, *asked).stdout == listed.stdout
+    run("dump", SAMPLES / "opinions.keras", texts, "-o", tmp_path / "trace.csv")
+    assert run("track", tmp_path / "trace.csv", *asked).stdout == listed.stdout
+    run("dump", TOKENS, SAMPLES / "tokens.npy", "-o", tmp_path / "ids.npz")
+    assert "--match needs tokens" in run("track", tmp_path / "ids.npz", *asked, code=2).stderr
+
+
 @pytest.mark.oracle
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_verify_takes_them(vocab, in_process):
     assert TALK in run("verify", TOKENS, "--text", "a good one", "--vocab", vocab).stderr
+    result = gateprobe.verify(TOKENS, ["a good one", "bad"], vocab=vocab)
+    assert result
+    assert any(note.startswith(TALK) for note in result.notes)
+    np.testing.assert_array_equal(next(iter(result.inputs[0].arrays.values())), [[1, 2, 1], [3, 0, 0]])
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,8 @@ class _Case:
             self.model.graph.file, self.foreign.name, signals,
             None if first is None else place(first, exact=True), tuple(causes),
             () if unexplained is None else self._factors(*unexplained), (),
-            tuple(dict.fromkeys((*self.model.notes, *self.notes))), rule_of(self.options.tolerance, PORT_RULE),
-            self.tried,
+            tuple(dict.fromkeys((*self.model.notes, *self.samples.notes, *self.notes))),
+            rule_of(self.options.tolerance, PORT_RULE), self.tried,
         )  # fmt: skip
 
     # --- the replay, and where the numbers belong

@@ -204,7 +204,4 @@ def _port(sides: Sides, selection: Selection, tolerance: Tolerance, talk: Talk) 
     talk.details(model, samples)
     options = PortOptions(Asked(selection, sides.last), tolerance, sides.run.dtype)
     with step_line(talk) as tell:
-        result = compare_port(model, samples, theirs, options, tell)
-    for note in samples.notes:
-        talk.note(note)
-    return result
+        return compare_port(model, samples, theirs, options, tell)

@@ -99,6 +99,8 @@ def migrate(file: ModelFile, given: Given, new: NewFile, report: Report, talk: T
     if new.write is not None:
         found.write(new.write, overwrite=new.force)
     verdict = _verified(new, x) if new.verify else None
+    for note in found.notes:
+        talk.note(note)
     if report.as_json:
         print_json(_as_json(found, new) | ({} if verdict is None else {"agrees": bool(verdict)}))
     else:
@@ -132,6 +134,7 @@ def _as_json(found: Migration, new: NewFile) -> dict[str, Any]:
         "rewritten": dict(found.rewritten),
         "kept": [asdict(change) for change in found.kept],
         "unproven": list(found.unproven),
+        "notes": list(found.notes),
         "refusals": [{"layer": one.layer, "class": one.class_name, "reason": one.reason} for one in found.refusals],
         "written": new.write,
     }

@@ -57,7 +57,7 @@ class Followed:
         if self.position:
             return Position()
         if self.match is not None:
-            if observed.tokens is None:
+            if not observed.labelled:
                 raise InputError("--match needs tokens", remedy="give --tokens=FILE, or --vocab=FILE")
             return Matches(self.match, observed.labels)
         return Given.read(self.signal_file or "", observed.numbers, _total(observed), max_bytes)
@@ -78,7 +78,10 @@ following = bundle(
         "is no value.",
     ),
     click.option(
-        "--match", metavar="REGEX", help="Follow the tokens in which this regular expression is found; needs --tokens."
+        "--match",
+        metavar="REGEX",
+        help="Follow the tokens in which this regular expression is found: those of --tokens, or what the model or the "
+        "trace knows.",
     ),
     click.option("--position", is_flag=True, help="Follow the number of the timestep."),
 )

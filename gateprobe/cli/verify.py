@@ -187,8 +187,6 @@ def _result(file: ModelFile, given: Given, files: Files, talk: Talk, **options: 
         x = given.load(model, file)
         if x is not None:
             talk.details(model, x)
-            for note in x.notes:
-                talk.note(note)
         with step_line(talk) as tell:
             return compare(Model(model), x, architecture=file.architecture, tell=tell, **options)
     except GateprobeError as error:

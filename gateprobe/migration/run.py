@@ -21,8 +21,9 @@ from gateprobe.replay.contested import Watched, has_masks
 from gateprobe.replay.plan import Wanted, make_plan
 from gateprobe.replay.today import Today, changes, today, words_of
 from gateprobe.semantics import semantics_of
-from gateprobe.verification.prepare import Prepared, Replays, given_inputs, made_inputs
+from gateprobe.verification.prepare import Prepared, Replays, given_inputs, made_inputs, samples_given
 from gateprobe.verification.replay import Replayed, ReplayOptions, Subject, replay
+from gateprobe.vocabulary import Side
 from gateprobe.writers.target import open_target
 
 HardSigmoid = Literal["scaled", "registered"]
@@ -71,6 +72,8 @@ class Migration:
     """How far the new model's numbers are from the old one's, largest first, both replayed in float64."""
     unproven: tuple[str, ...] = ()
     """Sentences: what Keras 3 computes otherwise in ways that no input tried has shown, and that are not rewritten."""
+    notes: tuple[str, ...] = ()
+    """What was done to texts to make ids of them."""
     _modern: Modern | None = None
 
     def __bool__(self) -> bool:
@@ -107,6 +110,8 @@ def migrate(
     *,
     hard_sigmoid: HardSigmoid = "scaled",
     seed: int = 0,
+    vocab: str | os.PathLike[str] | None = None,
+    pad: Side | None = None,
 ) -> Migration:
     """Put a model into the words of Keras 3, and compare the two in the replay.
 
@@ -117,6 +122,8 @@ def migrate(
             which rounds each once; or ``registered``, by a function that you register in Keras before you load the
             file.
         seed: Of made inputs.
+        vocab: See `gateprobe.Model.trace`.
+        pad: See `gateprobe.Model.trace`.
 
     Raises:
         UnsupportedModel: The model cannot be replayed.
@@ -126,12 +133,15 @@ def migrate(
     old = Subject(found.graph, found.semantics)
     options = ReplayOptions(found.inputs, rows=64, precision=FLOAT64)
     prepared = _prepared(found, old, options)
-    made, given = _made(prepared, seed, x is not None), [] if x is None else [given_inputs(prepared, x)]
+    samples = samples_given(found, x, vocab, pad)
+    given = [] if samples is None else [given_inputs(prepared, samples)]
+    made = _made(prepared, seed, bool(given))
     words, inner = _words(found)
     now = today(found.graph, words)
     assert now is not None
     tried = tuple(one.description for one in (*given, *made))
-    plain = Migration(found.graph.file, now, _moved(found, given or made, options), tried)
+    notes = () if samples is None else samples.notes
+    plain = Migration(found.graph.file, now, _moved(found, given or made, options), tried, notes=notes)
     try:
         modern = modernise(found.graph, found.semantics, registered=hard_sigmoid == "registered")
         kept = _compared([*given, *made], Subject(modern.graph, modern_semantics()), options, modern)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from gateprobe.errors import InputError, Refusal, UnsupportedModel, Worded
 from gateprobe.graph import Array
-from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
+from gateprobe.inputs.samples import InputSpec, Samples
 from gateprobe.layers.text_rules import texts_of
+from gateprobe.model import samples_of
 from gateprobe.opened_model import OpenedModel
 from gateprobe.replay.batch_size import DEFAULT_ROWS
 from gateprobe.replay.calls import plain_path
@@ -20,6 +22,7 @@ from gateprobe.verification.blueprint import unknown_layers
 from gateprobe.verification.inputs import KNOWN_DTYPES, generate
 from gateprobe.verification.part import part_without
 from gateprobe.verification.replay import Replayed, ReplayOptions, Subject, in_both_precisions
+from gateprobe.vocabulary import Side
 
 _RANDOM = "is called with training=True"
 """How a plan's refusal begins when a layer is random at inference."""
@@ -61,6 +64,8 @@ class Replays:
     ours: Replayed
     exact: Replayed
     """In float64."""
+    notes: tuple[str, ...] = ()
+    """What was done to texts to make ids of them."""
 
 
 def replayable(model: OpenedModel, subject: Subject) -> Prepared:
@@ -127,19 +132,31 @@ def _binds(subject: Subject, path: str) -> bool:
     return True
 
 
-def given_inputs(prepared: Prepared, x: object) -> Replays:
+def samples_given(
+    model: OpenedModel, x: object, vocab: str | os.PathLike[str] | None, pad: Side | None
+) -> Samples | None:
+    """Return what the user gave; ``None`` where that is nothing.
+
+    Raises:
+        InputError: It does not fit, or an option would change nothing.
+    """
+    if x is None and vocab is None and pad is None:
+        return None
+    return samples_of(model, x, vocab=vocab, pad=pad)
+
+
+def given_inputs(prepared: Prepared, samples: Samples) -> Replays:
     """Replay what the user gave.
 
     Raises:
         InputError: It does not fit.
     """
-    samples = from_arrays(x, prepared.model.inputs)
     arrays = {
         spec.name: _cast(np.asarray(array), spec)
         for spec, array in zip(prepared.model.inputs, samples.arrays, strict=True)
         if array is not None
     }
-    return _replayed(prepared, arrays, _origin(samples))
+    return replace(_replayed(prepared, arrays, _origin(samples)), notes=samples.notes)
 
 
 def _origin(samples: Samples) -> str:

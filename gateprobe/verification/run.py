@@ -33,9 +33,10 @@ from gateprobe.verification.installed_rules import (
     unchecked_rules,
 )
 from gateprobe.verification.job import Answer, Job, Run, Tell, ask
-from gateprobe.verification.prepare import Prepared, Replays, given_inputs, made_inputs, replayable
+from gateprobe.verification.prepare import Prepared, Replays, given_inputs, made_inputs, replayable, samples_given
 from gateprobe.verification.replay import Subject
 from gateprobe.verification.result import Explanation, InputSet, Verification
+from gateprobe.vocabulary import Side
 
 _FILES = ("hdf5", "keras", "weights-hdf5")
 """Containers of which Keras may get a copy."""
@@ -60,6 +61,8 @@ def verify(
     tolerance: Tolerance | None = None,
     made: Made | None = None,
     tell: Tell | None = None,
+    vocab: str | os.PathLike[str] | None = None,
+    pad: Side | None = None,
 ) -> Verification:
     """Run a model in the real Keras and in the replay, and compare every signal of every recurrent layer.
 
@@ -73,6 +76,8 @@ def verify(
         tolerance: Instead of what rounding explains.
         made: How to make inputs.
         tell: Called with one line for each thing that is done.
+        vocab: See `gateprobe.Model.trace`; Keras gets the ids.
+        pad: See `gateprobe.Model.trace`.
 
     Returns:
         A result that is true when the replay agrees with Keras.
@@ -89,9 +94,14 @@ def verify(
     _refuse_contradictions(found)
     oracle = _oracle(found, against, backend)
     prepared = replayable(found, _subject(found, oracle))
+    given = samples_given(found, x, vocab, pad)
     made = made or Made()
     tell("replaying in float32 and float64")
-    replays = made_inputs(prepared, seed=made.seed, samples=made.samples) if x is None else [given_inputs(prepared, x)]
+    replays = (
+        made_inputs(prepared, seed=made.seed, samples=made.samples)
+        if given is None
+        else [given_inputs(prepared, given)]
+    )
     objects = object_weights(found.graph, prepared.asked.record, found.semantics)
     path = None if architecture is None else os.fspath(architecture)
     answer = ask(_job(found, oracle, path, prepared, replays, objects), tell)
@@ -245,7 +255,7 @@ def _judged(case: _Case, tell: Tell) -> Verification:
         problems=tuple(problems),
         first=first,
         explanations=(),
-        notes=(*case.model.notes, *case.prepared.notes, *_notes(case)),
+        notes=(*case.model.notes, *_said(case.replays), *case.prepared.notes, *_notes(case)),
         random=random,
         left_out=tuple(Worded.of(refusal.message(str)) for refusal in case.prepared.left_out),
         rule=case.tolerance.rule,
@@ -260,6 +270,10 @@ def _reports(collated: Sequence[Collated], tolerance: Tolerance) -> list[SignalR
         for trio in one.trios:
             grouped.setdefault((trio.layer, trio.direction, trio.signal), []).append(compare(trio, tolerance))
     return [merged(reports) for reports in grouped.values()]
+
+
+def _said(replays: Sequence[Replays]) -> tuple[str, ...]:
+    return tuple(text for one in replays for text in one.notes)
 
 
 def _notes(case: _Case) -> list[str]:

@@ -59,6 +59,8 @@ def _plain(values: Array) -> int:
 
 def _append(first: int, second: int, length: int) -> int:
     """Return the checksum of two messages, one behind the other, the second of so many bytes."""
+    if not first:  # nothing stands before, as before most tensors: zeros leave the sum of no bytes as it is
+        return second
     return int(_shifted(np.array([first], np.uint32), length)[0]) ^ second
 
 
