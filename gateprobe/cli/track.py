@@ -80,8 +80,8 @@ following = bundle(
     click.option(
         "--match",
         metavar="REGEX",
-        help="Follow the tokens in which this regular expression is found: those of --tokens, or what the model or the "
-        "trace knows.",
+        help="Follow the tokens in which this regular expression is found: what the model or the trace knows, or "
+        "--tokens.",
     ),
     click.option("--position", is_flag=True, help="Follow the number of the timestep."),
 )
