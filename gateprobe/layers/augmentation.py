@@ -21,7 +21,7 @@ from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
 from gateprobe.layers.binding.object_names import counted_names
 from gateprobe.layers.binding.registry import Binding, replays
 from gateprobe.layers.binding.settings import Unsupported
-from gateprobe.layers.resizing import resized_bilinear
+from gateprobe.layers.resizing import resized
 from gateprobe.layers.shape import channels_first
 from gateprobe.layers.unary import Function, Unary, refuse_training, trains
 from gateprobe.layers.windows import channels_last, check_rank
@@ -133,7 +133,7 @@ def _scaled_first(x: Array, size: tuple[int, int]) -> Array:
     covering = (int(size[1] * height / width), size[1]) if tall else (size[0], int(size[0] * width / height))
     if covering[0] < size[0] or covering[1] < size[1]:  # by rounding
         raise InputError(f"Keras cannot cut {size[0]} x {size[1]} pixels out of an image of {height} x {width}")
-    scaled = resized_bilinear(x, covering)
+    scaled = resized(x, covering)
     top, left = ((have - wanted) // 2 for have, wanted in zip(covering, size, strict=True))
     return scaled[:, top : top + size[0], left : left + size[1]]
 
@@ -141,14 +141,14 @@ def _scaled_first(x: Array, size: tuple[int, int]) -> Array:
 def _cut_first(x: Array, size: tuple[int, int]) -> Array:
     """Cut out the largest centre of the wanted proportions, then scale it (``smart_resize``)."""
     (height, width), (top, left) = _centre(x, size)
-    return resized_bilinear(x[:, top : top + height, left : left + width], size)
+    return resized(x[:, top : top + height, left : left + width], size)
 
 
 def _off_centre(x: Array, size: tuple[int, int]) -> Array:
     """Cut the wanted size out from where the largest centre of its proportions begins; scale what is too small."""
     _, (top, left) = _centre(x, size)
     cut = x[:, top : top + size[0], left : left + size[1]]
-    return cut if cut.shape[1:3] == size else resized_bilinear(cut, size)
+    return cut if cut.shape[1:3] == size else resized(cut, size)
 
 
 def _centre(x: Array, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -8,7 +8,7 @@ float32 whatever the dtype of the image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -89,6 +89,10 @@ def _aligned(values: Array, axis: int, rank: int) -> Array:
     return values.reshape([-1 if n == axis else 1 for n in range(rank)])
 
 
+RESIZERS: Mapping[str, Along] = {"nearest": _nearest, "bilinear": _bilinear, "bicubic": _bicubic}
+"""Name of an interpolation → what computes it."""
+
+
 def _interpolation(binding: Binding, default: str) -> Along:
     """Read how pixels are interpolated.
 
@@ -100,7 +104,7 @@ def _interpolation(binding: Binding, default: str) -> Along:
         raise Unsupported("config.interpolation: bilinear of standalone Keras is not replayed")
     if how == "bicubic" and not binding.semantics.resizes_with_tensorflow:
         raise Unsupported("config.interpolation: bicubic differs between the backends of Keras 3, the file names none")
-    return {"nearest": _nearest, "bilinear": _bilinear, "bicubic": _bicubic}[how]
+    return RESIZERS[how]
 
 
 def _spatial(function: Function, binding: Binding, *, first: bool) -> Layer:
@@ -129,9 +133,9 @@ def _bind_resizing(binding: Binding) -> Layer:
     return _spatial(partial(_resized, size=size, along=along), binding, first=channels_first(settings))
 
 
-def resized_bilinear(x: Array, size: tuple[int, int]) -> Array:
+def resized(x: Array, size: tuple[int, ...], how: str = "bilinear") -> Array:
     """Return images ``(samples, height, width, channels)`` in another size."""
-    return _resized(x, size, _bilinear)
+    return _resized(x, size, RESIZERS[how])
 
 
 def _resized(x: Array, size: tuple[int, ...], along: Along) -> Array:

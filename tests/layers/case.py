@@ -61,6 +61,8 @@ class Case:
     """Whether samples do not know of each other."""
     scale: float = 1.0
     """Of the inputs."""
+    file: str = ""
+    """The archive in ``tests/data`` that holds the answers, where it is another than that of all cases alike."""
 
     @property
     def id(self) -> str:

@@ -14,8 +14,9 @@ from layers.table_more_operations import MORE_OPERATIONS
 from layers.table_operations import OPERATIONS
 from layers.table_recurrent import RECORDED, RECURRENT
 from layers.table_tf import TENSORFLOW
+from layers.table_tf_nodes import TENSORFLOW_NODES
 
-CASES: tuple[Case, ...] = (*RECURRENT, *CORE, *CONV, *MEDIA, *OPERATIONS, *MORE_OPERATIONS, *TENSORFLOW)
+CASES: tuple[Case, ...] = (*RECURRENT, *CORE, *CONV, *MEDIA, *OPERATIONS, *MORE_OPERATIONS, *TENSORFLOW, *TENSORFLOW_NODES)
 
 TESTED_ELSEWHERE: dict[str, str] = {
     **RECORDED,

@@ -68,6 +68,8 @@ def _layer(case: Case, era: Era) -> Any:
     if case.class_name in ("TFOpLambda", "SlicingOpLambda"):
         core = importlib.import_module("tf_keras.src.layers.core.tf_op_layer")
         return getattr(core, case.class_name).from_config(config)
+    if case.class_name == "TensorFlowOpLayer":
+        return importlib.import_module("tf_keras.src.engine.base_layer").TensorFlowOpLayer.from_config(config)
     return getattr(layers, case.class_name)(**config)
 
 

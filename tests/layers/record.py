@@ -27,7 +27,7 @@ def main(*names: str) -> None:
     unknown = set(names) - {case.class_name for case in CASES} - {"--all"}
     if unknown:
         sys.exit(f"no case in tests/layers is of the class {', '.join(sorted(unknown))}")
-    for path in (recorded.LAYERS, recorded.OPERATIONS):
+    for path in dict.fromkeys(map(recorded.file_of, CASES)):
         wanted = {
             recorded.key(case, era): (case, era)
             for case in CASES

@@ -24,6 +24,8 @@ LAYERS, OPERATIONS = DATA / "conformance.npz", DATA / "conformance_operations.np
 
 def file_of(case: Case) -> Path:
     """Return where the answers to a case stand."""
+    if case.file:
+        return DATA / case.file
     functions = case.namespace is Namespace.OPERATION or case.class_name in ("TFOpLambda", "SlicingOpLambda")
     return OPERATIONS if functions else LAYERS
 

@@ -10,7 +10,7 @@ from layers.case import Case, X
 _X0, _X1 = X(0), X(1)
 
 
-def _tf(function: str, note: str, *args: Any, options: Any = (), **drawn: Any) -> Case:
+def tf(function: str, note: str, *args: Any, options: Any = (), **drawn: Any) -> Case:
     number = len({arg.number for arg in (*args, *dict(options).values()) if isinstance(arg, X)})
     return Case(
         "TFOpLambda",
@@ -25,66 +25,66 @@ def _tf(function: str, note: str, *args: Any, options: Any = (), **drawn: Any) -
 
 
 _BINARY = [
-    _tf(name, "", _X0, options={"y": _X1})
+    tf(name, "", _X0, options={"y": _X1})
     for name in (
         "__operators__.add math.add math.subtract math.multiply math.truediv math.divide math.divide_no_nan "
         "math.floordiv math.floormod math.maximum math.minimum math.squared_difference math.equal "
         "math.not_equal math.greater math.greater_equal math.less math.less_equal"
     ).split()
 ] + [
-    _tf("math.multiply", "constant", 2.0, options={"y": _X0}),
-    _tf("math.pow", "", _X0, options={"y": 2.0}),
-    _tf("__operators__.add", "row", _X0, options={"y": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)}),
+    tf("math.multiply", "constant", 2.0, options={"y": _X0}),
+    tf("math.pow", "", _X0, options={"y": 2.0}),
+    tf("__operators__.add", "row", _X0, options={"y": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)}),
 ]
 
 _UNARY = [
-    _tf(name, "", _X0, whole=True)
+    tf(name, "", _X0, whole=True)
     for name in (
         "math.negative math.abs math.square math.sign math.sqrt math.rsqrt math.reciprocal math.exp "
         "math.expm1 math.log math.log1p math.sin math.cos math.tanh math.floor math.ceil math.is_nan "
         "identity stop_gradient zeros_like ones_like math.sigmoid math.softplus nn.relu nn.relu6 nn.elu "
         "nn.selu nn.softsign nn.leaky_relu"
     ).split()
-] + [_tf(name, "drawn", _X0, scale=2) for name in ("nn.leaky_relu", "nn.elu", "math.softplus", "math.floor")]
+] + [tf(name, "drawn", _X0, scale=2) for name in ("nn.leaky_relu", "nn.elu", "math.softplus", "math.floor")]
 
 _ALONG = [
     *(
-        _tf(f"math.reduce_{name}", "", _X0, options={"axis": 1, "keepdims": True})
+        tf(f"math.reduce_{name}", "", _X0, options={"axis": 1, "keepdims": True})
         for name in "mean std variance sum prod max min logsumexp euclidean_norm".split()
     ),
-    _tf("math.reduce_sum", "axes", _X0, options={"axis": (1, 2)}),
-    _tf("math.argmax", "", _X0, options={"axis": -1}),
-    _tf("math.argmin", "", _X0, options={"axis": 1}),
-    _tf("math.cumsum", "", _X0, options={"axis": 1}),
-    _tf("math.cumsum", "reverse", _X0, options={"axis": 1, "reverse": True}),
-    _tf("math.l2_normalize", "", _X0, options={"axis": -1}),
-    _tf("compat.v1.norm", "", _X0, options={"ord": "euclidean", "axis": -1, "keepdims": None}),
-    _tf("nn.softmax", "", _X0),
-    _tf("nn.softmax", "time", _X0, options={"axis": 1}),
-    _tf("nn.log_softmax", "", _X0),
+    tf("math.reduce_sum", "axes", _X0, options={"axis": (1, 2)}),
+    tf("math.argmax", "", _X0, options={"axis": -1}),
+    tf("math.argmin", "", _X0, options={"axis": 1}),
+    tf("math.cumsum", "", _X0, options={"axis": 1}),
+    tf("math.cumsum", "reverse", _X0, options={"axis": 1, "reverse": True}),
+    tf("math.l2_normalize", "", _X0, options={"axis": -1}),
+    tf("compat.v1.norm", "", _X0, options={"ord": "euclidean", "axis": -1, "keepdims": None}),
+    tf("nn.softmax", "", _X0),
+    tf("nn.softmax", "time", _X0, options={"axis": 1}),
+    tf("nn.log_softmax", "", _X0),
 ]
 
 _SHAPES = [
-    _tf("concat", "", [_X0, _X1], options={"axis": 1}, shapes=((3, 4, 6), (3, 2, 6))),
-    _tf("stack", "", [_X0, _X1], options={"axis": 1}, shapes=((3, 4, 6),) * 2),
-    _tf("math.add_n", "", [_X0, _X1], shapes=((3, 4, 6),) * 2),
-    _tf("unstack", "", _X0, options={"axis": 1}),
-    _tf("split", "", _X0, options={"num_or_size_splits": 2, "axis": -1}),
-    _tf("split", "sizes", _X0, options={"num_or_size_splits": (1, 3), "axis": 1}),
-    _tf("expand_dims", "", _X0, options={"axis": -1}),
-    _tf("compat.v1.squeeze", "", _X0, options={"axis": [-1]}, shapes=((3, 4, 1),)),
-    _tf("reshape", "", _X0, options={"shape": (-1, 24)}),
-    _tf("compat.v1.transpose", "", _X0, options={"perm": (0, 2, 1), "conjugate": False}),
-    _tf("tile", "", _X0, options={"multiples": (1, 2, 1)}),
-    _tf("repeat", "", _X0, options={"repeats": 2, "axis": 1}),
-    _tf("reverse", "", _X0, options={"axis": [1]}),
-    _tf("compat.v1.pad", "", _X0, options={"paddings": [[0, 0], [1, 2], [0, 0]], "mode": "CONSTANT"}),
-    _tf("compat.v1.gather", "", _X0, options={"indices": 1, "axis": 1, "batch_dims": 0}),
-    _tf("cast", "", _X0, options={"dtype": "float32"}, integers=9),
-    _tf("one_hot", "", _X0, options={"depth": 5}, integers=7),
-    _tf("clip_by_value", "", _X0, options={"clip_value_min": -1.0, "clip_value_max": 0.5}),
-    _tf("linalg.matmul", "", _X0, options={"b": _X1, "transpose_b": True}, shapes=((3, 4, 6), (3, 2, 6))),
-    _tf("linalg.matmul", "constant", _X0, options={"b": ((1.0, 2.0),) * 6}),
+    tf("concat", "", [_X0, _X1], options={"axis": 1}, shapes=((3, 4, 6), (3, 2, 6))),
+    tf("stack", "", [_X0, _X1], options={"axis": 1}, shapes=((3, 4, 6),) * 2),
+    tf("math.add_n", "", [_X0, _X1], shapes=((3, 4, 6),) * 2),
+    tf("unstack", "", _X0, options={"axis": 1}),
+    tf("split", "", _X0, options={"num_or_size_splits": 2, "axis": -1}),
+    tf("split", "sizes", _X0, options={"num_or_size_splits": (1, 3), "axis": 1}),
+    tf("expand_dims", "", _X0, options={"axis": -1}),
+    tf("compat.v1.squeeze", "", _X0, options={"axis": [-1]}, shapes=((3, 4, 1),)),
+    tf("reshape", "", _X0, options={"shape": (-1, 24)}),
+    tf("compat.v1.transpose", "", _X0, options={"perm": (0, 2, 1), "conjugate": False}),
+    tf("tile", "", _X0, options={"multiples": (1, 2, 1)}),
+    tf("repeat", "", _X0, options={"repeats": 2, "axis": 1}),
+    tf("reverse", "", _X0, options={"axis": [1]}),
+    tf("compat.v1.pad", "", _X0, options={"paddings": [[0, 0], [1, 2], [0, 0]], "mode": "CONSTANT"}),
+    tf("compat.v1.gather", "", _X0, options={"indices": 1, "axis": 1, "batch_dims": 0}),
+    tf("cast", "", _X0, options={"dtype": "float32"}, integers=9),
+    tf("one_hot", "", _X0, options={"depth": 5}, integers=7),
+    tf("clip_by_value", "", _X0, options={"clip_value_min": -1.0, "clip_value_max": 0.5}),
+    tf("linalg.matmul", "", _X0, options={"b": _X1, "transpose_b": True}, shapes=((3, 4, 6), (3, 2, 6))),
+    tf("linalg.matmul", "constant", _X0, options={"b": ((1.0, 2.0),) * 6}),
 ]
 
 _SLICES = [
@@ -105,35 +105,35 @@ _SLICES = [
 ]
 
 _MORE = [
-    *(_tf(f"__operators__.{name}", "", _X0, _X1, whole=True) for name in ("eq", "ne")),
-    *(_tf(f"math.{name}", "", _X0, options={"y": _X1}) for name in ("multiply_no_nan", "xdivy")),
-    _tf("compat.v1.floor_div", "", _X0, options={"y": 2}, integers=9),
-    _tf("math.atan2", "", _X0, options={"x": _X1}),
-    _tf("math.truediv", "integers", _X0, _X1, shapes=((3, 4),) * 2, integers=9, scale=1),
-    _tf("compat.v1.math.scalar_mul", "", 2.5, _X0),
-    *(_tf(f"math.{name}", "", _X0) for name in "erf rint round reciprocal_no_nan asinh log_sigmoid is_finite".split()),
-    *(_tf(f"nn.{name}", "", _X0) for name in ("gelu", "silu")),
-    _tf("nn.bias_add", "", _X0, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)),
-    _tf("math.top_k", "", _X0, 2),
-    *(_tf(name, direction, _X0, options={"axis": 1, "direction": direction})
+    *(tf(f"__operators__.{name}", "", _X0, _X1, whole=True) for name in ("eq", "ne")),
+    *(tf(f"math.{name}", "", _X0, options={"y": _X1}) for name in ("multiply_no_nan", "xdivy")),
+    tf("compat.v1.floor_div", "", _X0, options={"y": 2}, integers=9),
+    tf("math.atan2", "", _X0, options={"x": _X1}),
+    tf("math.truediv", "integers", _X0, _X1, shapes=((3, 4),) * 2, integers=9, scale=1),
+    tf("compat.v1.math.scalar_mul", "", 2.5, _X0),
+    *(tf(f"math.{name}", "", _X0) for name in "erf rint round reciprocal_no_nan asinh log_sigmoid is_finite".split()),
+    *(tf(f"nn.{name}", "", _X0) for name in ("gelu", "silu")),
+    tf("nn.bias_add", "", _X0, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)),
+    tf("math.top_k", "", _X0, 2),
+    *(tf(name, direction, _X0, options={"axis": 1, "direction": direction})
       for name in ("sort", "argsort") for direction in ("ASCENDING", "DESCENDING")),
-    _tf("math.cumsum", "exclusive", _X0, options={"axis": 1, "exclusive": True, "reverse": True}),
-    _tf("math.cumprod", "", _X0, options={"axis": 1, "exclusive": True}),
-    _tf("math.count_nonzero", "", _X0, 1, whole=True),
-    _tf("clip_by_norm", "", _X0, 1.5, options={"axes": [2]}),
-    _tf("split", "rest", _X0, options={"num_or_size_splits": (1, -1), "axis": 1}),
-    _tf("slice", "", _X0, (0, 1, 2), (-1, 2, 3)),
-    _tf("roll", "", _X0, (1, -2), (1, 2)),
-    _tf("linalg.band_part", "", _X0, options={"num_lower": 1, "num_upper": -1}),
-    _tf("linalg.diag_part", "", _X0),
-    _tf("linalg.trace", "", _X0),
-    _tf("tensordot", "", _X0, ((1.0, 2.0),) * 6, 1),
-    _tf("einsum", "", "bij,bkj->bik", _X0, _X1),
-    _tf("one_hot", "axis", _X0, options={"depth": 5, "axis": 1, "dtype": "int32"}, integers=7),
-    _tf("sequence_mask", "", _X0, 5, shapes=((4,),), integers=7),
-    _tf("compat.v1.gather", "each", _X0, options={"indices": ((0, 1), (1, 1)), "axis": 1}),
-    _tf("compat.v1.nn.embedding_lookup", "", ((1.0, 2.0), (3.0, 4.0), (5.0, 6.0)), _X0, "mod", integers=3),
-    _tf("keras.backend.batch_flatten", "", _X0),
+    tf("math.cumsum", "exclusive", _X0, options={"axis": 1, "exclusive": True, "reverse": True}),
+    tf("math.cumprod", "", _X0, options={"axis": 1, "exclusive": True}),
+    tf("math.count_nonzero", "", _X0, 1, whole=True),
+    tf("clip_by_norm", "", _X0, 1.5, options={"axes": [2]}),
+    tf("split", "rest", _X0, options={"num_or_size_splits": (1, -1), "axis": 1}),
+    tf("slice", "", _X0, (0, 1, 2), (-1, 2, 3)),
+    tf("roll", "", _X0, (1, -2), (1, 2)),
+    tf("linalg.band_part", "", _X0, options={"num_lower": 1, "num_upper": -1}),
+    tf("linalg.diag_part", "", _X0),
+    tf("linalg.trace", "", _X0),
+    tf("tensordot", "", _X0, ((1.0, 2.0),) * 6, 1),
+    tf("einsum", "", "bij,bkj->bik", _X0, _X1),
+    tf("one_hot", "axis", _X0, options={"depth": 5, "axis": 1, "dtype": "int32"}, integers=7),
+    tf("sequence_mask", "", _X0, 5, shapes=((4,),), integers=7),
+    tf("compat.v1.gather", "each", _X0, options={"indices": ((0, 1), (1, 1)), "axis": 1}),
+    tf("compat.v1.nn.embedding_lookup", "", ((1.0, 2.0), (3.0, 4.0), (5.0, 6.0)), _X0, "mod", integers=3),
+    tf("keras.backend.batch_flatten", "", _X0),
 ]  # fmt: skip
 
 TENSORFLOW: tuple[Case, ...] = (*_BINARY, *_UNARY, *_ALONG, *_SHAPES, *_MORE, *_SLICES)

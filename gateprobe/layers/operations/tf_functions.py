@@ -21,6 +21,7 @@ from gateprobe.layers.operations import arithmetic, axes, dtypes, elementwise, p
 from gateprobe.layers.operations import tensors as ts
 from gateprobe.layers.operations.arithmetic import ALONG, BINARY, REDUCTIONS, UNARY, Function, along, of_one, reduced
 from gateprobe.layers.operations.dtypes import made, promoted
+from gateprobe.layers.operations.tf_windows import WINDOWS
 from gateprobe.limits import room
 from gateprobe.semantics import semantics_of
 
@@ -367,8 +368,10 @@ def _completed(sizes: tuple[int, ...], total: int) -> tuple[int, ...]:
     return complete
 
 
-def _reshape(floatx: str, tensor: Value, shape: Value) -> Array:
+def _reshape(floatx: str, tensor: Value, shape: Value) -> Any:
     wanted = tf_sizes.shape_of(shape)
+    if isinstance(tensor, tf_sizes.Sizes):
+        return tf_sizes.Sizes(tf_sizes.constant(tensor).reshape(wanted))
     if not tf_sizes.counts_samples(shape):
         return ts.reshaped(tensor, wanted)
     return ts.batch(tensor).reshape(wanted)  # rows of one sample stand together, whatever their number
@@ -512,7 +515,20 @@ def _trace(floatx: str, x: Value) -> Tensor:
     return made(total, dtypes.name_of(x, floatx))
 
 
-def _broadcast(floatx: str, x: Value, wanted: Any) -> Array:
+def _tile(floatx: str, x: Value, multiples: Any) -> Any:
+    if isinstance(x, tf_sizes.Sizes):
+        return tf_sizes.spread(x, multiples, repeats=True)
+    return ts.tiled(x, tf_sizes.shape_of(multiples))
+
+
+def _range(floatx: str, start: Value, limit: Value = None, delta: Value = 1, dtype: Any = None) -> tf_sizes.Sizes:
+    name = None if dtype is None else dtypes.name_of(ts.cast(0, dtype), floatx)
+    return tf_sizes.ranged(start, limit, delta, name, floatx)
+
+
+def _broadcast(floatx: str, x: Value, wanted: Any) -> Any:
+    if isinstance(x, tf_sizes.Sizes):
+        return tf_sizes.spread(x, wanted, repeats=False)
     sizes: list[int | None] = list(tf_sizes.shape_of(wanted))
     if tf_sizes.counts_samples(wanted):
         sizes[0] = None
@@ -589,7 +605,8 @@ def _table() -> dict[str, Entry]:
         table[name] = Entry((parameter,), partial(_activated, name=activation))
     for name, function in _REDUCTIONS.items():
         table[name] = Entry(("input_tensor", "axis", "keepdims"), partial(_reduce, function=function))
-    return {**table, **_SHAPED}
+    windows = {name: Entry(parameters, function) for name, (parameters, function) in WINDOWS.items()}
+    return {**table, **_SHAPED, **windows}
 
 
 def _arctan2(floatx: str, y: Value, x: Value) -> Tensor:
@@ -628,11 +645,8 @@ _SHAPED: Mapping[str, Entry] = {
     "reshape": Entry(("tensor", "shape"), _reshape, sizes=True),
     "keras.backend.batch_flatten": Entry(("x",), _flat),
     "keras.backend.cast_to_floatx": Entry(("x",), _to_floatx),
-    "tile": Entry(
-        ("input", "multiples"),
-        lambda floatx, x, multiples: ts.tiled(x, tf_sizes.shape_of(multiples)),
-        sizes=True,
-    ),
+    "tile": Entry(("input", "multiples"), _tile, sizes=True),
+    "range": Entry(("start", "limit", "delta", "dtype"), _range, sizes=True),
     "repeat": Entry(("input", "repeats", "axis"), _repeated),
     "reverse": Entry(("tensor", "axis"), _flipped),
     "roll": Entry(("input", "shift", "axis"), _roll),

@@ -40,7 +40,7 @@ class TensorFlowNode:
             if self.entry.sizes:
                 results = self._called(arguments)
             elif tf_sizes.only_sizes(arguments):
-                results = _without_samples(self._called(tf_sizes.as_rows(arguments)))
+                results = _without_samples(self._called(tf_sizes.of_sizes(arguments, self.entry.parameters)))
             else:
                 constants = {key: tf_sizes.constant(value) for key, value in arguments.items()}
                 results = self._called(constants)

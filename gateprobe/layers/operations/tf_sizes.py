@@ -6,7 +6,8 @@ to say that the samples stay where they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,76 @@ def as_rows(value: Value) -> Value:
     if isinstance(value, Mapping):
         return {key: as_rows(item) for key, item in value.items()}
     return value
+
+
+def of_sizes(arguments: Mapping[str, Value], parameters: Sequence[str]) -> dict[str, Value]:
+    """Return arguments with a row in front of sizes, and axes that count it; all axes of a reduction are those behind.
+
+    Raises:
+        InputError: The number of samples is among the sizes.
+    """
+    rows = {key: as_rows(value) for key, value in arguments.items()}
+    rank = max(tensor.value.ndim for tensor in tensors_in(rows))
+    if "axis" in parameters and rows.get("axis") is None and "keepdims" in parameters:
+        rows["axis"] = tuple(range(1, rank))
+    elif "axis" in rows:
+        rows["axis"] = _behind_rows(rows["axis"])
+    return rows
+
+
+def _behind_rows(axis: Value) -> Value:
+    if isinstance(axis, (tuple, list)):
+        return tuple(map(_behind_rows, axis))
+    return axis + 1 if isinstance(axis, int) and axis >= 0 else axis
+
+
+def ranged(start: Value, limit: Value, delta: Value, name: str | None, floatx: str) -> Sizes:
+    """Return ``tf.range``: numbers that are the same for every sample.
+
+    Raises:
+        InputError: They depend on the samples.
+    """
+    first, last, step = (_number(value) for value in ((0, start, delta) if limit is None else (start, limit, delta)))
+    whole = all(isinstance(value, int) for value in (first, last, step))
+    dtype = np.dtype(name or ("int32" if whole else floatx))
+    count = -((first - last) // step) if step else 0
+    if not step or dtype.kind not in "iuf":
+        raise InputError(f"a range of {dtype} in steps of {step} is not replayed")
+    places = room.arange(max(0, int(count)))
+    return Sizes((np.asarray(first) + places * np.asarray(step)).astype(dtype))
+
+
+def _number(value: Value) -> int | float:
+    if isinstance(value, Tensor) and not isinstance(value, Sizes):
+        raise InputError("a range that depends on the samples is not replayed")
+    array = array_of(constant(value))
+    if array.ndim or array.dtype.kind not in "iuf" or not np.isfinite(array):
+        raise InputError(f"{value!r:.60} is no end of a range")
+    number: int | float = array.item()
+    return number
+
+
+def spread(sizes: Sizes, shape: Value, *, repeats: bool) -> Array | Sizes:
+    """Return sizes with a row for each sample, or as often as a list of constants says.
+
+    Args:
+        sizes: Whose first axis has one row, where rows become samples.
+        shape: How often each axis is repeated, or the shape that it is stretched to.
+        repeats: Which of the two it is.
+
+    Raises:
+        InputError: They do not fit.
+    """
+    wanted = shape_of(shape)
+    value = constant(sizes)
+    if len(wanted) != value.ndim or (counts_samples(shape) and len(value) != 1):
+        raise InputError(f"repeating {value.shape} to {wanted} is not replayed")
+    if repeats:
+        made = room.tile(value, wanted)
+    else:
+        room.afford(math.prod(wanted) * value.itemsize)
+        made = np.ascontiguousarray(np.broadcast_to(value, wanted))
+    return made if counts_samples(shape) else Sizes(made)
 
 
 def shape_of(value: Value) -> tuple[int, ...]:
