@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from gateprobe.errors import InputError, Refusal, UnsupportedModel
-from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, Namespace, TensorRef, references
+from gateprobe.graph import Array, Call, LayerRecord, ModelGraph, ModelRecord, Namespace, TensorRef, references
 from gateprobe.layers.base import FLOAT32, FLOAT64, Layer, Precision
 from gateprobe.layers.binding.call_arguments import INPUTS, MODEL, constant_rows, understood
 from gateprobe.layers.binding.call_order import Node, execution_order
@@ -230,18 +230,13 @@ class _Binder:
     ) -> Graph | None:
         """Bind the part of a model that the wanted outputs and traced layers need."""
         records = {record.name: record for record in model.layers}
-        targets = [
-            (record.name, number)
-            for record in model.layers
-            for number in range(len(record.calls))
-            if any(map(self._wanted.traced, signal_paths(record, join_path(path, call_name(record.name, number)))))
-        ]
-        targets += [(ref.layer, ref.call) for n, ref in enumerate(model.outputs) if n in outputs]
-        order = self._order(model, targets, path)
+        targets = self._targets(model, path, outputs)
+        ends = [ref for n, ref in enumerate(model.outputs) if n in outputs]
+        order = self._order(model, targets, path, ends)
         if not path:
             self.outermost = frozenset(order)
         self.needed |= {join_path(path, call_name(*node)) for node in order}
-        used = _used_tensors(records, order, [ref for n, ref in enumerate(model.outputs) if n in outputs])
+        used = _used_tensors(records, order, ends)
         hidden = self._hidden(records, order)
         layers: dict[str, Layer | None] = {}
         for name, _ in order:
@@ -266,6 +261,16 @@ class _Binder:
             for step in _steps(records, order, layers, kept)
         ]
         return Graph(model.inputs, input_casts, model.input_keys, tuple(steps), kept, loss.outputs)
+
+    def _targets(self, model: ModelRecord, path: str, outputs: frozenset[int]) -> list[Node]:
+        """Return the calls of traced layers, and those that make wanted outputs."""
+        traced = [
+            (record.name, number)
+            for record in model.layers
+            for number in range(len(record.calls))
+            if any(map(self._wanted.traced, signal_paths(record, join_path(path, call_name(record.name, number)))))
+        ]
+        return traced + [(ref.layer, ref.call) for n, ref in enumerate(model.outputs) if n in outputs]
 
     def _hidden(self, records: Mapping[str, LayerRecord], order: list[Node]) -> dict[Node, frozenset[TensorRef]]:
         """Return for each call with ``mask=None`` what it is given, if that hides masks.
@@ -377,26 +382,34 @@ class _Binder:
         self.notes += [f"{path} ({record.class_name}): {said}" for said in _not_finite(cast)]
         return kind.bind(Binding(record, settings, cast, parts, self._semantics, precision))
 
-    def _order(self, model: ModelRecord, targets: list[Node], path: str) -> list[Node]:
+    def _order(self, model: ModelRecord, targets: list[Node], path: str, outputs: list[TensorRef]) -> list[Node]:
         """Return the calls that the targets need in the order in which Keras runs them.
 
-        What one call of a stateful layer computes depends on all its calls, in the batches before.
+        What one call of a stateful layer computes depends on all its calls, in the batches before. What a nested model
+        needs depends on which of its outputs are read.
         """
         records = {record.name: record for record in model.layers}
-        needed = self._needed(records, targets, path)
-        while further := _further_calls(records, needed):
-            needed = self._needed(records, [*needed, *further], path)
+        used: Mapping[str, frozenset[int]] = {}
+        needed = self._needed(records, targets, path, used)
+        while True:
+            further, now = _further_calls(records, needed), _used_tensors(records, needed, outputs)
+            if not further and now == used:
+                break
+            used = now
+            needed = self._needed(records, [*needed, *further], path, used)
         places = {node: place for place, node in enumerate(execution_order(model))}
         return sorted(needed, key=lambda node: places.get(node, len(places)))
 
-    def _needed(self, records: Mapping[str, LayerRecord], targets: list[Node], path: str) -> list[Node]:
+    def _needed(
+        self, records: Mapping[str, LayerRecord], targets: list[Node], path: str, used: Mapping[str, frozenset[int]]
+    ) -> list[Node]:
         """Return the targets and what they need, each after what it needs (no recursion: graphs may be deep)."""
         order: dict[Node, None] = {}
         open_nodes: set[Node] = set()
         for target in targets:
             stack: list[tuple[Node, Iterator[Node]]] = []
             if target not in order:
-                stack.append((target, self._needs(records, target, path)))
+                stack.append((target, self._needs(records, target, path, used)))
                 open_nodes.add(target)
             while stack:
                 node, needs = stack[-1]
@@ -409,16 +422,18 @@ class _Binder:
                     raise UnsupportedModel([Refusal(need[0], records[need[0]].class_name, "depends on its own output")])
                 elif need not in order:
                     open_nodes.add(need)
-                    stack.append((need, self._needs(records, need, path)))
+                    stack.append((need, self._needs(records, need, path, used)))
         return list(order)
 
-    def _needs(self, records: Mapping[str, LayerRecord], node: Node, path: str) -> Iterator[Node]:
+    def _needs(
+        self, records: Mapping[str, LayerRecord], node: Node, path: str, used: Mapping[str, frozenset[int]]
+    ) -> Iterator[Node]:
         """Yield the calls whose outputs a call reads, without what the user feeds instead."""
         record = records[node[0]]
         if record.class_name == "InputLayer" or node[1] >= len(record.calls):
             return
         call, own, fed = record.calls[node[1]], join_path(path, call_name(*node)), self._wanted.fed
-        refs = list(references(call.args))
+        refs = self._taken(record, call, join_path(path, record.name), used.get(record.name, frozenset()))
         if own in fed:
             refs = refs[1:] if call.args else refs
         for key, value in call.kwargs.items():
@@ -426,6 +441,18 @@ class _Binder:
             if not replaced and not (key == "initial_state" and f"{own}.initial_state[0]" in fed):
                 refs += references(value)
         yield from ((ref.layer, ref.call) for ref in refs)
+
+    def _taken(self, record: LayerRecord, call: Call, path: str, tensors: frozenset[int]) -> list[TensorRef]:
+        """Return what a call takes, without what a nested model needs for nothing but layers that are fed inside it."""
+        refs = list(references(call.args))
+        inner = record.model
+        fed = any(feed.startswith(f"{path}/") for feed in self._wanted.fed)
+        mapped = any(isinstance(argument, Mapping) for argument in call.args)
+        if inner is None or not fed or mapped or len(record.calls) > 1 or len(refs) != len(inner.inputs):
+            return refs
+        ends = [ref for n, ref in enumerate(inner.outputs) if n in tensors]
+        needed = set(self._order(inner, self._targets(inner, path, tensors), path, ends))
+        return [ref for ref, own in zip(refs, inner.inputs, strict=True) if (own.layer, own.call) in needed]
 
 
 def _refuse_lost_children(record: LayerRecord) -> None:

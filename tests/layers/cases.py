@@ -16,7 +16,16 @@ from layers.table_recurrent import RECORDED, RECURRENT
 from layers.table_tf import TENSORFLOW
 from layers.table_tf_nodes import TENSORFLOW_NODES
 
-CASES: tuple[Case, ...] = (*RECURRENT, *CORE, *CONV, *MEDIA, *OPERATIONS, *MORE_OPERATIONS, *TENSORFLOW, *TENSORFLOW_NODES)
+CASES: tuple[Case, ...] = (
+    *RECURRENT,
+    *CORE,
+    *CONV,
+    *MEDIA,
+    *OPERATIONS,
+    *MORE_OPERATIONS,
+    *TENSORFLOW,
+    *TENSORFLOW_NODES,
+)
 
 TESTED_ELSEWHERE: dict[str, str] = {
     **RECORDED,

@@ -163,9 +163,9 @@ def test_the_real_backend_agrees(backend, tmp_path):
         x = keras.Input((5, 2)); h = keras.Input((3,)); c = keras.Input((3,))
         y = keras.layers.Masking()(x)
         both = keras.layers.Bidirectional(keras.layers.GRU(2, return_sequences=True))(y)
-        y = keras.layers.LSTM(3, return_sequences=True)(both, initial_state=[h, c], mask=keras.ops.any(x != 0, -1))
-        y = keras.layers.LSTM(3, recurrent_activation="hard_sigmoid", go_backwards=True)(y)
-        model = keras.Model([x, h, c], keras.layers.Dense(2)(y))
+        every = keras.layers.LSTM(3, return_sequences=True)(both, initial_state=[h, c], mask=keras.ops.any(x != 0, -1))
+        y = keras.layers.LSTM(3, recurrent_activation="hard_sigmoid", go_backwards=True)(every)
+        model = keras.Model([x, h, c], [keras.layers.Dense(2)(y), every])  # masked timesteps show in the second
         rng = np.random.default_rng(1)
         model.set_weights([rng.normal(0, 0.5, w.shape) for w in model.get_weights()])
         model.save({str(tmp_path / "model.keras")!r})

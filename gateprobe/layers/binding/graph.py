@@ -140,7 +140,8 @@ class Graph:
             scope.go_on()
             inside = scope.within(call_name(*step.node), owner=step.node[0])
             try:
-                arguments = _fed(Arguments(*_resolved(step.call, values, step.unmasked, rows)), inside)
+                absent = Tensor(NOT_COMPUTED) if isinstance(step.layer, Graph) else None
+                arguments = _fed(Arguments(*_resolved(step.call, values, step.unmasked, rows, absent)), inside)
                 values[step.node] = step.run(arguments, inside)
                 room.hold(tensor.value for tensor in values[step.node])
             except InputError as error:
@@ -267,25 +268,37 @@ def _labelled(tensors: tuple[Tensor, ...], dtype: str | None) -> tuple[Tensor, .
 
 
 def _resolved(
-    call: Call, values: Mapping[Node, tuple[Tensor, ...]], unmasked: frozenset[TensorRef], rows: int
+    call: Call,
+    values: Mapping[Node, tuple[Tensor, ...]],
+    unmasked: frozenset[TensorRef],
+    rows: int,
+    absent: Tensor | None,
 ) -> tuple[tuple[Value, ...], dict[str, Value]]:
-    """Put tensors in place of references, and constants that stand for every sample."""
-    fill = partial(_filled, values=values, unmasked=unmasked, rows=rows)
+    """Put tensors in place of references, and constants that stand for every sample.
+
+    ``absent`` stands for what feeds make unnecessary: a nested model still takes as many tensors as it has inputs.
+    """
+    fill = partial(_filled, values=values, unmasked=unmasked, rows=rows, absent=absent)
     return tuple(map(fill, call.args)), {key: fill(argument) for key, argument in call.kwargs.items()}
 
 
 def _filled(
-    argument: Argument, values: Mapping[Node, tuple[Tensor, ...]], unmasked: frozenset[TensorRef], rows: int
+    argument: Argument,
+    values: Mapping[Node, tuple[Tensor, ...]],
+    unmasked: frozenset[TensorRef],
+    rows: int,
+    absent: Tensor | None,
 ) -> Value:
     """Fill one argument (a closure that calls itself would keep the tensors until the next garbage collection)."""
     if isinstance(argument, Tensor):
         return spread(argument, rows)
     if isinstance(argument, TensorRef):
-        return _made(argument, values, unmasked)
+        made = _made(argument, values, unmasked)
+        return absent if made is None else made
     if isinstance(argument, tuple):
-        return tuple(_filled(item, values, unmasked, rows) for item in argument)
+        return tuple(_filled(item, values, unmasked, rows, absent) for item in argument)
     if isinstance(argument, Mapping):
-        return {key: _filled(item, values, unmasked, rows) for key, item in argument.items()}
+        return {key: _filled(item, values, unmasked, rows, absent) for key, item in argument.items()}
     return argument
 
 

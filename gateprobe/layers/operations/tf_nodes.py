@@ -224,8 +224,8 @@ OPERATIONS: Mapping[str, Operation] = {
 """Name of a raw operation → what it is here."""
 
 _TYPES = frozenset(
-    "T Tidx Tdim Tshape Tpaddings Tparams Tindices Taxis Tmultiples Tperm Tlen Tshift Index SrcT DstT TI N Tx Ty Tindex "
-    "index_type out_type output_type Tout".split()
+    "T Tidx Tdim Tshape Tpaddings Tparams Tindices Taxis Tmultiples Tperm Tlen Tshift Index SrcT DstT TI N Tx Ty "
+    "Tindex index_type out_type output_type Tout".split()
 )
 """Attributes that name the dtype of an input or output, or count inputs: what is given says it, too."""
 _STRUCTURE = frozenset(
@@ -318,9 +318,7 @@ def _numbered(constants: object) -> list[tuple[int, Any]]:
     return [(int(str(key)), value) for key, value in constants.items()]
 
 
-def _settings(
-    name: str, operation: Operation, attributes: Mapping[str, Any], floatx: str
-) -> list[tuple[str, Any]]:
+def _settings(name: str, operation: Operation, attributes: Mapping[str, Any], floatx: str) -> list[tuple[str, Any]]:
     """Return the attributes that say how to compute, by the names of parameters.
 
     Raises:
