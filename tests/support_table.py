@@ -13,6 +13,7 @@ from gateprobe.graph import Namespace
 from gateprobe.layers.binding import left_out
 from gateprobe.layers.binding.registry import registered
 from gateprobe.layers.operations.tf_functions import FUNCTIONS
+from gateprobe.layers.operations.tf_nodes import OPERATIONS
 
 PAGE = Path(__file__).parents[1] / "docs" / "support.md"
 START, END = "<!-- support: begin -->", "<!-- support: end -->"
@@ -53,6 +54,8 @@ def table():
         *(line for table in (left_out.LAYERS, left_out.OPERATIONS) for line in reasons(table)),
         "\n### TensorFlow functions that tf.keras saved as layers (`TFOpLambda`)\n",
         ", ".join(f"`{name}`" for name in sorted(FUNCTIONS)) + ".",
+        "\n### Operations of TensorFlow that tf.keras 2.1 to 2.3 saved as layers (`TensorFlowOpLayer`)\n",
+        ", ".join(f"`{name}`" for name in sorted(OPERATIONS)) + ".",
     ]
     return "\n".join([START, *lines, END])
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "gateprobe"
 BASE = {"errors", "graph"}
 ROLES = BASE | {"semantics", "activations", "limits"}
 LAYERS = {"layers", "layers/binding", "layers/recurrent", "layers/recurrent/kernels", "layers/operations"}
-REPLAYED = ROLES | LAYERS | {"readers", "inputs", "traces", "replay", "opened_model", "model"}
+REPLAYED = ROLES | LAYERS | {"readers", "inputs", "traces", "replay", "opened_model", "vocabulary", "model"}
 MAY_IMPORT = {
     "errors": set(),
     "graph": {"errors"},
@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "pictures": BASE | {"limits", "inputs", "traces", "observed", "analysis"},
     "model": BASE
     | {"readers", "inputs", "traces", "replay", "trace", "opened_model", "observed", "analysis", "vocabulary"},
-    "comparing": BASE | {"traces", "trace_files", "trace", "opened_model", "analysis", "model"},
+    "comparing": BASE | {"traces", "trace_files", "trace", "opened_model", "analysis", "vocabulary", "model"},
     "scale": BASE
     | {
         "files",

@@ -89,10 +89,10 @@ def test_code_inside_a_recurrent_layer_and_inside_nested_models(folder):
     Path("replace.json").write_text(json.dumps(wiring))
     given = ["dump", DATA / "nested.keras", "x 3.npy", "-o", "g.npz", "--layer", "*", "--architecture", "replace.json"]
     line = refused(*given)
-    np.save("timed_input.npy", np.ones((5, 6, 4), np.float32))
+    np.save("outer_in_input.npy", np.ones((5, 6, 4), np.float32))
     command, _ = followed(line)
     assert command[2:] == [
-        *("x 3.npy", "-o", "g.npz", "--architecture", "replace.json", "--feed", "timed=timed_input.npy"),
+        *("x 3.npy", "-o", "g.npz", "--architecture", "replace.json", "--feed", "outer/in=outer_in_input.npy"),
         *("--layer", "wrapped,outer/in"),
     ]
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Event
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -29,6 +29,8 @@ class Tensor:
     """Boolean, usually ``(samples, timesteps)``; ``False`` marks what recurrent layers skip."""
     dtype: str | None = None
     """Its dtype in Keras, where that is not the array's: ``float16`` and ``bfloat16`` values are kept in float32."""
+    shared: ClassVar[bool] = False
+    """Whether it has no samples: its numbers are the same for every one."""
 
 
 Value: TypeAlias = Any

@@ -15,6 +15,7 @@ from gateprobe.activations import ACTIVATION_NAMES
 from gateprobe.graph import Namespace
 from gateprobe.layers.binding.registry import registered
 from gateprobe.layers.operations.tf_functions import FUNCTIONS
+from gateprobe.layers.operations.tf_nodes import OPERATIONS
 from gateprobe.layers.text_rules import SPLIT, STANDARDIZE
 
 _TRAINING = frozenset({"compile_config", "training_config"})
@@ -112,6 +113,11 @@ def _names(value: Mapping[str, Any], classes: frozenset[str], place: str) -> Ite
         function = config.get("function") if isinstance(config, Mapping) else None
         if not _listed(function, (*FUNCTIONS, "__operators__.getitem")):
             yield f"{place}: function {function!r} {_UNLISTED}"
+    if class_name == "TensorFlowOpLayer":
+        node = config.get("node_def") if isinstance(config, Mapping) else None
+        operation = node.get("op") if isinstance(node, Mapping) else None
+        if not _listed(operation, OPERATIONS):
+            yield f"{place}: operation {operation!r} {_UNLISTED}"
     modules = _FUNCTION_MODULES if class_name == "function" else _MODULES
     if "module" in value and value["module"] is not None and not _listed(value["module"], modules):
         yield f"{place}: module {value['module']!r} {_UNLISTED}"

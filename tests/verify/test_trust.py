@@ -81,6 +81,8 @@ def test_what_keras_writes_has_nothing_against_it(layer):
         ({**PLAIN, "build_config": {"x": [{"class_name": "Evil"}]}}, "Evil"),
         ({**PLAIN, "class_name": "TFOpLambda", "config": {"function": "io.read_file"}}, "io.read_file"),
         ({**PLAIN, "class_name": "TFOpLambda", "config": {"function": {"name": "math.add"}}}, "math.add"),
+        ({**PLAIN, "class_name": "TensorFlowOpLayer", "config": {"node_def": {"op": "ReadFile"}}}, "ReadFile"),
+        ({**PLAIN, "class_name": "TensorFlowOpLayer", "config": {"node_def": "ReadFile"}}, "operation None"),
     ],
 )
 def test_everything_that_could_select_code_is_named(layer, what):

@@ -526,11 +526,11 @@ def _range(floatx: str, start: Value, limit: Value = None, delta: Value = 1, dty
     return tf_sizes.ranged(start, limit, delta, name, floatx)
 
 
-def _broadcast(floatx: str, x: Value, wanted: Any) -> Any:
+def _broadcast(floatx: str, x: Value, shape: Any) -> Any:
     if isinstance(x, tf_sizes.Sizes):
-        return tf_sizes.spread(x, wanted, repeats=False)
-    sizes: list[int | None] = list(tf_sizes.shape_of(wanted))
-    if tf_sizes.counts_samples(wanted):
+        return tf_sizes.spread(x, shape, repeats=False)
+    sizes: list[int | None] = list(tf_sizes.shape_of(shape))
+    if tf_sizes.counts_samples(shape):
         sizes[0] = None
     return ts.broadcast(x, sizes)
 

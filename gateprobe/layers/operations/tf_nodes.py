@@ -1,4 +1,4 @@
-"""``TensorFlowOpLayer``: single operations of TensorFlow, as tf.keras 2.0 to 2.3 saved what is no layer.
+"""``TensorFlowOpLayer``: single operations of TensorFlow, as tf.keras 2.1 to 2.3 saved what is no layer.
 
 The configuration holds a ``NodeDef``: the name of an operation, its attributes, and the inputs that are constants. The
 name selects one of our own functions from a closed table. Meanings: ``api_def`` of TensorFlow 2.21; how the layer puts
@@ -11,7 +11,7 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -43,12 +43,10 @@ class Operation:
     """The parameter that each input is; one that begins with ``*`` takes all that the others leave."""
     attributes: Mapping[str, str] = field(default_factory=dict)
     """Attribute → the parameter that it is."""
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    """Parameters that are always the same."""
 
 
-def _of(function: str, *inputs: str, _fixed: Mapping[str, Any] | None = None, **attributes: str) -> Operation:
-    return Operation(FUNCTIONS[function], inputs, attributes, _fixed or {})
+def _of(function: str, *inputs: str, **attributes: str) -> Operation:
+    return Operation(FUNCTIONS[function], inputs, attributes)
 
 
 def _own(function: Callable[..., Any], *inputs: str, **attributes: str) -> Operation:
@@ -153,7 +151,9 @@ _OF_ONE = {
     "IsFinite": "math.is_finite", "LogicalNot": "math.logical_not", "Invert": "bitwise.invert",
     "Identity": "identity", "StopGradient": "stop_gradient", "PreventGradient": "stop_gradient",
 }  # fmt: skip
-_REDUCING = "Mean Sum Prod Max Min Any All EuclideanNorm".split()
+_REDUCING = {name: name.lower() for name in "Mean Sum Prod Max Min Any All".split()} | {
+    "EuclideanNorm": "euclidean_norm"
+}
 _SLICING = "begin_mask end_mask ellipsis_mask new_axis_mask shrink_axis_mask".split()
 _SHAPE = "compat.v1.shape"
 _CONV = {name: name for name in ("strides", "padding", "data_format", "dilations")}
@@ -163,9 +163,8 @@ OPERATIONS: Mapping[str, Operation] = {
     **{name: _of(function, "x", "y") for name, function in _NAMED.items()},
     **{name: _of(function, FUNCTIONS[function].parameters[0]) for name, function in _OF_ONE.items()},
     **{
-        name: _of(f"math.reduce_{_snake(name)}", "input_tensor", "axis", keep_dims="keepdims")
-        for name in _REDUCING
-        for _snake in (lambda text: "euclidean_norm" if text == "EuclideanNorm" else text.lower(),)
+        name: _of(f"math.reduce_{function}", "input_tensor", "axis", keep_dims="keepdims")
+        for name, function in _REDUCING.items()
     },
     "Equal": _of("math.equal", "x", "y", incompatible_shape_error=""),
     "NotEqual": _of("math.not_equal", "x", "y", incompatible_shape_error=""),
@@ -245,6 +244,8 @@ class RawNode:
     settings: Mapping[str, Any]
     """By the names of parameters."""
     floatx: str
+    takes_shared: ClassVar[bool] = True
+    """Whether it takes numbers without samples, too."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Put the constants between the tensors, and call the function."""
@@ -383,7 +384,7 @@ def _constant(value: Any, parameter: str, attributes: Mapping[str, Any], floatx:
     if array.dtype.kind in "iu" and (parameter in _STRUCTURE or (not parameter and array.ndim == 0)):
         return _tuples(array.tolist())
     kind = attributes.get("T", {})
-    name = _DTYPES.get(kind.get("type")) if isinstance(kind, Mapping) else None
+    name = _DTYPES.get(str(kind.get("type"))) if isinstance(kind, Mapping) else None
     if name is None or array.dtype.kind not in "iuf" or name in ("bool", "float16", "bfloat16"):
         return array.astype(floatx) if array.dtype.kind == "f" else array
     return array.astype(floatx if name == "float32" else name)

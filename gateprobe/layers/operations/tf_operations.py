@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class TensorFlowNode:
     entry: Entry
     floatx: str
     """The dtype of floats that are made from nothing."""
+    takes_shared: ClassVar[bool] = True
+    """Whether it takes numbers without samples, too."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Call the function; numbers computed from sizes alone stay sizes."""
@@ -97,6 +99,8 @@ def _known(key: str, value: object, entry: Entry) -> bool:
 @dataclass(frozen=True, slots=True, eq=False)
 class Slicing:
     """``x[slice_spec]``."""
+
+    takes_shared: ClassVar[bool] = True
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Slice a tensor, or pick a size."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ _SAMPLES = "the number of samples is used as a number, which gateprobe does not 
 class Sizes(Tensor):
     """Sizes, or numbers computed from them: the same for every sample."""
 
+    shared: ClassVar[bool] = True
     samples: Array | None = None
     """Which of them are the number of samples; ``None`` when none is."""
 
