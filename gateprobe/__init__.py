@@ -114,7 +114,8 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     """Import the public names on first use, so that the command line starts fast."""
     if name not in __all__:
-        raise AttributeError(f"module 'gateprobe' has no attribute {name!r}")
+        guesses = importlib.import_module("gateprobe.guesses")
+        raise guesses.no_attribute("module 'gateprobe'", name, guesses.PACKAGE, __all__)
     value: Any
     if name == "__version__":
         value = importlib.import_module("importlib.metadata").version("gateprobe")

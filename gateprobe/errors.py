@@ -53,20 +53,55 @@ def reason_of(fault: OSError) -> str:
 
 _LISTED = 20
 """How many names a message lists."""
+_NO_WORDS: Mapping[str, str] = {}
+_PREFIX = 3
+"""Letters in which a name and what was given for it must begin alike, the one being the beginning of the other."""
 
 
-def choices(there: Iterable[str], wanted: str = "") -> str | None:
+def nearest(wanted: str, there: Iterable[str], meant: Mapping[str, str] = _NO_WORDS) -> str | None:
+    """Return the name that was most likely meant, ``None`` where none is near.
+
+    Args:
+        wanted: What was given.
+        there: The names that can be given.
+        meant: What others call these things → one of the names.
+
+    Returns:
+        A name that differs in capitals only; the only one that is longer or shorter at its end; the one that others
+        call so; or one with few other letters.
+    """
+    names = {name.lower(): name for name in reversed(list(there))}
+    lower = wanted.lower()
+    if not lower:
+        return None
+    if lower in names:
+        return names[lower]
+    begun = [name for word, name in names.items() if _begins(lower, word) or _begins(word, lower)]
+    if len(begun) == 1:
+        return begun[0]
+    if meant.get(lower) in names.values():
+        return meant[lower]
+    near = difflib.get_close_matches(lower, names, 1)
+    return names[near[0]] if near else None
+
+
+def _begins(short: str, long: str) -> bool:
+    return len(short) >= _PREFIX and long.startswith(short)
+
+
+def choices(there: Iterable[str], wanted: str = "", meant: Mapping[str, str] = _NO_WORDS) -> str | None:
     """Return the remedy for a name that is not there: the nearest one, and what is available.
 
     Args:
         there: The names that can be given.
         wanted: What was given instead, if it was a name.
+        meant: As in `nearest`.
     """
     names = list(dict.fromkeys(there))
     if not names:
         return None
-    near = difflib.get_close_matches(wanted, names, 1) if wanted else []
-    guess = f"did you mean {near[0]}? " if near else ""
+    near = nearest(wanted, names, meant)
+    guess = f"did you mean {near}? " if near else ""
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return f"{guess}available: {', '.join(names[:_LISTED])}{more}"
 

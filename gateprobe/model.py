@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, Unpack
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from gateprobe.analysis.tracking import track as follow
 from gateprobe.analysis.weights import LayerWeights, layer_of
 from gateprobe.errors import InputError, UnsupportedModel, in_python
 from gateprobe.graph import Array, LayerRecord
+from gateprobe.guesses import MODEL, no_attribute
 from gateprobe.inputs.samples import InputSpec, Samples
 from gateprobe.opened_model import OpenedModel, Tracing, open_model
 from gateprobe.readers.weights_only import Assumptions
@@ -315,6 +316,14 @@ class Model:
     def summary(self) -> str:
         """Return what the file is and which recurrent layers it has, in a few lines."""
         return "\n".join(self._lines(len(self.recurrent_layers)))
+
+    if not TYPE_CHECKING:  # a type checker knows the attributes that there are
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Say what does what was tried."""
+            if name.startswith("_"):
+                raise AttributeError(name)
+            raise no_attribute("a model", name, MODEL, dir(Model))
 
     def __repr__(self) -> str:
         return "\n".join(self._lines(_SHOWN_LAYERS))

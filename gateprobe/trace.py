@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, overload
+from reprlib import repr as shortened
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, overload
 
 from gateprobe.analysis.direction_statistics import QUANTILES, By, Settings
 from gateprobe.analysis.statistics import Statistics, statistics
 from gateprobe.analysis.targets import Given
 from gateprobe.analysis.tracking import DEFAULT_SIGNALS, LAGS, Tracking
 from gateprobe.analysis.tracking import track as follow
-from gateprobe.errors import InputError, MissingExtra, NotInTrace
+from gateprobe.errors import InputError, MissingExtra, NotInTrace, choices
 from gateprobe.graph import Array
+from gateprobe.guesses import SIGNALS, TRACE, no_attribute, way
 from gateprobe.traces import notebook
 from gateprobe.traces.chunk import ROW, DirectionTrace, Layout, TraceChunk, joined, row_of, several_arrays
 from gateprobe.traces.selection import Names, Numbers, Selection
@@ -61,11 +64,13 @@ class LayerTrace:
         return self._named("backward")
 
     def __getitem__(self, name: str) -> Array:
-        """Return a signal of a layer that has only one direction.
+        """Return a signal of a layer that has only one direction, by its name or its letter.
 
         Raises:
             NotInTrace: There is no such signal, or there are two directions.
         """
+        if name in _DIRECTIONS:
+            raise NotInTrace(f"no signal {name!r} in a trace of {self.layer}", remedy=f"use .{name}")
         return self._only(name)[name]
 
     def __getattr__(self, name: str) -> Array:
@@ -139,7 +144,7 @@ class LayerTrace:
         if len(directions) == 1:
             return directions[0]
         ways = " or ".join(f".{direction.direction}[{name!r}]" for direction in directions)
-        raise NotInTrace(f"{self.layer} runs in both directions", remedy=f"say {ways}")
+        raise NotInTrace(f"{self.layer} runs in both directions", remedy=way(name, SIGNALS) or f"say {ways}")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -170,11 +175,35 @@ class Trace(Mapping[str, LayerTrace]):
         """
         if isinstance(key, slice):
             return self._some(key)
-        for layer, names in _readings(key):
+        for layer, names in _readings(key) if isinstance(key, str) else ():
             found = tuple(part for part in self.directions if part.layer == layer and part.direction in names)
             if found:
                 return LayerTrace(layer, found, self.samples, self.metadata)
-        raise NotInTrace(f"no layer {key!r} in this trace", remedy=f"available: {', '.join(self)}")
+        raise NotInTrace(f"no layer {shortened(key)} in this trace", remedy=self._meant(key))
+
+    if not TYPE_CHECKING:  # a type checker knows the attributes that there are
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Say what does what was tried."""
+            if name.startswith("_"):
+                raise AttributeError(name)
+            if name in self:
+                raise AttributeError(f"a trace has no {name!r}; use trace[{name!r}]")
+            raise no_attribute("a trace", name, TRACE, dir(Trace))
+
+    def _meant(self, key: object) -> str | None:
+        """Return what was likely meant by a key that is no layer."""
+        if isinstance(key, SupportsIndex):
+            return f"trace[{key}:{operator.index(key) + 1 or None}] is a sample; layers: {', '.join(self)}"
+        layer, _, signal = ("/".join(map(str, key)) if isinstance(key, tuple) else str(key)).rpartition("/")
+        try:
+            if layer and signal in self[layer].directions[0]:
+                return f"use trace[{layer!r}][{signal!r}]"
+        except NotInTrace:
+            pass
+        if any(str(key) in part for part in self.directions):
+            return f"choose a layer first: trace[{next(iter(self))!r}][{str(key)!r}]"
+        return choices(self, str(key))
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the layer paths, in the order in which they ran."""

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gateprobe"
-BASE = {"errors", "graph"}
+BASE = {"errors", "graph", "guesses"}
 ROLES = BASE | {"semantics", "activations", "limits"}
 LAYERS = {"layers", "layers/binding", "layers/recurrent", "layers/recurrent/kernels", "layers/operations"}
 REPLAYED = ROLES | LAYERS | {"readers", "inputs", "traces", "replay", "opened_model", "vocabulary", "model"}
 MAY_IMPORT = {
     "errors": set(),
     "graph": {"errors"},
+    "guesses": {"errors"},
     "files": BASE,
     "limits": BASE,
     "readers": BASE | {"files", "limits"},

@@ -10,8 +10,9 @@ from traces import GRU, direction_of, lstm_chunk
 
 from gateprobe.errors import GateprobeWarning, InputError, choices
 from gateprobe.trace import join
-from gateprobe.traces.chunk import ALIASES, TraceChunk
+from gateprobe.traces.chunk import TraceChunk
 from gateprobe.traces.selection import Ranges, Selection, check_layers, ranges_of
+from gateprobe.traces.words import ALIASES
 from gateprobe.writers.table import table
 
 BOUND = st.none() | st.integers(-25, 25)

@@ -549,7 +549,7 @@ def test_published_models_have_statistics(name, path, architecture):
 
 def test_no_option_changes_nothing(tmp_path):
     """Labels of timesteps have no place here; a vocabulary has where texts become ids, and nowhere else."""
-    assert re.search("No such option.*--tokens", run(*BRACKETS, "--tokens", "words.txt", status=2))
+    assert re.search("stats has no option --tokens", run(*BRACKETS, "--tokens", "words.txt", status=2))
     vocab, trace = tmp_path / "words.json", tmp_path / "trace.npz"
     vocab.write_text('{"<OOV>": 1, "good": 2, "bad": 3}', encoding="utf-8")
     model = gateprobe.read(MODELS / "tokens.keras")

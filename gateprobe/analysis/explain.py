@@ -81,7 +81,7 @@ class Gate:
         return sum(term.product for term in self.recurrent) + (self.recurrent_bias or 0.0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Explanation:
     """One timestep of one unit of one sample."""
 
@@ -108,6 +108,19 @@ class Explanation:
     """Of the cell state on its way out."""
     activated: float | None
     """The cell state after it."""
+
+    def __repr__(self) -> str:
+        """The gates and the states in a few lines; ``gateprobe explain`` prints the whole equation."""
+        head = f"Explanation of {self.layer} {self.direction}, unit {self.unit} at timestep {self.timestep}, "
+        gates = "".join(
+            f"\n  {gate.name} {gate.value:.4f} = {gate.activation}({gate.pre_activation:.4f}), "
+            f"inputs {gate.from_inputs:.4f}, states {gate.from_states:.4f}, bias {gate.bias or 0:.4f}"
+            for gate in self.gates
+        )
+        states = "".join(
+            f"\n  {name} {value:.4f}, before {self.states_before[name]:.4f}" for name, value in self.states.items()
+        )
+        return f"{head}sample {self.sample}{', masked' if self.masked else ''}{gates}{states}"
 
     def gate(self, name: str) -> Gate:
         """Return a gate by its name; a masked timestep has none.

@@ -11,9 +11,9 @@ from gateprobe.analysis.mistakes.block import Theirs
 from gateprobe.analysis.mistakes.watch import Key
 from gateprobe.errors import InputError, choices
 from gateprobe.graph import Array
-from gateprobe.traces.chunk import SIGNAL_ORDER
 from gateprobe.traces.foreign import Foreign, Written
 from gateprobe.traces.selection import Selection
+from gateprobe.traces.words import SIGNAL_ORDER
 
 
 @dataclass(frozen=True, slots=True)

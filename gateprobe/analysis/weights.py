@@ -25,6 +25,7 @@ from gateprobe.opened_model import OpenedModel
 from gateprobe.replay.calls import RecurrentLayer, call_paths, recurrent_layers, signal_paths
 from gateprobe.replay.plan import bind_alone
 from gateprobe.traces.selection import Selection, check_layers
+from gateprobe.traces.words import OTHERS, signal_key
 
 LETTERS: Mapping[str, str] = {
     "input_gate": "i",
@@ -133,15 +134,16 @@ class DirectionWeights(Mapping[str, GateWeights]):
         return {name: _turned(value) if transpose else value for name, value in whole.items()}
 
     def __getitem__(self, name: str) -> GateWeights:
-        """Return the weights of a gate.
+        """Return the weights of a gate by its name or its letter.
 
         Raises:
             NotInTrace: There is no such gate; lists those there are.
         """
         gates: Mapping[str, GateWeights] = object.__getattribute__(self, "gates")
-        if name in gates:
-            return gates[name]
-        raise NotInTrace(f"{self.layer} has no {name!r}", remedy=choices(gates, name))
+        found = signal_key(name, gates)
+        if found is not None:
+            return gates[found]
+        raise NotInTrace(f"{self.layer} has no {name!r}", remedy=choices(gates, str(name), OTHERS))
 
     def __getattr__(self, name: str) -> GateWeights:
         """Return the weights of a gate."""
@@ -177,8 +179,8 @@ class DirectionWeights(Mapping[str, GateWeights]):
             return list(self.gates)
         letters = dict(zip(_letters(self.gates), self.gates, strict=True))
         other = {"c": "g", "g": "h" if "h" in letters else "g"}
-        for text in order.split(","):
-            told = [letter if letter in letters else other.get(letter, letter) for letter in text.strip()]
+        for text in _orders(order):
+            told = [letter if letter in letters else other.get(letter, letter) for letter in text]
             if sorted(told) == sorted(letters):
                 return [letters[letter] for letter in told]
         remedy = f"give the letters {', '.join(letters)} in the order that you want; with commas for several kinds"
@@ -447,6 +449,12 @@ def _orthogonality(kernel: Array) -> float:
 
 def _turned(value: Array) -> Array:
     return value if value.ndim < 2 else np.ascontiguousarray(np.swapaxes(value, -1, -2))
+
+
+def _orders(order: str) -> list[str]:
+    """Return the orders that a text gives: several with commas between them, or one with a comma behind each letter."""
+    orders = [text.strip() for text in order.split(",")]
+    return ["".join(orders)] if all(len(text) == 1 for text in orders) else orders
 
 
 def _letters(gates: Mapping[str, object]) -> list[str]:

@@ -26,8 +26,25 @@ COMMANDS = {
 }
 """Name and short help of every command, in the order of the help text."""
 
+_OTHERS = {
+    "inspect": "show info describe list ls cat view print layers model keras",
+    "dump": "trace run export extract gates states activations get write csv",
+    "stats": "statistics summarise summarize saturation hist units",
+    "track": "follow find correlate correlation probe",
+    "plot": "draw picture image heatmap chart view",
+    "report": "html page web browser serve",
+    "explain": "why step ledger attribute unit",
+    "weights": "kernel bias params parameters",
+    "predict": "infer inference output outputs eval evaluate call",
+    "verify": "check test validate keras",
+    "compare": "diff cmp",
+    "golden": "vectors c testvectors",
+    "migrate": "convert upgrade update port keras3 save",
+}
+"""Command → what others call it, for those who try that."""
 main = Program(
     COMMANDS,
+    {word: name for name, words in _OTHERS.items() for word in words.split()},
     name="gateprobe",
     help="See inside a Keras LSTM: every gate, at every timestep, from the saved file alone.",
     epilog=(

@@ -36,7 +36,7 @@ def _feeds(ctx: click.Context, incomplete: str) -> _Items:
 
 
 def _signals(ctx: click.Context, incomplete: str) -> _Items:
-    from gateprobe.traces.chunk import SIGNAL_ORDER
+    from gateprobe.traces.words import SIGNAL_ORDER
 
     return _listed(incomplete, SIGNAL_ORDER)
 

@@ -53,7 +53,9 @@ class NewFile:
 writing = bundle(
     "new",
     NewFile,
-    click.option("--write", metavar="FILE", help="Write the model for Keras 3 to this .keras or .h5 file."),
+    click.option(
+        "-o", "--write", "write", metavar="FILE", help="Write the model for Keras 3 to this .keras or .h5 file."
+    ),
     click.option(
         "--hard-sigmoid",
         type=click.Choice(["scaled", "registered"]),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import functools
 import importlib
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -20,8 +20,9 @@ import click
 
 from gateprobe.cli.again import ARGUMENTS, again
 from gateprobe.cli.help import SECTIONS
+from gateprobe.cli.meant import is_file, usage_reason
 from gateprobe.cli.options import LEFT_KEY, MODEL_KEY
-from gateprobe.errors import GateprobeError, GateprobeWarning, UnsupportedModel, in_flags, printable
+from gateprobe.errors import GateprobeError, GateprobeWarning, UnsupportedModel, in_flags, nearest, printable
 
 REFUSED = 2
 """Exit status: usage, unreadable file, unsupported model, missing extra."""
@@ -45,13 +46,15 @@ class Program(click.Group):
 
     Args:
         commands: Name and short help.
+        others: What others call a command → its name.
         options: As for `click.Group`.
     """
 
-    def __init__(self, commands: Mapping[str, str], **options: Any) -> None:
+    def __init__(self, commands: Mapping[str, str], others: Mapping[str, str], **options: Any) -> None:
         settings = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
         super().__init__(context_settings=settings, no_args_is_help=False, **options)
         self._short_helps = commands
+        self._others = others
         click.version_option(None, "--version", package_name="gateprobe", message="%(prog)s %(version)s")(self)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -80,11 +83,14 @@ class Program(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command; an unknown one gets the nearest name."""
-        if args[0] not in self._short_helps and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], [*self._short_helps, "help"], 1)
-            raise click.UsageError(f"no command {args[0]!r}{f'; did you mean {near[0]}?' if near else ''}", ctx)
-        return super().resolve_command(ctx, args)
+        """Find a command; an unknown one gets the nearest name, and a file the command that was forgotten."""
+        if args[0] in self._short_helps or args[0].startswith("-"):
+            return super().resolve_command(ctx, args)
+        if is_file(args[0]):
+            wanted = next((word for word in args[1:] if word in self._short_helps), "inspect")
+            raise click.UsageError(f"the command comes first: gateprobe {wanted} {shlex.quote(args[0])}", ctx)
+        near = nearest(args[0], [*self._short_helps, "help"], self._others)
+        raise click.UsageError(f"no command {args[0]!r}{f'; did you mean {near}?' if near else ''}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
@@ -164,7 +170,7 @@ def _message(fault: Exception) -> str:
         return fault.flagged
     if isinstance(fault, click.UsageError):
         help_of = fault.ctx.command_path if fault.ctx is not None else "gateprobe"
-        reason = printable(fault.format_message())
+        reason = printable(usage_reason(fault))
         return f"{reason}{'' if reason.endswith(('.', '?')) else '.'} Try {help_of} -h."
     if isinstance(fault, click.ClickException):
         return printable(fault.format_message())

@@ -28,14 +28,16 @@ def _numbers(option: str, texts: Iterable[str]) -> dict[str, float]:
     """Return signal → number; the empty name stands for all signals."""
     from gateprobe.analysis.agreement import OUTPUT
     from gateprobe.errors import choices
-    from gateprobe.traces.chunk import ALIASES, SIGNAL_ORDER
+    from gateprobe.traces.words import OTHERS, SIGNAL_ORDER, in_full
 
     found = {}
     for text in texts:
         name, _, number = text.rpartition(":")
-        name = ALIASES.get(name, name)
+        name = in_full(name)
         if name and name not in (*SIGNAL_ORDER, OUTPUT):
-            raise click.UsageError(f"{option} {text}: no signal {name!r}; {choices((*SIGNAL_ORDER, OUTPUT), name)}")
+            raise click.UsageError(
+                f"{option} {text}: no signal {name!r}; {choices((*SIGNAL_ORDER, OUTPUT), name, OTHERS)}"
+            )
         try:
             found[name] = float(number)
         except ValueError:

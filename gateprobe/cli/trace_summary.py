@@ -14,7 +14,8 @@ from typing import Any
 from gateprobe.cli.layout import Column, Page
 from gateprobe.files.remote import redact_url
 from gateprobe.trace_files.load import StoredTrace
-from gateprobe.traces.chunk import ALIASES, DirectionTrace
+from gateprobe.traces.chunk import DirectionTrace
+from gateprobe.traces.words import ALIASES
 from gateprobe.writers.arrays import numbers_text
 
 JSON_FORMAT = 1

@@ -250,9 +250,22 @@ def from_arrays(
     """
     if isinstance(x, Samples):
         return x
-    given = {name: from_memory(name, value) for name, value in _named(x, inputs).items()}
+    by_name = _named(x, inputs)
+    for spec in inputs:
+        _refuse_file_name(by_name.get(spec.name), spec)
+    given = {name: from_memory(name, value) for name, value in by_name.items()}
     sources = {key: from_memory(key, value) for key, value in (feeds or {}).items()}
     return _samples(given, inputs, sources, "an array", converter)
+
+
+def _refuse_file_name(value: object, spec: InputSpec) -> None:
+    """Refuse the name of a file in place of what it holds."""
+    if isinstance(value, os.PathLike) or (
+        isinstance(value, str) and not spec.texts and os.path.isfile(value)  # noqa: PTH113 - takes any text
+    ):
+        name = os.fspath(value)
+        remedy = f"load it first, such as with numpy.load({name!r})"
+        raise InputError(f"input {spec.name!r} is {name!r}, the name of a file", remedy=remedy)
 
 
 def _named(x: object, inputs: Sequence[InputSpec]) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import os
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar
 
-from gateprobe.errors import InputError
+from gateprobe.errors import InputError, nearest
 from gateprobe.replay.batch_size import BatchSize
 from gateprobe.replay.run import Progress
 from gateprobe.traces.selection import Names, Numbers, Selection
@@ -92,8 +91,8 @@ def takes(options: type[RunOptions], defaults: RunOptions) -> Callable[[Callable
         @functools.wraps(method)
         def checked(*args: P.args, **given: P.kwargs) -> R:
             for name in given.keys() - shown.parameters.keys():
-                near = difflib.get_close_matches(name, shown.parameters, 1)
-                guess = f"; did you mean {near[0]}?" if near else ""
+                near = nearest(name, shown.parameters)
+                guess = f"; did you mean {near}?" if near else ""
                 raise TypeError(f"{method.__name__}() got an unexpected keyword argument {name!r}{guess}")
             return method(*args, **given)
 

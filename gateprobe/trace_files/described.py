@@ -13,7 +13,8 @@ import numpy as np
 from gateprobe.errors import ReadError
 from gateprobe.graph import Array
 from gateprobe.readers.safe_json import loads
-from gateprobe.traces.chunk import SIGNAL_ORDER, TRACE_FORMAT, DirectionTrace, Grid, TraceChunk, image_axes
+from gateprobe.traces.chunk import TRACE_FORMAT, DirectionTrace, Grid, TraceChunk, image_axes
+from gateprobe.traces.words import SIGNAL_ORDER
 from gateprobe.writers.arrays import context_key
 
 Metadata: TypeAlias = Mapping[str, Any]

@@ -7,28 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateprobe.errors import InputError, ReadError, choices
-from gateprobe.traces.chunk import ALIASES, SIGNAL_ORDER
 from gateprobe.traces.foreign import Written
+from gateprobe.traces.words import EITHER, OTHERS, in_full
 
-EITHER = "z"
-"""The candidate in papers on the LSTM (Greff et al. 2017), the update gate of a GRU."""
-
-_SYNONYMS: Mapping[str, str] = {
-    "input_gate": "i it i_t ig input inputgate in_gate gate_i igate i_gate",
-    "forget_gate": "f ft f_t fg forget forgetgate gate_f fgate f_gate",
-    "candidate": "g gt g_t j jt c_tilde ctilde c_hat c_bar cbar c~ c_t_tilde ct_tilde c_tilde_t candidate_gate "
-    "cell_gate gate_g g_gate "
-    "cell_candidate new_gate n nt n_t h_tilde h_hat htilde new_input c_in block_input",
-    "output_gate": "o ot o_t og outputgate out_gate gate_o ogate o_gate",
-    "cell_state": "c ct c_t cell state_c memory cell_states c_state",
-    "hidden_state": "h ht h_t hidden state_h out output outputs y hidden_states h_state",
-    "update_gate": "u ut u_t update z_gate gate_z update_z",
-    "reset_gate": "r rt r_t reset resetgate gate_r r_gate",
-    EITHER: "z zt z_t",
-}
-_NAMES = {word: name for name, words in _SYNONYMS.items() for word in words.split()} | {
-    name: name for name in SIGNAL_ORDER
-}
 _DIRECTIONS = {
     word: name
     for name, words in {"forward": "forward fw fwd forwards", "backward": "backward bw bwd backwards rev"}.items()
@@ -72,7 +53,7 @@ def _mapped(stem: str, mapping: Mapping[str, str]) -> Named | None:
         return None
     found = _parsed(ours, {})
     if found is None:
-        return None if "/" not in ours and ours not in _NAMES else found
+        return None if "/" not in ours and ours not in OTHERS else found
     return found
 
 
@@ -100,14 +81,14 @@ def _plain(word: str, mapping: Mapping[str, str]) -> Named | None:
         return _mapped(word, mapping)
     lower = re.sub(r"[\s\-]+", "_", word.strip().lower()).replace("c̃", "c_tilde").strip("_")
     pre = lower.startswith("pre_")
-    name = _NAMES.get(lower.removeprefix("pre_"))
+    name = OTHERS.get(lower.removeprefix("pre_"))
     if name is not None:
         return Named(f"pre_{name}" if pre else name)
     first, _, rest = lower.partition("_")
     front, _, last = lower.rpartition("_")
     for way, other in ((first, rest), (last, front)):
-        if way in _DIRECTIONS and other in _NAMES:
-            return Named(_NAMES[other], direction=_DIRECTIONS[way])
+        if way in _DIRECTIONS and other in OTHERS:
+            return Named(OTHERS[other], direction=_DIRECTIONS[way])
     return None
 
 
@@ -142,7 +123,7 @@ def read_mapping(texts: Iterable[str]) -> dict[str, str]:
         if theirs in found:
             raise InputError(f"--map={text}: {theirs!r} is mapped twice")
         last = ours.rpartition("/")[2]
-        found[theirs] = f"{ours[: len(ours) - len(last)]}{ALIASES.get(last, last)}"
+        found[theirs] = f"{ours[: len(ours) - len(last)]}{in_full(last)}"
     return found
 
 

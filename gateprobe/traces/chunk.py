@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from reprlib import repr as shortened
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from gateprobe.errors import InputError, NotInTrace
+from gateprobe.errors import InputError, NotInTrace, choices
 from gateprobe.graph import Array
+from gateprobe.guesses import SIGNALS, way
 from gateprobe.traces import notebook
+from gateprobe.traces.words import OTHERS, SIGNAL_ORDER, signal_key
 
 if TYPE_CHECKING:
     import altair as alt
@@ -32,23 +35,6 @@ Layout: TypeAlias = Literal["tidy", "long", "wide"]
 
 STATES = ("cell_state", "hidden_state")
 """Signals that keep their value at a masked timestep; every other signal is not used there and is NaN."""
-
-SIGNAL_ORDER = (
-    "input_gate",
-    "forget_gate",
-    "update_gate",
-    "reset_gate",
-    "candidate",
-    "output_gate",
-    "cell_state",
-    "hidden_state",
-)
-"""Order of columns when layers of several kinds stand in one table; ``pre_`` signals follow in the same order."""
-
-ALIASES = {"i": "input_gate", "f": "forget_gate", "g": "candidate", "o": "output_gate", "c": "cell_state",
-           "h": "hidden_state", "z": "update_gate", "r": "reset_gate"}  # fmt: skip
-"""Short names accepted on the command line."""
-
 
 LABEL = "token"
 """The name of the texts that label timesteps, among what stands beside the signals."""
@@ -149,15 +135,17 @@ class DirectionTrace(Mapping[str, Array]):
         )
 
     def __getitem__(self, name: str) -> Array:
-        """Return a signal by its name.
+        """Return a signal by its name or its letter.
 
         Raises:
             NotInTrace: The layer has no such signal, or it was not kept; lists those there are.
         """
         signals: Mapping[str, Array] = object.__getattribute__(self, "signals")
-        if name in signals:
-            return signals[name]
-        raise NotInTrace(f"no signal {name!r} in this trace of {self.layer}", remedy=f"available: {', '.join(signals)}")
+        found = signal_key(name, signals)
+        if found is not None:
+            return signals[found]
+        remedy = way(name, SIGNALS) or choices(signals, str(name), OTHERS)
+        raise NotInTrace(f"no signal {shortened(name)} in this trace of {self.layer}", remedy=remedy)
 
     def __getattr__(self, name: str) -> Array:
         """Return a signal by its name."""

@@ -17,7 +17,8 @@ import numpy as np
 
 from gateprobe.errors import GateprobeWarning, InputError, choices
 from gateprobe.graph import Array
-from gateprobe.traces.chunk import ALIASES, SIGNAL_ORDER, DirectionTrace, TraceChunk
+from gateprobe.traces.chunk import DirectionTrace, TraceChunk
+from gateprobe.traces.words import OTHERS, SIGNAL_ORDER, in_full
 
 _ITEM = re.compile(r"(-?\d{1,18})?(:(-?\d{1,18})?(?::(-?\d{1,18})?)?)?")
 
@@ -194,12 +195,12 @@ class Selection:
         """
         names = []
         for text in self.signals:
-            pre, plain = ("pre_", text[4:]) if text.startswith("pre_") else ("", text)
-            name = ALIASES.get(plain, plain)
-            if name not in SIGNAL_ORDER:
-                remedy = f"{choices(SIGNAL_ORDER, plain)}, each also with pre_"
+            name = in_full(text)
+            plain = name.removeprefix("pre_")
+            if plain not in SIGNAL_ORDER:
+                remedy = f"{choices(SIGNAL_ORDER, plain, OTHERS)}, each also with pre_"
                 raise InputError(f"--signal={text}: no such signal", remedy=remedy)
-            names.append(pre + name)
+            names.append(name)
         return tuple(names)
 
     def apply(self, chunk: TraceChunk) -> TraceChunk:
