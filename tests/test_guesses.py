@@ -173,3 +173,44 @@ def test_what_others_call_commands_and_options_is_none_of_ours():
 def test_the_nearest_name(wanted, expected):
     there = ["lstm", "forget_gate", "cell_state", "candidate", "gate_a", "gate_b"]
     assert nearest(wanted, there, {"c_tilde": "candidate", "xyzzy": "nowhere"}) == expected
+
+
+# files in the wrong place
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (f"compare {BRACKETS} sample_models/brackets_port.csv {INPUT}", f"{INPUT}: fits the model's input, and stands"),
+        (
+            f"compare sample_models/brackets_port.csv {BRACKETS} {INPUT}",
+            f"is no model, and {BRACKETS} is one; give the",
+        ),
+        (f"dump {BRACKETS} {INPUT} gates.csv", "to write to it, use -o gates.csv"),
+        (f"dump {BRACKETS} {INPUT} {INPUT}", "is one file too many: the model takes symbols (samples, timesteps, 3)"),
+        (f"dump {BRACKETS} {INPUT} --layer lstm/forward", "use --layer lstm --direction forward"),
+    ],
+)
+def test_a_file_in_the_wrong_place_is_recognised(line, said):
+    done = CliRunner().invoke(main, line.split(), prog_name="gateprobe")
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_a_port_numbers_from_1_is_said_once_for_all_signals(tmp_path, trace):
+    signals = ("input_gate", "forget_gate", "candidate", "output_gate", "cell_state", "hidden_state")
+    rows = [
+        f"{t + 1},{u + 1}," + ",".join(f"{trace['lstm'][name][0, t, u]:.6f}" for name in signals)
+        for t in range(12)
+        for u in range(2)
+    ]
+    (tmp_path / "port.csv").write_text("\n".join(["t,unit,i,f,g,o,c,h", *rows]) + "\n", encoding="utf-8")
+    done = CliRunner().invoke(main, ["compare", BRACKETS, INPUT, str(tmp_path / "port.csv")], prog_name="gateprobe")
+    assert done.exit_code == 0
+    listed = f"{', '.join(signals[:-1])} and {signals[-1]}"
+    assert sorted(done.stderr.splitlines()) == [
+        f"gateprobe: note: {listed} are taken for sample 0",
+        f"gateprobe: note: the timesteps of {listed} are numbered from 1",
+        f"gateprobe: note: the units of {listed} are numbered from 1",
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -65,6 +66,32 @@ class Misfit(Exception):
 Placed = dict[Key, dict[str, Theirs]]
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What is taken for granted of one signal, in a sentence that several may share."""
+
+    text: str
+    """With ``{}`` for the signals and ``{be}`` for *is* or *are*."""
+    label: str
+
+
+Notes: TypeAlias = list[str | Taken]
+
+
+def _said(notes: Notes) -> list[str]:
+    """Return each sentence once, with all signals of which it holds."""
+    labels: dict[str, dict[str, None]] = {}
+    for note in notes:
+        text, label = (note.text, note.label) if isinstance(note, Taken) else (note, None)
+        labels.setdefault(text, {}).update({} if label is None else {label: None})
+    return [_filled(text, list(found)) if found else text for text, found in labels.items()]
+
+
+def _filled(text: str, labels: list[str]) -> str:
+    listed = labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
+    return text.format(listed, be="is" if len(labels) == 1 else "are")
+
+
 def fit(foreign: Foreign, grids: Sequence[Grid], asked: Asked) -> tuple[Placed, list[str]]:
     """Find out which layers the numbers of a file are of, and place them.
 
@@ -75,7 +102,7 @@ def fit(foreign: Foreign, grids: Sequence[Grid], asked: Asked) -> tuple[Placed, 
         InputError: No layer fits, several do, or the file names one that is not there.
     """
     placed: Placed = {}
-    notes = list(foreign.notes)
+    notes: Notes = list(foreign.notes)
     wanted = [grid for grid in grids if asked.selection.takes_layer(grid.layer)]
     if asked.direction is not None:
         wanted = [grid for grid in wanted if grid.direction == asked.direction]
@@ -103,7 +130,7 @@ def fit(foreign: Foreign, grids: Sequence[Grid], asked: Asked) -> tuple[Placed, 
     }
     if not ordered:
         raise InputError("has nothing to compare", file=foreign.name)
-    return ordered, list(dict.fromkeys(notes))
+    return ordered, _said(notes)
 
 
 def _groups(foreign: Foreign) -> dict[tuple[str | None, str | None], list[Written]]:
@@ -122,7 +149,7 @@ def _signal(one: Written, grid: Grid) -> str:
 
 def _chosen(
     name: str, layer: str | None, direction: str | None, group: list[Written], wanted: Sequence[Grid],
-    grids: Sequence[Grid], asked: Asked, notes: list[str],
+    grids: Sequence[Grid], asked: Asked, notes: Notes,
 ) -> Iterator[tuple[Grid, list[Written]]]:  # fmt: skip
     """Yield where the numbers under one label belong."""
     if {grid.layer for grid in grids} == {""}:
@@ -201,7 +228,7 @@ def _half(group: list[Written], grid: Grid, asked: Asked) -> list[Written] | Non
 # --- one array
 
 
-def on_grid(one: Written, grid: Grid, asked: Asked, notes: list[str]) -> Theirs:
+def on_grid(one: Written, grid: Grid, asked: Asked, notes: Notes) -> Theirs:
     """Place an array.
 
     Args:
@@ -224,7 +251,7 @@ def on_grid(one: Written, grid: Grid, asked: Asked, notes: list[str]) -> Theirs:
     return Theirs(values, there, slack)
 
 
-def _units(one: Written, grid: Grid, notes: list[str]) -> Array:
+def _units(one: Written, grid: Grid, notes: Notes) -> Array:
     count = one.values.shape[2]
     if one.units is None:
         if count != grid.units:
@@ -232,7 +259,7 @@ def _units(one: Written, grid: Grid, notes: list[str]) -> Array:
         return np.arange(count)
     numbers = one.units
     if int(numbers.max()) == grid.units and int(numbers.min()) > 0:
-        notes.append(f"the units of {one.label} are numbered from 1")
+        notes.append(Taken("the units of {} are numbered from 1", one.label))
         return numbers - 1
     if int(numbers.max()) >= grid.units:
         raise Misfit(f"{one.label} has a unit {int(numbers.max())}")
@@ -242,7 +269,7 @@ def _units(one: Written, grid: Grid, notes: list[str]) -> Array:
 _Rows = tuple[Array, Array, tuple[Array, Array, Array]]
 
 
-def _rows(one: Written, grid: Grid, asked: Asked, notes: list[str]) -> _Rows:
+def _rows(one: Written, grid: Grid, asked: Asked, notes: Notes) -> _Rows:
     """Return the places of samples and timesteps, and the arrays in the shape that they take then."""
     arrays = (one.values, one.there, one.slack)
     if one.form == "sequences":
@@ -256,7 +283,7 @@ def _rows(one: Written, grid: Grid, asked: Asked, notes: list[str]) -> _Rows:
         if rows != count:
             raise Misfit(f"{one.label} has {rows} rows for {count} samples")
         if one.form == "rows" and not asked.last:
-            notes.append(f"the rows of {one.label} are taken for the last timestep of each sample")
+            notes.append(Taken("the rows of {} are taken for the last timestep of each sample", one.label))
         return np.arange(count), last, turned
     if rows == count == grid.timesteps and count > 1:
         notes.append(
@@ -271,7 +298,7 @@ def _rows(one: Written, grid: Grid, asked: Asked, notes: list[str]) -> _Rows:
     if count > 1 and rows != grid.timesteps:
         raise Misfit(f"{one.label} has {rows} rows for {count} samples of {grid.timesteps} timesteps")
     if count > 1:
-        notes.append(f"{one.label} is taken for sample {grid.samples[0]}")
+        notes.append(Taken(f"{{}} {{be}} taken for sample {grid.samples[0]}", one.label))
     return np.array([0]), _late(rows, one, grid, notes), arrays
 
 
@@ -279,19 +306,19 @@ def _as_samples(arrays: tuple[Array, Array, Array]) -> tuple[Array, Array, Array
     return tuple(np.swapaxes(array, 0, 1) for array in arrays)  # type: ignore[return-value]
 
 
-def _samples(one: Written, grid: Grid, notes: list[str]) -> Array:
+def _samples(one: Written, grid: Grid, notes: Notes) -> Array:
     count = one.values.shape[0]
     if one.samples is None:
         if count == len(grid.samples):
             return np.arange(count)
         if count == 1:
-            notes.append(f"{one.label} is taken for sample {grid.samples[0]}")
+            notes.append(Taken(f"{{}} {{be}} taken for sample {grid.samples[0]}", one.label))
             return np.array([0])
         raise Misfit(f"{one.label} has {count} samples")
     places = {number: at for at, number in enumerate(grid.samples)}
     numbers = one.samples.tolist()
     if not set(numbers) <= places.keys() and min(numbers) == 1 and {n - 1 for n in numbers} <= places.keys():
-        notes.append(f"the samples of {one.label} are numbered from 1")
+        notes.append(Taken("the samples of {} are numbered from 1", one.label))
         numbers = [number - 1 for number in numbers]
     missing = [number for number in numbers if number not in places]
     if missing:
@@ -299,19 +326,19 @@ def _samples(one: Written, grid: Grid, notes: list[str]) -> Array:
     return np.array([places[number] for number in numbers])
 
 
-def _timesteps(one: Written, grid: Grid, notes: list[str]) -> Array:
+def _timesteps(one: Written, grid: Grid, notes: Notes) -> Array:
     numbers = one.timesteps
     if numbers is None:
         return _late(one.values.shape[1], one, grid, notes)
     if int(numbers.max()) == grid.timesteps and int(numbers.min()) > 0:
-        notes.append(f"the timesteps of {one.label} are numbered from 1")
+        notes.append(Taken("the timesteps of {} are numbered from 1", one.label))
         return numbers - 1
     if int(numbers.max()) >= grid.timesteps:
         raise Misfit(f"{one.label} has a timestep {int(numbers.max())}")
     return numbers
 
 
-def _late(rows: int, one: Written, grid: Grid, notes: list[str]) -> Array:
+def _late(rows: int, one: Written, grid: Grid, notes: Notes) -> Array:
     """Return the places of rows that nothing numbers: where there are fewer, the first ones are missing."""
     if rows > grid.timesteps:
         raise Misfit(f"{one.label} has {rows} timesteps")

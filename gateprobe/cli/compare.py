@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,8 +32,10 @@ from gateprobe.cli.tolerances import publish, tolerating
 if TYPE_CHECKING:
     from gateprobe.analysis.agreement import Tolerance
     from gateprobe.analysis.comparison import Comparison
+    from gateprobe.opened import OpenedModel
     from gateprobe.traces.selection import Selection
 
+_ORDER = "give the model first, then its inputs, then the other program's numbers"
 _RUNNING = RUNNING[:5]
 """What is given and --dtype: everything runs in one process."""
 
@@ -175,11 +177,15 @@ def _traces(sides: Sides, selection: Selection, tolerance: Tolerance) -> Compari
     from gateprobe.analysis.compare_traces import compare_traces
     from gateprobe.analysis.fitting import Asked
     from gateprobe.cli.source import refuse_about_runs
+    from gateprobe.cli.swapped import model_among
     from gateprobe.errors import InputError
     from gateprobe.trace_files.foreign import read_foreign
     from gateprobe.trace_files.names import read_mapping
 
     if sides.run.inputs:
+        model = model_among((*sides.run.inputs, sides.theirs))
+        if model is not None:
+            raise InputError(f"is no model, and {model} is one", file=sides.file.model, remedy=_ORDER)
         inputs = ", ".join(sides.run.inputs)
         raise InputError("is a trace, which takes no inputs", file=sides.file.model, remedy=f"leave out {inputs}")
     refuse_about_runs(sides.file.model)
@@ -195,13 +201,40 @@ def _port(sides: Sides, selection: Selection, tolerance: Tolerance, talk: Talk) 
     from gateprobe.analysis.compare_port import PortOptions, compare_port
     from gateprobe.analysis.fitting import Asked
     from gateprobe.cli.steps import step_line
+    from gateprobe.errors import GateprobeError, InputError
     from gateprobe.trace_files.foreign import read_foreign
     from gateprobe.trace_files.names import read_mapping
 
-    theirs = read_foreign(sides.theirs, read_mapping(sides.mapping), sides.file.max_bytes)
     model = sides.assumed.complete(sides.file.read(), selection)
-    samples = sides.run.load(model, sides.file)
+    try:
+        theirs = read_foreign(sides.theirs, read_mapping(sides.mapping), sides.file.max_bytes)
+        samples = sides.run.load(model, sides.file)
+    except GateprobeError:
+        if _is_last_input(sides, model):
+            reason = "fits the model's input, and stands where the other program's numbers belong"
+            raise InputError(reason, file=sides.theirs, remedy=_ORDER) from None
+        raise
     talk.details(model, samples)
     options = PortOptions(Asked(selection, sides.last), tolerance, sides.run.dtype)
     with step_line(talk) as tell:
-        return compare_port(model, samples, theirs, options, tell)
+        result = compare_port(model, samples, theirs, options, tell)
+    for note in samples.notes:
+        talk.note(note)
+    return result
+
+
+def _is_last_input(sides: Sides, model: OpenedModel) -> bool:
+    """Whether the last two files are right in the other order: THEIRS before the last INPUT."""
+    from gateprobe.errors import GateprobeError
+    from gateprobe.trace_files.foreign import read_foreign
+    from gateprobe.trace_files.names import read_mapping
+
+    if not sides.run.inputs:
+        return False
+    *first, last = sides.run.inputs
+    try:
+        read_foreign(last, read_mapping(sides.mapping), sides.file.max_bytes)
+        replace(sides.run, inputs=(*first, sides.theirs)).load(model, sides.file)
+    except GateprobeError:
+        return False
+    return True

@@ -82,7 +82,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "source": "A trace that gateprobe wrote; or a model, which is run on INPUT...",
     "ours": "A .keras or .h5 file or another model, which is run on INPUT...; or a trace.",
     "others": "The model's inputs, as for dump; last, the other program's numbers: .csv, .tsv, .npz, .npy or a trace.",
-    "inputs": "A .npy, .npz or .csv file for each input of the model, in the model's order, or NAME=FILE. "
+    "inputs": "A .npy, .npz, .csv or .parquet file for each input of the model, in the model's order, or NAME=FILE. "
     "FILE.npz[KEY] names one array; - is standard input.",
 }
 

@@ -23,9 +23,14 @@ def swapped(model: str, inputs: Sequence[str]) -> InputError | None:
         return InputError("is a trace, not a model", file=model, remedy="gateprobe inspect shows what it holds")
     if _kind(model) != "array":
         return None
-    found = next((file for file in files_of(inputs) if _kind(file) == "model"), None)
+    found = model_among(inputs)
     reason = "is an array, not a model" if found is None else f"is an array, and {found} is a model"
     return InputError(reason, file=model, remedy="give the model first, then its inputs")
+
+
+def model_among(inputs: Sequence[str]) -> str | None:
+    """Return the first of some files that is a model."""
+    return next((file for file in files_of(inputs) if _kind(file) == "model"), None)
 
 
 def _kind(file: str) -> str:

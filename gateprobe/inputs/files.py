@@ -2,7 +2,7 @@
 
 ``.npy`` files are memory-mapped, so that inputs may be larger than memory; by URL their rows are fetched when they are
 needed. Files are known by their first bytes,
-whatever their suffix; only text needs one (``.csv``, ``.tsv``, ``.txt``).
+whatever their suffix, Parquet and Arrow, too; only text needs one (``.csv``, ``.tsv``, ``.txt``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gateprobe.files.remote import Remote, is_url, local_path, redact_url, remot
 from gateprobe.graph import Array
 from gateprobe.inputs import texts as text_files
 from gateprobe.inputs.array_files import NPY_MAGIC, ZIP_MAGIC, NpzFile, RemoteRows, Rows, map_npy, parse_npy
-from gateprobe.inputs.tables import read_table
+from gateprobe.inputs.tables import read_table, read_typed_table, typed_kind
 
 STDIN = "-"
 """The name of standard input."""
@@ -34,6 +34,7 @@ Shape = tuple[int | None, ...]
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 _KEYED = re.compile(r"(.+)\[([^\[\]]+)\]", re.DOTALL)
 _BLOCK = 1 << 20
+_HEAD = len(NPY_MAGIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +128,10 @@ def read_input(
             return _from_archive(NpzFile(path, str(path), limit), key, names)
         if texts_of is None and key is not None:
             raise InputError("is no .npz file, so it has no arrays to choose from", file=str(path))
-        if path.suffix.lower() not in (TEXT_SUFFIXES if texts_of is None else text_files.SUFFIXES):
-            remedy = "a table needs the suffix .csv or .tsv" + ("" if texts_of is None else ", a text a line .txt")
-            raise InputError("is no .npy or .npz file", file=file, remedy=remedy)
+        suffixes = TEXT_SUFFIXES if texts_of is None else text_files.SUFFIXES
+        if typed_kind(magic) is None and path.suffix.lower() not in suffixes:
+            remedy = "a text table needs the suffix .csv or .tsv" + ("" if texts_of is None else ", a text a line .txt")
+            raise InputError("is no .npy, .npz, Parquet or Arrow file", file=file, remedy=remedy)
         with path.open("rb") as opened:
             return {"": _from_stream(opened, str(path), wanted)}
     except OSError as error:
@@ -252,15 +254,18 @@ def _from_stream(stream: IO[bytes], name: str, wanted: _Wanted) -> Source:
     data = bytearray()
     while block := stream.read(_BLOCK):
         data += block
-        if b"\0" in block and not data.startswith(NPY_MAGIC):
+        if b"\0" in block and not data.startswith(NPY_MAGIC) and typed_kind(data[:_HEAD]) is None:
             raise InputError("is neither an .npy file nor text", file=name)
         if len(data) > wanted.limit:
             raise InputError(
                 f"has more than {wanted.limit} bytes", file=name, remedy="raise the limit with --max-bytes"
             )
     held = bytes(data)
-    in_lines = not held.startswith(NPY_MAGIC)
-    if not in_lines:
+    typed = typed_kind(held)
+    in_lines = typed is None and not held.startswith(NPY_MAGIC)
+    if typed is not None:
+        array = read_typed_table(held, typed, name, wanted.shape, wanted.limit)
+    elif not in_lines:
         array = parse_npy(held, name)
     elif wanted.texts_of is not None and not (wanted.or_numbers and _are_numbers(held, wanted)):
         array = text_files.read_texts(held, name, wanted.suffix, wanted.key, wanted.texts_of)

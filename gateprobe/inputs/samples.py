@@ -323,7 +323,9 @@ def _assigned(
         spec = next(free, None) if name is None else _spec_of(name, inputs)
         if spec is None:
             beside = ", besides the texts that were given" if typed else ""
-            raise InputError(f"is one file too many: the model takes {_listed(inputs)}{beside}", file=file)
+            remedy = None if os.path.exists(file) else f"to write to it, use -o {file}"  # noqa: PTH110 - takes any text
+            reason = f"is one file too many: the model takes {_listed(inputs)}{beside}"
+            raise InputError(reason, file=file, remedy=remedy)
         either = converter is not None and spec.ids
         texts_of = spec.name if spec.texts or either else None
         names = [one.name for one in inputs] if name is None and len(pairs) == 1 else []

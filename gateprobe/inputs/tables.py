@@ -1,4 +1,4 @@
-"""Reads samples from text tables: CSV, or TSV when the first line has tabs and no comma.
+"""Reads samples from tables: CSV, TSV, CSV with semicolons as spreadsheets of many countries write it, Parquet, Arrow.
 
 Two forms. A table whose header names ``sample`` and ``timestep`` has one row for each timestep of each sample, and a
 column for each feature. Any other table has one row for each sample: its columns are the timesteps (tokens, or a
@@ -8,12 +8,14 @@ single feature) or the features of an input without timesteps. Which of the two 
 from __future__ import annotations
 
 import io
+import re
 from codecs import BOM_UTF8
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gateprobe.errors import InputError
+from gateprobe.errors import InputError, UnsafeFile
 from gateprobe.graph import Array
 from gateprobe.limits.system import require_room_for_tables
 
@@ -28,6 +30,9 @@ _FEW_COLUMNS = 1_000
 _INDEX = ("sample", "timestep")
 PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 """How gzip and zstd begin."""
+TYPED = {b"PAR1": "parquet", b"ARROW1": "arrow"}
+"""First bytes → format of a table whose columns have types."""
+_DECIMAL = re.compile(r"\s*[+-]?\d*,\d+(e[+-]?\d+)?\s*", re.IGNORECASE)
 
 
 def read_table(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> Array:
@@ -44,6 +49,126 @@ def read_table(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> 
     require_room_for_tables()
     header, cells = _split(data, name, shape)
     columns = [_numbers(cells.get_column(column), n, 1 + bool(header), name) for n, column in enumerate(cells.columns)]
+    return _arranged(header, columns, name, shape)
+
+
+def typed_kind(head: bytes) -> str | None:
+    """Return the format of a table whose columns have types, by its first bytes; ``None`` for anything else."""
+    return next((kind for magic, kind in TYPED.items() if head.startswith(magic)), None)
+
+
+def read_typed_table(data: bytes, kind: str, name: str, shape: tuple[int | None, ...] | None, limit: int) -> Array:
+    """Return the array that a Parquet or Arrow file holds.
+
+    Args:
+        data: The file.
+        kind: One of `TYPED`.
+        name: What to call it in messages.
+        shape: What the model takes, samples axis included.
+        limit: Largest size, in bytes, of its columns.
+
+    Raises:
+        InputError: It is no table of numbers, or not one for this shape.
+        UnsafeFile: It may need more memory than the limit.
+    """
+    frame = read_frame(io.BytesIO(data), kind, name, limit)
+    if not frame.height:
+        raise InputError("has no rows", file=name)
+    _refuse_columns(frame, name)
+    columns = [column.cast(_wide(column.dtype)).to_numpy() for column in frame.get_columns()]
+    return _arranged(tuple(frame.columns), columns, name, shape)
+
+
+def read_frame(source: Path | io.BytesIO, kind: str, name: str, limit: int) -> pl.DataFrame:
+    """Read a table of a format that has types.
+
+    Args:
+        source: The file, or its bytes.
+        kind: ``parquet``, ``arrow`` or ``jsonl``.
+        name: What to call it in messages.
+        limit: Largest size, in bytes, of its columns.
+
+    Raises:
+        InputError: It is damaged.
+        UnsafeFile: It may need more memory than the limit.
+    """
+    import polars as pl  # noqa: PLC0415 - only tables need it
+
+    require_room_for_tables()
+    scan: dict[str, Any] = {"parquet": pl.scan_parquet, "arrow": pl.scan_ipc, "jsonl": pl.scan_ndjson}
+    try:
+        lazy = scan[kind](source)
+        if kind != "jsonl":
+            rows = lazy.select(pl.len()).collect().item()
+            if rows * 8 * len(lazy.collect_schema()) > limit:
+                reason = f"{rows:,} rows may need more than the limit"
+                raise UnsafeFile(reason, file=name, remedy="raise --max-bytes")
+        frame: pl.DataFrame = lazy.collect()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        reason = f"is damaged, or no table: {(str(error).splitlines() or [''])[0][:200]}"
+        raise InputError(reason, file=name) from None
+    return frame
+
+
+def _refuse_columns(frame: pl.DataFrame, name: str) -> None:
+    """Refuse columns of anything but numbers, and gaps."""
+    for column in frame.get_columns():
+        if not (column.dtype.is_integer() or column.dtype.is_float() or column.dtype == _boolean()):
+            reason = f"column {column.name!r} holds {column.dtype}, no numbers"
+            remedy = "keep the columns of numbers; a list in a cell becomes a column for each of its numbers"
+            raise InputError(reason, file=name, remedy=remedy)
+        if column.has_nulls():
+            row = int(column.is_null().arg_max() or 0)
+            raise InputError("a value is missing", file=name, place=f"row {row}, column {column.name!r}")
+
+
+def _boolean() -> Any:
+    import polars as pl  # noqa: PLC0415
+
+    return pl.Boolean
+
+
+def _wide(dtype: pl.DataType) -> Any:
+    """Return the type in which a column of numbers is taken: that of the same column in a text."""
+    import polars as pl  # noqa: PLC0415
+
+    return pl.Float64 if dtype.is_float() else pl.Int64
+
+
+def separator_of(line: bytes) -> str:
+    """Return what parts the cells of a table, by its first line: a tab, a semicolon or a comma.
+
+    A semicolon beside commas does where these are decimal ones: ``0,5;1,25``.
+    """
+    text = line.decode("utf-8", "replace")
+    if "\t" in text and "," not in text:
+        return "\t"
+    if ";" in text and ("," not in text or any(map(_DECIMAL.fullmatch, text.split(";")))):
+        return ";"
+    return ","
+
+
+def with_points(cells: pl.DataFrame, separator: str, name: str) -> pl.DataFrame:
+    """Turn decimal commas into points in a table that parts its cells by semicolons.
+
+    Raises:
+        InputError: It has both, so that a comma or a point may part thousands.
+    """
+    import polars as pl  # noqa: PLC0415
+
+    if separator != ";":
+        return cells
+    decimal = pl.all().str.contains(rf"(?i)^{_DECIMAL.pattern}$").any()
+    pointed = pl.all().str.contains(r"^\s*[+-]?\d*\.\d").any()
+    if not any(cells.select(decimal).row(0)):
+        return cells
+    if any(cells.select(pointed).row(0)):
+        raise InputError("has decimal commas and decimal points", file=name, remedy="write all numbers in one way")
+    return cells.with_columns(pl.all().str.replace(r"^(\s*[+-]?\d*),(\d)", "$1.$2"))
+
+
+def _arranged(header: tuple[str, ...], columns: list[Array], name: str, shape: tuple[int | None, ...] | None) -> Array:
+    """Return columns as the array that they hold."""
     if not header or not set(header) & set(_INDEX):
         return _by_sample(_matrix(columns), name, shape)
     for column in _INDEX:
@@ -64,7 +189,7 @@ def _split(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> tupl
     if data.startswith(PACKED):
         raise InputError("is compressed", file=name, remedy="unpack it first")
     first = data.split(b"\n", 1)[0]
-    separator = "\t" if b"\t" in first and b"," not in first else ","
+    separator = separator_of(first)
     _refuse_prose(data, separator, name, shape)
     _check_width(first, separator, name, shape)
     try:  # behind the mark polars does not look for gzip, zlib or zstd, which it would unpack
@@ -72,6 +197,7 @@ def _split(data: bytes, name: str, shape: tuple[int | None, ...] | None) -> tupl
     except pl.exceptions.PolarsError as error:
         reason = str(error).split("\n", 1)[0]
         raise InputError(f"is not a table: {reason}", file=name, remedy="give every row as many cells") from None
+    cells = with_points(cells, separator, name)
     titles = tuple((cell or "").strip() for cell in cells.row(0))
     numeric = [is_number(title) for title in titles]
     if any(numeric):
@@ -88,10 +214,12 @@ def _refuse_prose(data: bytes, separator: str, name: str, shape: tuple[int | Non
     """Refuse a text in which a number stands neither in the first line nor in the second."""
     lines = [line.strip() for line in data.split(b"\n", 2)[:2]]
     cells = [cell.strip() for line in lines for cell in line.decode("utf-8", "replace").split(separator)]
+    if separator == ";":
+        cells = [cell.replace(",", ".") for cell in cells]
     if (
         any(is_number(cell) or cell[:1].isdecimal() for cell in cells)
         or set(cells) & set(_INDEX)
-        or (len(lines) > 1 and not lines[1].strip(b", \t"))
+        or (len(lines) > 1 and not lines[1].strip(b",; \t"))
     ):
         return
     tokens = "token ids, the numbers that stand for characters or words in the training"

@@ -20,6 +20,7 @@ from gateprobe.files.remote import is_url, local_path
 from gateprobe.graph import Array
 from gateprobe.inputs.array_files import NPY_MAGIC, NpzFile, map_npy
 from gateprobe.inputs.files import from_memory
+from gateprobe.inputs.tables import TYPED
 from gateprobe.trace_files.foreign_tables import read_text_table, read_typed_table
 from gateprobe.trace_files.load import DEFAULT_MAX_BYTES, blamed, load
 from gateprobe.trace_files.names import Named, check_mapping, left_out, nameless, read_name, settled
@@ -28,7 +29,7 @@ from gateprobe.traces.chunk import TraceChunk
 from gateprobe.traces.foreign import Foreign, Form, Written
 
 _ZIP = b"PK\x03\x04"
-_TABLES = {b"PAR1": "parquet", b"ARROW1": "arrow", b'{"': "jsonl"}
+_TABLES = {**TYPED, b'{"': "jsonl"}
 _HEAD = 16
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gateprobe.errors import ReadError, UnsafeFile
+from gateprobe.errors import InputError, ReadError, UnsafeFile
 from gateprobe.graph import Array
-from gateprobe.inputs.tables import PACKED, is_number
+from gateprobe.inputs.tables import PACKED, is_number, read_frame, separator_of, with_points
 from gateprobe.limits.system import require_room_for_tables
 from gateprobe.trace_files.names import Named, check_mapping, left_out, nameless, read_name, settled
 from gateprobe.trace_files.printed import slack_of
@@ -76,11 +76,11 @@ def read_text_table(path: Path, name: str, mapping: Mapping[str, str], limit: in
     if b"\0" in data or not data.strip() or data.startswith(PACKED):
         reason = "is empty" if not data.strip() else "is neither text nor a format that gateprobe knows"
         raise ReadError(reason, remedy="give .csv, .tsv, .npz, .npy or a trace of gateprobe")
-    header, cells = _cells(data)
+    header, cells = _cells(data, name)
     return _from_table(_typed(header, cells), name, mapping, headed=bool(header))
 
 
-def _cells(data: bytes) -> tuple[tuple[str, ...], pl.DataFrame]:
+def _cells(data: bytes, name: str) -> tuple[tuple[str, ...], pl.DataFrame]:
     """Return the titles, none where the first line holds numbers, and the cells as texts."""
     require_room_for_tables()
     data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -105,6 +105,7 @@ def _cells(data: bytes) -> tuple[tuple[str, ...], pl.DataFrame]:
     except pl.exceptions.PolarsError as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise ReadError(f"is not a table: {reason}", remedy="give every row as many cells") from None
+    cells = with_points(cells, separator, name)
     titles = tuple((cell or "").strip() for cell in cells.row(0))
     if any(is_number(title) for title in titles):
         return (), cells
@@ -119,7 +120,8 @@ def _split_line(line: bytes) -> list[bytes]:
 
 
 def _separator(line: bytes) -> str:
-    return next((mark for mark in ("\t", ",", ";") if mark.encode() in line), " " if b" " in line.strip() else ",")
+    found = "\t" if b"\t" in line else separator_of(line)
+    return " " if found == "," and b"," not in line and b" " in line.strip() else found
 
 
 def _typed(header: Sequence[str], cells: pl.DataFrame) -> _Table:
@@ -144,27 +146,19 @@ def _typed(header: Sequence[str], cells: pl.DataFrame) -> _Table:
     return _Table(names, numbers, empty, words, faults, texts)
 
 
-def _frame(path: Path, kind: str, limit: int) -> pl.DataFrame:
+def _frame(path: Path, kind: str, name: str, limit: int) -> pl.DataFrame:
     """Read a table of a format that has types."""
-    require_room_for_tables()
     if path.stat().st_size > limit:
         raise UnsafeFile(f"needs more than the {limit:,} bytes of the limit", remedy="raise --max-bytes")
-    scan: dict[str, Any] = {"parquet": pl.scan_parquet, "arrow": pl.scan_ipc, "jsonl": pl.scan_ndjson}
     try:
-        lazy = scan[kind](path)
-        if kind != "jsonl":
-            rows = lazy.select(pl.len()).collect().item()
-            if rows * 8 * len(lazy.collect_schema()) > limit:
-                raise UnsafeFile(f"{rows:,} rows may need more than the limit", remedy="raise --max-bytes")
-        frame: pl.DataFrame = lazy.collect()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise ReadError(f"is damaged, or no table: {(str(error).splitlines() or [''])[0][:200]}") from None
-    return frame
+        return read_frame(path, kind, name, limit)
+    except InputError as error:
+        raise ReadError(error.reason, remedy=error.remedy) from None
 
 
 def read_typed_table(path: Path, kind: str, name: str, mapping: Mapping[str, str], limit: int) -> Foreign:
     """Read ``parquet``, ``arrow`` or ``jsonl``; raises what `read_text_table` does."""
-    frame = _frame(path, kind, limit)
+    frame = _frame(path, kind, name, limit)
     numbers, empty, words = {}, {}, {}
     for column in frame.get_columns():
         gaps = column.is_null().to_numpy()

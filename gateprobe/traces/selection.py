@@ -337,5 +337,10 @@ def check_layers(selection: Selection, paths: Iterable[str], others: Iterable[st
             if pattern in set(others):
                 remedy = f"recurrent layers: {', '.join(there) or 'none'}"
                 raise InputError(f"--layer={pattern}: {pattern} is not recurrent", remedy=remedy)
+            layer, _, direction = pattern.rpartition("/")
+            if layer in there and direction in ("forward", "backward"):
+                raise InputError(
+                    f"--layer={pattern} selects nothing", remedy=f"use --layer={layer} --direction={direction}"
+                )
             remedy = choices(there, pattern) or "the model has no recurrent layer"
             raise InputError(f"--layer={pattern} selects nothing", remedy=remedy)
