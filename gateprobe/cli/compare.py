@@ -32,7 +32,7 @@ from gateprobe.cli.tolerances import publish, tolerating
 if TYPE_CHECKING:
     from gateprobe.analysis.agreement import Tolerance
     from gateprobe.analysis.comparison import Comparison
-    from gateprobe.opened import OpenedModel
+    from gateprobe.opened_model import OpenedModel
     from gateprobe.traces.selection import Selection
 
 _ORDER = "give the model first, then its inputs, then the other program's numbers"

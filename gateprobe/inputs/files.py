@@ -254,7 +254,7 @@ def _from_stream(stream: IO[bytes], name: str, wanted: _Wanted) -> Source:
     data = bytearray()
     while block := stream.read(_BLOCK):
         data += block
-        if b"\0" in block and not data.startswith(NPY_MAGIC) and typed_kind(data[:_HEAD]) is None:
+        if b"\0" in block and not data.startswith(NPY_MAGIC) and typed_kind(bytes(data[:_HEAD])) is None:
             raise InputError("is neither an .npy file nor text", file=name)
         if len(data) > wanted.limit:
             raise InputError(
