@@ -16,6 +16,7 @@ import numpy as np
 from gateprobe.activations import REGISTERED_HARD_SIGMOID
 from gateprobe.graph import Array, Call, LayerRecord, Namespace, TensorRef
 from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.migration.graphs import free
 from gateprobe.semantics import Semantics
 
 SCALE = 1.2
@@ -39,15 +40,12 @@ _KEYS = ("activation", "recurrent_activation")
 
 @dataclass(frozen=True, slots=True)
 class HardSigmoid:
-    """How to express it.
-
-    Attributes:
-        semantics: Of the file.
-        registered: Whether as a function of its own.
-    """
+    """How to express it."""
 
     semantics: Semantics
+    """Of the file."""
     registered: bool
+    """Whether as a function of its own."""
 
     def layer(self, old: LayerRecord, new: LayerRecord) -> LayerRecord:
         """Return a layer in which Keras 3 understands every activation as it was meant.
@@ -84,9 +82,7 @@ class HardSigmoid:
         """Return a layer, and what must stand before it: an activation without weights gets its input scaled."""
         if self.registered or new.class_name != "Activation" or not self._steep(old.config.get("activation")):
             return (new,)
-        name = f"{new.name}_scale"
-        while name in taken:
-            name += "_"
+        name = free(f"{new.name}_scale", taken)
         config = {"scale": SCALE}
         scale = LayerRecord(name, "Rescaling", config, Namespace.LAYER, calls=new.calls, module="keras.layers")
         after = tuple(

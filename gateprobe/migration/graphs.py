@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -38,15 +38,26 @@ def free(name: str, taken: Collection[str]) -> str:
     return name
 
 
-def mapped(argument: Argument, refs: Mapping[TensorRef, TensorRef]) -> Argument:
+def mapped(argument: Argument, other: Callable[[TensorRef], TensorRef]) -> Argument:
     """Put other tensors into an argument."""
     if isinstance(argument, TensorRef):
-        return refs.get(argument, argument)
+        return other(argument)
     if isinstance(argument, Mapping):
-        return {key: mapped(value, refs) for key, value in argument.items()}
+        return {key: mapped(value, other) for key, value in argument.items()}
     if isinstance(argument, slice):
-        return slice(*(mapped(part, refs) for part in (argument.start, argument.stop, argument.step)))
-    return tuple(mapped(item, refs) for item in argument) if isinstance(argument, (tuple, list)) else argument
+        return slice(*(mapped(part, other) for part in (argument.start, argument.stop, argument.step)))
+    return tuple(mapped(item, other) for item in argument) if isinstance(argument, (tuple, list)) else argument
+
+
+def mapped_calls(calls: Iterable[Call], other: Callable[[TensorRef], TensorRef]) -> tuple[Call, ...]:
+    """Put other tensors into the arguments of calls."""
+    return tuple(
+        Call(
+            tuple(mapped(value, other) for value in call.args),
+            {key: mapped(value, other) for key, value in call.kwargs.items()},
+        )
+        for call in calls
+    )
 
 
 def rewired(model: ModelRecord, refs: Mapping[TensorRef, TensorRef], but: Collection[str] = ()) -> ModelRecord:
@@ -57,15 +68,15 @@ def rewired(model: ModelRecord, refs: Mapping[TensorRef, TensorRef], but: Collec
         refs: What was read → what is read.
         but: Names of layers that read what they read.
     """
+
+    def other(ref: TensorRef) -> TensorRef:
+        return refs.get(ref, ref)
+
     layers = [
-        record if record.name in but else replace(record, calls=tuple(_call(call, refs) for call in record.calls))
+        record if record.name in but else replace(record, calls=mapped_calls(record.calls, other))
         for record in model.layers
     ]
-    return replace(model, layers=tuple(layers), outputs=mapped(model.outputs, refs))
-
-
-def _call(call: Call, refs: Mapping[TensorRef, TensorRef]) -> Call:
-    return Call(mapped(call.args, refs), {key: mapped(value, refs) for key, value in call.kwargs.items()})
+    return replace(model, layers=tuple(layers), outputs=tuple(map(other, model.outputs)))
 
 
 def in_keras_order(model: ModelRecord) -> ModelRecord:

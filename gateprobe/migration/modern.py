@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ import numpy as np
 from gateprobe.errors import Refusal, UnsupportedModel
 from gateprobe.graph import (
     LOOKUPS,
-    Argument,
     Array,
     Call,
     Era,
@@ -41,7 +41,7 @@ from gateprobe.layers.binding.weight_order import parts_of, slots_of
 from gateprobe.layers.conv import stored_kernel
 from gateprobe.layers.recurrent.cells import from_cudnn
 from gateprobe.migration import exact, masks
-from gateprobe.migration.graphs import in_keras_order
+from gateprobe.migration.graphs import free, in_keras_order, mapped_calls
 from gateprobe.migration.halves import Half, split
 from gateprobe.migration.merges import remasked
 from gateprobe.migration.parameters import PARAMETERS
@@ -178,7 +178,7 @@ class _Work:
             ((f"{path}{half.wrapper.name}", half.direction), (f"{outer}{renamed[name]}", half.new_direction))
             for name, half in halves.items()
         )
-        rename = _Renaming(renamed)
+        rename = partial(_renamed, names=renamed)
         records: list[LayerRecord] = []
         sources: list[_Source] = []
         for record in model.layers:
@@ -189,22 +189,20 @@ class _Work:
             except Unsupported as reason:
                 self.refusals.append(Refusal(place, record.class_name, str(reason)))
                 continue
-            new = replace(made, name=renamed[record.name], calls=tuple(map(rename.call, record.calls)))
+            new = replace(made, name=renamed[record.name], calls=mapped_calls(record.calls, rename))
             if record.class_name != "InputLayer" and record.namespace is not Namespace.OPERATION and record.calls:
                 sources.append(_Source(new.name, record, place, half))
             records += self.steep.before(record, new, renamed.values())
-        refs = (tuple(map(rename.argument, some)) for some in (model.inputs, model.outputs))
-        inputs, outputs = refs
+        inputs, outputs = (tuple(map(rename, refs)) for refs in (model.inputs, model.outputs))
         name = _plain_name(model.name) or "model"
         made_model = ModelRecord(name, "Functional", tuple(records), inputs, outputs, model.trainable, model.input_keys)
         if self.refusals:  # layers are missing, and nothing will be written
             return made_model
         try:
-            made_model = masks.restored(made_model, self.semantics, nested=bool(path))
+            made_model = in_keras_order(masks.restored(made_model, self.semantics, nested=bool(path)))
         except Unsupported as reason:
             self.refusals.append(Refusal(path or model.name, model.class_name, str(reason)))
             return made_model
-        made_model = in_keras_order(made_model)
         kept = {record.name for record in made_model.layers}  # what leads to no output, Keras does not keep
         self.sources[id(made_model)] = [source for source in sources if source.name in kept]
         return made_model
@@ -429,31 +427,11 @@ def _unique_names(model: ModelRecord) -> dict[str, str]:
     taken = {record.name for record in model.layers if "/" not in record.name}
     found = {}
     for record in model.layers:
-        name = _plain_name(record.name)
-        while name != record.name and name in taken:
-            name += "_"
+        name = record.name if "/" not in record.name else free(_plain_name(record.name), taken)
         taken.add(name)
         found[record.name] = name
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Renaming:
-    """Puts new names into the arguments of calls."""
-
-    names: Mapping[str, str]
-
-    def call(self, call: Call) -> Call:
-        """Rename what a call refers to."""
-        kwargs = {key: self.argument(value) for key, value in call.kwargs.items()}
-        return Call(tuple(map(self.argument, call.args)), kwargs)
-
-    def argument(self, value: Argument) -> Argument:
-        """Rename what an argument refers to."""
-        if isinstance(value, TensorRef):
-            return replace(value, layer=self.names[value.layer])
-        if isinstance(value, Mapping):
-            return {key: self.argument(item) for key, item in value.items()}
-        if isinstance(value, (tuple, list)):
-            return tuple(map(self.argument, value))
-        return value
+def _renamed(ref: TensorRef, names: Mapping[str, str]) -> TensorRef:
+    return replace(ref, layer=names[ref.layer])
