@@ -155,15 +155,7 @@ def _chosen(
     if {grid.layer for grid in grids} == {""}:
         layer = None  # a log of one layer, which does not say its name
     if layer is not None:
-        mine = [grid for grid in grids if grid.layer == layer]
-        if not mine:
-            near = choices(dict.fromkeys(grid.layer for grid in grids), layer) or ""
-            raise InputError(
-                f"there is no recurrent layer {layer!r}",
-                file=name,
-                remedy=f"{near}; rename it with --map THEIRS=OURS",
-            )
-        wanted = [grid for grid in mine if grid in wanted]
+        wanted = _of_layer(layer, name, wanted, grids)
         if not wanted:
             return  # another layer was asked for
     if direction is not None:
@@ -195,6 +187,20 @@ def _chosen(
         raise InputError(
             f"no recurrent layer fits {group[0].label} ({shape})", file=name, remedy="; ".join(reasons[:4]) or None
         )
+
+
+def _of_layer(layer: str, name: str, wanted: Sequence[Grid], grids: Sequence[Grid]) -> list[Grid]:
+    """Return those of the wanted grids that are of a layer.
+
+    Raises:
+        InputError: None of all grids is.
+    """
+    mine = [grid for grid in grids if grid.layer == layer]
+    if not mine:
+        near = choices(dict.fromkeys(grid.layer for grid in grids), layer) or ""
+        remedy = f"{near}; rename it with --map THEIRS=OURS"
+        raise InputError(f"there is no recurrent layer {layer!r}", file=name, remedy=remedy)
+    return [grid for grid in mine if grid in wanted]
 
 
 def _check_signal(one: Written, grid: Grid) -> None:
