@@ -15,8 +15,10 @@ import os
 import re
 import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -70,9 +72,29 @@ def try_in_fork(read: Callable[[], object], stream: BinaryIO, size: int, limit: 
 
 
 def _fork() -> int:
-    with warnings.catch_warnings():  # of Python 3.12, about threads: the fork uses no lock that they could hold
+    with _held_signals(), warnings.catch_warnings():
+        # of Python 3.12, about threads: the fork uses no lock that they could hold
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
+
+
+@contextmanager
+def _held_signals() -> Iterator[None]:
+    """Let interruptions wait: what a handler raises while Python runs the hooks of a fork is printed and forgotten."""
+    if threading.current_thread() is not threading.main_thread():  # handlers run in the main thread alone
+        yield
+        return
+    came, program = list[int](), os.getpid()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        for number in came if os.getpid() == program else ():
+            signal.raise_signal(number)
 
 
 def _perform(read: Callable[[], object], seconds: int, memory: int) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,23 @@ def test_no_process_is_left(tmp_path):
 def _children():
     """Return the processes that this one has started and not yet waited for; other tests may have left some."""
     return {number for task in Path("/proc/self/task").iterdir() for number in (task / "children").read_text().split()}
+
+
+def test_an_interruption_during_the_fork_is_not_lost(tmp_path, monkeypatch):
+    fork = os.fork
+
+    def interrupted():
+        with suppress(KeyboardInterrupt):  # as Python does in the hooks of a fork, but for the message
+            signal.raise_signal(signal.SIGINT)
+        return fork()
+
+    monkeypatch.setattr(os, "fork", interrupted)
+    seen = tmp_path / "read"
+    with (tmp_path / "x").open("w+b") as stream, pytest.raises(KeyboardInterrupt):
+        crash_guard.try_in_fork(seen.touch, stream, 100, 1 << 32)
+    for _ in range(500):  # the fork ends as ever: only the program is interrupted
+        if seen.exists():
+            break
+        time.sleep(0.02)
+    assert seen.exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
