@@ -213,6 +213,13 @@ class Semantics:
     kept_states_win: bool = _rule(False, (_tf_keras(3), True), (KERAS_3, False))
     """Whether a stateful layer prefers the states of its last call, unless all are zero, to those given (tf.keras
     from TensorFlow 2.1 on)."""
+    bidirectional_keeps_states: bool | None = _rule(
+        True, (_keras_2(1), None), (_keras_2(2), False), (TF_KERAS, None), (_tf_keras(3), True)
+    )
+    """Whether a stateful Bidirectional starts a batch from the states of the batch before. From Keras 2.1.3 to 2.3 and
+    in tf.keras on TensorFlow 1 it does not: ``Layer.__init__``, which it calls last, sets its ``stateful`` to false,
+    and ``predict`` then leaves its states at zeros. ``None`` where that is not certain: Keras 2.1.2 and 2.1.3 differ,
+    and TensorFlow 1.15 and 2.0, which both say 2.2.4-tf."""
     graph_may_train: bool = _rule(True, (KERAS_3, False))
     """Whether ``training=True`` in a graph holds at inference for layers that augment images. In Keras 3 ``predict``
     tells every layer that it does not train, and every graph holds the flag: it is the default of these layers."""

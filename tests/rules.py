@@ -1,4 +1,4 @@
-"""The models of ``data/rules.tar.xz``: for each rule of an era some in which it decides the numbers.
+"""The models of ``data/rules*.tar.xz``: for each rule of an era some in which it decides the numbers.
 
 ``data/generate/rules.py`` makes them: FOLDER/RULE.keras or FOLDER/RULE.h5, with inputs, outputs and gates in
 FOLDER/RULE.npz. A folder is called by the version of Keras, or by that of TensorFlow where its ``tf.keras`` wrote it.
@@ -20,7 +20,7 @@ from gateprobe.errors import GateprobeError
 from gateprobe.model import opened
 from gateprobe.semantics import Line, Release, release_of
 
-ARCHIVE = Path(__file__).parent / "data" / "rules.tar.xz"
+ARCHIVES = sorted((Path(__file__).parent / "data").glob("rules*.tar.xz"))
 RELEASES = sorted(
     [Release(Line.KERAS_1, 2)]
     + [Release(Line.KERAS_2, minor) for minor in range(4)]
@@ -34,15 +34,19 @@ RELEASES = sorted(
 def unpacked():
     folder = Path(tempfile.mkdtemp(prefix="gateprobe-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
+    for path in ARCHIVES:
+        with tarfile.open(path) as archive:
+            archive.extractall(folder, filter="data")
     return folder
 
 
 def names():
     """Return FOLDER/RULE of every recorded model."""
-    with tarfile.open(ARCHIVE) as archive:
-        return sorted(name.removesuffix(".npz") for name in archive.getnames() if name.endswith(".npz"))
+    members: list[str] = []
+    for path in ARCHIVES:
+        with tarfile.open(path) as archive:
+            members += archive.getnames()
+    return sorted(name.removesuffix(".npz") for name in members if name.endswith(".npz"))
 
 
 @cache

@@ -329,6 +329,8 @@ REWRITTEN = {
 """Models of ``rules.tar.xz`` whose graph must change, each recorded by its own Keras → a layer that is new."""
 UNLIKE = {
     "2.1.6/distributed_mask": "the layer inside sees it",
+    "2.2.4/bidirectional_keeps_states": "a stateful Bidirectional",
+    "2.3.1/bidirectional_keeps_states": "a stateful Bidirectional",
     "tf2.1.4/kept_states_win": "kept states win",
     "tf2.10.1/attention_sees_masks": "attention",
     "tf2.15.1/conv_lstm_zeroes_masked": "a bias is added along",
@@ -345,9 +347,11 @@ UNLIKE = {
 }
 """Models for which Keras 3 has no exact words."""
 UNPROVEN = {
+    "2.0.9/bidirectional_keeps_states",
     "2.2.4/distributed_mask",
     "2.3.1/models_cast_inputs",
     "tf2.0.4/kept_states_win",
+    "tf2.1.4/bidirectional_keeps_states",
     "tf2.15.1/cast_keeps_mask",
     "tf2.15.1/dot_norm_floor",
     "tf2.3.4/calls_share_states",

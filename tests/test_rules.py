@@ -1,12 +1,17 @@
 """Each rule of an era against models that Keras saved just before and just after the rule changed."""
 
 import bisect
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import rules
 
 from gateprobe.errors import GateprobeError
+from gateprobe.graph import LayerRecord
+from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.model import opened
+from gateprobe.replay import calls
 from gateprobe.semantics import KERAS_2_3, KERAS_3, RULES, TF_KERAS, Line, Release
 
 pytestmark = pytest.mark.filterwarnings("ignore::gateprobe.errors.GateprobeWarning")
@@ -21,6 +26,7 @@ REFUSED = {
     "group_norm_in_input_dtype": "half precision of Keras 3.7 to 3.14 is not replayed",
     "group_norm_rounds_weights": "not replayed",
     "bidirectional_zeroes_masked": "TensorFlow 2.1 and 2.2 differ, and both say 2.3.0-tf",
+    "bidirectional_keeps_states": "Keras 2.1.2 and 2.1.3 differ, and TensorFlow 1.15 and 2.0, and a file fits both",
     "models_cast_inputs": "fractions are no token ids",
     "graph_may_train": "random",
     "single_codes_mix": "samples are not mixed",
@@ -46,6 +52,16 @@ UNSEEN = {
     ("calls_share_states", Release(Line.TF_KERAS, 4), "before"): "refused, since the order is not certain",
     ("models_cast_inputs", TF_KERAS, "before"): "Keras cuts off fractions of token ids, which are refused",
     ("group_norm_sees_mask", KERAS_3, "before"): "TensorFlow fails in most shapes",
+    (
+        "bidirectional_keeps_states",
+        Release(Line.KERAS_2, 2),
+        "before",
+    ): "2.1.6 does what 2.2 does, and is refused, since 2.1.2 does not",
+    (
+        "bidirectional_keeps_states",
+        Release(Line.TF_KERAS, 3),
+        "before",
+    ): "TensorFlow 2.0 does what 2.1 does, and is refused, since 1.15 does not",
     ("conv_recurrent_activation", KERAS_3, "after"): "no file lacks it, and this one cannot be taken out",
     ("softmax_sees_mask", Release(Line.TF_KERAS, 4), "before"): "its Softmax takes no mask",
     ("dot_any_rank", KERAS_2_3, "before"): "Keras fails to save it",
@@ -101,3 +117,15 @@ def before(release):
 def test_there_are_gates_of_every_line_of_releases():
     lines = {rules.release(name).line for name in rules.names() if "forget_gate" in rules.arrays(name)}
     assert lines == set(Line)
+
+
+def test_a_stateful_bidirectional_beside_another_stateful_layer_in_a_nested_model_is_refused():
+    found = opened(rules.model_of("2.2.4/bidirectional_keeps_states"))
+    (both,) = [record for record in found.record.layers if record.class_name == "Bidirectional"]
+    alone = LayerRecord("inner", "Model", {}, model=found.record)
+    calls.refuse_mixed_states(alone, found.semantics)
+    plain = replace(both.children["layer"][0], name="lstm_2")
+    beside = replace(alone, model=replace(found.record, layers=(*found.record.layers, plain)))
+    with pytest.raises(Unsupported, match="beside another stateful layer"):
+        calls.refuse_mixed_states(beside, found.semantics)
+    calls.refuse_mixed_states(beside, replace(found.semantics, bidirectional_keeps_states=True))

@@ -15,6 +15,7 @@ from gateprobe.layers.binding.settings import LEARNING, RANDOM, Unsupported
 from gateprobe.layers.binding.weight_assignment import Weights
 from gateprobe.layers.binding.weight_order import layer_paths
 from gateprobe.layers.recurrent.rnn import is_stateful
+from gateprobe.semantics import Semantics
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,6 +173,31 @@ def refuse_random(record: LayerRecord) -> None:
     trained = any(call.kwargs.get("training") in (True, 1) for call in record.calls)
     if trained and changes_in_training(record):
         raise Unsupported(LEARNING if learns_in_training(record) else RANDOM)
+
+
+def refuse_mixed_states(record: LayerRecord, semantics: Semantics) -> None:
+    """Refuse a stateful Bidirectional beside another stateful layer in a model inside another one.
+
+    Where a Bidirectional has forgotten that it is stateful, that layer makes Keras keep its states after all:
+    ``Network.updates`` in ``keras/engine/network.py`` 2.2.4 collects those of every layer.
+
+    Raises:
+        Unsupported: The model is such a one.
+    """
+    if record.model is None:
+        return
+    stateful = [one.class_name == "Bidirectional" for one in _outermost(record.model) if is_stateful(one)]
+    if any(stateful) and not all(stateful) and not semantics.bidirectional_keeps_states:
+        raise Unsupported("holds a stateful Bidirectional beside another stateful layer, which is not replayed")
+
+
+def _outermost(model: ModelRecord) -> Iterator[LayerRecord]:
+    """Yield the layers of a model and of the models inside it, but not what is inside a layer."""
+    for one in model.layers:
+        if one.model is None:
+            yield one
+        else:
+            yield from _outermost(one.model)
 
 
 def refuse_shared_states(record: LayerRecord) -> None:

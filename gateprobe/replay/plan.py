@@ -37,6 +37,7 @@ from gateprobe.layers.recurrent.rnn import is_stateful
 from gateprobe.replay.calls import (
     RecurrentLayer,
     join_path,
+    refuse_mixed_states,
     refuse_random,
     refuse_shared_states,
     signal_paths,
@@ -333,6 +334,7 @@ class _Binder:
             refuse_random(record)
             if is_stateful(record) and not self._semantics.calls_share_states:
                 refuse_shared_states(record)
+            refuse_mixed_states(record, self._semantics)
         except Unsupported as reason:
             kinds = {
                 "damage": isinstance(reason, BadSize),

@@ -116,6 +116,14 @@ _PLAIN: Mapping[str, Words] = {
             Crop.UNTOUCHED: "leaves an image as it is",
         },
     ),
+    "bidirectional_keeps_states": Words(
+        "a stateful Bidirectional starts a batch from",
+        {
+            False: "zeros",
+            True: "the states of the batch before",
+            None: "zeros or the states of the batch before (the file does not tell)",
+        },
+    ),
     "calls_share_states": Words(
         "a stateful layer that is called several times starts each call from",
         {False: "the states of the batch before", True: "the states of its last call"},

@@ -27,6 +27,7 @@ class SequenceLayer(Protocol):
     return_sequences: bool
     return_state: bool
     go_backwards: bool
+    stateful: bool
     precision: Precision
 
     def replay(self, call: Arguments, scope: Scope, direction: str | None = None) -> tuple[Tensor, ...]:
@@ -107,9 +108,27 @@ def _bind(binding: Binding) -> Bidirectional:
 
 def _inner(binding: Binding, name: str) -> Any:
     """Return a bound layer with what this era's Bidirectional changes about it."""
-    layer = binding.parts[name]
+    layer: Any = binding.parts[name]
     if not hasattr(layer, "return_sequences"):
         raise Unsupported(f"{name}: expected a recurrent layer")
+    changes = {}
     if binding.semantics.bidirectional_zeroes_masked:
-        return replace(layer, zero_output_for_mask=layer.return_sequences)  # type: ignore[type-var]  # seen just above
-    return layer
+        changes["zero_output_for_mask"] = layer.return_sequences
+    if layer.stateful:
+        changes["stateful"] = _keeps_states(binding)
+    return replace(layer, **changes) if changes else layer
+
+
+def _keeps_states(binding: Binding) -> bool:
+    """Whether a stateful Bidirectional starts a batch from the states of the batch before.
+
+    Raises:
+        Unsupported: The file does not tell.
+    """
+    keeps = binding.semantics.bidirectional_keeps_states
+    if keeps is None:
+        raise Unsupported(
+            "is stateful: Keras 2.1.2 and 2.1.3 differ, and TensorFlow 1.15 and 2.0, in whether a Bidirectional "
+            "carries its states to the next batch, and the file fits both"
+        )
+    return keeps

@@ -1,4 +1,6 @@
-"""Pack what the tests need of the recorded models into ``data/rules.tar.xz``: ``python pack_rules.py FOLDER``.
+"""Pack what the tests need of the recorded models: ``python pack_rules.py FOLDER ARCHIVE``.
+
+``data/rules.tar.xz`` holds most of them, ``data/rules_states.tar.xz`` those of `bidirectional_keeps_states`.
 
 Each rule is kept on both sides of its changes, ``hard_sigmoid_slope``, whose models have gates, of every release.
 """
@@ -31,7 +33,7 @@ def plain(info):
     return info
 
 
-with tarfile.open(rules.ARCHIVE, "w:xz") as archive:
+with tarfile.open(sys.argv[2], "w:xz") as archive:
     for path in sorted(Path(sys.argv[1]).glob("*/*")):
         if path.suffix != ".npz" and wanted(path):
             for part in (path, path.with_suffix(".npz")):

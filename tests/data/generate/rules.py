@@ -1,7 +1,7 @@
 # /// script
 # requires-python = ">=3.11"
 # ///
-"""Record the models of the rules with every Keras: ``uv run rules.py FOLDER [NAME ...]``, then ``pack_rules.py FOLDER``.
+"""Record the models of the rules with every Keras: ``uv run rules.py FOLDER [NAME ...]``, then ``pack_rules.py FOLDER ARCHIVE``.
 
 Each Keras gets a virtual environment in a temporary folder. Those for Python 3.6 and 3.7 are made by ``venv`` and
 ``pip``, of interpreters called ``python3.6`` and ``python3.7`` on the path (pyenv has them).

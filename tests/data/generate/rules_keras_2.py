@@ -186,6 +186,12 @@ def calls_share_states():
     ), [normal(4, 4, 3), normal(4, 4, 3)]
 
 
+def bidirectional_keeps_states():
+    x = layers.Input(batch_shape=(2, 4, 3))
+    y = layers.Bidirectional(layers.LSTM(2, stateful=True, return_sequences=True))(x)
+    return keras.models.Model(x, y), [normal(6, 4, 3)]
+
+
 def kept_states_win():
     x = layers.Input(batch_shape=(2, 4, 3))
     h, c = layers.Input(batch_shape=(2, 2)), layers.Input(batch_shape=(2, 2))
@@ -260,7 +266,7 @@ def random_crop():
 
 
 def predict(model, inputs):
-    stateful = any(getattr(layer, "stateful", False) for layer in model.layers)
+    stateful = any(layer.get_config().get("batch_input_shape", [None])[0] for layer in model.layers[:1])
     rows = 2 if stateful else len(inputs[0])
     batches = [[x[n : n + rows] for x in inputs] for n in range(0, len(inputs[0]), rows)]
     answers = [answer(model, batch if len(inputs) > 1 else batch[0]) for batch in batches]
@@ -313,10 +319,11 @@ RULES = [
     softmax_sees_mask, softmax_sees_mask_of_its_input, attention_sees_masks, attention_scale_in_float32,
     identity_keeps_mask, distributed_mask, explicit_mask_goes_on, null_mask_hides, group_norm_sees_mask, models_cast_inputs,
     cast_keeps_mask, dot_norm_floor, dot_any_rank, resize_half_pixels, resizes_with_tensorflow, keras1_kernels,
-    calls_share_states, layer_norm_fused, kept_states_win, config_in_float32, trainable_is_inherited, unit_norm_floor,
+    calls_share_states, bidirectional_keeps_states, layer_norm_fused, kept_states_win, config_in_float32, trainable_is_inherited, unit_norm_floor,
     graph_may_train, augmentation_casts, contrast_casts, stretching_casts, random_crop,
     single_codes_mix,
 ]  # fmt: skip
 
 if __name__ == "__main__":
-    record(sys.argv[1], RULES, ".h5", predict, gates, strip)
+    wanted = [rule for rule in RULES if rule.__name__ in sys.argv[3:] or len(sys.argv) < 4]
+    record(sys.argv[1], wanted, ".h5", predict, gates, strip)
