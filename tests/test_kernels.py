@@ -63,6 +63,28 @@ def test_compiled_steps_are_those_of_numpy(samples, timesteps, features, units, 
         np.testing.assert_allclose(values, getattr(exact, name), rtol=0, atol=TOLERANCE * scale)
 
 
+@needs_compiler
+@pytest.mark.parametrize("large", [0, 1 << 30])
+@pytest.mark.parametrize("gate", ["sigmoid", "hard_sigmoid"])
+def test_compiled_steps_of_a_few_samples_are_those_of_the_scalar_loop(gate, large, monkeypatch):
+    """Five samples and thirteen units: four and one, eight and five; each step is taken whole, and its rest."""
+    rng = np.random.default_rng(7)
+    weights, x = lstm_weights(rng, 2, 13, scale=0.5), rng.normal(size=(5, 3, 2)).astype(np.float32)
+    x[1, 1] = x[4, 0] = 0  # masked
+    monkeypatch.setattr(compiled, "_LARGE", large)
+    layers = [("Masking", "masking", {}), ("LSTM", "lstm", {"units": 13, "recurrent_activation": gate})]
+    traced = chain(layers, {"lstm": weights}, input_shape=(None, None, 2)).trace(x, kernel="compiled")["lstm"]
+    lists = [np.float64(np.float32(weight)).tolist() for weight in weights]
+    gates = scalar_lstm.sigmoid if gate == "sigmoid" else lambda z: min(1.0, max(0.0, z / 6 + 0.5))
+    for n in range(5):
+        at = x[n].any(axis=-1)
+        steps = scalar_lstm.lstm(np.float64(x[n][at]).tolist(), *lists, [0.0] * 13, [0.0] * 13, gates)
+        for name in steps[0]:
+            np.testing.assert_allclose(getattr(traced, name)[n][at], [step[name] for step in steps], atol=3e-6)
+        held = np.concatenate([np.zeros((1, 13), np.float32), traced.hidden_state[n, :-1]])
+        np.testing.assert_array_equal(traced.hidden_state[n][~at], held[~at])
+
+
 HARD = {"2.15.0": 0.2, "3.15.1": 1 / 6}
 SQUASH = {"tanh": math.tanh, "tanh_shrink": lambda z: z - math.tanh(z), "softsign": lambda z: z / (1 + abs(z))}
 

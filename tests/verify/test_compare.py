@@ -252,6 +252,18 @@ def test_a_mask_is_one_of_timesteps_also_for_images():
     compared[1, 2] = False
     report = compare(trio(exact, moved, exact, compared=compared), Tolerance())
     assert (report.values, report.mismatches) == (20, 0)
+    assert (report.keras_replay.max_abs, report.keras_replay.mean_ulp) == (0, 0)
+
+
+def test_gaps_are_those_of_the_finite_numbers_that_are_compared(exact):
+    moved, kept = exact.copy(), np.ones((3, 5), bool)
+    moved[0, 0, 0] = np.inf
+    moved[1, 1, 1] += 0.25
+    moved[2, 2] += 9
+    kept[2, 2] = False
+    gap = compare(trio(exact, moved, exact, compared=kept), Tolerance()).keras_replay
+    assert gap.max_abs == pytest.approx(0.25)
+    assert gap.mean_abs == pytest.approx(0.25 / (60 - 4 - 1))
 
 
 @pytest.mark.parametrize(("absolute", "relative"), [(1e-3, None), (None, 1e-3)])

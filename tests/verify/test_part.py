@@ -117,6 +117,20 @@ def test_what_is_replayed_is_what_keras_runs_and_no_other_layer():
     assert replayable(opened(whole), Subject(opened(whole).graph, opened(whole).semantics)).notes == ()
 
 
+@pytest.mark.parametrize(("dtype", "taken"), [("int32", np.int32), ("float64", np.float64), ("bfloat16", np.float32)])
+def test_given_inputs_have_the_dtype_of_the_model_and_stay_the_same_numbers(dtype, taken):
+    words = ("Embedding", "words", {"input_dim": 9, "output_dim": 3})
+    rng = np.random.default_rng(0)
+    layers = [words] if dtype == "int32" else []
+    weights = {"lstm": lstm_weights(rng, 3, 4), **({"words": [rng.normal(size=(9, 3))]} if layers else {})}
+    shape = (None, 6) if layers else (None, 6, 3)
+    model = opened(chain([*layers, ("LSTM", "lstm", {"units": 4})], weights, input_shape=shape, dtype=dtype))
+    x = rng.integers(0, 9, (2, *shape[1:]))
+    given = given_inputs(replayable(model, Subject(model.graph, model.semantics)), x).inputs["input"]
+    assert given.dtype == taken
+    np.testing.assert_array_equal(given, x)
+
+
 def test_where_nothing_recurrent_comes_before_it_the_model_is_refused():
     model = behind_a_lambda(False)
     with pytest.raises(UnsupportedModel, match="custom") as refused:

@@ -271,6 +271,16 @@ def test_a_layer_that_cannot_be_fed_is_searched_all_the_same(monkeypatch):
     assert not {"upstream", "mask"} & names(result).keys()
 
 
+def test_a_cell_of_which_no_mistakes_are_known_is_told_apart_and_not_searched(monkeypatch):
+    rng = np.random.default_rng(8)
+    cell = LayerRecord("cell", "PeepholeLSTMCell", {"units": 4})
+    weights = [*lstm_weights(rng, 3, 4), *rng.normal(size=(3, 4))]
+    model = chain([("RNN", "rnn", {"unroll": False}, {"cell": cell})], {"rnn": weights}, keras_version="2.15.0")
+    answering(monkeypatch, model, change=lambda n, run: planted(run, "forward", "cell_state", (0, 0, 1), 0.25))
+    result = verify(model)
+    assert (result.status, result.first.signal, result.first.unit) == (Status.DISAGREES, "cell_state", 1)
+
+
 @pytest.mark.parametrize("more", [0.0, 0.5])
 def test_rounding_of_the_replay_alone_is_told_as_such(monkeypatch, more):
     """Large weights cancel; Keras is let be exact, and what the other direction does is another matter."""
