@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from graphs import chain, lstm_weights
 
 from gateprobe.cli import main
-from gateprobe.errors import UnsupportedModel
+from gateprobe.errors import InputError, UnsupportedModel
 from gateprobe.graph import Call, LayerRecord, ModelRecord, TensorRef
 from gateprobe.model import opened
 from gateprobe.verification.part import part_without
-from gateprobe.verification.prepare import given_inputs, replayable
+from gateprobe.verification.prepare import given_inputs, made_inputs, replayable
 from gateprobe.verification.replay import Subject
 from gateprobe.verification.run import verify
 
@@ -129,6 +129,15 @@ def test_given_inputs_have_the_dtype_of_the_model_and_stay_the_same_numbers(dtyp
     given = given_inputs(replayable(model, Subject(model.graph, model.semantics)), x).inputs["input"]
     assert given.dtype == taken
     np.testing.assert_array_equal(given, x)
+
+
+def test_where_no_made_input_fits_the_user_is_asked_for_one():
+    layers = [("LSTM", "lstm", {"units": 4, "return_sequences": True}), ("Reshape", "sevens", {"target_shape": [7, 4]})]
+    model = opened(chain(layers, {"lstm": lstm_weights(np.random.default_rng(0), 3, 4)}))
+    prepared = replayable(model, Subject(model.graph, model.semantics))
+    with pytest.raises(InputError, match="no made input fits") as refused:
+        made_inputs(prepared, seed=0, samples=None)
+    assert refused.value.remedy == "give the inputs yourself"
 
 
 def test_where_nothing_recurrent_comes_before_it_the_model_is_refused():
