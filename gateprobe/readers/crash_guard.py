@@ -85,16 +85,18 @@ def _held_signals() -> Iterator[None]:
         yield
         return
     came, program = list[int](), os.getpid()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in held.items() if handler is not None}  # None is not Python's own
     for number in handlers:
         signal.signal(number, lambda number, frame: came.append(number))
     try:
         yield
     finally:
         for number, handler in handlers.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-        for number in came if os.getpid() == program else ():
-            signal.raise_signal(number)
+            signal.signal(number, handler)
+        if os.getpid() == program:
+            for waiting in came:
+                signal.raise_signal(waiting)
 
 
 def _perform(read: Callable[[], object], seconds: int, memory: int) -> None:
