@@ -312,7 +312,7 @@ def test_numbers_in_a_table_are_read_exactly(tmp_path, array):
         ("1,2\n3,4,5\n", TOKENS, "is not a table"),
         ("1,x\n3,4\n", TOKENS, "line 1, column 2: 'x' is not a number"),
         ("a,b\n3,4\n5,x\n", TOKENS, "line 3, column 2: 'x' is not a number"),
-        ("1;2\n3;4\n", TOKENS, "line 2, column 1: '3;4' is not a number; separate numbers by commas"),
+        ("1;2\n3\n", TOKENS, "line 2, column 2: a value is missing"),
         (",a\n0,4\n", TOKENS, "column 1 has no name; save the table without its row numbers"),
         ("a,b\n", TOKENS, "has a header and no rows"),
         (" \n", TOKENS, "is empty"),
@@ -338,7 +338,8 @@ def test_a_table_that_could_mean_several_things_is_refused(tmp_path, text, spec,
 
 def test_only_text_files_are_read_as_tables(tmp_path):
     (tmp_path / "x.dat").write_text("1,2\n")
-    with pytest.raises(InputError, match=r"x\.dat: is no \.npy or \.npz file; a table needs the suffix"):
+    message = r"x\.dat: is no \.npy, \.npz, Parquet or Arrow file; a text table needs the suffix"
+    with pytest.raises(InputError, match=message):
         load([str(tmp_path / "x.dat")], [TOKENS])
     (tmp_path / "x.csv").write_text("1,2\n")
     with pytest.raises(InputError, match=r"has more than 3 bytes; raise the limit with max_bytes"):
