@@ -58,6 +58,7 @@ def try_in_fork(read: Callable[[], object], stream: BinaryIO, size: int, limit: 
     """
     if sys.platform != "linux":
         return
+    seconds, memory = SECONDS + size // BYTES_PER_SECOND, MEMORY + min(TIMES * size, COPIES * limit)
     descriptor = stream.fileno()
     position = os.lseek(descriptor, 0, os.SEEK_CUR)  # shared by both processes
     try:
@@ -65,7 +66,7 @@ def try_in_fork(read: Callable[[], object], stream: BinaryIO, size: int, limit: 
     except OSError:  # no more processes allowed
         return
     if child == 0:
-        _perform(read, SECONDS + size // BYTES_PER_SECOND, MEMORY + min(TIMES * size, COPIES * limit))
+        _perform(read, seconds, memory)  # nothing may fail in front of it: the fork would go on as the program
     _, status = os.waitpid(child, 0)
     os.lseek(descriptor, position, os.SEEK_SET)
     _judge(status)

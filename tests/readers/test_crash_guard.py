@@ -13,6 +13,8 @@ from readers.build import h5
 from gateprobe.errors import ReadError, UnsafeFile
 from gateprobe.readers import crash_guard, read
 
+SAMPLE = Path(__file__).parents[2] / "sample_models/keras2.h5"
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are safe on Linux only")
 
 
@@ -139,3 +141,12 @@ def test_an_interruption_during_the_fork_is_not_lost(tmp_path, monkeypatch):
         time.sleep(0.02)
     assert seen.exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_limit_that_is_no_number_never_leaves_a_second_program(monkeypatch):
+    def fork():
+        raise AssertionError("what fails in the fork goes on there as the program")
+
+    monkeypatch.setattr(os, "fork", fork)
+    with pytest.raises(TypeError):
+        read(SAMPLE, max_bytes="4G")
