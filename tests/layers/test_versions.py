@@ -233,3 +233,10 @@ def test_rows_of_plain_numbers_are_looked_up_in_single_precision():
         assert looked.value.dtype == np.float32
         np.testing.assert_array_equal(looked.value, np.float32([[[0.1, 2]], [[3, 4]]]))
     assert tf("gather", ((1, 2),), indices=Tensor(np.zeros((2, 1), np.int32))).value.dtype == np.int32
+
+
+@pytest.mark.parametrize("version", ["2.15.0", "3.5.0", "3.6.0", "3.15.1"])
+def test_a_vector_of_zeros_stays_one_where_others_get_the_length_one(version):
+    x = np.array([[0, 0, 0], [3, 0, 4]], np.float32)
+    (out,) = run("UnitNormalization", {"axis": -1}, Tensor(x), version)
+    np.testing.assert_allclose(out.value, [[0, 0, 0], [0.6, 0, 0.8]], rtol=1e-6)
