@@ -320,6 +320,8 @@ class Campaign:
 
     def _run_changed(self, codes: dict[Key, CodeType], items: list[Any]) -> int:
         """Change functions of this process and run tests; 1 when one fails."""
+        for file in {file for file, _, _ in codes}:  # some are imported only when they are needed
+            importlib.import_module(".".join(Path(file).relative_to(ROOT).with_suffix("").parts))
         for one in gc.get_objects() if codes else ():
             if isinstance(one, FunctionType) and _key(one.__code__) in codes:
                 one.__code__ = codes[_key(one.__code__)]
