@@ -12,6 +12,7 @@ from graphs import chain, lstm_weights
 from gateprobe.cli import main
 from gateprobe.errors import InputError, UnsupportedModel
 from gateprobe.graph import Call, LayerRecord, ModelRecord, TensorRef
+from gateprobe.inputs.samples import from_arrays
 from gateprobe.model import opened
 from gateprobe.verification.part import part_without
 from gateprobe.verification.prepare import given_inputs, made_inputs, replayable
@@ -110,7 +111,7 @@ def test_what_is_replayed_is_what_keras_runs_and_no_other_layer():
     assert prepared.notes[-1] == "the outputs of the model are not compared"
     assert [note.split(" ")[0] for note in prepared.notes[:-1]] == ["custom"]
     x = np.random.default_rng(1).normal(size=(2, 6, 3))
-    given = given_inputs(prepared, x)
+    given = given_inputs(prepared, from_arrays(x, model.inputs))
     assert (given.inputs["input"].dtype, given.description) == (np.float32, "given")
     assert sorted(key[0] for key in given.ours.traces) == ["lstm", "second"]
     whole = chain([("LSTM", "lstm", {"units": 4})], {"lstm": lstm_weights(np.random.default_rng(0), 3, 4)})
@@ -126,7 +127,8 @@ def test_given_inputs_have_the_dtype_of_the_model_and_stay_the_same_numbers(dtyp
     shape = (None, 6) if layers else (None, 6, 3)
     model = opened(chain([*layers, ("LSTM", "lstm", {"units": 4})], weights, input_shape=shape, dtype=dtype))
     x = rng.integers(0, 9, (2, *shape[1:]))
-    given = given_inputs(replayable(model, Subject(model.graph, model.semantics)), x).inputs["input"]
+    prepared = replayable(model, Subject(model.graph, model.semantics))
+    given = given_inputs(prepared, from_arrays(x, model.inputs)).inputs["input"]
     assert given.dtype == taken
     np.testing.assert_array_equal(given, x)
 
