@@ -11,6 +11,7 @@ import numpy as np
 
 from gateprobe.graph import Era
 from layers.case import Case, X
+from layers.table_operations import op
 from layers.table_tf import tf
 
 FILE = "conformance_tensorflow.npz"
@@ -212,6 +213,19 @@ _FUNCTIONS = [
     tf("linalg.cross", "", _X0, options={"b": _X1}, shapes=((3, 4, 3),) * 2),
 ]  # fmt: skip
 
+_IMAGES = ((3, 6, 7, 3),)
+_PICTURES = [
+    *(op("image", "Resize", how, {"size": [4, 9], "interpolation": how}, shapes=_IMAGES)
+      for how in ("nearest", "bilinear", "bicubic")),
+    op("image", "RGBToHSV", shapes=_IMAGES),
+    op("image", "RGBToHSV", "grey", whole=True, shapes=_IMAGES),
+    op("image", "HSVToRGB", whole=True, shapes=_IMAGES),
+    op("image", "HSVToRGB", "drawn", scale=0.3, shapes=_IMAGES),
+    op("image", "GaussianBlur", "", {"kernel_size": [3, 3], "sigma": [1.0, 0.7]}, shapes=_IMAGES),
+    op("image", "ExtractPatches", "", {"size": [2, 3]}, shapes=_IMAGES),
+    op("image", "ExtractPatches", "same", {"size": [2, 3], "strides": [1, 2], "padding": "same"}, shapes=_IMAGES),
+]  # fmt: skip
+
 TENSORFLOW_NODES: tuple[Case, ...] = (
-    *_BINARY, *_UNARY, *_ALONG, *_SHAPES, *_WINDOWS, *(replace(case, file=FILE) for case in _FUNCTIONS),
+    *_BINARY, *_UNARY, *_ALONG, *_SHAPES, *_WINDOWS, *(replace(case, file=FILE) for case in (*_FUNCTIONS, *_PICTURES)),
 )  # fmt: skip

@@ -43,7 +43,7 @@ OPERATIONS: Mapping[str, str] = _by_name(
             Unique Vdot
         """,
         "joins or reorders samples, or finds them by number": """
-            Flipud Scatter ScatterUpdate SegmentMax SegmentMin SegmentProd SegmentSum Vsplit Vstack
+            Flipud MapCoordinates Scatter ScatterUpdate SegmentMax SegmentMin SegmentProd SegmentSum Vsplit Vstack
         """,
         "makes a tensor without samples, which Keras computes when the model is built": "Arange Full",
         "gives complex numbers, which are not replayed": "Eig Polar ViewAsComplex ViewAsReal",
@@ -52,8 +52,7 @@ OPERATIONS: Mapping[str, str] = _by_name(
             BinaryCrossentropy CTCDecode CTCLoss CategoricalCrossentropy SparseCategoricalCrossentropy
         """,
         _PICTURES: """
-            AffineTransform ExtractPatches GaussianBlur HSVToRGB MapCoordinates PerspectiveTransform RGBToHSV Resize
-            ScaleAndTranslate SobelEdges
+            AffineTransform PerspectiveTransform ScaleAndTranslate SobelEdges
         """,
         "computes logarithms of its ends twice, so that TensorFlow's rounding shows": "Geomspace",
     }
