@@ -280,9 +280,10 @@ class Precision:
 
 def _round_to_bfloat16(x: Array) -> Array:
     """Round float32 to the nearest bfloat16 (8 bits of exponent, 7 of mantissa), ties to even."""
-    bits = np.asarray(x, np.float32).view(np.uint32)
+    bits = np.atleast_1d(np.asarray(x, np.float32)).view(np.uint32)  # a single number would become int64 in NumPy 1
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
-    return np.where(np.isfinite(x), rounded.view(np.float32), x).astype(np.float32, copy=False)
+    floats = rounded.view(np.float32).reshape(np.shape(x))
+    return np.where(np.isfinite(x), floats, x).astype(np.float32, copy=False)
 
 
 FLOAT32, FLOAT64 = Precision("float32"), Precision("float64")
