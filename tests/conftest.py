@@ -1,7 +1,6 @@
 """One thread for each process of the tests, and TensorFlow once for all of them.
 
-``pytest -n auto`` runs the tests in several processes: those of a file in one of them, and those of all files that ask
-the real Keras together in one.
+``pytest -n auto`` runs the tests in several processes. Those that ask the real Keras stay together in one of them.
 """
 
 import importlib.util
@@ -34,18 +33,6 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skipif(bool(missing), reason="needs the extra keras"))
             if not item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.xdist_group("tensorflow"))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-    """Hand out whole files: what the tests of a file share is then made once, and not in each process."""
-    from xdist.scheduler import LoadGroupScheduling
-
-    class Files(LoadGroupScheduling):
-        def _split_scope(self, nodeid):
-            return super()._split_scope(nodeid).partition("::")[0]  # a file, or the name of a group
-
-    return Files(config, log)
 
 
 @pytest.fixture(scope="session")

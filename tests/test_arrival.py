@@ -57,7 +57,9 @@ def dumped(model, x, folder, suffix, **options):
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("long", [False, True], ids=["whole", "slabs"])
+@pytest.mark.parametrize(
+    "long", [pytest.param(False, id="whole"), pytest.param(True, id="slabs", marks=pytest.mark.slow)]
+)
 @quick
 @given(samples=st.integers(1, 6), timesteps=st.integers(4, 9), suffix=st.sampled_from(SUFFIXES), data=st.data())
 def test_bytes_do_not_depend_on_where_samples_lie(tmp_path, monkeypatch, long, samples, timesteps, suffix, data):

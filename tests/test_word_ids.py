@@ -248,6 +248,7 @@ def test_a_report_and_a_comparison_take_them_too(vocab, tmp_path):
     assert TALK in result.stderr
 
 
+@pytest.mark.slow
 def test_workers_make_the_same_ids(vocab, tmp_path):
     texts = ("--text", "a good one", "--text", "bad", "--vocab", vocab, "--pad", "pre")
     run("dump", TOKENS, *texts, "-o", f"{tmp_path}/parts/", "--workers", "1")

@@ -274,6 +274,7 @@ def test_parquet_has_row_groups_that_can_be_read_alone_and_skipped(tmp_path, mon
         start += size
 
 
+@pytest.mark.slow
 def test_a_wide_table_has_no_more_in_memory_than_a_long_one(tmp_path, monkeypatch):
     """A row of 3,078 cells counts for as much as 236 rows of 13."""
     monkeypatch.setattr("gateprobe.writers.formats.parquet.GROUP_CELLS", 100_000)

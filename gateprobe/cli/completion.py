@@ -106,7 +106,7 @@ def equip(command: click.Command) -> None:
     """Let the parameters of a command complete what their metavars say."""
     for parameter in command.params:
         complete = _COMPLETED.get(parameter.metavar or "")
-        if complete is not None:
+        if complete is not None and not isinstance(parameter.type, click.Choice):  # those click completes itself
             parameter.type = _Completed(complete)
 
 

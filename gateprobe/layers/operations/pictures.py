@@ -104,9 +104,9 @@ def _blur(settings: Settings, floatx: str) -> Compute:
     def paint(x: Array) -> Array:
         first, second = (curve(size, width, x.dtype) for size, width in zip(sizes, sigma, strict=True))
         room.afford(first.size * second.size * x.shape[-1] * x.itemsize)
-        plane = np.outer(second, first).reshape(*sizes, 1, 1)  # as Keras: the second one along the first axis
+        plane = (second[:, np.newaxis] * first).reshape(*sizes, 1, 1)  # as Keras: the second one along the first axis
         window = Window(sizes, (1, 1), (1, 1), "same")
-        return depthwise(x, np.repeat(plane, x.shape[-1], axis=2), window)
+        return depthwise(x, room.repeat(plane, x.shape[-1], axis=2), window)
 
     return _painting(settings, floatx, paint)
 
@@ -120,7 +120,8 @@ def _patches(settings: Settings, floatx: str) -> Compute:
 
     def paint(x: Array) -> Array:
         count = sizes[0] * sizes[1] * x.shape[-1]
-        room.afford(count * count * x.itemsize)
-        return correlate(x, np.eye(count, dtype=x.dtype).reshape(*sizes, x.shape[-1], count), 1, window)
+        identity = room.zeros((count, count), x.dtype)
+        np.fill_diagonal(identity, 1)
+        return correlate(x, identity.reshape(*sizes, x.shape[-1], count), 1, window)
 
     return _painting(settings, floatx, paint)
