@@ -35,7 +35,7 @@ from gateprobe.replay.text import padded, tokens_of
 from gateprobe.replay.timelines import Origin, Timelines, timelines
 from gateprobe.replay.unclaimed import unclaimed
 from gateprobe.replay.vocabularies import with_vocabularies
-from gateprobe.replay.ways import way_on
+from gateprobe.replay.ways_round import way_on
 from gateprobe.semantics import Semantics, semantics_of
 from gateprobe.traces.chunk import TRACE_FORMAT, DirectionTrace, TraceChunk, only
 from gateprobe.traces.labeller import Labeller

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 import gateprobe
 from gateprobe import guesses
 from gateprobe.cli import _OTHERS, COMMANDS, main
-from gateprobe.cli.meant import _OTHERS as OPTIONS
+from gateprobe.cli.did_you_mean import _OTHERS as OPTIONS
 from gateprobe.errors import nearest
 
 BRACKETS = "sample_models/brackets.keras"

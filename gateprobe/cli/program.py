@@ -19,8 +19,8 @@ from typing import Any, TextIO
 import click
 
 from gateprobe.cli.again import ARGUMENTS, again
+from gateprobe.cli.did_you_mean import is_file, usage_reason
 from gateprobe.cli.help import SECTIONS
-from gateprobe.cli.meant import is_file, usage_reason
 from gateprobe.cli.options import LEFT_KEY, MODEL_KEY
 from gateprobe.errors import GateprobeError, GateprobeWarning, UnsupportedModel, in_flags, nearest, printable
 

@@ -17,7 +17,7 @@ from gateprobe.opened_model import OpenedModel
 from gateprobe.replay.batch_size import DEFAULT_ROWS
 from gateprobe.replay.calls import plain_path
 from gateprobe.replay.plan import Wanted, make_plan
-from gateprobe.replay.ways import way_on
+from gateprobe.replay.ways_round import way_on
 from gateprobe.verification.blueprint import unknown_layers
 from gateprobe.verification.inputs import KNOWN_DTYPES, generate
 from gateprobe.verification.part import part_without
