@@ -89,6 +89,11 @@ def _begins(short: str, long: str) -> bool:
     return len(short) >= _PREFIX and long.startswith(short)
 
 
+def by_word(table: Mapping[str, str]) -> dict[str, str]:
+    """Return word → name from name → its words with spaces between them, which is how such tables are written."""
+    return {word: name for name, words in table.items() for word in words.split()}
+
+
 def choices(there: Iterable[str], wanted: str = "", meant: Mapping[str, str] = _NO_WORDS) -> str | None:
     """Return the remedy for a name that is not there: the nearest one, and what is available.
 

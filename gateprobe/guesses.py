@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from gateprobe.errors import nearest
+from gateprobe.errors import by_word, nearest
 
 PACKAGE: Mapping[str, str] = {
     "gateprobe.read('model.keras')": "load load_model open open_model from_file from_keras keras file inspect",
@@ -69,7 +69,7 @@ SIGNALS: Mapping[str, str] = {
 
 def way(name: object, ways: Mapping[str, str]) -> str | None:
     """Return what does what was tried, ``None`` where that is not known."""
-    return next((answer for answer, words in ways.items() if name in words.split()), None)
+    return by_word(ways).get(name) if isinstance(name, str) else None
 
 
 def no_attribute(what: str, name: str, ways: Mapping[str, str], there: Iterable[str] = ()) -> AttributeError:

@@ -45,9 +45,10 @@ class Observed:
     @property
     def labelled(self) -> bool:
         """Whether timesteps have labels: given ones, or those that the model or the trace knows; looks at a trace."""
-        if self.tokens is not None or self.tracing is not None:
-            context = None if self.tracing is None else self.tracing.context
-            return self.tokens is not None or (context is not None and context.tokens is not None)
+        if self.tokens is not None:
+            return True
+        if self.tracing is not None:
+            return self.tracing.context is not None and self.tracing.context.tokens is not None
         first = next(self.chunks(), None)
         return first is not None and any(LABEL in part.context for part in first.directions)
 

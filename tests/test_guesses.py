@@ -40,6 +40,14 @@ def tried(text, **names):
         return str(error)
 
 
+def assert_refused(line, said):
+    """Run a command line, which is refused in one line that says something."""
+    done = CliRunner().invoke(main, line.split(), prog_name="gateprobe")
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_letters_name_signals_wherever_a_signal_is_named(model, trace):
     part = trace["lstm"]
     for letter, name in {"i": "input_gate", "f": "forget_gate", "g": "candidate", "o": "output_gate"}.items():
@@ -141,10 +149,7 @@ def test_an_explanation_is_shown_in_a_few_lines(model):
     ],
 )
 def test_what_one_tries_on_the_command_line_leads_to_what_does_it(line, said):
-    done = CliRunner().invoke(main, line.split(), prog_name="gateprobe")
-    assert done.exit_code == 2
-    assert said in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert_refused(line, said)
 
 
 def test_what_others_call_commands_and_options_is_none_of_ours():
@@ -192,10 +197,7 @@ def test_the_nearest_name(wanted, expected):
     ],
 )
 def test_a_file_in_the_wrong_place_is_recognised(line, said):
-    done = CliRunner().invoke(main, line.split(), prog_name="gateprobe")
-    assert done.exit_code == 2
-    assert said in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert_refused(line, said)
 
 
 def test_what_a_port_numbers_from_1_is_said_once_for_all_signals(tmp_path, trace):

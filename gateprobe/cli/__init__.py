@@ -8,6 +8,7 @@ exception, which `Program` turns into one line and status 2.
 from __future__ import annotations
 
 from gateprobe.cli.program import Program
+from gateprobe.errors import by_word
 
 COMMANDS = {
     "inspect": "Show what is in a model file and what can be replayed, or what a trace holds.",
@@ -44,7 +45,7 @@ _OTHERS = {
 """Command → what others call it, for those who try that."""
 main = Program(
     COMMANDS,
-    {word: name for name, words in _OTHERS.items() for word in words.split()},
+    by_word(_OTHERS),
     name="gateprobe",
     help="See inside a Keras LSTM: every gate, at every timestep, from the saved file alone.",
     epilog=(

@@ -32,7 +32,9 @@ from gateprobe.cli.tolerances import publish, tolerating
 if TYPE_CHECKING:
     from gateprobe.analysis.agreement import Tolerance
     from gateprobe.analysis.comparison import Comparison
+    from gateprobe.inputs.samples import Samples
     from gateprobe.opened_model import OpenedModel
+    from gateprobe.traces.foreign import Foreign
     from gateprobe.traces.selection import Selection
 
 _ORDER = "give the model first, then its inputs, then the other program's numbers"
@@ -202,13 +204,10 @@ def _port(sides: Sides, selection: Selection, tolerance: Tolerance, talk: Talk) 
     from gateprobe.analysis.fitting import Asked
     from gateprobe.cli.steps import step_line
     from gateprobe.errors import GateprobeError, InputError
-    from gateprobe.trace_files.foreign import read_foreign
-    from gateprobe.trace_files.names import read_mapping
 
     model = sides.assumed.complete(sides.file.read(), selection)
     try:
-        theirs = read_foreign(sides.theirs, read_mapping(sides.mapping), sides.file.max_bytes)
-        samples = sides.run.load(model, sides.file)
+        theirs, samples = _loaded(sides, model)
     except GateprobeError:
         if _is_last_input(sides, model):
             reason = "fits the model's input, and stands where the other program's numbers belong"
@@ -223,18 +222,24 @@ def _port(sides: Sides, selection: Selection, tolerance: Tolerance, talk: Talk) 
     return result
 
 
+def _loaded(sides: Sides, model: OpenedModel) -> tuple[Foreign, Samples]:
+    """Return the other program's numbers, and the model's inputs."""
+    from gateprobe.trace_files.foreign import read_foreign
+    from gateprobe.trace_files.names import read_mapping
+
+    theirs = read_foreign(sides.theirs, read_mapping(sides.mapping), sides.file.max_bytes)
+    return theirs, sides.run.load(model, sides.file)
+
+
 def _is_last_input(sides: Sides, model: OpenedModel) -> bool:
     """Whether the last two files are right in the other order: THEIRS before the last INPUT."""
     from gateprobe.errors import GateprobeError
-    from gateprobe.trace_files.foreign import read_foreign
-    from gateprobe.trace_files.names import read_mapping
 
     if not sides.run.inputs:
         return False
     *first, last = sides.run.inputs
     try:
-        read_foreign(last, read_mapping(sides.mapping), sides.file.max_bytes)
-        replace(sides.run, inputs=(*first, sides.theirs)).load(model, sides.file)
+        _loaded(replace(sides, theirs=last, run=replace(sides.run, inputs=(*first, sides.theirs))), model)
     except GateprobeError:
         return False
     return True

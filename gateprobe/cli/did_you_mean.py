@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from gateprobe.errors import choices, nearest
+from gateprobe.errors import by_word, choices, nearest
 
 _OTHERS = {
     "--signal": "gate gates state states channel quantity",
@@ -52,9 +52,7 @@ def _no_option(fault: click.NoSuchOption) -> str:
     there = list(_options(command)) if command is not None else []
     name = fault.option_name
     plain = {option.lstrip("-"): option for option in there}
-    meant: Mapping[str, str] = {
-        word: option.lstrip("-") for option, words in _OTHERS.items() if option in there for word in words.split()
-    }
+    meant = by_word({option.lstrip("-"): words for option, words in _OTHERS.items() if option in there})
     near = nearest(name.lstrip("-"), (word for word in plain if len(word) > 1), meant)
     whose = "gateprobe" if fault.ctx is None else fault.ctx.info_name
     return f"{whose} has no option {name}{f'; did you mean {plain[near]}?' if near else ''}"

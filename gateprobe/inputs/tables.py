@@ -112,20 +112,16 @@ def read_frame(source: Path | io.BytesIO, kind: str, name: str, limit: int) -> p
 
 def _refuse_columns(frame: pl.DataFrame, name: str) -> None:
     """Refuse columns of anything but numbers, and gaps."""
+    import polars as pl  # noqa: PLC0415
+
     for column in frame.get_columns():
-        if not (column.dtype.is_integer() or column.dtype.is_float() or column.dtype == _boolean()):
+        if not (column.dtype.is_integer() or column.dtype.is_float() or column.dtype == pl.Boolean):
             reason = f"column {column.name!r} holds {column.dtype}, no numbers"
             remedy = "keep the columns of numbers; a list in a cell becomes a column for each of its numbers"
             raise InputError(reason, file=name, remedy=remedy)
         if column.has_nulls():
             row = int(column.is_null().arg_max() or 0)
             raise InputError("a value is missing", file=name, place=f"row {row}, column {column.name!r}")
-
-
-def _boolean() -> Any:
-    import polars as pl  # noqa: PLC0415
-
-    return pl.Boolean
 
 
 def _wide(dtype: pl.DataType) -> Any:

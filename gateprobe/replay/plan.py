@@ -394,7 +394,8 @@ class _Binder:
         used: Mapping[str, frozenset[int]] = {}
         needed = self._needed(records, targets, path, used)
         while True:
-            further, now = _further_calls(records, needed), _used_tensors(records, needed, outputs)
+            further = _further_calls(records, needed)
+            now = _used_tensors(records, needed, outputs) if self._wanted.fed else used  # see `_taken`
             if not further and now == used:
                 break
             used = now
@@ -448,9 +449,10 @@ class _Binder:
         """Return what a call takes, without what a nested model needs for nothing but layers that are fed inside it."""
         refs = list(references(call.args))
         inner = record.model
-        fed = any(feed.startswith(f"{path}/") for feed in self._wanted.fed)
+        if inner is None or not any(feed.startswith(f"{path}/") for feed in self._wanted.fed):
+            return refs
         mapped = any(isinstance(argument, Mapping) for argument in call.args)
-        if inner is None or not fed or mapped or len(record.calls) > 1 or len(refs) != len(inner.inputs):
+        if mapped or len(record.calls) > 1 or len(refs) != len(inner.inputs):
             return refs
         ends = [ref for n, ref in enumerate(inner.outputs) if n in tensors]
         needed = set(self._order(inner, self._targets(inner, path, tensors), path, ends))

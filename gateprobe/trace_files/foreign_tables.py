@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gateprobe.errors import InputError, ReadError, UnsafeFile
+from gateprobe.errors import InputError, ReadError, UnsafeFile, by_word
 from gateprobe.graph import Array
 from gateprobe.inputs.tables import PACKED, is_number, read_frame, separator_of, with_points
 from gateprobe.limits.system import require_room_for_tables
@@ -26,9 +26,8 @@ from gateprobe.traces.foreign import Foreign, Form, Written
 
 _CELL = 80
 """Bytes of memory that a cell of a text table takes while it is read."""
-_INDEX = {
-    word: name
-    for name, words in {
+_INDEX = by_word(
+    {
         "sample": "sample seq sequence batch sample_id",
         "layer": "layer",
         "direction": "direction",
@@ -38,9 +37,8 @@ _INDEX = {
         "masked": "masked",
         "signal": "signal gate",
         "value": "value val",
-    }.items()
-    for word in words.split()
-}
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,15 +6,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gateprobe.errors import InputError, ReadError, choices
+from gateprobe.errors import InputError, ReadError, by_word, choices
 from gateprobe.traces.foreign import Written
 from gateprobe.traces.words import EITHER, OTHERS, in_full
 
-_DIRECTIONS = {
-    word: name
-    for name, words in {"forward": "forward fw fwd forwards", "backward": "backward bw bwd backwards rev"}.items()
-    for word in words.split()
-}
+_DIRECTIONS = by_word({"forward": "forward fw fwd forwards", "backward": "backward bw bwd backwards rev"})
 _NUMBERED = re.compile(r"(?P<stem>.*?\D)[\s_.:\-]*[\[({]?(?P<unit>\d{1,7})[\])}]?")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 
+from gateprobe.errors import by_word
+
 SIGNAL_ORDER = (
     "input_gate",
     "forget_gate",
@@ -36,9 +38,7 @@ _SYNONYMS: Mapping[str, str] = {
     "reset_gate": "r rt r_t reset resetgate gate_r r_gate",
     EITHER: "z zt z_t",
 }
-OTHERS: Mapping[str, str] = {word: name for name, words in _SYNONYMS.items() for word in words.split()} | {
-    name: name for name in SIGNAL_ORDER
-}
+OTHERS: Mapping[str, str] = by_word(_SYNONYMS) | {name: name for name in SIGNAL_ORDER}
 """What other programs call a signal → its name, or `EITHER`."""
 
 

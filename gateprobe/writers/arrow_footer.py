@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 from typing import BinaryIO
 
-_MAGIC = b"ARROW1"
+MAGIC = b"ARROW1"
 _FOOTER_VERSION, _FOOTER_SCHEMA, _FOOTER_DICTIONARIES, _FOOTER_BATCHES = 0, 1, 2, 3
 _SCHEMA_FIELDS, _SCHEMA_METADATA = 1, 2
 _MAX_FOOTER = 64 << 20
@@ -35,14 +35,14 @@ def add_metadata(file: BinaryIO, entries: Mapping[str, str]) -> None:
         file: A complete Arrow file, open for reading and writing.
         entries: Name → text; they stand in this order.
     """
-    file.seek(-4 - len(_MAGIC), io.SEEK_END)
+    file.seek(-4 - len(MAGIC), io.SEEK_END)
     (size,) = struct.unpack("<i", file.read(4))
-    file.seek(-4 - len(_MAGIC) - size, io.SEEK_END)
+    file.seek(-4 - len(MAGIC) - size, io.SEEK_END)
     start = file.tell()
     footer = _with_metadata(file.read(size), entries)
     file.seek(start)
     file.truncate()
-    file.write(footer + struct.pack("<i", len(footer)) + _MAGIC)
+    file.write(footer + struct.pack("<i", len(footer)) + MAGIC)
 
 
 def metadata_in(file: BinaryIO, key: str) -> str | None:
@@ -53,11 +53,11 @@ def metadata_in(file: BinaryIO, key: str) -> str | None:
         key: The name of the entry.
     """
     end = file.seek(0, io.SEEK_END)
-    file.seek(max(0, end - 4 - len(_MAGIC)))
+    file.seek(max(0, end - 4 - len(MAGIC)))
     size = int.from_bytes(file.read(4), "little")
     if not 0 < size <= min(end, _MAX_FOOTER):
         return None
-    file.seek(max(0, end - 4 - len(_MAGIC) - size))
+    file.seek(max(0, end - 4 - len(MAGIC) - size))
     footer = file.read(size)
     pairs = _object(footer, _object(footer, _number(footer, 0, 4), _FOOTER_SCHEMA), _SCHEMA_METADATA)
     for number in range(min(_number(footer, pairs, 4), _MAX_PAIRS)):

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, TypeAlias
 
-_MAGIC = b"PAR1"
+MAGIC = b"PAR1"
 
 _TRUE, _FALSE, _BINARY, _LIST, _STRUCT = 1, 2, 8, 9, 12
 _INTEGERS = (4, 5, 6)
@@ -52,13 +52,13 @@ class JoinedFile:
     def add(self, data: memoryview) -> None:
         """Append the row groups of a whole Parquet file, which has the columns of those before."""
         if not self._end:
-            self.file.write(_MAGIC)
-            self._end = len(_MAGIC)
+            self.file.write(MAGIC)
+            self._end = len(MAGIC)
         (size,) = struct.unpack("<I", data[-8:-4])
-        body = data[len(_MAGIC) : len(data) - 8 - size]
+        body = data[len(MAGIC) : len(data) - 8 - size]
         footer = _Reader(data[len(data) - 8 - size : len(data) - 8]).struct()
         for group in footer[_FILE_GROUPS][1][1]:
-            _move(group, self._end - len(_MAGIC), self._count)
+            _move(group, self._end - len(MAGIC), self._count)
             self._groups += _packed(group)
             self._count += 1
         self._rows += footer[_FILE_ROWS][1]
@@ -71,7 +71,7 @@ class JoinedFile:
         kind, _ = self._footer[_FILE_ROWS]
         groups = _list_header(_STRUCT, self._count) + self._groups
         footer = _packed({**self._footer, _FILE_ROWS: (kind, self._rows), _FILE_GROUPS: (_LIST, bytes(groups))})
-        self.file.write(footer + struct.pack("<I", len(footer)) + _MAGIC)
+        self.file.write(footer + struct.pack("<I", len(footer)) + MAGIC)
 
 
 def _move(group: Struct, by: int, number: int) -> None:

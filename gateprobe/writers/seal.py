@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from gateprobe.errors import ReadError
+from gateprobe.writers import arrow_footer, parquet_footer
 
 SEAL_KEY = "gateprobe.seal"
 PART_KEY = "gateprobe.part"
@@ -23,7 +24,7 @@ _SEAL = re.compile(
     rb'\{(?:"run": "(?P<run>[0-9a-f]{64})", "start": (?P<start>\d{1,18}), "stop": (?P<stop>\d{1,18})'
     rb'|"of": "this file, with zeros here"), "sha256": "(?P<sum>[0-9a-f]{64})"\}'
 )
-_PARQUET, _ARROW, _HDF5 = b"PAR1", b"ARROW1", b"\x89HDF\r\n\x1a\n"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _MAX_FOOTER = 1 << 28
 _HDF5_HEAD = 1 << 16
 """The attributes of the root that are written first stand within so many bytes."""
@@ -98,7 +99,7 @@ def examine(file: IO[bytes], *, all_of_it: bool = True) -> Examined:
         file: Open for reading.
         all_of_it: Whether to compute the checksum, or only to read the seal.
     """
-    if _footer(file, _PARQUET) is None:
+    if _footer(file, parquet_footer.MAGIC) is None:
         return Examined(whole=False)
     found = _located(file)
     if found is None or found[1]["run"] is None:
@@ -114,7 +115,7 @@ def _located(file: IO[bytes]) -> tuple[int, re.Match[bytes]] | None:
     Names from a model may look like a seal. In Parquet they stand in front of the metadata, and in Arrow and HDF5
     behind the seal; where JSON holds them, their quotes are escaped.
     """
-    for magic, which in ((_PARQUET, -1), (_ARROW, 0)):
+    for magic, which in ((parquet_footer.MAGIC, -1), (arrow_footer.MAGIC, 0)):
         footer = _footer(file, magic)
         if footer is not None:
             return _match(*footer, which)

@@ -44,9 +44,10 @@ class Step:
 
     def run(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Replay the call."""
-        if any(tensor.value is not NOT_COMPUTED and tensor.value.dtype.kind in "USOT" for tensor in _given(call)):
+        given = tuple(_given(call))
+        if any(tensor.value is not NOT_COMPUTED and tensor.value.dtype.kind in "USOT" for tensor in given):
             _require_reader(self.layer)
-        if any(tensor.shared for tensor in _given(call)) and not getattr(self.layer, "takes_shared", False):
+        if any(tensor.shared for tensor in given) and not getattr(self.layer, "takes_shared", False):
             raise InputError("is given numbers that are the same for every sample, as a tensor with samples")
         results = _labelled(self.layer.replay(call, scope), self.dtype)
         if not self.keeps_own_mask or call.kwargs.get("mask") is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gateprobe.errors import by_word
 from gateprobe.graph import Namespace
 
 _BASE = "is a base class that no model holds"
@@ -15,11 +16,7 @@ _CODE = "holds or names code, which gateprobe never runs"
 _PICTURES = "changes pictures in a way that is not replayed"
 
 
-def _by_name(table: Mapping[str, str]) -> dict[str, str]:
-    return {name: reason for reason, names in table.items() for name in names.split()}
-
-
-LAYERS: Mapping[str, str] = _by_name(
+LAYERS: Mapping[str, str] = by_word(
     {
         _BASE: "Layer Wrapper",
         _CODE: "FlaxLayer JaxLayer Lambda TFSMLayer TorchModuleWrapper",
@@ -30,7 +27,7 @@ LAYERS: Mapping[str, str] = _by_name(
 )
 """Class → why no layer of this class is replayed."""
 
-OPERATIONS: Mapping[str, str] = _by_name(
+OPERATIONS: Mapping[str, str] = by_word(
     {
         _BASE: "Function Operation SegmentReduction",
         "calls functions, which stand in no file": """

@@ -238,12 +238,13 @@ _STRUCTURE = frozenset(
 class RawNode:
     """One operation of TensorFlow, with the constants among its inputs."""
 
-    operation: Operation
+    node: TensorFlowNode
+    inputs: tuple[str, ...]
+    """As in `Operation`."""
     constants: Mapping[int, Value]
     """Number of the input → its value."""
     settings: Mapping[str, Any]
     """By the names of parameters."""
-    floatx: str
     takes_shared: ClassVar[bool] = True
     """Whether it takes numbers without samples, too."""
 
@@ -252,9 +253,8 @@ class RawNode:
         inputs = _flat(call.get(0, "inputs"))
         for place in sorted(self.constants):
             inputs.insert(place, self.constants[place])
-        named = _assigned(self.operation.inputs, inputs)
-        node = TensorFlowNode(self.operation.entry, self.floatx)
-        return node.replay(Arguments((), {**named, **self.settings}), scope)
+        named = _assigned(self.inputs, inputs)
+        return self.node.replay(Arguments((), {**named, **self.settings}), scope)
 
 
 def _flat(value: Value) -> list[Value]:
@@ -296,7 +296,8 @@ def _bind_raw(binding: Binding) -> Layer:
         place: _constant(value, _parameter(operation, place), attributes, floatx)
         for place, value in _numbered(constants)
     }
-    return RawNode(operation, given, dict(_settings(name, operation, attributes, floatx)), floatx)
+    settings = dict(_settings(name, operation, attributes, floatx))
+    return RawNode(TensorFlowNode(operation.entry, floatx), operation.inputs, given, settings)
 
 
 def _read(node: object) -> tuple[str, Mapping[str, Any]]:
