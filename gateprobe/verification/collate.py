@@ -16,6 +16,9 @@ from gateprobe.traces.chunk import STATES, DirectionTrace
 from gateprobe.verification.job import KerasCall, KerasRun
 from gateprobe.verification.replay import Replayed
 
+_ROUNDED = 8
+"""Spacings by which the states of two loops in one precision may part: each step rounds a sum to the next number."""
+
 
 @dataclass(slots=True)
 class Collated:
@@ -156,14 +159,21 @@ def self_contradictions(keras: KerasRun, exact: Replayed, precisions: Precisions
             continue
         if sequence.shape != stepped.shape or trace.signals["hidden_state"].shape != stepped.shape:
             continue
-        report = _own_report(call, sequence, trace, precisions.of_layer(call.path))
+        precision = precisions.of_layer(call.path)
+        report = _own_report(call, sequence, trace, precision)
         if not report.agrees:
             yield f"{call.path} {call.direction}: the layer's own output differs by {report.keras_replay.max_abs:.3g}"
             continue
         for name, value in call.own.items():
             other = call.stepped.get(name)
-            if other is not None and not np.allclose(value, other, rtol=1e-2, atol=1e-3, equal_nan=True):
+            if other is not None and not _are_close(value, other, _ROUNDED * epsilon(precision)):
                 yield f"{call.path} {call.direction}: the layer's own {name.replace('_', ' ')} differs"
+
+
+def _are_close(state: Array, other: Array, share: float) -> bool:
+    """Return whether two states are the same but for rounding, by a share of the largest one."""
+    largest = np.max(np.abs(state), initial=0, where=np.isfinite(state))
+    return np.allclose(state, other, rtol=1e-2 + share, atol=1e-3 + share * largest, equal_nan=True)
 
 
 def _own_report(call: KerasCall, sequence: Array, trace: DirectionTrace, precision: str) -> SignalReport:

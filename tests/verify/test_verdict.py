@@ -15,7 +15,9 @@ from gateprobe.graph import LayerRecord
 from gateprobe.layers.base import FLOAT64
 from gateprobe.model import opened
 from gateprobe.replay.objects import object_weights
+from gateprobe.verification.collate import Precisions, self_contradictions
 from gateprobe.verification.diagnose import trace_path
+from gateprobe.verification.job import KerasCall, KerasRun
 from gateprobe.verification.replay import ReplayOptions, Subject, replay
 from gateprobe.verification.report import described
 from gateprobe.verification.result import Status
@@ -202,6 +204,27 @@ def test_states_are_compared_at_masked_timesteps_and_gates_are_not(tokens, monke
 
     answering(monkeypatch, tokens, change=change)
     assert bool(verify(tokens)) == agrees
+
+
+@pytest.mark.parametrize(
+    ("precision", "by", "told"),
+    [("float32", 0.02, True), ("bfloat16", 0.02, False), ("bfloat16", 0.2, True), ("float16", 0.005, False)],
+)
+def test_keras_against_itself_is_judged_by_what_its_precision_rounds(brackets, precision, by, told):
+    # two loops in bfloat16 round every sum to 8 bits: after 11 timesteps, states of size 1 part by some hundredths
+    subject = Subject(opened(brackets).graph, opened(brackets).semantics)
+    inputs = {"symbols": np.load(SAMPLES / "brackets.npy").astype(np.float32)}
+    exact = replay(subject, inputs, ReplayOptions(brackets.inputs, 32))
+    (trace,) = exact.traces.values()
+    state = trace.signals["cell_state"][:, -1]
+    call = KerasCall(
+        trace.layer, trace.layer, trace.direction, trace.backwards, "LSTM", dict(trace.signals), trace.mask,
+        own={"sequence": trace.signals["hidden_state"], "final_state_1": state + by * np.abs(state).max()},
+        stepped={"final_state_1": state},
+    )  # fmt: skip
+    run = KerasRun((call,), (), frozenset())
+    found = list(self_contradictions(run, exact, Precisions({trace.layer: precision}, ())))
+    assert found == (["lstm forward: the layer's own final state 1 differs"] if told else [])
 
 
 def test_a_cause_upstream(brackets, monkeypatch):
