@@ -19,6 +19,7 @@ from gateprobe.opened_model import open_model
 
 SAMPLES = Path(__file__).parents[1] / "sample_models"
 MODEL, INPUT = str(SAMPLES / "keras2.h5"), str(SAMPLES / "keras2.npy")
+KERAS_3, ARRAY = str(SAMPLES / "brackets.keras"), str(SAMPLES / "brackets.npy")
 
 
 def run(*arguments, stdin=None, status=0):
@@ -318,6 +319,9 @@ def test_an_architecture_of_another_model_is_named(tmp_path, command):
         (["predict", MODEL, INPUT, "-o", "y.zarr"], "y.zarr: unknown format '.zarr'"),
         (["predict", MODEL, INPUT, "-o", "y.npy", "--compress"], "--compress: only npz and h5 can be compressed"),
         (["dump", MODEL, INPUT, "-o", "y.npy"], "y.npy: unknown format '.npy'"),
+        (["dump", KERAS_3, KERAS_3], "brackets.keras: is a Keras model, not an array"),
+        (["compare", KERAS_3, ARRAY, KERAS_3], "brackets.keras: is a Keras model, not an array"),
+        (["dump", KERAS_3, f"{ARRAY}[x]"], "brackets.npy: is no .npz file, so it has no arrays to choose from"),
     ],
 )
 def test_refusals_are_one_line_and_status_2(arguments, message):

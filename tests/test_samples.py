@@ -231,6 +231,10 @@ def test_an_npz_gives_one_array_a_named_one_or_all_inputs(tmp_path):
         load([path], [SERIES])
     with pytest.raises(InputError, match=r"has no array 'c'; available: a, b"):
         load([f"{path}[c]"], [SERIES])
+    with zipfile.ZipFile(tmp_path / "y.npz", "w") as other:
+        other.writestr("a.txt", "1")
+    with pytest.raises(InputError, match=r"y\.npz: is a zip archive without an \.npy file"):
+        load([str(tmp_path / "y.npz")], [SERIES])
     np.savez(path, right=np.zeros((3, 4, 1)), left=np.zeros((3, 2)))
     assert [array.shape for array in all_rows(load([path], PAIR))] == [(3, 2), (3, 4, 1)]
 

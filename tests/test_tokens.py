@@ -76,7 +76,11 @@ def test_files_are_limited_and_must_be_there(tmp_path, monkeypatch):
         read_tokens(written(tmp_path, "a\n" * 6), [0], 1)
     with pytest.raises(gateprobe.InputError, match="has more than 10 bytes"):
         read_vocabulary(written(tmp_path, "a\n" * 6))
-    for name, message in (("none", "No such file"), ("a\0b", "not a possible file name"), ("", "Is a directory")):
+    for name, message in (
+        ("none", "there is no such file"),
+        ("a\0b", "not a possible file name"),
+        ("", "cannot be read: Is a directory"),
+    ):
         with pytest.raises(gateprobe.InputError, match=message):
             read_tokens(str(tmp_path / name) if name != "a\0b" else name, [0], 1)
 

@@ -323,7 +323,7 @@ def test_verify_takes_them(vocab, in_process):
         (("{ids}", "--pad", "pre"), "--pad says where ids made of texts are padded; give --vocab FILE"),
         (("{ids}", "--vocab", "{vocab}", "--pad", "pre"), "no texts are made into ids here"),
         (("{texts}",), "holds text where numbers are wanted; .*--vocab FILE"),
-        (("--text", "a", "--vocab", "nowhere.json"), "nowhere.json: No such file"),
+        (("--text", "a", "--vocab", "nowhere.json"), "nowhere.json: there is no such file"),
     ],
 )
 def test_what_is_missing_is_said(vocab, tmp_path, args, message):

@@ -8,13 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from gateprobe.errors import InputError
-from gateprobe.inputs.array_files import NPY_MAGIC, ZIP_MAGIC
+from gateprobe.inputs.array_files import NPY_MAGIC
 from gateprobe.inputs.files import TEXT_SUFFIXES
 from gateprobe.inputs.samples import files_of
+from gateprobe.readers.archive import CONFIG
+from gateprobe.readers.archive import MAGIC as ZIP_MAGIC
+from gateprobe.readers.hdf5 import MAGIC as HDF5_MAGIC
 from gateprobe.trace_files.recognised import is_trace
-
-_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_ARCHITECTURE = "config.json"
 
 
 def swapped(model: str, inputs: Sequence[str]) -> InputError | None:
@@ -41,14 +41,14 @@ def _kind(file: str) -> str:
             return "model" if (path / "saved_model.pb").exists() else ""
         if path.is_file():
             with path.open("rb") as opened:
-                head = opened.read(len(_HDF5_MAGIC))
+                head = opened.read(len(HDF5_MAGIC))
             if head.startswith(ZIP_MAGIC):
                 with zipfile.ZipFile(path) as archive:
                     names = archive.namelist()
-                return "model" if _ARCHITECTURE in names else "array" if _are_arrays(names) else ""
+                return "model" if CONFIG in names else "array" if _are_arrays(names) else ""
             if head.startswith(NPY_MAGIC) or path.suffix.lower() in TEXT_SUFFIXES:
                 return "array"
-            return "model" if head == _HDF5_MAGIC else ""
+            return "model" if head == HDF5_MAGIC else ""
     return ""
 
 

@@ -23,9 +23,9 @@ import numpy as np
 from gateprobe.errors import InputError, choices
 from gateprobe.graph import Array
 from gateprobe.limits import expansion
+from gateprobe.readers.archive import CONFIG
 
 NPY_MAGIC = b"\x93NUMPY"
-ZIP_MAGIC = b"PK\x03\x04"
 
 UNPACKED_LIMIT = 1 << 30
 """Largest array that is taken from an archive or a pipe into memory, in bytes; ``.npy`` files are memory-mapped."""
@@ -263,6 +263,10 @@ class NpzFile:
                 if key in self._members:
                     raise InputError(f"holds two arrays under the name {key!r}", file=name, remedy="save it again")
                 self._members[key] = info
+        if CONFIG in self._members:
+            raise InputError("is a Keras model, not an array", file=name)
+        if not any(info.filename.endswith(".npy") for info in self._members.values()):
+            raise InputError("is a zip archive without an .npy file", file=name)
 
     @property
     def keys(self) -> tuple[str, ...]:

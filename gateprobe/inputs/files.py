@@ -23,8 +23,9 @@ from gateprobe.errors import InputError, reason_of
 from gateprobe.files.remote import Remote, is_url, local_path, redact_url, remote
 from gateprobe.graph import Array
 from gateprobe.inputs import texts as text_files
-from gateprobe.inputs.array_files import NPY_MAGIC, ZIP_MAGIC, NpzFile, RemoteRows, Rows, map_npy, parse_npy
+from gateprobe.inputs.array_files import NPY_MAGIC, NpzFile, RemoteRows, Rows, map_npy, parse_npy
 from gateprobe.inputs.tables import read_table, read_typed_table, typed_kind
+from gateprobe.readers.archive import MAGIC as ZIP_MAGIC
 
 STDIN = "-"
 """The name of standard input."""
@@ -121,13 +122,12 @@ def read_input(
             return {"": _from_special(path, file, wanted)}
         with path.open("rb") as opened:
             magic = opened.read(len(NPY_MAGIC))
+        if magic.startswith(ZIP_MAGIC):
+            return _from_archive(NpzFile(path, str(path), limit), key, names)
+        _refuse_key(wanted, magic, str(path))
         if magic == NPY_MAGIC:
             mapped = Mapped.of(path)
             return {"": Source(file, map_npy(path, file), partial(_file_digest, path), mapped)}
-        if magic.startswith(ZIP_MAGIC):
-            return _from_archive(NpzFile(path, str(path), limit), key, names)
-        if texts_of is None and key is not None:
-            raise InputError("is no .npz file, so it has no arrays to choose from", file=str(path))
         suffixes = TEXT_SUFFIXES if texts_of is None else text_files.SUFFIXES
         if typed_kind(magic) is None and path.suffix.lower() not in suffixes:
             remedy = "a text table needs the suffix .csv or .tsv" + ("" if texts_of is None else ", a text a line .txt")
@@ -176,15 +176,25 @@ def _from_url(file: str, wanted: _Wanted, names: Collection[str]) -> dict[str, S
     url, key = (file, None) if match is None else (match[1], match[2])
     found = remote(url)
     magic = found.read(0, min(found.size(), len(NPY_MAGIC)))
+    wanted = replace(wanted, suffix=PurePosixPath(url.partition("?")[0]).suffix.lower(), key=key)
+    if magic.startswith(ZIP_MAGIC):
+        with found.fetched() as copy:
+            return _from_archive(NpzFile(copy, found.name, wanted.limit), key, names)
+    _refuse_key(wanted, magic, found.name)
     if magic == NPY_MAGIC:
         return {"": _remote_rows(found)}
     with found.fetched() as copy:
-        if magic.startswith(ZIP_MAGIC):
-            return _from_archive(NpzFile(copy, found.name, wanted.limit), key, names)
-        if key is not None and wanted.texts_of is None:
-            raise InputError("is no .npz file, so it has no arrays to choose from", file=found.name)
-        suffix = PurePosixPath(url.partition("?")[0]).suffix.lower()
-        return {"": _from_stream(copy, found.name, replace(wanted, suffix=suffix, key=key))}
+        return {"": _from_stream(copy, found.name, wanted)}
+
+
+def _refuse_key(wanted: _Wanted, magic: bytes, name: str) -> None:
+    """Refuse a name in brackets behind what holds one array; behind a table of texts it names a column.
+
+    Raises:
+        InputError: There is one.
+    """
+    if wanted.key is not None and (magic == NPY_MAGIC or wanted.texts_of is None):
+        raise InputError("is no .npz file, so it has no arrays to choose from", file=name)
 
 
 def _remote_rows(found: Remote) -> Source:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, ReadError, UnsafeFile
+from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, ReadError, UnsafeFile, reason_of
 from gateprobe.files.remote import is_url, local_path, redact_url, remote
 from gateprobe.graph import Array
 from gateprobe.inputs.array_files import Rows
@@ -450,7 +450,7 @@ def _text(file: str) -> str:
             raise InputError(f"has more than {safe_json.MAX_BYTES:,} bytes", file=name)
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
-        raise InputError(error.strerror or "cannot be read", file=name) from None
+        raise InputError(reason_of(error), file=name) from None
     except UnicodeDecodeError as error:
         raise InputError(f"is not UTF-8 text: byte {error.start}", file=name) from None
     except ValueError:  # a NUL in the name

@@ -21,6 +21,8 @@ from gateprobe.graph import Array
 from gateprobe.inputs.array_files import NPY_MAGIC, NpzFile, map_npy
 from gateprobe.inputs.files import from_memory
 from gateprobe.inputs.tables import TYPED
+from gateprobe.readers.archive import MAGIC as ZIP_MAGIC
+from gateprobe.readers.hdf5 import MAGIC as HDF5_MAGIC
 from gateprobe.trace_files.foreign_tables import read_text_table, read_typed_table
 from gateprobe.trace_files.load import DEFAULT_MAX_BYTES, blamed, load
 from gateprobe.trace_files.names import Named, check_mapping, left_out, nameless, read_name, settled
@@ -28,7 +30,6 @@ from gateprobe.trace_files.recognised import is_trace
 from gateprobe.traces.chunk import TraceChunk
 from gateprobe.traces.foreign import Foreign, Form, Written
 
-_ZIP = b"PK\x03\x04"
 _TABLES = {**TYPED, b'{"': "jsonl"}
 _HEAD = 16
 
@@ -72,10 +73,10 @@ def is_foreign(name: str) -> bool:
             return False
         with path.open("rb") as file:
             head = file.read(_HEAD)
-        if head.startswith(_ZIP):
+        if head.startswith(ZIP_MAGIC):
             with zipfile.ZipFile(path) as archive:
                 return all(member.endswith(".npy") for member in archive.namelist())
-        text = not head.startswith(b"\x89HDF") and b"\0" not in head
+        text = not head.startswith(HDF5_MAGIC) and b"\0" not in head
         return head.startswith((NPY_MAGIC, *_TABLES)) or (text and not head.lstrip().startswith((b"{", b"[")))
     return False
 
@@ -85,12 +86,12 @@ def _read(path: Path, name: str, mapping: Mapping[str, str], limit: int) -> Fore
         head = file.read(_HEAD)
     if head.startswith(NPY_MAGIC):
         return Foreign(name, (_array("", Named("hidden_state"), map_npy(path, name)),))
-    if head.startswith(_ZIP) and not is_trace(name):
+    if head.startswith(ZIP_MAGIC) and not is_trace(name):
         return _archive(NpzFile(path, name, limit), name, mapping)
     for magic, kind in _TABLES.items():
         if head.startswith(magic):
             return read_typed_table(path, kind, name, mapping, limit)
-    if head.startswith((b"\x89HDF", _ZIP)):
+    if head.startswith((HDF5_MAGIC, ZIP_MAGIC)):
         return of_chunk(load(name, limit)[0], name)
     return read_text_table(path, name, mapping, limit)
 

@@ -11,7 +11,9 @@ from typing import BinaryIO
 from gateprobe.errors import GateprobeError
 from gateprobe.files.remote import is_url, local_path
 from gateprobe.readers import hdf5
+from gateprobe.readers.archive import MAGIC as ZIP_MAGIC
 from gateprobe.readers.crash_guard import try_in_fork
+from gateprobe.writers import arrow_footer, parquet_footer
 from gateprobe.writers.arrays import METADATA_KEY
 from gateprobe.writers.folders import MANIFEST, ZARR_ROOT
 
@@ -32,10 +34,10 @@ class Kind(Enum):
 
 
 _MAGIC = {
-    b"PK\x03\x04": Kind.NPZ,
-    b"\x89HDF\r\n\x1a\n": Kind.HDF5,
-    b"PAR1": Kind.PARQUET,
-    b"ARROW1": Kind.ARROW,
+    ZIP_MAGIC: Kind.NPZ,
+    hdf5.MAGIC: Kind.HDF5,
+    parquet_footer.MAGIC: Kind.PARQUET,
+    arrow_footer.MAGIC: Kind.ARROW,
     b"sample,": Kind.TEXT,
     b"sample\t": Kind.TEXT,
     b'{"sample":': Kind.JSONL,
