@@ -63,7 +63,7 @@ def open_model(
     graph = replace(graph, notes=(*graph.notes, *unclaimed(graph)))
     if dropout not in (None, "off"):
         raise InputError(f"--dropout={dropout}: it can be switched off, and nothing else", remedy="give --dropout=off")
-    graph = graph if dropout is None else without_dropout(graph)
+    graph = graph if dropout is None else without_dropout(graph, meaning)
     return OpenedModel(graph, meaning, max_bytes)
 
 

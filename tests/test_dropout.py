@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from graphs import chain, lstm_weights
+from graphs import chain, changed, lstm_weights
 
 import gateprobe
 from gateprobe.cli import main
-from gateprobe.graph import Call, TensorRef
+from gateprobe.graph import Call, LayerRecord, TensorRef
 from gateprobe.model import opened
 from gateprobe.replay.dropout import without_dropout
 
@@ -74,9 +74,69 @@ def test_however_it_is_switched_on(call):
     graph = replace(model.graph, model=replace(model.record, layers=layers))
     with pytest.raises(gateprobe.UnsupportedModel, match="its output is random"):
         replace(model, graph=graph).plan(outputs=True)
-    off = without_dropout(graph)
+    off = without_dropout(graph, model.semantics)
     assert off.dropout_off == ("drop",)
     assert replace(model, graph=off).plan(outputs=True)
+
+
+def trained(class_name, config, version, inside):
+    """Return a model that calls a layer with ``training=True``, perhaps with the layer inside another one."""
+    layers = [(class_name, "layer", config)]
+    if inside == "TimeDistributed":
+        layers = [("TimeDistributed", "layer", {}, {"layer": LayerRecord("x", class_name, config)})]
+    shape = (None, 3, 4, 5, 2) if inside == "TimeDistributed" else (None, 3, 4, 2)
+    found = chain(layers, {}, input_shape=shape, keras_version=version)
+    model = opened(found).graph.model
+    if inside == "Sequential":
+        outer = opened(chain([("Sequential", "layer", {})], {}, input_shape=shape, keras_version=version)).graph.model
+        model = replace(outer, layers=(outer.layers[0], replace(outer.layers[1], model=model)))
+    call = Call((TensorRef("input"),), {"training": True})
+    layers = tuple(replace(one, calls=(call,)) if one.name == "layer" else one for one in model.layers)
+    return changed(found, graph=replace(opened(found).graph, model=replace(model, layers=layers)))
+
+
+@pytest.mark.parametrize("inside", ["", "TimeDistributed", "Sequential"])
+@pytest.mark.parametrize(
+    ("class_name", "config", "versions"),
+    [
+        ("Dropout", {"rate": 0.5}, ("2.15.0", "3.15.1")),
+        ("GaussianNoise", {"stddev": 0.5}, ("2.15.0", "3.15.1")),
+        ("RandomFlip", {}, ("2.15.0",)),
+        ("RandomContrast", {"factor": 0.5}, ("2.15.0",)),
+        ("RandomZoom", {"height_factor": 0.5}, ("2.15.0",)),
+    ],
+)
+def test_what_training_makes_random_is_refused_wherever_it_is(class_name, config, versions, inside):
+    """Real Kerases, asked twice: tf_keras 2.21 flips images anew each time, and Keras 3.15.1 never does."""
+    for version in ("2.15.0", "3.15.1"):
+        plan = opened(trained(class_name, config, version, inside)).plan
+        if version in versions:
+            with pytest.raises(gateprobe.UnsupportedModel, match="its output is random"):
+                plan(outputs=True)
+        else:
+            assert plan(outputs=True)
+
+
+def test_images_are_left_alone_without_the_randomness():
+    for inside in ("", "TimeDistributed", "Sequential"):
+        model = opened(trained("RandomFlip", {}, "2.15.0", inside))
+        off = replace(model, graph=without_dropout(model.graph, model.semantics))
+        assert off.graph.dropout_off == ("layer",)
+        assert off.plan(outputs=True)
+        model = opened(trained("RandomGaussianBlur", {"sigma": 1.0}, "3.15.1", inside))
+        assert model.plan(outputs=True)
+        assert without_dropout(model.graph, model.semantics).dropout_off == ()
+
+
+@pytest.mark.parametrize("class_name", ["BatchNormalization", "BatchNormalizationV1", "SyncBatchNormalization"])
+def test_what_learns_in_training_is_refused(class_name):
+    layers = [(class_name, "layer", {})]
+    model = opened(chain(layers, {"layer": [np.ones(3)] * 4}, keras_version="2.15.0"))
+    call = Call((TensorRef("input"),), {"training": True})
+    records = tuple(replace(one, calls=(call,)) if one.name == "layer" else one for one in model.record.layers)
+    graph = replace(model.graph, model=replace(model.record, layers=records))
+    with pytest.raises(gateprobe.UnsupportedModel, match="depends on the batch"):
+        replace(model, graph=graph).plan(outputs=True)
 
 
 def test_a_model_without_it_is_left_alone_and_other_words_are_refused():

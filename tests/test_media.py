@@ -12,7 +12,7 @@ from layers import bound
 
 import gateprobe
 from gateprobe.errors import GateprobeWarning, InputError, UnsupportedModel
-from gateprobe.graph import Call, Era, LayerRecord
+from gateprobe.graph import Era, LayerRecord
 from gateprobe.layers.base import Arguments, Tensor
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.migration.run import migrate
@@ -77,13 +77,6 @@ def replayed(class_name, config, x, version="3.15.1", calls=(), mask=None):
 
 
 IMAGES = RNG.integers(0, 255, (2, 6, 8, 3)).astype(np.uint8)
-TRAINING = (Call((), {"training": True}),)
-
-
-def test_training_in_a_graph_holds_in_tf_keras_alone():
-    assert replayed("RandomFlip", {}, IMAGES, calls=TRAINING).shape == IMAGES.shape
-    with pytest.raises(Unsupported, match="training=True"):
-        replayed("RandomFlip", {}, IMAGES, "2.15.0", TRAINING)
 
 
 @pytest.mark.parametrize("class_name", ["RandomFlip", "RandomCrop", "AutoContrast"])

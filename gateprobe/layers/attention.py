@@ -18,8 +18,8 @@ from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.activation_layers import masked_softmax, softmax
 from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, Value
 from gateprobe.layers.binding.registry import Binding, Slot, replays
-from gateprobe.layers.binding.settings import RANDOM, Settings, Unsupported
-from gateprobe.layers.unary import as_mask, fitting, masks_of, trains
+from gateprobe.layers.binding.settings import Settings, Unsupported
+from gateprobe.layers.unary import as_mask, fitting, masks_of
 from gateprobe.limits import room
 from gateprobe.semantics import MergedMask, Semantics
 
@@ -126,15 +126,9 @@ def _bind_additive(binding: Binding) -> Layer:
 
 def _attention(binding: Binding, score: Score) -> Attention:
     causal = binding.settings.flag("causal", False)
-    refuse_dropout(binding)
+    binding.settings.ignore("dropout")
     binding.settings.finish()
     return Attention(score, causal, binding.precision, binding.semantics.merged_mask is not MergedMask.NONE)
-
-
-def refuse_dropout(binding: Binding) -> None:
-    """Refuse attention whose dropout is active because the graph calls it in training mode."""
-    if binding.settings.number("dropout", 0.0) and trains(binding.record):
-        raise Unsupported(RANDOM)
 
 
 def _dot_scores(query: Array, key: Array, scale: Array | None) -> Array:
@@ -307,7 +301,6 @@ def _bind_heads(binding: Binding) -> Layer:
     settings.ignore("value_dim", "softmax_robust_masking", "flash_attention", *_ATTENTION_KEYS)
     if settings.raw("attention_axes") not in (None, 1, [1], (1,)):
         raise Unsupported("config.attention_axes: only attention over the timesteps is replayed")
-    refuse_dropout(binding)
     dropout = settings.number("dropout", 0.0)
     settings.finish()
     return HeadedAttention(
@@ -329,7 +322,6 @@ def _bind_grouped(binding: Binding) -> Layer:
     if heads % key_heads:
         raise Unsupported(f"config: {heads} query heads cannot share {key_heads} key heads")
     settings.ignore("flash_attention", *_ATTENTION_KEYS)
-    refuse_dropout(binding)
     dropout = settings.number("dropout", 0.0)
     settings.finish()
     return HeadedAttention(

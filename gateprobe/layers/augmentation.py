@@ -23,7 +23,7 @@ from gateprobe.layers.binding.registry import Binding, replays
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.layers.resizing import resized
 from gateprobe.layers.shape import channels_first
-from gateprobe.layers.unary import Function, Unary, refuse_training, trains
+from gateprobe.layers.unary import Function, Unary
 from gateprobe.layers.windows import channels_last, check_rank
 from gateprobe.semantics import Crop
 
@@ -49,9 +49,7 @@ class Augmentation:
 
 
 def _layer(binding: Binding, function: Function, *, casts: bool) -> Layer:
-    """Bind a function of images; in graphs of tf.keras, ``training=True`` is meant as it stands there."""
-    if trains(binding.record) and binding.semantics.graph_may_train:
-        refuse_training(binding)
+    """Bind a function of images."""
     binding.settings.finish()
     return Augmentation(Unary(function, binding.precision, keeps_mask=False, keeps_integers=not casts))
 
@@ -65,17 +63,17 @@ def _inert(binding: Binding, *, casts: bool) -> Layer:
     return _layer(binding, _same, casts=casts)
 
 
-@replays("RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom")
+@replays("RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom", augments=True)
 def _bind_moving(binding: Binding) -> Layer:
     return _inert(binding, casts=binding.semantics.augmentation_casts)
 
 
-@replays("RandomBrightness", "RandomContrast")
+@replays("RandomBrightness", "RandomContrast", augments=True)
 def _bind_light(binding: Binding) -> Layer:
     return _inert(binding, casts=binding.semantics.contrast_casts)
 
 
-@replays("RandomHeight", "RandomWidth")
+@replays("RandomHeight", "RandomWidth", augments=True)
 def _bind_stretching(binding: Binding) -> Layer:
     return _inert(binding, casts=binding.semantics.stretching_casts)
 
@@ -91,6 +89,7 @@ def _bind_stretching(binding: Binding) -> Layer:
     "RandomSharpness",
     "RandomShear",
     "Solarization",
+    augments=True,
 )
 def _bind_casting(binding: Binding) -> Layer:
     return _inert(binding, casts=True)
@@ -107,12 +106,13 @@ def _bind_casting(binding: Binding) -> Layer:
     "RandomInvert",
     "RandomPosterization",
     "RandomSaturation",
+    augments=True,
 )
 def _bind_uncasting(binding: Binding) -> Layer:
     return _inert(binding, casts=False)
 
 
-@replays("RandomCrop")
+@replays("RandomCrop", augments=True)
 def _bind_crop(binding: Binding) -> Layer:
     settings, how = binding.settings, binding.semantics.random_crop
     size = (settings.integer("height"), settings.integer("width"))

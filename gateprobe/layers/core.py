@@ -15,9 +15,9 @@ from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor
 from gateprobe.layers.binding.registry import Binding, Slot, replays
-from gateprobe.layers.binding.settings import RANDOM, Settings, Unsupported
+from gateprobe.layers.binding.settings import Settings
 from gateprobe.layers.recurrent.kernels.blas import multiply
-from gateprobe.layers.unary import Unary, autocast, mask_of, trains
+from gateprobe.layers.unary import Unary, autocast, mask_of
 
 
 def _dense_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
@@ -111,13 +111,9 @@ class Inert:
 
     precision: Precision
     keeps_mask: bool
-    random: bool
-    """Whether it would be random in training mode."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Hand on every tensor of the input."""
-        if self.random and call.kwargs.get("training") not in (None, False, 0):
-            raise InputError("called with training=True, which makes the output random")
         return tuple(
             Tensor(autocast(tensor.value, self.precision), mask_of(call, tensor) if self.keeps_mask else None)
             for tensor in call.tensors
@@ -126,10 +122,6 @@ class Inert:
     def over_time(self, ranks: tuple[int, ...]) -> Ranks:
         """See `gateprobe.layers.base.Timewise`."""
         return ranks
-
-
-_RATES = ("rate", "p", "sigma", "stddev")
-"""What a random layer calls its strength: Keras 2 and 3, Keras 1, and the noise layers of either."""
 
 
 @replays(
@@ -142,26 +134,22 @@ _RATES = ("rate", "p", "sigma", "stddev")
     "GaussianNoise",
 )
 def _bind_random(binding: Binding) -> Layer:
-    settings = binding.settings
-    random = any(settings.raw(key) not in (None, 0) for key in _RATES)
-    settings.ignore("noise_shape", "data_format")
-    settings.finish()
-    if random and trains(binding.record):
-        raise Unsupported(RANDOM)
-    return Inert(binding.precision, keeps_mask=True, random=random)
+    binding.settings.ignore("rate", "p", "sigma", "stddev", "noise_shape", "data_format")
+    binding.settings.finish()
+    return Inert(binding.precision, keeps_mask=True)
 
 
 @replays("ActivityRegularization")
 def _bind_regularization(binding: Binding) -> Layer:
     binding.settings.ignore("l1", "l2")
     binding.settings.finish()
-    return Inert(binding.precision, keeps_mask=True, random=False)
+    return Inert(binding.precision, keeps_mask=True)
 
 
 @replays("Identity")
 def _bind_identity(binding: Binding) -> Layer:
     binding.settings.finish()
-    return Inert(binding.precision, keeps_mask=binding.semantics.identity_keeps_mask, random=False)
+    return Inert(binding.precision, keeps_mask=binding.semantics.identity_keeps_mask)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

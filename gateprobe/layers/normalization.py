@@ -18,7 +18,7 @@ from gateprobe.layers.base import FLOAT32, Arguments, Layer, Precision, Ranks, S
 from gateprobe.layers.binding.registry import Binding, Slot, replays
 from gateprobe.layers.binding.settings import Settings, Unsupported, policy_name
 from gateprobe.layers.merge import held, norm
-from gateprobe.layers.unary import Unary, axis_in, fitting, mask_of, refuse_training
+from gateprobe.layers.unary import Unary, axis_in, fitting, mask_of
 
 
 def _axes(settings: Settings, default: int = -1) -> tuple[int, ...]:
@@ -68,7 +68,6 @@ def _batch_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
 )
 def _bind_batch(binding: Binding) -> Layer:
     settings, weights = binding.settings, binding.weights
-    refuse_training(binding)
     _refuse_rounded_weights(binding, rounded=binding.semantics.halves_round_weights)
     axes = _axes(settings)
     if len(axes) > 1:

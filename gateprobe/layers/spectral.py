@@ -12,7 +12,6 @@ from gateprobe.graph import LayerRecord
 from gateprobe.layers.base import Arguments, Layer, Scope, Tensor
 from gateprobe.layers.binding.registry import Binding, Slot, replays
 from gateprobe.layers.binding.settings import Settings, Unsupported
-from gateprobe.layers.unary import refuse_training
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +38,6 @@ def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
 
 @replays("SpectralNormalization", slots=_slots, parts=_parts)
 def _bind(binding: Binding) -> Layer:
-    refuse_training(binding)
     binding.settings.ignore("layer", "power_iterations")
     binding.settings.finish()
     return SpectralNormalization(binding.parts["layer"])

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gateprobe.errors import InputError
-from gateprobe.graph import Array, LayerRecord
+from gateprobe.graph import Array
 from gateprobe.layers.base import Arguments, Precision, Ranks, Scope, Tensor, Value, beyond_time
-from gateprobe.layers.binding.registry import Binding
-from gateprobe.layers.binding.settings import LEARNING, Unsupported
 
 Function = Callable[[Array], Array]
 
@@ -108,21 +106,6 @@ def masks_of(call: Arguments, tensors: tuple[Tensor, ...]) -> tuple[Array | None
 def as_mask(given: Value) -> Array:
     """Return an explicit mask as booleans."""
     return np.asarray(given.value if isinstance(given, Tensor) else given, bool)
-
-
-def refuse_training(binding: Binding) -> None:
-    """Refuse a layer that the graph calls in training mode, where it uses the statistics of the batch, or learns.
-
-    Raises:
-        Unsupported: A call holds ``training=True``, or a training flag that is only known when the model runs.
-    """
-    if trains(binding.record):
-        raise Unsupported(LEARNING)
-
-
-def trains(record: LayerRecord) -> bool:
-    """Whether some call in the graph sets the layer to training mode."""
-    return any(call.kwargs.get("training") not in (None, False, 0) for call in record.calls)
 
 
 def axis_in(axis: int, rank: int) -> int:

@@ -10,7 +10,7 @@ from functools import partial
 from gateprobe.errors import Refusal, UnsupportedModel
 from gateprobe.graph import LayerRecord, ModelRecord, records_within
 from gateprobe.layers.binding.graph import call_name
-from gateprobe.layers.binding.registry import is_recurrent
+from gateprobe.layers.binding.registry import is_recurrent, kind_of
 from gateprobe.layers.binding.settings import LEARNING, RANDOM, Unsupported
 from gateprobe.layers.binding.weight_assignment import Weights
 from gateprobe.layers.binding.weight_order import layer_paths
@@ -127,18 +127,25 @@ def plain_path(path: str) -> str:
 
 
 _RATES = ("rate", "dropout", "recurrent_dropout", "stddev", "sigma", "p")
+"""What layers call the strength of their dropout or noise."""
 
 
-def changes_in_training(record: LayerRecord) -> bool:
-    """Whether ``training=True`` makes a layer, or one inside it, random or dependent on the batch."""
-    random = any(one.config.get(key) for one in records_within(record) for key in _RATES)
-    return random or learns_in_training(record)
+def is_random_in_training(record: LayerRecord, semantics: Semantics) -> bool:
+    """Whether ``training=True`` in a graph makes a layer, or one inside it, random at inference."""
+    return any(_is_random(one, semantics) for one in records_within(record))
+
+
+def _is_random(record: LayerRecord, semantics: Semantics) -> bool:
+    kind = kind_of(record)
+    if kind is not None and kind.augments:
+        return semantics.graph_may_train
+    return any(record.config.get(key) for key in _RATES)
 
 
 def learns_in_training(record: LayerRecord) -> bool:
     """Whether ``training=True`` makes a layer, or one inside it, depend on the batch."""
     learning = ("BatchNormalization", "SpectralNormalization")
-    return any(one.class_name.endswith(learning) for one in records_within(record))
+    return any(word in one.class_name for one in records_within(record) for word in learning)
 
 
 def stateful_batch(model: ModelRecord) -> int | None:
@@ -164,15 +171,18 @@ def stateful_batch(model: ModelRecord) -> int | None:
     raise UnsupportedModel([Refusal(stateful[0].path, stateful[0].record.class_name, reason)])
 
 
-def refuse_random(record: LayerRecord) -> None:
+def refuse_training(record: LayerRecord, semantics: Semantics) -> None:
     """Refuse calls with ``training=True`` baked into the graph where that changes the result.
 
     Raises:
         Unsupported: The layer's output is random, or depends on the other samples of the batch.
     """
-    trained = any(call.kwargs.get("training") in (True, 1) for call in record.calls)
-    if trained and changes_in_training(record):
-        raise Unsupported(LEARNING if learns_in_training(record) else RANDOM)
+    if not any(call.kwargs.get("training") in (True, 1) for call in record.calls):
+        return
+    if learns_in_training(record):
+        raise Unsupported(LEARNING)
+    if is_random_in_training(record, semantics):
+        raise Unsupported(RANDOM)
 
 
 def refuse_mixed_states(record: LayerRecord, semantics: Semantics) -> None:

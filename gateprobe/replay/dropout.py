@@ -1,4 +1,4 @@
-"""Dropout that a graph keeps on at inference (``training=True``), switched off where a user asks for it."""
+"""Randomness that a graph keeps on at inference (``training=True``), switched off where a user asks for it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from dataclasses import replace
 from gateprobe.graph import Call, LayerRecord, ModelGraph, ModelRecord
 from gateprobe.layers.binding.call_arguments import MODEL
 from gateprobe.layers.binding.registry import kind_of
-from gateprobe.replay.calls import changes_in_training, join_path, learns_in_training
+from gateprobe.replay.calls import is_random_in_training, join_path, learns_in_training
+from gateprobe.semantics import Semantics
 
 _TRAINING = "training"
 
 
-def without_dropout(graph: ModelGraph) -> ModelGraph:
+def without_dropout(graph: ModelGraph, semantics: Semantics) -> ModelGraph:
     """Return a model whose layers are called as at inference where they would be random, with a note that names them.
 
     What ``training=True`` makes depend on the batch, such as a BatchNormalization, stays as it is.
     """
     if graph.model is None:
         return graph
-    model = _model(graph.model)
+    model = _model(graph.model, semantics)
     paths = tuple(_switched(graph.model, model, ""))
     if not paths:
         return graph
@@ -31,13 +32,13 @@ def without_dropout(graph: ModelGraph) -> ModelGraph:
     return replace(graph, model=model, dropout_off=paths, notes=(*graph.notes, note))
 
 
-def _model(model: ModelRecord) -> ModelRecord:
-    return replace(model, layers=tuple(map(_record, model.layers)))
+def _model(model: ModelRecord, semantics: Semantics) -> ModelRecord:
+    return replace(model, layers=tuple(_record(record, semantics) for record in model.layers))
 
 
-def _record(record: LayerRecord) -> LayerRecord:
-    inner = None if record.model is None else _model(record.model)
-    if learns_in_training(record) or not changes_in_training(record):
+def _record(record: LayerRecord, semantics: Semantics) -> LayerRecord:
+    inner = None if record.model is None else _model(record.model, semantics)
+    if learns_in_training(record) or not is_random_in_training(record, semantics):
         return record if inner is None else replace(record, model=inner)
     takes = MODEL if record.model is not None else _parameters(record)
     place = takes.index(_TRAINING) if _TRAINING in takes else None

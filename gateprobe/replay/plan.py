@@ -38,8 +38,8 @@ from gateprobe.replay.calls import (
     RecurrentLayer,
     join_path,
     refuse_mixed_states,
-    refuse_random,
     refuse_shared_states,
+    refuse_training,
     signal_paths,
     stateful_batch,
 )
@@ -331,7 +331,7 @@ class _Binder:
         before = len(self.refusals)
         try:
             layer = self._bound(record, weights(record), path, tensors)
-            refuse_random(record)
+            refuse_training(record, self._semantics)
             if is_stateful(record) and not self._semantics.calls_share_states:
                 refuse_shared_states(record)
             refuse_mixed_states(record, self._semantics)

@@ -134,22 +134,6 @@ def test_other_token_ids_are_refused(ids, message):
         embed(np.array(ids))
 
 
-@pytest.mark.parametrize(
-    ("class_name", "config"),
-    [
-        ("Dropout", {"rate": 0.5}),
-        ("BatchNormalization", {}),
-        ("SpatialDropout1D", {"rate": 0.5}),
-        ("Attention", {"dropout": 0.5}),
-    ],
-)
-def test_training_baked_into_the_graph_is_refused(class_name, config):
-    record = LayerRecord("layer", class_name, config, calls=(Call(kwargs={"training": True}),))
-    arrays = [np.ones(4)] * 4 if class_name == "BatchNormalization" else []
-    with pytest.raises(Unsupported, match="training=True"):
-        bound.bind(record, arrays, bound.meaning(Era.KERAS3))
-
-
 MIXING = [
     ("Mean", {"axis": 0}, ()),
     ("Sum", {"axis": None}, ()),

@@ -75,6 +75,8 @@ class Kind:
     """The layers inside it: attribute path as in Keras 3 files (``cell``, ``forward_layer``) → record."""
     recurrent: bool = False
     """Whether the layer itself steps through time and hands over signals."""
+    augments: bool = False
+    """Whether the layer changes images at random in training mode."""
     takes: tuple[str, ...] | None = INPUTS
     """See `gateprobe.layers.binding.call_arguments`."""
 
@@ -87,6 +89,7 @@ def replays(
     slots: Slots = no_slots,
     parts: Parts = no_parts,
     recurrent: bool = False,
+    augments: bool = False,
     namespace: Namespace = Namespace.LAYER,
     takes: tuple[str, ...] | None = INPUTS,
 ) -> Callable[[Bind], Bind]:
@@ -97,6 +100,7 @@ def replays(
         slots: The layer's own weights.
         parts: The layers inside it.
         recurrent: Whether the layer steps through time and hands over signals.
+        augments: Whether the layer changes images at random in training mode.
         namespace: Layers, or operations of a Keras 3 graph.
         takes: The parameters of Keras's ``call`` that the layer understands, in their order; ``None`` for a function
             that checks its own arguments.
@@ -106,7 +110,7 @@ def replays(
         for name in class_names:
             if (namespace, name) in _KINDS:
                 raise ImportError(f"two layers claim {name}")
-            _KINDS[namespace, name] = Kind(name, namespace, bind, slots, parts, recurrent, takes)
+            _KINDS[namespace, name] = Kind(name, namespace, bind, slots, parts, recurrent, augments, takes)
         return bind
 
     return register

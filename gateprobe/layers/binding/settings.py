@@ -70,7 +70,7 @@ def unknown_class(record: LayerRecord) -> UnknownCode:
 
 
 RANDOM = "is called with training=True: its output is random; --dropout=off leaves the randomness out"
-"""What a refusal of dropout and noise that are always on says."""
+"""What a refusal of a layer says that is random at inference."""
 LEARNING = "is called with training=True: its output depends on the batch, or on the batches before"
 """What a refusal of a layer says that learns at inference."""
 
