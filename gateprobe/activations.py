@@ -77,9 +77,8 @@ def resolve(serialized: object, semantics: Semantics, options: Mapping[str, Any]
     """
     name, found = _name_and_options(serialized)
     maker = _TABLE.get(name)
-    known = {Era.KERAS1: _KERAS1, Era.KERAS2: _KERAS2}.get(semantics.era)
     by_name = not (isinstance(serialized, Mapping) and serialized.get("class_name") in _LAYERS)
-    if maker is None or (by_name and known is not None and name not in known):
+    if maker is None or (by_name and name not in _NAMES.get(semantics.era, _TABLE)):
         raise UnlistedActivation(f"{_shown(name)} is no activation of {semantics.era.value}")
     try:
         return maker(semantics, **found, **(options or {}))
@@ -89,8 +88,7 @@ def resolve(serialized: object, semantics: Semantics, options: Mapping[str, Any]
 
 def activation_names(era: Era) -> tuple[str, ...]:
     """Return the names of activation functions that an era knows."""
-    known = {Era.KERAS1: _KERAS1, Era.KERAS2: _KERAS2}.get(era)
-    return tuple(sorted(str(name) for name in _TABLE if known is None or name in known))
+    return tuple(sorted(map(str, _NAMES.get(era, _TABLE))))
 
 
 def _shown(value: object) -> str:
@@ -110,6 +108,7 @@ _INERT = frozenset({"name", "trainable", "dtype"})
 _OWN_MODULES = ("keras.", "tf_keras.")
 _KERAS1 = frozenset("linear tanh sigmoid hard_sigmoid relu elu softmax softplus softsign".split())
 _KERAS2 = _KERAS1 | frozenset("relu6 leaky_relu selu gelu silu swish mish log_softmax exponential".split())
+_NAMES: Mapping[Era, frozenset[str]] = {Era.KERAS1: _KERAS1, Era.KERAS2: _KERAS2}
 """Other names in files of these eras are those of functions that users wrote (``keras/activations.py`` 1.2.2,
 ``tf_keras/src/activations.py`` 2.21)."""
 
@@ -180,6 +179,10 @@ def _silu(x: Array, out: Array) -> None:
     np.multiply(x, gate, out=out)
 
 
+def _hard_silu(x: Array, out: Array) -> None:
+    np.multiply(x, np.clip(x / 6 + 0.5, 0, 1), out=out)
+
+
 def _mish(x: Array, out: Array) -> None:
     np.multiply(x, np.tanh(np.logaddexp(x, 0)), out=out)
 
@@ -208,11 +211,8 @@ def _sparse_sigmoid(x: Array, out: Array) -> None:
     np.clip(0.5 * (x + 1), 0, 1, out=out)
 
 
-_erf = np.vectorize(math.erf, otypes=[np.float64])
-
-
-def _plain(label: str, apply: Apply) -> Callable[[Semantics], Activation]:
-    return lambda semantics: Activation(label, apply)
+def _plain(label: str, apply: Apply, *, elementwise: bool = True) -> Callable[[Semantics], Activation]:
+    return lambda semantics: Activation(label, apply, elementwise)
 
 
 def _hard_sigmoid(semantics: Semantics) -> Activation:
@@ -226,28 +226,23 @@ def _hard_sigmoid(semantics: Semantics) -> Activation:
     return Activation(f"hard_sigmoid[slope={'0.2' if slope == 0.2 else '1/6'}]", apply)
 
 
-def _hard_silu(semantics: Semantics) -> Activation:
-    def apply(x: Array, out: Array) -> None:
-        np.multiply(x, np.clip(x / 6 + 0.5, 0, 1), out=out)
-
-    return Activation("hard_silu", apply)
-
-
 def _relu(
     semantics: Semantics,
     negative_slope: float = 0.0,
     max_value: float | None = None,
     threshold: float = 0.0,
 ) -> Activation:
-    slope, floor = float(negative_slope or 0.0), float(threshold or 0.0)
+    slope, floor = float(negative_slope), float(threshold)
     if not floor and max_value is None:
         slope = float(np.float32(slope))  # as in `_leaky_relu`
 
     def apply(x: Array, out: Array) -> None:
-        if not slope and not floor:
-            np.maximum(x, 0, out=out)
+        if slope:
+            np.copyto(out, np.where(x > floor, x, slope * (x - floor)))
+        elif floor:
+            np.multiply(x, x > floor, out=out)  # NaN stays NaN
         else:
-            np.copyto(out, np.where(x > floor, x, slope * (x - floor)) if slope else np.where(x > floor, x, 0))
+            np.maximum(x, 0, out=out)
         if max_value is not None:
             np.minimum(out, max_value, out=out)
 
@@ -275,11 +270,8 @@ def _elu(semantics: Semantics, alpha: float = 1.0) -> Activation:
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
-def _selu(semantics: Semantics) -> Activation:
-    def apply(x: Array, out: Array) -> None:
-        np.copyto(out, _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(np.minimum(x, 0))))
-
-    return Activation("selu", apply)
+def _selu(x: Array, out: Array) -> None:
+    np.copyto(out, _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(np.minimum(x, 0))))
 
 
 def _celu(semantics: Semantics, alpha: float = 1.0) -> Activation:
@@ -287,6 +279,9 @@ def _celu(semantics: Semantics, alpha: float = 1.0) -> Activation:
         np.copyto(out, np.maximum(x, 0) + np.minimum(alpha * np.expm1(np.minimum(x, 0) / alpha), 0))
 
     return Activation("celu", apply)
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
 def _gelu(semantics: Semantics, approximate: bool = False) -> Activation:
@@ -302,34 +297,40 @@ def _gelu(semantics: Semantics, approximate: bool = False) -> Activation:
     return Activation("gelu[approximate]" if approximate else "gelu", apply)
 
 
+def softmax(x: Array, axis: int | tuple[int, ...], out: Array | None = None) -> Array:
+    """Return ``exp(x)`` divided by its sum over axes, in ``out`` if that is given."""
+    shares: Array = np.subtract(x, x.max(axis=axis, keepdims=True), out=out)
+    np.exp(shares, out=shares)
+    shares /= shares.sum(axis=axis, keepdims=True)
+    return shares
+
+
 def _softmax(semantics: Semantics, axis: int = -1) -> Activation:
     def apply(x: Array, out: Array) -> None:
-        np.subtract(x, x.max(axis=axis, keepdims=True), out=out)
-        np.exp(out, out=out)
-        np.divide(out, out.sum(axis=axis, keepdims=True), out=out)
+        softmax(x, axis, out)
 
     return Activation("softmax" if axis == -1 else f"softmax[axis={axis}]", apply, elementwise=False)
 
 
-def _log_softmax(semantics: Semantics, axis: int = -1) -> Activation:
-    def apply(x: Array, out: Array) -> None:
-        np.subtract(x, x.max(axis=axis, keepdims=True), out=out)
-        np.subtract(out, np.log(np.exp(out).sum(axis=axis, keepdims=True)), out=out)
-
-    return Activation("log_softmax", apply, elementwise=False)
+def _log_softmax(x: Array, out: Array) -> None:
+    np.subtract(x, x.max(axis=-1, keepdims=True), out=out)
+    np.subtract(out, np.log(np.exp(out).sum(axis=-1, keepdims=True)), out=out)
 
 
-def _sparsemax(semantics: Semantics) -> Activation:
-    def apply(x: Array, out: Array) -> None:
-        ranked = -np.sort(-x, axis=-1)
-        total = np.cumsum(ranked, axis=-1)
-        rank = np.arange(1, x.shape[-1] + 1, dtype=x.dtype)
-        support = ranked - (total - 1) / rank > 0
-        # Martins & Astudillo 2016 take the last of these cumulative sums; every backend of Keras takes their sum
-        threshold = (np.where(support, total, 0).sum(axis=-1, keepdims=True) - 1) / support.sum(axis=-1, keepdims=True)
-        np.maximum(x - threshold, 0, out=out)
+def sparsemax(x: Array) -> Array:
+    """Return Keras's sparsemax of the last axis."""
+    ranked = -np.sort(-x, axis=-1)
+    total = np.cumsum(ranked, axis=-1)
+    rank = np.cumsum(np.ones_like(ranked), axis=-1)
+    support = ranked - (total - 1) / rank > 0
+    # Martins & Astudillo 2016 take the last of these cumulative sums; every backend of Keras takes their sum
+    threshold = (np.where(support, total, 0).sum(axis=-1, keepdims=True) - 1) / support.sum(axis=-1, keepdims=True)
+    result: Array = np.maximum(x - threshold.astype(x.dtype), 0)
+    return result
 
-    return Activation("sparsemax", apply, elementwise=False)
+
+def _sparsemax(x: Array, out: Array) -> None:
+    np.copyto(out, sparsemax(x))
 
 
 def _shrink(label: str, soft: bool) -> Callable[..., Activation]:
@@ -353,17 +354,17 @@ _TABLE: Mapping[object, Callable[..., Activation]] = {
     "relu6": lambda semantics: _relu(semantics, max_value=6.0),
     "leaky_relu": _leaky_relu,
     "elu": _elu,
-    "selu": _selu,
+    "selu": _plain("selu", _selu),
     "celu": _celu,
     "gelu": _gelu,
     "silu": _plain("silu", _silu),
     "swish": _plain("silu", _silu),
-    "hard_silu": _hard_silu,
-    "hard_swish": _hard_silu,
+    "hard_silu": _plain("hard_silu", _hard_silu),
+    "hard_swish": _plain("hard_silu", _hard_silu),
     "mish": _plain("mish", _mish),
     "softmax": _softmax,
-    "log_softmax": _log_softmax,
-    "sparsemax": _sparsemax,
+    "log_softmax": _plain("log_softmax", _log_softmax, elementwise=False),
+    "sparsemax": _plain("sparsemax", _sparsemax, elementwise=False),
     "softplus": _plain("softplus", _softplus),
     "softsign": _plain("softsign", _softsign),
     "exponential": _plain("exponential", _exponential),

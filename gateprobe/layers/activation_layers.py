@@ -6,33 +6,25 @@ Formulas: ``keras/src/layers/activations/*.py`` and ``keras/src/activations/acti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
+from gateprobe.activations import resolve, softmax
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, beyond_time
 from gateprobe.layers.binding.registry import Binding, Slot, replays
 from gateprobe.layers.binding.settings import Settings, Unsupported
-from gateprobe.layers.unary import Function, Unary, as_mask, axis_in, fitting
+from gateprobe.layers.unary import Unary, axis_in, fitting, mask_of
 
 
-def _elementwise(function: Function, binding: Binding, along: tuple[int, ...] | None = ()) -> Layer:
+def _serialized(binding: Binding, class_name: str, **options: float | None) -> Layer:
+    """Return the layer as what it is in place of an activation's name."""
     binding.settings.finish()
-    return Unary(function, binding.precision, along=along)
-
-
-def relu(x: Array, slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Array:
-    """Return ``x`` between threshold and maximum, ``slope * (x - threshold)`` below the threshold."""
-    if max_value is None and not threshold:
-        slope = float(np.float32(slope))  # TensorFlow holds the slope of a plain leaky ReLU in float32
-    above = np.where(x > threshold, x, np.zeros((), x.dtype))
-    if max_value is not None:
-        above = np.minimum(above, max_value)
-    return above - slope * np.maximum(threshold - x, 0) if slope else above
+    activation = resolve({"class_name": class_name, "config": options}, binding.semantics)
+    return Unary(activation, binding.precision, along=())
 
 
 @replays("ReLU")
@@ -42,32 +34,23 @@ def _bind_relu(binding: Binding) -> Layer:
     slope, threshold = settings.number("negative_slope", 0.0), settings.number("threshold", 0.0)
     if (limit is not None and limit < 0) or slope < 0 or threshold < 0:
         raise Unsupported("config: max_value, negative_slope and threshold of a ReLU cannot be negative")
-    return _elementwise(partial(relu, slope=slope, max_value=limit, threshold=threshold), binding)
+    return _serialized(binding, "ReLU", negative_slope=slope, max_value=limit, threshold=threshold)
 
 
 @replays("LeakyReLU")
 def _bind_leaky(binding: Binding) -> Layer:
     key = "negative_slope" if binding.settings.has("negative_slope") else "alpha"
-    slope = float(np.float32(binding.settings.number(key, 0.3)))  # TensorFlow holds it in float32, also beside float64
-    return _elementwise(partial(_leaky, slope=slope), binding)
-
-
-def _leaky(x: Array, slope: float) -> Array:
-    return np.where(x > 0, x, slope * x)
+    return _serialized(binding, "LeakyReLU", negative_slope=binding.settings.number(key, 0.3))
 
 
 @replays("ELU")
 def _bind_elu(binding: Binding) -> Layer:
-    return _elementwise(partial(_elu, alpha=binding.settings.number("alpha", 1.0)), binding)
-
-
-def _elu(x: Array, alpha: float) -> Array:
-    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    return _serialized(binding, "ELU", alpha=binding.settings.number("alpha", 1.0))
 
 
 @replays("ThresholdedReLU")
 def _bind_thresholded(binding: Binding) -> Layer:
-    return _elementwise(partial(relu, threshold=binding.settings.number("theta", 1.0)), binding)
+    return _serialized(binding, "ReLU", threshold=binding.settings.number("theta", 1.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,11 +64,10 @@ class Softmax:
     precision: Precision
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
-        """Softmax of one tensor; a mask as second argument takes the place of the tensor's own."""
+        """Softmax of one tensor; a mask that the call gives takes the place of the tensor's own."""
         tensor = call.tensor
         x = self.precision.cast(tensor.value)
-        given = call.get(1, "mask")
-        mask = tensor.mask if given is None else as_mask(given)
+        mask = mask_of(call, tensor)
         with fitting(x):
             if mask is None or not self.sees_mask:
                 return (Tensor(self.precision.round(softmax(x, self._axes(x))), mask),)
@@ -102,13 +84,6 @@ class Softmax:
         if mask.ndim != x.ndim:
             raise InputError(f"a mask of shape {mask.shape} does not fit a softmax of an input of shape {x.shape}")
         return masked_softmax(x, mask, self._axes(x), self.precision, zeroes_masked=self.zeroes_masked)
-
-
-def softmax(x: Array, axes: tuple[int, ...]) -> Array:
-    """Return ``exp(x)`` divided by its sum over axes."""
-    exponential = np.exp(x - x.max(axis=axes, keepdims=True))
-    shares: Array = exponential / exponential.sum(axis=axes, keepdims=True)
-    return shares
 
 
 def masked_softmax(
@@ -152,28 +127,11 @@ def _bind_softmax(binding: Binding) -> Layer:
     return Softmax(axes, semantics.softmax_sees_mask, semantics.softmax_zeroes_masked, binding.precision)
 
 
-def _own_weights(*roles: str) -> tuple[Slot, ...]:
-    """Return slots for weights of the input's shape, which only the file tells."""
-    return tuple(Slot(role, None) for role in roles)
-
-
-def _prelu_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
-    return _own_weights("alpha")
-
-
-def _softplus_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
-    return _own_weights("alphas", "betas")
-
-
-def _srelu_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
-    return _own_weights("t_left", "a_left", "t_right", "a_right")
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Parametric:
     """An activation with weights for each position of its input, or for several positions together."""
 
-    class_name: str
+    function: Callable[[Array, Mapping[str, Array]], Array]
     weights: Mapping[str, Array]
     shared: frozenset[int]
     """Axes along which the weights have size one."""
@@ -184,7 +142,7 @@ class Parametric:
         for role, weight in self.weights.items():
             if weight.shape != expected:
                 raise InputError(f"{role} has shape {weight.shape}, which does not fit an input of shape {x.shape}")
-        return _PARAMETRIC[self.class_name](x, self.weights)
+        return self.function(x, self.weights)
 
 
 def _prelu(x: Array, weights: Mapping[str, Array]) -> Array:
@@ -206,16 +164,25 @@ def _srelu(x: Array, weights: Mapping[str, Array]) -> Array:
     return value
 
 
-_PARAMETRIC = {"PReLU": _prelu, "ParametricSoftplus": _parametric_softplus, "SReLU": _srelu}
+_PARAMETRIC = {
+    "PReLU": (_prelu, ("alpha",)),
+    "ParametricSoftplus": (_parametric_softplus, ("alphas", "betas")),
+    "SReLU": (_srelu, ("t_left", "a_left", "t_right", "a_right")),
+}
+"""Class → function, and its weights in the order in which Keras creates them."""
 
 
-@replays("PReLU", slots=_prelu_slots)
-@replays("ParametricSoftplus", slots=_softplus_slots)
-@replays("SReLU", slots=_srelu_slots)
+def _parametric_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
+    """Return weights of the input's shape, which only the file tells."""
+    return tuple(Slot(role, None) for role in _PARAMETRIC[record.class_name][1])
+
+
+@replays(*_PARAMETRIC, slots=_parametric_slots)
 def _bind_parametric(binding: Binding) -> Layer:
     settings = binding.settings
     shared = settings.raw("shared_axes")
     axes = settings.integers("shared_axes", None if isinstance(shared, list) else 1) if shared is not None else ()
     settings.ignore("t_left_init", "a_left_init", "t_right_init", "a_right_init", "init", "alpha_init", "beta_init")
-    function = Parametric(binding.record.class_name, binding.weights, frozenset(axes))
-    return _elementwise(function, binding, along=None)
+    settings.finish()
+    function, _ = _PARAMETRIC[binding.record.class_name]
+    return Unary(Parametric(function, binding.weights, frozenset(axes)), binding.precision)

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from gateprobe.activations import softmax
 from gateprobe.errors import GateprobeWarning, InputError
 from gateprobe.graph import Array, LayerRecord
-from gateprobe.layers.activation_layers import masked_softmax, softmax
+from gateprobe.layers.activation_layers import masked_softmax
 from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor, Value
 from gateprobe.layers.binding.registry import Binding, Slot, replays
 from gateprobe.layers.binding.settings import Settings, Unsupported

@@ -16,7 +16,7 @@ from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
 from gateprobe.layers.binding.registry import Binding, replays
 from gateprobe.layers.conv import rank_of
 from gateprobe.layers.shape import channels_first
-from gateprobe.layers.unary import Function, Unary, as_mask, fitting
+from gateprobe.layers.unary import Function, Unary, fitting, mask_of
 from gateprobe.layers.windows import Window, channels_last, check_rank, read_window, views
 from gateprobe.limits import room
 
@@ -73,8 +73,7 @@ class GlobalPooling:
         x = self.precision.cast(tensor.value)
         check_rank(x, self.rank)
         axes = tuple(range(2, self.rank + 2) if self.first else range(1, self.rank + 1))
-        given = call.get(1, "mask")
-        mask = tensor.mask if given is None else as_mask(given)
+        mask = mask_of(call, tensor)
         with fitting(x):
             if self.maximum:
                 result = x.max(axis=axes, keepdims=self.keepdims)

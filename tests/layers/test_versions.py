@@ -224,3 +224,20 @@ def test_a_vector_of_zeros_stays_one_where_others_get_the_length_one(version):
     x = np.array([[0, 0, 0], [3, 0, 4]], np.float32)
     (out,) = run("UnitNormalization", {"axis": -1}, Tensor(x), version)
     np.testing.assert_allclose(out.value, [[0, 0, 0], [0.6, 0, 0.8]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("class_name", "config", "expected"),
+    [
+        ("ReLU", {}, [np.nan, 0, 5]),
+        ("ReLU", {"max_value": 2.0}, [np.nan, 0, 2]),
+        ("ReLU", {"negative_slope": 0.5, "max_value": 2.0, "threshold": 1.0}, [np.nan, -2, 2]),
+        ("ReLU", {"threshold": 1.0}, [np.nan, 0, 5]),
+        ("ThresholdedReLU", {"theta": 1.0}, [np.nan, 0, 5]),
+        ("LeakyReLU", {"alpha": 0.5}, [np.nan, -1.5, 5]),
+    ],
+)
+def test_what_is_no_number_stays_so(class_name, config, expected):
+    """As tf_keras 2.21 answers."""
+    (result,) = run(class_name, config, Tensor(np.array([[np.nan, -3, 5]], np.float32)), "2.15.0")
+    np.testing.assert_array_equal(result.value, [expected])

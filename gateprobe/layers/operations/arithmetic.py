@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from gateprobe.activations import softmax, sparsemax
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
-from gateprobe.layers.activation_layers import softmax
 from gateprobe.layers.base import Tensor, Value
 from gateprobe.layers.merge import norm
 from gateprobe.layers.operations import dtypes, special
@@ -507,10 +507,6 @@ def log_softmax(x: Array, axis: int, rounded: Rounded) -> Array:
     return result
 
 
-def _softmax(x: Array, axis: int) -> Array:
-    return softmax(x, (axis,))
-
-
 def _running_sum(x: Array, axis: int) -> Array:
     total: Array = np.cumsum(x, axis=axis, dtype=x.dtype) + np.zeros((), x.dtype)  # a sum of -0.0 begins with 0.0
     return total
@@ -572,13 +568,7 @@ def _order(x: Array, axis: int) -> Array:
 
 
 def _sparsemax(x: Array, axis: int) -> Array:
-    moved = np.moveaxis(x, axis, -1)
-    ranked = -np.sort(-ordered(moved), axis=-1)
-    total = np.cumsum(ranked, axis=-1, dtype=x.dtype)
-    rank = np.cumsum(np.ones_like(ranked), axis=-1)
-    support = ranked - (total - 1) / rank > 0
-    threshold = (np.where(support, total, 0).sum(axis=-1, keepdims=True) - 1) / support.sum(axis=-1, keepdims=True)
-    return np.moveaxis(np.maximum(moved - threshold.astype(x.dtype), 0), -1, axis)
+    return np.moveaxis(sparsemax(np.moveaxis(ordered(x), axis, -1)), -1, axis)
 
 
 ALONG: Mapping[str, Function] = {
@@ -586,7 +576,7 @@ ALONG: Mapping[str, Function] = {
     "Cumprod": Function(_running_product, dtypes.as_number),
     "Sort": Function(_sorted),
     "Argsort": Function(_order, gives="int32"),
-    "Softmax": Function(_softmax, kinds="f"),
+    "Softmax": Function(softmax, kinds="f"),
     "LogSoftmax": Function(log_softmax, kinds="f", steps=True),
     "Sparsemax": Function(_sparsemax, kinds="f"),
 }

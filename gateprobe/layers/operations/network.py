@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from gateprobe.activations import softmax
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
-from gateprobe.layers.activation_layers import softmax
 from gateprobe.layers.base import FLOAT32, Tensor, Value
 from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.conv import correlate, depthwise
