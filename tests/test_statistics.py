@@ -20,7 +20,6 @@ from verify.corpus import SHARED, files
 
 import gateprobe
 from gateprobe.analysis import row_sample
-from gateprobe.analysis import statistics as looking
 from gateprobe.analysis.direction_statistics import QUANTILES, Settings
 from gateprobe.analysis.row_sample import RowSample
 from gateprobe.analysis.statistics import Statistics, statistics
@@ -213,18 +212,6 @@ def test_chunks_of_any_size_in_any_order_give_the_same(part, places, random, by)
     random.shuffle(pieces)
     chunks = [TraceChunk(samples[at], (cut(part, at),)) for at in pieces]
     check(statistics(chunks, Settings(by=by)), [part], by, rel=1e-5)
-
-
-@given(parts())
-def test_compiled_code_gives_the_same(part):
-    """What sums the rest of a long run, where the extra fast is installed."""
-    before, looking.LONG = looking.LONG, 0
-    try:
-        check(
-            statistics([TraceChunk(np.arange(len(part["hidden_state"])), (part,))], Settings()), [part], "layer", 1e-5
-        )
-    finally:
-        looking.LONG = before
 
 
 @pytest.mark.parametrize("by", BYS)

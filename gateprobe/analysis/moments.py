@@ -8,10 +8,10 @@ computing sample variances", Stanford STAN-CS-79-773).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,8 +19,12 @@ from gateprobe.graph import Array
 
 MOST_ROWS = 128
 """Of a block: so many truth values are counted in a byte."""
-_MOST_ADDED = 512
-"""Rows that are added in the precision of a signal before their sums are merged with others in float64."""
+_MOST_BLOCKS = 8
+"""That are looked at around the same pivot."""
+_MOST_ADDED = 1024
+"""Values that compiled code adds to a column in float32, four at a time; what follows is in float64."""
+_WIDE = 128
+"""Values of a column that vector instructions need to be fast."""
 _CACHED = 1 << 17
 """Values that are looked at again and again while they are in the cache of a core."""
 _PIVOTS = 4
@@ -109,138 +113,201 @@ class Bounds:
 
 
 class Columns:
-    """Looks at blocks of one shape; all its memory is used again, since the system clears the pages of a new array.
+    """Looks at blocks of one shape.
 
     Args:
         names: Of the signals.
         shape: Of a row, ``(sets, signals, sets, units)``; a column is a place in it.
         dtype: Of the signals, float32 or float64.
         bounds: Of signals, as far as they have any.
+        compiled: Whether to use Numba, where it has code for this type.
     """
 
     def __init__(
-        self, names: tuple[str, ...], shape: tuple[int, ...], dtype: np.dtype[Any], bounds: Mapping[str, Bounds]
+        self,
+        names: tuple[str, ...],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        bounds: Mapping[str, Bounds],
+        *,
+        compiled: bool = False,
     ) -> None:
-        self.kind = (names, shape, dtype)
+        self.kind = (names, shape, dtype, compiled)
         self._names, self._bounds = names, bounds
-        self._bounded = list(_runs([bounds.get(name) for name in names]))
-        self._rows = max(1, min(MOST_ROWS, _CACHED // math.prod(shape)))
-        sides = [astuple(bounds.get(name, Bounds(-np.inf, np.inf))) for name in names]
-        self._limits = np.empty((2, *shape), dtype)
-        self._limits[:] = np.array(sides, dtype).T[:, np.newaxis, :, np.newaxis, np.newaxis]
-        self._pivots = np.empty(shape, dtype)
-        self._moved = np.empty((self._rows, *shape), dtype)
-        self._truths = np.zeros((self._rows, *shape), np.bool_)  # remains so where there are no bounds
-        self._sums, self._sums_before = (np.empty((4, *shape), dtype) for _ in range(2))
-        self._part = np.empty(shape, dtype)
-        self._saturated, self._saturated_before = (np.empty((2, *shape), np.int32) for _ in range(2))
-        self._added = 0
-        """Rows whose sums have not been merged."""
+        known = [bounds.get(name) for name in names]
+        self._look: _Look = (_Compiled if compiled and dtype == np.float32 else _InNumpy)(shape, dtype, known)
+        self._pivots = np.zeros((shape[1], shape[3]), dtype)
+        self._sums: _Sums | None = None
+        """Of blocks that have not been merged."""
+        self._blocks = self._count = 0
+        """How many, and the numbers of each unit in them."""
         self._merged = Moments.none((shape[1], shape[3]))
 
-    def add(self, values: Array, *, compiled: bool = False) -> None:
-        """Look at a block.
-
-        Args:
-            values: ``(rows, sets, signals, sets, units)``, at most `MOST_ROWS` rows.
-            compiled: Whether to use Numba, where it has code for this type.
-        """
-        if self._added + len(values) > _MOST_ADDED:
+    def add(self, values: Array) -> None:
+        """Look at a block: ``(rows, sets, signals, sets, units)``, at most `MOST_ROWS` rows."""
+        if self._blocks == _MOST_BLOCKS:
             self._merge()
-        if not self._added:
-            self._begin(values)
-        np.copyto(self._sums_before, self._sums)
-        np.copyto(self._saturated_before, self._saturated)
-        self._add(values, compiled=compiled)
-        if np.isfinite(self._sums[1]).all():
-            self._added += len(values)
-        else:
-            np.copyto(self._sums, self._sums_before)
-            np.copyto(self._saturated, self._saturated_before)
-            self._add_odd(values, compiled=compiled)
+        if not self._blocks:
+            some = values[:: -(-len(values) // _PIVOTS)]
+            self._pivots = _of_units(np.add, np.add.reduce(some, axis=0)) / (some.size // self._pivots.size)
+        found = self._look(values, self._pivots)
+        count = values.size // self._pivots.size
+        if not np.isfinite(found.totals[1]).all():
+            self._merge()
+            self._merged = self._merged.merged(self._careful(values, self._moments(found, count)))
+            return
+        self._sums = found if self._sums is None else self._sums.plus(found)
+        self._count += count
+        self._blocks += 1
 
     def moments(self) -> Moments:
         """Return those of each unit in all blocks, ``(signals, units)``."""
         self._merge()
         return self._merged
 
-    def _begin(self, values: Array) -> None:
-        some = values[:: -(-len(values) // _PIVOTS)]
-        pivots = _of_units(np.add, np.add.reduce(some, axis=0)) / (some.size // math.prod(some.shape[2::2]))
-        self._pivots[:] = pivots[:, np.newaxis]
-        self._sums[:2], self._sums[2], self._sums[3] = 0, np.inf, -np.inf
-        self._saturated[:] = 0
-
     def _merge(self) -> None:
-        if self._added:
-            self._merged = self._merged.merged(self._by_unit(self._added))
-            self._added = 0
+        if self._sums is not None:
+            self._merged = self._merged.merged(self._moments(self._sums, self._count))
+            self._sums, self._blocks, self._count = None, 0, 0
 
-    def _add_odd(self, values: Array, *, compiled: bool) -> None:
-        """Take in a block that holds NaN or infinities, or whose squares are too large, by itself."""
-        self._merge()
-        self._begin(values)
-        self._add(values, compiled=compiled)
-        found = self._by_unit(len(values))
-        for k in np.flatnonzero(~np.isfinite(self._sums[1]).all(axis=(0, 2, 3))):
+    def _careful(self, values: Array, found: Moments) -> Moments:
+        """Look again at signals that hold NaN or infinities, or whose squares are too large."""
+        for k in np.flatnonzero(~np.isfinite(found.squares).all(axis=1)):
             rows = values[:, :, k].reshape(-1, values.shape[-1])
             found = found.with_put(k, careful(rows, None, self._bounds.get(self._names[k])))
-        self._merged = self._merged.merged(found)
+        return found
 
-    def _add(self, values: Array, *, compiled: bool) -> None:
-        if compiled and values.dtype == np.float32:
-            values = self._add_compiled(values)
-        for start in range(0, len(values), self._rows):  # what stays in the cache is looked at again and again
+    def _moments(self, sums: _Sums, times: int) -> Moments:
+        shift, power = sums.totals
+        count = np.full(shift.shape, times)
+        squares = np.maximum(power - shift**2 / times, 0)
+        return Moments(
+            count, np.zeros_like(count), self._pivots + shift / times, squares, sums.least, sums.most, *sums.saturated
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sums:
+    """Of the units of some blocks, around pivots; arrays end with ``(signals, units)``."""
+
+    totals: Array
+    """``(2, ...)`` float64: sums of the differences and of their squares."""
+    least: Array
+    most: Array
+    saturated: Array
+    """``(2, ...)`` int64: values below and above their bounds."""
+
+    def plus(self, other: _Sums) -> _Sums:
+        return _Sums(
+            self.totals + other.totals,
+            np.minimum(self.least, other.least),
+            np.maximum(self.most, other.most),
+            self.saturated + other.saturated,
+        )
+
+
+_Look: TypeAlias = Callable[[Array, Array], _Sums]
+"""Takes a block and the pivots ``(signals, units)``."""
+
+
+class _Workspace:
+    """Sums of each column; memory is used again, since the system clears the pages of a new array.
+
+    Args:
+        shape: Of the columns, ``(sets, signals, sets, units)``.
+        dtype: Of the signals.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.pivots, self.sums = np.empty(shape, dtype), np.empty((4, *shape), dtype)
+        self.saturated = np.empty((2, *shape), np.int32)
+
+    def begin(self, pivots: Array) -> None:
+        self.pivots[:] = pivots[:, np.newaxis]
+        self.sums[:2], self.sums[2], self.sums[3] = 0, np.inf, -np.inf
+        self.saturated[:] = 0
+
+    def of_units(self) -> _Sums:
+        """Take the columns of each unit together, in float64."""
+        return _Sums(
+            _of_units(np.add, self.sums[:2].astype(np.float64)),
+            _of_units(np.minimum, self.sums[2]).astype(np.float64),
+            _of_units(np.maximum, self.sums[3]).astype(np.float64),
+            _of_units(np.add, self.saturated).astype(np.int64),
+        )
+
+
+class _InNumpy:
+    """Looks at blocks by NumPy, some rows at a time that stay in the cache."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], bounds: Sequence[Bounds | None]) -> None:
+        self._bounded = list(_runs(bounds))
+        self._rows = max(1, min(MOST_ROWS, _CACHED // math.prod(shape)))
+        self._space = _Workspace(shape, dtype)
+        self._moved = np.empty((self._rows, *shape), dtype)
+        self._truths = np.zeros((self._rows, *shape), np.bool_)  # remains so where there are no bounds
+        self._part = np.empty(shape, dtype)
+
+    def __call__(self, values: Array, pivots: Array) -> _Sums:
+        self._space.begin(pivots)
+        for start in range(0, len(values), self._rows):
             self._add_rows(values[start : start + self._rows])
+        return self._space.of_units()
 
     def _add_rows(self, values: Array) -> None:
-        moved, truths, part, sums = self._moved[: len(values)], self._truths[: len(values)], self._part, self._sums
+        moved, truths, part = self._moved[: len(values)], self._truths[: len(values)], self._part
+        sums, saturated = self._space.sums, self._space.saturated
         np.minimum(sums[2], np.minimum.reduce(values, axis=0, out=part), out=sums[2])
         np.maximum(sums[3], np.maximum.reduce(values, axis=0, out=part), out=sums[3])
         for at, bounds in self._bounded:
             np.less(values[:, :, at], bounds.low, out=truths[:, :, at])
-        self._saturated[0] += np.add.reduce(truths.view(np.uint8), axis=0, dtype=np.uint8)
+        saturated[0] += np.add.reduce(truths.view(np.uint8), axis=0, dtype=np.uint8)
         for at, bounds in self._bounded:
             np.greater(values[:, :, at], bounds.high, out=truths[:, :, at])
-        self._saturated[1] += np.add.reduce(truths.view(np.uint8), axis=0, dtype=np.uint8)
-        np.subtract(values, self._pivots, out=moved)
+        saturated[1] += np.add.reduce(truths.view(np.uint8), axis=0, dtype=np.uint8)
+        np.subtract(values, self._space.pivots, out=moved)
         sums[0] += np.add.reduce(moved, axis=0, out=part)
         flat = moved.reshape(len(moved), -1)
         np.einsum("ij,ij->j", flat, flat, out=part.reshape(-1))
         sums[1] += part
 
-    def _add_compiled(self, values: Array) -> Array:
-        """Take in as many rows as compiled code takes, and return the rest."""
-        from gateprobe.analysis.compiled import ROWS, sum_columns  # noqa: PLC0415 - 0.3 s, for large runs
 
-        whole = len(values) // ROWS * ROWS
-        if whole:
-            rows = values[:whole].reshape(whole, -1)
-            rows = rows[::-1] if rows.strides[0] < 0 else rows  # their order does not matter
-            columns = [array.reshape(len(array), -1) for array in (self._limits, self._sums, self._saturated)]
-            sum_columns(np.require(rows, requirements=["C", "W"]), self._pivots.reshape(-1), *columns)
-        return values[whole:]
+class _Compiled:
+    """Looks at blocks of float32 by compiled code, in the order of memory.
 
-    def _by_unit(self, rows: int) -> Moments:
-        """Take the columns of each unit together, in float64."""
-        _, (sets, _, more_sets, _), _ = self.kind
-        times = rows * sets * more_sets
-        shift, power = (_of_units(np.add, self._sums[n].astype(np.float64)) for n in (0, 1))
-        count = np.full(shift.shape, times)
-        return Moments(
-            count,
-            np.zeros_like(count),
-            self._pivots[0, :, 0] + shift / times,
-            np.maximum(power - shift**2 / times, 0),
-            _of_units(np.minimum, self._sums[2]).astype(np.float64),
-            _of_units(np.maximum, self._sums[3]).astype(np.float64),
-            *(_of_units(np.add, counts).astype(np.int64) for counts in self._saturated),
-        )
+    Samples that lie side by side share columns, so that all sums stay in the first cache of a core.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], bounds: Sequence[Bounds | None]) -> None:
+        sets, signals, samples, units = shape
+        wide = next(n for n in range(1, samples + 1) if n == samples or _is_wide(n, samples, units))
+        self._space = _Workspace((sets, signals, wide, units), dtype)
+        self._groups = (1, 1) if samples == 1 else (signals, samples // wide)
+        sides = [(-np.inf, np.inf) if one is None else astuple(one) for one in bounds]
+        limits = np.empty((2, *self._space.pivots.shape), dtype)
+        limits[:] = np.array(sides, dtype).T[:, np.newaxis, :, np.newaxis, np.newaxis]
+        self._limits = limits.reshape(2, self._groups[0], -1)
+
+    def __call__(self, values: Array, pivots: Array) -> _Sums:
+        from gateprobe.analysis.compiled import add_rows  # noqa: PLC0415 - 0.3 s, for large runs
+
+        space, groups = self._space, self._groups[0]
+        space.begin(pivots)
+        rows = values.reshape(len(values), *self._groups, -1)
+        rows = rows[::-1] if rows.strides[0] < 0 else rows  # their order does not matter
+        columns = (space.sums.reshape(4, groups, -1), space.saturated.reshape(2, groups, -1))
+        add_rows(np.ascontiguousarray(rows), space.pivots.reshape(groups, -1), self._limits, *columns)
+        return space.of_units()
+
+
+def _is_wide(beside: int, samples: int, units: int) -> bool:
+    """Return whether columns of so many samples are long, and hold few enough values for sums in float32."""
+    return samples % beside == 0 and beside * units >= _WIDE and samples // beside * MOST_ROWS <= _MOST_ADDED
 
 
 def _of_units(how: np.ufunc, columns: Array) -> Array:
-    """Take ``(sets, signals, sets, units)`` together; one axis after the other is several times as fast as both."""
-    taken: Array = how.reduce(how.reduce(columns, axis=2), axis=0)
+    """Take ``(..., sets, signals, sets, units)`` together; one axis after the other is faster than both."""
+    taken: Array = how.reduce(how.reduce(columns, axis=-2), axis=-3)
     return taken
 
 

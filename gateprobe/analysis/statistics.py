@@ -8,7 +8,7 @@ third of what the replay takes to compute that value; everything that is done he
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -88,14 +88,17 @@ class Gathering:
         self._directions: list[_Direction] = []
         self._samples = 0
         self._keyed: tuple[Array, Array, Array] | None = None
+        self._values = 0
 
     def add(self, chunk: TraceChunk) -> None:
         """Take in a chunk."""
         if not self._directions:
             self._directions = [_Direction(part, self._settings) for part in chunk.directions]
         self._samples += 0 if chunk.continues else len(chunk.samples)
+        compiled = self._values >= LONG and is_available()
         for direction, part in zip(self._directions, chunk.directions, strict=True):
-            direction.add(chunk.samples, part, self._keys(chunk.samples, part.timesteps))
+            direction.add(chunk.samples, part, self._keys(chunk.samples, part.timesteps), compiled=compiled)
+            self._values += sum(value.size for value in part.values())
 
     def _keys(self, samples: Array, timesteps: Array) -> Array:
         """Return the keys by which timesteps are drawn: the same for most directions of a chunk."""
@@ -115,8 +118,22 @@ class Gathering:
         return Statistics(self._settings, self._samples, tuple(part.result() for part in self._directions))
 
 
+def _taking(*, compiled: bool) -> Callable[[Array, Array, Array, Array, Array], None]:
+    """Return what writes signals at some timesteps of some samples to ``(rows, signals, units)``."""
+    if not compiled:
+        return _take_rows
+    from gateprobe.analysis.compiled import take_rows  # noqa: PLC0415 - 0.3 s, for large runs
+
+    return take_rows
+
+
+def _take_rows(values: Array, signals: Array, timesteps: Array, samples: Array, rows: Array) -> None:
+    for place, signal in enumerate(signals):
+        rows[:, place] = values[timesteps, signal, samples]
+
+
 LONG = 1 << 25
-"""Values of a direction after which the rest is summed by compiled code, which takes 0.3 s to load."""
+"""Values after which the rest is left to compiled code, which takes 0.3 s to load."""
 
 
 @dataclass(slots=True, eq=False)
@@ -132,8 +149,6 @@ class _Direction:
     by_timestep: Moments = field(init=False)
     columns: Columns | None = None
     """Looks at blocks of the last shape."""
-    looked_at: int = 0
-    """Values."""
     masked: bool = False
 
     def __post_init__(self) -> None:
@@ -149,40 +164,48 @@ class _Direction:
         """Whether the state at the step before belongs to what is known of a timestep."""
         return self.memory is not None and self.memory.state in self.first.signals
 
-    def add(self, samples: Array, part: DirectionTrace, keys: Array) -> None:
+    def add(self, samples: Array, part: DirectionTrace, keys: Array, *, compiled: bool) -> None:
         """Take in some samples, or a slab of one."""
         for at, piece in pieces(part):
-            order = [piece.names.index(name) for name in self.first.signals]
+            order = np.array([piece.names.index(name) for name in self.first.signals])
+            compiled = compiled and piece.values.dtype == np.float32
             with np.errstate(all="ignore"):  # infinities are counted, not warned of
-                self._add(piece, part, order)
+                self._add(piece, part, order, compiled=compiled)
             self.masked |= piece.mask is not None
             valid = None if piece.mask is None else piece.mask.T
-            self.sample.offer(samples[at], part.timesteps, keys[at], valid, partial(self._take, piece, part, order))
+            take = partial(self._take, piece, part, order, compiled)
+            self.sample.offer(samples[at], part.timesteps, keys[at], valid, take)
 
-    def _add(self, piece: Piece, part: DirectionTrace, order: list[int]) -> None:
+    def _add(self, piece: Piece, part: DirectionTrace, order: Array, *, compiled: bool) -> None:
         for values in piece.blocks():
-            self._columns(piece, values).add(values, compiled=self.looked_at >= LONG and is_available())
-            self.looked_at += values.size
+            self._columns(piece, values, compiled=compiled).add(values)
         if self.settings.by == "timestep":
             self._put(part.timesteps, by_row(piece.names, piece.values, piece.mask, self.settings.bounds).at(order))
 
     def _take(
-        self, piece: Piece, part: DirectionTrace, order: list[int], samples: Array, timesteps: Array, rows: Array
+        self,
+        piece: Piece,
+        part: DirectionTrace,
+        order: Array,
+        compiled: bool,
+        samples: Array,
+        timesteps: Array,
+        rows: Array,
     ) -> None:
         """Write the signals at some timesteps, and the state at the step before, to ``(rows, signals, units)``."""
-        for place, signal in enumerate(order):
-            rows[:, place] = piece.values[timesteps, signal, samples]
+        take = _taking(compiled=compiled and rows.dtype == np.float32)
+        take(piece.values, order, timesteps, samples, rows[:, : len(order)])
         if self.looks_back and self.memory is not None:
-            before = places_before(part, timesteps)
-            rows[:, -1] = piece.signal(self.memory.state)[before, samples]
+            before, state = places_before(part, timesteps), piece.names.index(self.memory.state)
+            take(piece.values, np.array([state]), before, samples, rows[:, -1:])
             rows[before < 0, -1] = np.nan
 
-    def _columns(self, piece: Piece, values: Array) -> Columns:
+    def _columns(self, piece: Piece, values: Array, *, compiled: bool) -> Columns:
         """Return what looks at blocks of this shape: the same as for the block before, where that had this shape."""
         kind = (piece.names, values.shape[1:], values.dtype)
-        if self.columns is None or self.columns.kind != kind:
+        if self.columns is None or self.columns.kind != (*kind, compiled):
             self._merge()
-            self.columns = Columns(*kind, self.settings.bounds)
+            self.columns = Columns(*kind, self.settings.bounds, compiled=compiled)
         return self.columns
 
     def _merge(self) -> None:
