@@ -112,12 +112,13 @@ def blocks():
 
 TYPED = """
 import numpy as np
+import numpy.typing as npt
 import gateprobe
 from gateprobe import DirectionTrace, LayerTrace, Selection, Trace
 
 model = gateprobe.read("model.keras")
 x = np.zeros((4, 6, 2))
-gate: np.ndarray = model.trace(x)["bidirectional"].backward.forget_gate
+gate: npt.NDArray[np.float32] = model.trace(x)["bidirectional"].backward.forget_gate
 part: Trace = model.trace(x, layers="lstm*", signals=["forget_gate"], units=[0, 3], timesteps=slice(0, 10))[:5]
 part = model.trace({"a": x}, units=range(3), samples=np.arange(2), timesteps=3, batch_size="auto", dtype="float64")
 layer: LayerTrace = part["lstm/backward"]

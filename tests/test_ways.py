@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from graphs import chain, lstm_weights
 from test_stated import NESTED
+from verify.stand_in import pretend_that_keras_is_installed
 
 import gateprobe
 from gateprobe.cli import main
@@ -105,7 +106,8 @@ def test_a_function_of_text_is_said_in_the_same_words(folder):
     assert "--text" not in command
 
 
-def test_verify_and_inspect_say_how_to_trace(folder):
+def test_verify_and_inspect_say_how_to_trace(folder, monkeypatch):
+    pretend_that_keras_is_installed(monkeypatch)
     line = refused("verify", DATA / "custom.keras", "--semantics", "keras3")
     command, _ = followed(line)
     assert command[:3] == ["dump", str(DATA / "custom.keras"), "--semantics"]
