@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gateprobe.errors import InputError
-from gateprobe.graph import Array, WeightGroup
+from gateprobe.graph import Array, groups_within
 from gateprobe.layers.base import FLOAT64, Precision
 from gateprobe.opened_model import OpenedModel
 from gateprobe.verification.replay import Replayed, ReplayOptions, Subject, replay
@@ -150,12 +150,6 @@ def _costs(precision: Precision, found: Replayed, exact: Replayed, model: Opened
         yield Cost(label, place, signal, float(np.nanmax(gap)), float(np.nanmean(gap)))
 
 
-def _weights(group: WeightGroup) -> Iterator[Array]:
-    yield from (array.value for array in group.arrays)
-    for child in group.children.values():
-        yield from _weights(child)
-
-
 def _smallest(
     subject: Subject,
     x: Mapping[str, Array],
@@ -167,7 +161,8 @@ def _smallest(
 ) -> str | None:
     """Return the Q format of the fewest bits, and of those with the most behind the point, that keeps the error."""
     largest = max((abs(edge) for one in ranges for edge in (one.low, one.high)), default=0.0)
-    largest = max([largest, *(float(np.abs(array).max(initial=0)) for array in _weights(subject.graph.weights.root))])
+    arrays = (array.value for group in groups_within(subject.graph.weights.root) for array in group.arrays)
+    largest = max([largest, *(float(np.abs(array).max(initial=0)) for array in arrays)])
     needed = max(0, math.ceil(math.log2(largest))) if largest > 0 else 0  # more bits before the point change nothing
     for total in range(2, _MOST_BITS + 1):
         for whole in range(min(needed, total - 1) + 1):

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from gateprobe.graph import Argument, Call, LayerRecord, ModelRecord, Namespace, TensorRef, references
+from gateprobe.graph import Argument, Call, LayerRecord, ModelRecord, Namespace, TensorRef
+from gateprobe.layers.binding.call_order import layer_order
 
 NUMPY = "keras.src.ops.numpy"
 """The module of the operations that NumPy has, too."""
@@ -80,50 +81,6 @@ def rewired(model: ModelRecord, refs: Mapping[TensorRef, TensorRef], but: Collec
 
 
 def in_keras_order(model: ModelRecord) -> ModelRecord:
-    """Return a model with its layers in the order into which Keras puts them, which names and orders their weights.
-
-    Source: ``map_graph`` and ``_build_map`` in ``keras/src/ops/function.py`` 3.15.1: the farthest from the outputs
-    first, those at the same distance in the order in which a search from the outputs meets them.
-    """
+    """Return a model with its layers in the order into which Keras puts them, without those that lead to no output."""
     records = {record.name: record for record in model.layers}
-    met, nodes = _searched(model, records)
-    far: dict[tuple[str, int], int] = {}
-    depths: dict[str, int] = {}
-    for node in reversed(nodes):
-        depth = max(far.setdefault(node, 0), depths.get(node[0], 0))
-        depths[node[0]] = far[node] = depth
-        for parent in _parents(records[node[0]], node[1]):
-            far[parent] = max(depth + 1, far.get(parent, 0))
-    for ref in model.inputs:
-        if ref.layer not in depths:
-            depths[ref.layer], met[ref.layer] = 0, -1
-    names = sorted(depths, key=lambda name: (-depths[name], met[name]))
-    return replace(model, layers=tuple(records[name] for name in names))
-
-
-def _searched(model: ModelRecord, records: Mapping[str, LayerRecord]) -> tuple[dict[str, int], list[tuple[str, int]]]:
-    """Return the number at which a search from the outputs meets each layer, and the calls in the order it ends them.
-
-    No recursion: models may be deep.
-    """
-    met: dict[str, int] = {}
-    done: dict[tuple[str, int], None] = {}
-    for output in model.outputs:
-        stack = [((output.layer, output.call), False)]
-        while stack:
-            node, ended = stack.pop()
-            if ended:
-                done[node] = None
-            elif node not in done:
-                met.setdefault(node[0], len(met))
-                stack.append((node, True))
-                stack += [(parent, False) for parent in reversed(_parents(records[node[0]], node[1]))]
-    return met, list(done)
-
-
-def _parents(record: LayerRecord, number: int) -> list[tuple[str, int]]:
-    """Return the calls whose outputs a call reads."""
-    if record.class_name == "InputLayer":
-        return []
-    call = record.calls[number]
-    return [(ref.layer, ref.call) for ref in references((call.args, call.kwargs))]
+    return replace(model, layers=tuple(records[name] for name in layer_order(model)))

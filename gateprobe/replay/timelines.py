@@ -8,12 +8,12 @@ belong.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from gateprobe.graph import Call, LayerRecord, ModelRecord, TensorRef, references
-from gateprobe.layers.binding.call_order import Node, after_needs
+from gateprobe.layers.binding.call_order import Node, after_needs, needs_of
 from gateprobe.layers.binding.graph import call_name
 from gateprobe.layers.binding.registry import is_recurrent
 from gateprobe.replay.calls import join_path
@@ -116,7 +116,8 @@ class _Walk:
             (ref.layer, ref.call): [line] for ref, line in zip(model.inputs, given, strict=False)
         }
         records = {record.name: record for record in model.layers}
-        for node in _in_order(model):
+        needs = needs_of(model)
+        for node in after_needs(list(needs), needs):
             record = records.get(node[0])
             if node in made or record is None or node[1] >= len(record.calls):
                 continue
@@ -137,15 +138,6 @@ class _Walk:
             return _after_recurrent(record, lines[:1], new)
         after = line_after(record, lines)
         return new if after is None else [after]
-
-
-def _in_order(model: ModelRecord) -> Iterator[Node]:
-    needs = {
-        (record.name, number): [(ref.layer, ref.call) for ref in references((call.args, call.kwargs))]
-        for record in model.layers
-        for number, call in enumerate(record.calls)
-    }
-    yield from after_needs(list(needs), needs)
 
 
 def _line(ref: TensorRef, made: Mapping[Node, Sequence[Line]]) -> Line:
