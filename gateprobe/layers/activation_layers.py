@@ -118,12 +118,11 @@ def masked_softmax(
 @replays("Softmax", takes=("inputs", "mask"))
 def _bind_softmax(binding: Binding) -> Layer:
     settings, semantics = binding.settings, binding.semantics
-    value = settings.raw("axis", -1)
-    axes = settings.integers("axis", None if isinstance(value, (list, tuple)) else 1, -1, minimum=-32)
+    axes = settings.axes()
     settings.ignore("robust_masking")
     settings.finish()
     if not axes or 0 in axes:
-        raise Unsupported(f"config.axis: {value} includes the samples or nothing")
+        raise Unsupported(f"config.axis: {settings.raw('axis')} includes the samples or nothing")
     return Softmax(axes, semantics.softmax_sees_mask, semantics.softmax_zeroes_masked, binding.precision)
 
 

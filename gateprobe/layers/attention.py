@@ -291,44 +291,37 @@ def _scale_of(features: int, semantics: Semantics) -> float:
     return float(np.float32(scale)) if semantics.attention_scale_in_float32 else scale
 
 
-_ATTENTION_KEYS = ("use_bias", "use_gate", "output_shape", "query_shape", "key_shape", "value_shape")
-
-
 @replays("MultiHeadAttention", parts=_dense_parts, takes=_HEADS_TAKE)
 def _bind_heads(binding: Binding) -> Layer:
-    settings, semantics = binding.settings, binding.semantics
+    settings = binding.settings
     settings.integer("num_heads")
-    key_dim = settings.integer("key_dim")
-    settings.ignore("value_dim", "softmax_robust_masking", "flash_attention", *_ATTENTION_KEYS)
+    settings.ignore("value_dim", "softmax_robust_masking")
     if settings.raw("attention_axes") not in (None, 1, [1], (1,)):
         raise Unsupported("config.attention_axes: only attention over the timesteps is replayed")
-    dropout = settings.number("dropout", 0.0)
-    settings.finish()
-    return HeadedAttention(
-        binding.parts,
-        _scale_of(key_dim, semantics),
-        sharing=1,
-        sees_masks=semantics.attention_sees_masks,
-        fused=semantics.attention_fused and not dropout,
-        zeroes_masked=semantics.softmax_zeroes_masked,
-        precision=binding.precision,
-    )
+    return _headed(binding, settings.integer("key_dim"), sharing=1)
 
 
 @replays("GroupedQueryAttention", "GroupQueryAttention", parts=_dense_parts, takes=_HEADS_TAKE)
 def _bind_grouped(binding: Binding) -> Layer:
-    settings, semantics = binding.settings, binding.semantics
-    head_dim, heads = settings.integer("head_dim"), settings.integer("num_query_heads")
-    key_heads = settings.integer("num_key_value_heads")
+    settings = binding.settings
+    heads, key_heads = settings.integer("num_query_heads"), settings.integer("num_key_value_heads")
     if heads % key_heads:
         raise Unsupported(f"config: {heads} query heads cannot share {key_heads} key heads")
-    settings.ignore("flash_attention", *_ATTENTION_KEYS)
+    return _headed(binding, settings.integer("head_dim"), sharing=heads // key_heads)
+
+
+_HEADS_KEYS = ("use_bias", "use_gate", "output_shape", "query_shape", "key_shape", "value_shape", "flash_attention")
+
+
+def _headed(binding: Binding, features: int, sharing: int) -> Layer:
+    settings, semantics = binding.settings, binding.semantics
     dropout = settings.number("dropout", 0.0)
+    settings.ignore(*_HEADS_KEYS)
     settings.finish()
     return HeadedAttention(
         binding.parts,
-        _scale_of(head_dim, semantics),
-        sharing=heads // key_heads,
+        _scale_of(features, semantics),
+        sharing=sharing,
         sees_masks=semantics.attention_sees_masks,
         fused=semantics.attention_fused and not dropout,
         zeroes_masked=semantics.softmax_zeroes_masked,

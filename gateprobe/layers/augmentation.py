@@ -23,7 +23,7 @@ from gateprobe.layers.binding.registry import Binding, replays
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.layers.resizing import resized
 from gateprobe.layers.shape import channels_first
-from gateprobe.layers.unary import Function, Unary
+from gateprobe.layers.unary import Function, Unary, Unmasked
 from gateprobe.layers.windows import channels_last, check_rank
 from gateprobe.semantics import Crop
 
@@ -35,23 +35,11 @@ _TRAINING_ONLY = (
 """Settings that say how much is changed in training."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Augmentation:
-    """A function of images."""
-
-    layer: Layer
-
-    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
-        """Refuse a mask, which Keras loses or keeps as casts happen to copy the images or not."""
-        if call.tensor.mask is not None:
-            raise InputError("images with a mask are not replayed", remedy="remove the mask in front of this layer")
-        return self.layer.replay(call, scope)
-
-
 def _layer(binding: Binding, function: Function, *, casts: bool) -> Layer:
-    """Bind a function of images."""
+    """Bind a function of images; Keras loses a mask or keeps it as casts happen to copy the images or not."""
     binding.settings.finish()
-    return Augmentation(Unary(function, binding.precision, keeps_mask=False, keeps_integers=not casts))
+    layer = Unary(function, binding.precision, keeps_mask=False, keeps_integers=not casts)
+    return Unmasked(layer, "images with a mask are not replayed")
 
 
 def _same(x: Array) -> Array:
@@ -217,8 +205,7 @@ def moved(x: Array, old: tuple[float, float], new: tuple[float, float], precisio
     if old == new:
         return x
     (low, high), (to_low, to_high) = (
-        [step(np.asarray(one, x.dtype)) for one in ends]
-        for step, ends in ((precision.round, old), (precision.round, new))
+        [precision.round(np.asarray(one, x.dtype)) for one in ends] for ends in (old, new)
     )
     share = precision.round(precision.round(x - low) / precision.round(high - low))
     return precision.round(precision.round(share * precision.round(to_high - to_low)) + to_low)

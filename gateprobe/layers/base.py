@@ -84,32 +84,6 @@ class Stopped(Exception):
     """The results of a batch are not wanted any more; only the run that said so sees this."""
 
 
-class Signals(Protocol):
-    """Where a recurrent layer hands over what it computed; the run decides what becomes of it."""
-
-    def __call__(
-        self,
-        *,
-        direction: str,
-        backwards: bool,
-        signals: Mapping[str, Array],
-        mask: Array | None,
-        ran: Any,
-        part: str | None,
-    ) -> None:
-        """Take the signals of one direction of one call.
-
-        Args:
-            direction: ``forward`` or ``backward``.
-            backwards: Whether the layer read its input from the last timestep to the first.
-            signals: Name to ``(samples, timesteps, units)``, timesteps in the order of the input; gates are not yet
-                blanked at masked timesteps.
-            mask: ``(samples, timesteps)`` or ``None``.
-            ran: The `gateprobe.layers.recurrent.cells.CellRun` that gave them.
-            part: ``cell_n`` for the n-th cell of stacked cells.
-        """
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Scope:
     """What the run offers to one call of one layer."""
@@ -119,7 +93,7 @@ class Scope:
     traced: Callable[[str], bool]
     """Whether the signals of the recurrent layer at a path are wanted."""
     deliver: Callable[..., None]
-    """`Signals` with the path as its first argument."""
+    """Takes what a recurrent layer computed, see `emit`, with the path in front; the run decides what becomes of it."""
     states: dict[tuple[str, ...], tuple[Array, ...]] = field(default_factory=dict)
     """States carried from call to call and batch to batch by stateful layers, by owner and direction."""
     pre_activations: bool = False
@@ -166,7 +140,17 @@ class Scope:
         ran: Any,
         part: str | None = None,
     ) -> None:
-        """Hand over signals; see `Signals`."""
+        """Hand over the signals of one direction of one call.
+
+        Args:
+            direction: ``forward`` or ``backward``.
+            backwards: Whether the layer read its input from the last timestep to the first.
+            signals: Name to ``(samples, timesteps, units)``, timesteps in the order of the input; gates are not yet
+                blanked at masked timesteps.
+            mask: ``(samples, timesteps)`` or ``None``.
+            ran: The `gateprobe.layers.recurrent.cells.CellRun` that gave them.
+            part: ``cell_n`` for the n-th cell of stacked cells.
+        """
         path = self.path if part is None else f"{self.path}/{part}"
         room.hold(signals.values())
         self.deliver(path, direction=direction, backwards=backwards, signals=signals, mask=mask, ran=ran)

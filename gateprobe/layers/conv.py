@@ -15,24 +15,19 @@ from gateprobe.activations import Activation, before_positions
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Layer, Precision
-from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.registry import Binding, Slot, replays, with_bias
 from gateprobe.layers.binding.settings import OtherWeights, Settings, Unsupported
 from gateprobe.layers.core import biased, refuse_stray_bias
 from gateprobe.layers.recurrent.kernels.blas import multiply
-from gateprobe.layers.shape import channels_first
-from gateprobe.layers.unary import Function, Unary
-from gateprobe.layers.windows import Window, channels_last, read_window, views
+from gateprobe.layers.shape import channels_first, spatial
+from gateprobe.layers.unary import Function
+from gateprobe.layers.windows import Window, read_window, views
 from gateprobe.limits import room
 
 
 def rank_of(record: LayerRecord) -> int:
     """Return the number of spatial axes, which stands in the class name: ``Conv2DTranspose`` → 2."""
     return next(int(letter) for letter in record.class_name if letter.isdigit())
-
-
-def with_bias(slots: tuple[Slot, ...], settings: Settings, size: int | None) -> tuple[Slot, ...]:
-    """Append the bias slot when the layer has one."""
-    return (*slots, Slot("bias", (size,))) if settings.flag("use_bias", True) else slots
 
 
 def kernel_slot(role: str, settings: Settings, rank: int, *tail: int | None) -> Slot:
@@ -86,11 +81,9 @@ def _as_channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def finished(binding: Binding, function: Function) -> Layer:
-    """Finish the settings and let the function work on either data format. Keras drops the mask."""
-    first = channels_first(binding.settings)
+    """Finish the settings and let the function work on either data format."""
     binding.settings.ignore("filters", "use_bias", "groups", "depth_multiplier", "input_dim")
-    binding.settings.finish()
-    return Unary(channels_last(function, first=first), binding.precision, keeps_mask=False)
+    return spatial(function, binding)
 
 
 def stored_kernel(binding: Binding, role: str, *, transposed: bool = False) -> Array:

@@ -12,9 +12,9 @@ from itertools import product
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Layer
-from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.registry import Binding, Slot, replays, with_bias
 from gateprobe.layers.binding.settings import Settings, Unsupported
-from gateprobe.layers.conv import Convolution, convolution_of, finished, kernel_slot, rank_of, stored_kernel, with_bias
+from gateprobe.layers.conv import Convolution, convolution_of, finished, kernel_slot, rank_of, stored_kernel
 from gateprobe.layers.recurrent.kernels.blas import multiply
 from gateprobe.layers.windows import Window, check_rank
 from gateprobe.limits import room

@@ -14,7 +14,7 @@ from gateprobe.activations import Activation
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor
-from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.registry import Binding, Slot, replays, with_bias
 from gateprobe.layers.binding.settings import Settings
 from gateprobe.layers.recurrent.kernels.blas import multiply
 from gateprobe.layers.unary import Unary, autocast, mask_of
@@ -22,8 +22,7 @@ from gateprobe.layers.unary import Unary, autocast, mask_of
 
 def _dense_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     units = settings.integer("units")
-    kernel = Slot("kernel", (None, units))
-    return (kernel, Slot("bias", (units,))) if settings.flag("use_bias", True) else (kernel,)
+    return with_bias((Slot("kernel", (None, units)),), settings, units)
 
 
 @replays("Dense", slots=_dense_slots)

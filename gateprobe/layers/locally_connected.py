@@ -12,20 +12,17 @@ import numpy as np
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Layer
-from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.registry import Binding, Slot, replays, with_bias
 from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.conv import Convolution, convolution_of, rank_of
-from gateprobe.layers.shape import channels_first
-from gateprobe.layers.unary import Unary
-from gateprobe.layers.windows import channels_last, views
+from gateprobe.layers.shape import channels_first, spatial
+from gateprobe.layers.windows import views
 from gateprobe.limits import room
 
 
 def _slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     filters = settings.integer("filters")
-    kernel = Slot("kernel", (None, None, filters))
-    bias = Slot("bias", (*[None] * rank_of(record), filters))
-    return (kernel, bias) if settings.flag("use_bias", True) else (kernel,)
+    return with_bias((Slot("kernel", (None, None, filters)),), settings, *[None] * rank_of(record), filters)
 
 
 @replays("LocallyConnected1D", "LocallyConnected2D", slots=_slots)
@@ -38,9 +35,7 @@ def _bind(binding: Binding) -> Layer:
         raise Unsupported("config: a locally connected layer has neither padding nor dilation")
     first = channels_first(settings)
     settings.ignore("filters", "use_bias")
-    settings.finish()
-    function = partial(_local, kernel=binding.weights["kernel"], first=first, convolution=convolution)
-    return Unary(channels_last(function, first=first), binding.precision, keeps_mask=False)
+    return spatial(partial(_local, kernel=binding.weights["kernel"], first=first, convolution=convolution), binding)
 
 
 def _local(x: Array, kernel: Array, convolution: Convolution, *, first: bool) -> Array:

@@ -18,15 +18,14 @@ from gateprobe.layers.base import FLOAT32, Arguments, Layer, Precision, Ranks, S
 from gateprobe.layers.binding.registry import Binding, Slot, replays
 from gateprobe.layers.binding.settings import Settings, Unsupported, policy_name
 from gateprobe.layers.merge import held, norm
-from gateprobe.layers.unary import Unary, axis_in, fitting, mask_of
+from gateprobe.layers.unary import Unary, Unmasked, axis_in, fitting, mask_of
 
 
-def _axes(settings: Settings, default: int = -1) -> tuple[int, ...]:
+def _axes(settings: Settings) -> tuple[int, ...]:
     """Read ``axis``, which is an int or a list."""
-    value = settings.raw("axis", default)
-    axes = settings.integers("axis", None if isinstance(value, (list, tuple)) else 1, default, minimum=-32)
+    axes = settings.axes()
     if not axes or 0 in axes or list(axes) != sorted(axes):
-        raise Unsupported(f"config.axis: {value} is not a list of axes in ascending order")
+        raise Unsupported(f"config.axis: {settings.raw('axis')} is not a list of axes in ascending order")
     return axes
 
 
@@ -241,20 +240,9 @@ def _bind_group(binding: Binding) -> Layer:
     precision = FLOAT32 if in_input_dtype else binding.precision
     function = partial(_group_normalized, axis=axes[0], groups=groups, epsilon=epsilon, precision=precision)
     layer = _of_each_sample(function, binding, in_input_dtype=in_input_dtype)
-    return Unmasked(layer) if binding.semantics.group_norm_sees_mask else layer
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Unmasked:
-    """A layer that would compute its statistics over what is not masked, which is not replayed."""
-
-    layer: Layer
-
-    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
-        """Hand on a call without a mask."""
-        if mask_of(call, call.tensor) is not None:
-            raise InputError("statistics of a masked input are not replayed", remedy="remove the mask")
-        return self.layer.replay(call, scope)
+    if not binding.semantics.group_norm_sees_mask:
+        return layer
+    return Unmasked(layer, "statistics of what is not masked are not replayed")
 
 
 def _group_normalized(

@@ -13,18 +13,11 @@ from gateprobe.layers.base import Layer
 from gateprobe.layers.binding.registry import Binding, replays
 from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.conv import rank_of
-from gateprobe.layers.shape import channels_first
-from gateprobe.layers.unary import Function, Unary
-from gateprobe.layers.windows import channels_last, check_rank
+from gateprobe.layers.shape import spatial
+from gateprobe.layers.windows import check_rank
 from gateprobe.limits import room
 
 Margins = tuple[tuple[int, int], ...]
-
-
-def _spatial(function: Function, binding: Binding) -> Layer:
-    first = channels_first(binding.settings)
-    binding.settings.finish()
-    return Unary(channels_last(function, first=first), binding.precision, keeps_mask=False, keeps_integers=True)
 
 
 def _margins(settings: Settings, key: str, rank: int, default: int) -> Margins:
@@ -34,7 +27,7 @@ def _margins(settings: Settings, key: str, rank: int, default: int) -> Margins:
     """
     value = settings.raw(key, default)
     if isinstance(value, int):
-        value = [value] * rank if rank > 1 else [[value, value]]
+        value = [value] * rank
     if isinstance(value, (list, tuple)) and rank == 1 and len(value) == 2:
         value = [value]
     if isinstance(value, (list, tuple)) and rank == 2 and len(value) == 4:
@@ -58,7 +51,7 @@ def _is_pair(item: object) -> bool:
 @replays("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D")
 def _bind_padding(binding: Binding) -> Layer:
     margins = _margins(binding.settings, "padding", rank_of(binding.record), default=1)
-    return _spatial(partial(_padded, margins=margins), binding)
+    return spatial(partial(_padded, margins=margins), binding, keeps_integers=True)
 
 
 def _padded(x: Array, margins: Margins) -> Array:
@@ -69,8 +62,8 @@ def _padded(x: Array, margins: Margins) -> Array:
 @replays("Cropping1D", "Cropping2D", "Cropping3D")
 def _bind_cropping(binding: Binding) -> Layer:
     rank = rank_of(binding.record)
-    margins = _margins(binding.settings, "cropping", rank, default=1 if rank == 1 else 0 if rank == 2 else 1)
-    return _spatial(partial(_cropped, margins=margins), binding)
+    margins = _margins(binding.settings, "cropping", rank, default=0 if rank == 2 else 1)
+    return spatial(partial(_cropped, margins=margins), binding, keeps_integers=True)
 
 
 def _cropped(x: Array, margins: Margins) -> Array:

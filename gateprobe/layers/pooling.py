@@ -15,25 +15,19 @@ from gateprobe.graph import Array
 from gateprobe.layers.base import Arguments, Layer, Precision, Scope, Tensor
 from gateprobe.layers.binding.registry import Binding, replays
 from gateprobe.layers.conv import rank_of
-from gateprobe.layers.shape import channels_first
-from gateprobe.layers.unary import Function, Unary, fitting, mask_of
-from gateprobe.layers.windows import Window, channels_last, check_rank, read_window, views
+from gateprobe.layers.shape import channels_first, spatial
+from gateprobe.layers.unary import fitting, mask_of
+from gateprobe.layers.windows import Window, check_rank, read_window, views
 from gateprobe.limits import room
 
 _BOUND = 400
 """Bytes that one window of an adaptive pooling takes beside its numbers."""
 
 
-def _pooled(function: Function, binding: Binding) -> Layer:
-    first = channels_first(binding.settings)
-    binding.settings.finish()
-    return Unary(channels_last(function, first=first), binding.precision, keeps_mask=False)
-
-
 @replays("MaxPooling1D", "MaxPooling2D", "MaxPooling3D")
 def _bind_max(binding: Binding) -> Layer:
     window = read_window(binding.settings, rank_of(binding.record), "pool_size")
-    return _pooled(partial(highest_of_windows, window=window), binding)
+    return spatial(partial(highest_of_windows, window=window), binding)
 
 
 def highest_of_windows(x: Array, window: Window) -> Array:
@@ -45,7 +39,7 @@ def highest_of_windows(x: Array, window: Window) -> Array:
 @replays("AveragePooling1D", "AveragePooling2D", "AveragePooling3D")
 def _bind_average(binding: Binding) -> Layer:
     window = read_window(binding.settings, rank_of(binding.record), "pool_size")
-    return _pooled(partial(mean_of_windows, window=window), binding)
+    return spatial(partial(mean_of_windows, window=window), binding)
 
 
 def mean_of_windows(x: Array, window: Window) -> Array:
@@ -102,7 +96,7 @@ def _bind_global(binding: Binding) -> Layer:
 @replays(*(f"Adaptive{kind}Pooling{rank}D" for kind in ("Max", "Average") for rank in (1, 2, 3)))
 def _bind_adaptive(binding: Binding) -> Layer:
     sizes = binding.settings.integers("output_size", rank_of(binding.record))
-    return _pooled(partial(adaptive, sizes=sizes, maximum="Max" in binding.record.class_name), binding)
+    return spatial(partial(adaptive, sizes=sizes, maximum="Max" in binding.record.class_name), binding)
 
 
 def adaptive(x: Array, sizes: tuple[int, ...], *, maximum: bool) -> Array:

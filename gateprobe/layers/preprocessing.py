@@ -61,10 +61,7 @@ def _rescaled(x: Array, scale: Array, offset: Array) -> Array:
 
 
 def _kept_axes(settings: Settings) -> tuple[int, ...]:
-    value = settings.raw("axis", -1)
-    if value is None:
-        return ()
-    return settings.integers("axis", None if isinstance(value, (list, tuple)) else 1, -1, minimum=-32)
+    return () if settings.raw("axis", -1) is None else settings.axes()
 
 
 def _normalization_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:

@@ -19,9 +19,8 @@ from gateprobe.layers.base import Layer
 from gateprobe.layers.binding.registry import Binding, replays
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.layers.conv import rank_of
-from gateprobe.layers.shape import channels_first
-from gateprobe.layers.unary import Function, Unary
-from gateprobe.layers.windows import channels_last, check_rank
+from gateprobe.layers.shape import spatial
+from gateprobe.layers.windows import check_rank
 from gateprobe.limits import room
 
 Along = Callable[[Array, int, int], Array]
@@ -107,16 +106,11 @@ def _interpolation(binding: Binding, default: str) -> Along:
     return RESIZERS[how]
 
 
-def _spatial(function: Function, binding: Binding, *, first: bool) -> Layer:
-    binding.settings.finish()
-    return Unary(channels_last(function, first=first), binding.precision, keeps_mask=False, keeps_integers=True)
-
-
 @replays("UpSampling1D", "UpSampling2D", "UpSampling3D")
 def _bind_upsampling(binding: Binding) -> Layer:
     factors = binding.settings.integers("size", rank_of(binding.record), 2)
     function = partial(_upsampled, factors=factors, along=_interpolation(binding, "nearest"))
-    return _spatial(function, binding, first=channels_first(binding.settings))
+    return spatial(function, binding, keeps_integers=True)
 
 
 def _upsampled(x: Array, factors: tuple[int, ...], along: Along) -> Array:
@@ -130,7 +124,7 @@ def _bind_resizing(binding: Binding) -> Layer:
     size = (settings.integer("height"), settings.integer("width"))
     along = _interpolation(binding, "bilinear")
     settings.ignore("fill_mode", "fill_value")  # of padding to an aspect ratio, which is refused
-    return _spatial(partial(_resized, size=size, along=along), binding, first=channels_first(settings))
+    return spatial(partial(_resized, size=size, along=along), binding, keeps_integers=True)
 
 
 def resized(x: Array, size: tuple[int, ...], how: str = "bilinear") -> Array:
@@ -148,9 +142,8 @@ def _resized(x: Array, size: tuple[int, ...], along: Along) -> Array:
 
 @replays("CenterCrop")
 def _bind_center_crop(binding: Binding) -> Layer:
-    settings = binding.settings
-    size = (settings.integer("height"), settings.integer("width"))
-    return _spatial(partial(_center, size=size), binding, first=channels_first(settings))
+    size = (binding.settings.integer("height"), binding.settings.integer("width"))
+    return spatial(partial(_center, size=size), binding, keeps_integers=True)
 
 
 def _center(x: Array, size: tuple[int, int]) -> Array:

@@ -1,4 +1,4 @@
-"""Layers that only move numbers: flatten, reshape, permute, repeat.
+"""Layers that only move numbers: flatten, reshape, permute, repeat; and the order of axes in images.
 
 Formulas: ``keras/src/layers/reshaping/*.py`` 3.15.1. Keras drops the mask in all of them.
 """
@@ -15,6 +15,7 @@ from gateprobe.layers.base import Layer
 from gateprobe.layers.binding.registry import Binding, replays
 from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.unary import Function, Unary
+from gateprobe.layers.windows import channels_last
 from gateprobe.limits import room
 
 _FORMATS = ("channels_last", "channels_first", None)
@@ -23,6 +24,17 @@ _FORMATS = ("channels_last", "channels_first", None)
 def channels_first(settings: Settings) -> bool:
     """Read ``data_format``; a configuration without one means channels last."""
     return bool(settings.choice("data_format", _FORMATS) == "channels_first")
+
+
+def spatial(function: Function, binding: Binding, *, keeps_integers: bool = False) -> Layer:
+    """Finish the settings of a layer that is a function of ``(samples, *spatial, channels)``, in either data format.
+
+    Keras drops the mask in all of them.
+    """
+    first = channels_first(binding.settings)
+    binding.settings.finish()
+    function = channels_last(function, first=first)
+    return Unary(function, binding.precision, keeps_mask=False, keeps_integers=keeps_integers)
 
 
 def _mover(function: Function, binding: Binding) -> Unary:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gateprobe.errors import InputError
 from gateprobe.graph import Array
-from gateprobe.layers.base import Arguments, Precision, Ranks, Scope, Tensor, Value, beyond_time
+from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, Value, beyond_time
 
 Function = Callable[[Array], Array]
 
@@ -41,6 +41,21 @@ class Unary:
     def over_time(self, ranks: tuple[int, ...]) -> Ranks | None:
         """See `gateprobe.layers.base.Timewise`."""
         return ranks if self.along is not None and beyond_time(self.along, ranks[0]) else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unmasked:
+    """A layer that is replayed only where its input has no mask."""
+
+    layer: Layer
+    reason: str
+    """Of the refusal."""
+
+    def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
+        """Hand on a call without a mask."""
+        if mask_of(call, call.tensor) is not None:
+            raise InputError(self.reason, remedy="remove the mask in front of this layer")
+        return self.layer.replay(call, scope)
 
 
 @contextmanager
@@ -104,7 +119,15 @@ def masks_of(call: Arguments, tensors: tuple[Tensor, ...]) -> tuple[Array | None
 
 
 def as_mask(given: Value) -> Array:
-    """Return an explicit mask as booleans."""
+    """Return an explicit mask, or the only one of a list, as booleans.
+
+    Raises:
+        InputError: It is none.
+    """
+    if isinstance(given, (tuple, list)) and len(given) == 1:
+        given = given[0]
+    if not isinstance(given, (Tensor, np.ndarray)):
+        raise InputError("expected one mask")
     return np.asarray(given.value if isinstance(given, Tensor) else given, bool)
 
 

@@ -5,17 +5,16 @@ Source: ``keras/src/layers/rnn/time_distributed.py`` 3.15.1, ``tf_keras/src/laye
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from gateprobe.errors import InputError
-from gateprobe.graph import Array, LayerRecord, records_within
+from gateprobe.graph import Array, records_within
 from gateprobe.layers.base import Arguments, Layer, Scope, Tensor
-from gateprobe.layers.binding.registry import Binding, is_recurrent, replays
-from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.layers.binding.registry import Binding, is_recurrent, part_of, replays, wrapped_layer
 from gateprobe.layers.recurrent.rnn import is_stateful
+from gateprobe.layers.unary import mask_of
 from gateprobe.limits import room
 from gateprobe.semantics import DistributedMask
 
@@ -40,7 +39,7 @@ class TimeDistributed:
         x = call.tensor
         if x.value.ndim < 2:
             raise InputError(f"expected (samples, timesteps, ...), got shape {x.value.shape}")
-        mask = _mask(call, x)
+        mask = mask_of(call, x)
         if mask is not None and self.refuses_masks:
             raise InputError("a mask around a stateful layer is not replayed", remedy="remove the mask")
         return self._stepped(x, mask, scope) if self.stepwise else self._folded(x, mask, scope)
@@ -98,23 +97,11 @@ def _stacked(group: tuple[Tensor, ...]) -> Array | None:
     return room.stack(masks, 1) if len(masks) == len(group) else None
 
 
-def _mask(call: Arguments, x: Tensor) -> Array | None:
-    given = call.kwargs.get("mask")
-    return given.value if isinstance(given, Tensor) else x.mask
-
-
-def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
-    wrapped = record.children.get("layer", ())
-    if len(wrapped) != 1:
-        raise Unsupported("config.layer: expected one layer")
-    return {"layer": wrapped[0]}
-
-
-@replays("TimeDistributed", parts=_parts, takes=("inputs", "training", "mask"))
+@replays("TimeDistributed", parts=wrapped_layer, takes=("inputs", "training", "mask"))
 def _bind(binding: Binding) -> TimeDistributed:
     binding.settings.ignore("layer")
     binding.settings.finish()
-    inside, masks = _parts(binding.record)["layer"], binding.semantics.distributed_mask
+    inside, masks = part_of(binding.record, "layer"), binding.semantics.distributed_mask
     refuses = masks is DistributedMask.COMPUTED and is_stateful(inside)
     softmax = masks is not DistributedMask.UNSEEN and any(one.class_name == "Softmax" for one in records_within(inside))
     recurrent = any(map(is_recurrent, records_within(inside)))

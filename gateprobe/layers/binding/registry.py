@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from gateprobe.graph import Array, LayerRecord, Namespace
 from gateprobe.layers.base import Layer, Precision
 from gateprobe.layers.binding.call_arguments import INPUTS
-from gateprobe.layers.binding.settings import Settings
+from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.semantics import Semantics
 
 
@@ -60,6 +60,28 @@ def no_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
 def no_parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
     """A layer with no layers inside."""
     return {}
+
+
+def part_of(record: LayerRecord, key: str) -> LayerRecord:
+    """Return the one layer or cell that a configuration holds by a key.
+
+    Raises:
+        Unsupported: There is none, or several.
+    """
+    parts = record.children.get(key, ())
+    if len(parts) != 1:
+        raise Unsupported(f"config.{key}: expected one {key}")
+    return parts[0]
+
+
+def wrapped_layer(record: LayerRecord) -> Mapping[str, LayerRecord]:
+    """The one layer inside a wrapper."""
+    return {"layer": part_of(record, "layer")}
+
+
+def with_bias(slots: tuple[Slot, ...], settings: Settings, *shape: int | None) -> tuple[Slot, ...]:
+    """Append the slot of a bias when the layer has one."""
+    return (*slots, Slot("bias", shape)) if settings.flag("use_bias", True) else slots
 
 
 @dataclass(frozen=True, slots=True)

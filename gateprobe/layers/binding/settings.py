@@ -201,6 +201,11 @@ class Settings:
             raise BadSize(f"config.{key}: {list(value)} has a value below {minimum}")
         return tuple(value)
 
+    def axes(self, key: str = "axis", default: int = -1) -> tuple[int, ...]:
+        """Return axes, which are an int or a list; some count from the end."""
+        several = isinstance(self.raw(key, default), (list, tuple))
+        return self.integers(key, None if several else 1, default, minimum=-32)
+
     def activation(self, key: str, default: Any = "linear") -> Activation:
         """Return an activation function from the closed table."""
         value = self.raw(key, default)

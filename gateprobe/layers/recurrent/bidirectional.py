@@ -16,7 +16,7 @@ from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Arguments, Precision, Scope, Tensor, tensors_in
 from gateprobe.layers.binding.call_arguments import RECURRENT
-from gateprobe.layers.binding.registry import Binding, replays
+from gateprobe.layers.binding.registry import Binding, part_of, replays
 from gateprobe.layers.binding.settings import Unsupported, users_code
 from gateprobe.limits import room
 
@@ -80,10 +80,7 @@ class Bidirectional:
 
 def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
     """The forward layer, and the backward one: its own record or the forward one the other way round."""
-    wrapped = record.children.get("layer", ())
-    if len(wrapped) != 1:
-        raise Unsupported("config.layer: expected one layer")
-    forward = wrapped[0]
+    forward = part_of(record, "layer")
     given = record.children.get("backward_layer", ())
     mirrored = {**forward.config, "go_backwards": not forward.config.get("go_backwards", False)}
     backward = given[0] if given else replace(forward, config=mirrored)

@@ -20,7 +20,7 @@ from gateprobe.activations import Activation
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, GateLayout, LayerRecord
 from gateprobe.layers.base import Arguments, Precision, Scope, Tensor, tensors_in
-from gateprobe.layers.binding.registry import Binding, Slot
+from gateprobe.layers.binding.registry import Binding, Slot, with_bias
 from gateprobe.layers.binding.settings import Settings
 from gateprobe.layers.recurrent.kernels.blas import multiply
 from gateprobe.layers.recurrent.kernels.choice import Kernel
@@ -193,8 +193,7 @@ def gate_slots(
             )
         )
     columns = None if units is None else len(gates) * units
-    slots = (Slot("kernel", (None, columns)), Slot("recurrent_kernel", (units, columns)))
-    return (*slots, Slot("bias", bias)) if settings.flag("use_bias", True) else slots
+    return with_bias((Slot("kernel", (None, columns)), Slot("recurrent_kernel", (units, columns))), settings, *bias)
 
 
 def units_of(settings: Settings) -> int | None:

@@ -15,11 +15,11 @@ from gateprobe.activations import Activation, before_positions
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Precision
 from gateprobe.layers.binding.call_arguments import RECURRENT
-from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.registry import Binding, Slot, replays, with_bias
 from gateprobe.layers.binding.settings import Settings
-from gateprobe.layers.conv import correlate, kernel_slot, rank_of, with_bias
+from gateprobe.layers.conv import correlate, kernel_slot, rank_of
 from gateprobe.layers.core import refuse_stray_bias
-from gateprobe.layers.recurrent.cells import CELL_KEYS, RNN_KEYS, Anatomy, Steps, lstm_activations, replay_cell
+from gateprobe.layers.recurrent.cells import CELL_KEYS, Anatomy, Steps, finish_cell, lstm_activations, replay_cell
 from gateprobe.layers.recurrent.lstm import LSTMSteps
 from gateprobe.layers.recurrent.rnn import Recurrent, bind_recurrent
 from gateprobe.layers.shape import channels_first
@@ -141,8 +141,8 @@ def _bind_cell(binding: Binding) -> ConvLSTMCell:
         binding.precision,
         binding.semantics.bias_goes_astray,
     )
-    settings.ignore(*RNN_KEYS, *CELL_KEYS, *_CONV_KEYS)
-    settings.finish()
+    settings.ignore(*_CONV_KEYS)
+    finish_cell(settings)
     return cell
 
 

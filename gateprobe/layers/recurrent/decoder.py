@@ -19,7 +19,7 @@ import numpy as np
 from gateprobe.errors import InputError
 from gateprobe.graph import Array, LayerRecord, Namespace
 from gateprobe.layers.base import Arguments, Layer, Scope, Tensor, tensors_in
-from gateprobe.layers.binding.registry import Binding, replays
+from gateprobe.layers.binding.registry import Binding, part_of, replays
 from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.recurrent.rnn import Recurrent, StackedCells, cells_of
 from gateprobe.semantics import MaskedOutput
@@ -141,10 +141,8 @@ def _of_mask(mask: Array, x: Array) -> Array:
 def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
     if "unproven" in record.config:
         raise Unsupported(f"{record.config['unproven']}; write its wiring down and give it with --architecture")
-    cell, output = record.children.get("cell", ()), record.children.get("output_layer", ())
-    if len(cell) != 1:
-        raise Unsupported("config.cell: expected one cell")
-    return {"cell": cell[0], **({"output_layer": output[0]} if output else {})}
+    output = record.children.get("output_layer", ())
+    return {"cell": part_of(record, "cell"), **({"output_layer": output[0]} if output else {})}
 
 
 _TAKES = ("inputs", "initial_state", "sequence_length", "mask")

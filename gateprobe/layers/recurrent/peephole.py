@@ -17,10 +17,10 @@ from gateprobe.layers.binding.call_arguments import CELL
 from gateprobe.layers.binding.registry import Binding, Slot, replays
 from gateprobe.layers.binding.settings import Settings
 from gateprobe.layers.recurrent.cells import (
-    CELL_KEYS,
-    RNN_KEYS,
     Anatomy,
     Steps,
+    finish_cell,
+    gate_slots,
     lstm_activations,
     project,
     replay_cell,
@@ -113,8 +113,7 @@ class _PeepholeSteps:
 
 def _slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     units = settings.integer("units")
-    slots = [Slot("kernel", (None, 4 * units)), Slot("recurrent_kernel", (units, 4 * units))]
-    slots += [Slot("bias", (4 * units,))] if settings.flag("use_bias", True) else []
+    slots = gate_slots(record, settings, "ifco", order="icfo", bias=(4 * units,))
     return (*slots, *(Slot(f"{gate}_gate_peephole_weights", (units,)) for gate in ("input", "forget", "output")))
 
 
@@ -131,6 +130,5 @@ def _bind(binding: Binding) -> PeepholeLSTMCell:
         settings.activation("recurrent_activation", lambda: binding.semantics.recurrent_activation),
         binding.precision,
     )
-    settings.ignore(*CELL_KEYS, *RNN_KEYS)
-    settings.finish()
+    finish_cell(settings)
     return cell

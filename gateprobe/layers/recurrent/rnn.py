@@ -17,9 +17,10 @@ from gateprobe.graph import Array, LayerRecord, records_within
 from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Tensor, tensors_in
 from gateprobe.layers.binding.call_arguments import CELL, RECURRENT
 from gateprobe.layers.binding.object_names import counted_names
-from gateprobe.layers.binding.registry import Binding, Parts, replays
+from gateprobe.layers.binding.registry import Binding, Parts, part_of, replays
 from gateprobe.layers.binding.settings import Unsupported, users_code
 from gateprobe.layers.recurrent.cells import CELL_KEYS, Cell, CellRun, Steps, Sweeping
+from gateprobe.layers.unary import as_mask
 from gateprobe.limits import room
 from gateprobe.semantics import MaskedOutput
 
@@ -108,11 +109,9 @@ class Recurrent:
     def _mask(self, call: Arguments, first: Tensor) -> Array | None:
         given = call.kwargs.get("mask")
         if given is None:
-            given = first.mask
-        elif isinstance(given, (tuple, list)):
-            given = given[0]
-        mask = given.value if isinstance(given, Tensor) else given
-        return None if mask is None else np.asarray(mask, bool)
+            return first.mask
+        given = given[0] if isinstance(given, (tuple, list)) else given
+        return None if given is None else as_mask(given)
 
     def _initial_states(
         self, tensors: tuple[Tensor, ...], carried: tuple[Array, ...] | None, x: Array
@@ -288,10 +287,7 @@ def _bind_layer(binding: Binding) -> Recurrent:
 
 
 def _given_cell(record: LayerRecord) -> Mapping[str, LayerRecord]:
-    cells = record.children.get("cell", ())
-    if len(cells) != 1:
-        raise Unsupported("config.cell: expected one cell")
-    return {"cell": cells[0]}
+    return {"cell": part_of(record, "cell")}
 
 
 @replays("RNN", parts=_given_cell, recurrent=True, takes=RECURRENT)

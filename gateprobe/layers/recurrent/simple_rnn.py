@@ -18,7 +18,7 @@ from gateprobe.activations import Activation
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.layers.base import Precision
 from gateprobe.layers.binding.call_arguments import CELL
-from gateprobe.layers.binding.registry import Binding, Slot, replays
+from gateprobe.layers.binding.registry import Binding, Slot, replays, with_bias
 from gateprobe.layers.binding.settings import Settings
 from gateprobe.layers.recurrent.cells import (
     Anatomy,
@@ -89,8 +89,7 @@ class _SimpleRNNSteps:
 
 def _simple_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     units = units_of(settings)
-    slots = (Slot("kernel", (None, units)), Slot("recurrent_kernel", (units, units)))
-    return (*slots, Slot("bias", (units,))) if settings.flag("use_bias", True) else slots
+    return with_bias((Slot("kernel", (None, units)), Slot("recurrent_kernel", (units, units))), settings, units)
 
 
 @replays("SimpleRNNCell", slots=_simple_slots, recurrent=True, takes=CELL)
