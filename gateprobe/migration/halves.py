@@ -108,36 +108,28 @@ def _states(call: Call) -> tuple[Argument, tuple[Argument, ...]]:
     return first, tuple(given) if isinstance(given, (tuple, list)) else ()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Split:
-    """One Bidirectional, split."""
+    """One Bidirectional, split. Its layers are named by a word: forward, backward, turned, merged, halved, masked."""
 
     record: LayerRecord
     masks: list[TensorRef | None]
     taken: set[str]
+    """Names of other layers."""
 
-    def __post_init__(self) -> None:
-        self.taken = self.taken - {self.record.name}
-        what = ("forward", "backward", "turned", "merged", "halved", "masked")
-        self.names: dict[str, str] = {}
-        for word in what:
-            self.names[word] = free(f"{self.record.name}_{word}", self.taken)
-            self.taken.add(self.names[word])
-
-    names: dict[str, str] = None  # type: ignore[assignment]  # set above
+    def name(self, word: str) -> str:
+        """Return the name of a new layer."""
+        return free(f"{self.record.name}_{word}", self.taken)
 
     def parts(self) -> list[tuple[str, str, LayerRecord]]:
         """Return word, path and record of both halves."""
-        return [
-            (word, path, part) for word, (path, part) in zip(self.names, parts_of(self.record).items(), strict=False)
-        ]
+        halves = zip(("forward", "backward"), parts_of(self.record).items(), strict=True)
+        return [(word, path, part) for word, (path, part) in halves]
 
     def halves(self) -> dict[str, Half]:
         """Return where the plain layers come from."""
         return {
-            self.names[word]: Half(
-                self.record, path, word, "backward" if part.config.get("go_backwards") else "forward"
-            )
+            self.name(word): Half(self.record, path, word, "backward" if part.config.get("go_backwards") else "forward")
             for word, path, part in self.parts()
         }
 
@@ -145,16 +137,16 @@ class _Split:
         """Yield the layers that take the place of one."""
         for number, (word, _, part) in enumerate(self.parts()):
             calls = tuple(self._called(call, number) for call in self.record.calls)
-            yield replace(part, name=self.names[word], calls=calls)
+            yield replace(part, name=self.name(word), calls=calls)
         if not self._sequences:
             yield from self._merge([(self._ref("forward", n), self._ref("backward", n)) for n in self._numbers])
             return
         turned = [(self._ref("backward", n),) for n in self._numbers]
-        yield operation("Flip", self.names["turned"], {"axis": 1}, *turned)
+        yield operation("Flip", self.name("turned"), {"axis": 1}, *turned)
         pairs = [(self._ref("forward", n), self._ref("turned", n)) for n in self._numbers]
         yield from self._merge(pairs)
         last = "turned" if self._mode is None else self._merged
-        yield masking(self.names["masked"], *self._masked(last))
+        yield masking(self.name("masked"), *self._masked(last))
 
     def refs(self) -> dict[TensorRef, TensorRef]:
         """Return which tensor takes the place of which."""
@@ -164,7 +156,7 @@ class _Split:
             first += ["masked" if self._sequences else "backward" if self._mode is None else self._merged]
             outputs = [self._ref(word, n) for word in first]
             for word, count in zip(("forward", "backward"), self._state_counts(), strict=True):
-                outputs += [TensorRef(self.names[word], n, 1 + k) for k in range(count)]
+                outputs += [TensorRef(self.name(word), n, 1 + k) for k in range(count)]
             found |= {TensorRef(self.record.name, n, k): ref for k, ref in enumerate(outputs)}
         return found
 
@@ -180,10 +172,10 @@ class _Split:
         kind = _MERGES[self._mode]
         together = kind == "Concatenate"
         config = {"axis": -1} if together else {}
-        yield operation(kind, self.names["merged"], config, *[((pair,) if together else pair) for pair in pairs])
+        yield operation(kind, self.name("merged"), config, *[((pair,) if together else pair) for pair in pairs])
         if self._mode == "ave":
             halved = [(self._ref("merged", n), 2.0) for n in self._numbers]
-            yield operation("Divide", self.names["halved"], {}, *halved, module=NUMPY)
+            yield operation("Divide", self.name("halved"), {}, *halved, module=NUMPY)
 
     def _called(self, call: Call, half: int) -> Call:
         x, states = _states(call)
@@ -194,7 +186,7 @@ class _Split:
         return Call((x,), {**kwargs, **({"initial_state": own} if own else {})})
 
     def _ref(self, word: str, number: int) -> TensorRef:
-        return TensorRef(self.names[word], number)
+        return TensorRef(self.name(word), number)
 
     def _state_counts(self) -> list[int]:
         return [_count(part) if part.config.get("return_state") else 0 for _, _, part in self.parts()]
