@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from graphs import chain, lstm_weights
 from scalar_lstm import lstm
 
 import gateprobe
@@ -236,3 +237,16 @@ def test_a_selection_takes_one_direction():
     (one,) = made.vectors
     assert one.direction == "backward"
     np.testing.assert_array_equal(one.timesteps, np.arange(one.x.shape[1])[::-1])
+
+
+@pytest.mark.filterwarnings("ignore:.*are NaN or infinite")
+@pytest.mark.parametrize(("weight", "value"), [(0, 3e38), (2, np.inf), (2, -np.inf)])
+def test_numbers_that_no_source_holds_are_refused(weight, value):
+    """The gates saturate, and all signals are finite: only the bias, or a sum before its activation, is not."""
+    weights = lstm_weights(np.random.default_rng(0), 3, 2)
+    weights[weight][..., 0] = value
+    model = opened(chain([("LSTM", "lstm", {"units": 2})], {"lstm": weights}))
+    x = np.full((1, 4, 3), 2, np.float32)
+    assert np.isfinite(gateprobe.model.Model(model).trace(x)["lstm"].forward.hidden_state).all()
+    with pytest.raises(gateprobe.UnsupportedModel, match="holds numbers that are not finite"):
+        golden(model, {"input": x})

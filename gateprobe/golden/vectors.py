@@ -129,14 +129,17 @@ def _of_runs(layer: str, direction: str, samples: tuple[int, ...], runs: Sequenc
         {name: np.concatenate([run.part.signals[name][:, order] for run in runs]) for name in first.part.signals},
         {},
     )
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = replace(made, signals={**_sums(made), **made.signals})
     _refuse_infinite(made)
-    return replace(made, signals={**_sums(made), **made.signals})
+    return made
 
 
 def _refuse_infinite(made: Vectors) -> None:
-    kept = slice(None) if made.mask is None else made.mask
-    arrays = [made.x[kept], *(value[kept] for value in made.signals.values()), made.anatomy.kernel]
-    if not all(np.isfinite(array).all() for array in (*arrays, made.anatomy.recurrent_kernel)):
+    kept, anatomy = slice(None) if made.mask is None else made.mask, made.anatomy
+    weights = (anatomy.kernel, anatomy.recurrent_kernel, anatomy.bias, anatomy.recurrent_bias)
+    steps = [value[kept] for value in (made.x, *made.signals.values())]
+    if not all(np.isfinite(array).all() for array in (*weights, *made.states.values(), *steps) if array is not None):
         reason = "holds numbers that are not finite, with which nothing can be checked"
         raise UnsupportedModel([Refusal(made.layer, made.kind, reason)])
 
