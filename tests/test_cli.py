@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import gateprobe
-from gateprobe.cli import COMMANDS, main, progress
+from gateprobe.cli import COMMANDS, main, progress, steps
 from gateprobe.cli.options import Talk
 from gateprobe.opened_model import open_model
 
@@ -319,6 +319,8 @@ def test_an_architecture_of_another_model_is_named(tmp_path, command):
         (["predict", MODEL, INPUT, "-o", "y.zarr"], "y.zarr: unknown format '.zarr'"),
         (["predict", MODEL, INPUT, "-o", "y.npy", "--compress"], "--compress: only npz and h5 can be compressed"),
         (["dump", MODEL, INPUT, "-o", "y.npy"], "y.npy: unknown format '.npy'"),
+        (["verify", KERAS_3, ARRAY, "--save-input", "x.csv"], "x.csv: inputs are saved as .npz; end its name in .npz"),
+        (["verify", KERAS_3, "--pad", "pre"], "--pad pre: no texts are made into ids here; leave it out"),
         (["dump", KERAS_3, KERAS_3], "brackets.keras: is a Keras model, not an array"),
         (["compare", KERAS_3, ARRAY, KERAS_3], "brackets.keras: is a Keras model, not an array"),
         (["dump", KERAS_3, f"{ARRAY}[x]"], "brackets.npy: is no .npz file, so it has no arrays to choose from"),
@@ -328,6 +330,30 @@ def test_refusals_are_one_line_and_status_2(arguments, message):
     before = set(Path.cwd().iterdir())
     assert message in refused(*arguments)
     assert set(Path.cwd().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "nope.keras", "--junit"),
+        ("compare", "nope.keras", "nope.csv", "--junit"),
+        ("migrate", "nope.h5", "--write"),
+        ("report", "nope.npz", "-o"),
+        ("weights", "nope.h5", "--format", "csv", "-o"),
+    ],
+)
+def test_a_result_that_is_there_is_refused_before_anything_is_read(tmp_path, arguments):
+    there = tmp_path / "there.html"
+    there.write_text("mine")
+    assert refused(*arguments, there) == f"gateprobe: {there}: exists already; use --force to replace it"
+    assert "no such file" in refused(*arguments, there, "--force")
+    assert there.read_text() == "mine" or arguments[-1] == "--junit"
+
+
+def test_steps_are_told_to_nobody_where_stderr_is_closed(monkeypatch):
+    monkeypatch.setattr(steps.sys, "stderr", None)
+    with steps.step_line(Talk(quiet=False, verbose=0)) as tell:
+        tell("a step")
 
 
 def test_a_layer_that_refuses_a_sample_names_the_file(tmp_path):

@@ -13,7 +13,7 @@ from gateprobe.analysis.mistakes.watch import Key
 from gateprobe.errors import InputError, choices
 from gateprobe.graph import Array
 from gateprobe.traces.foreign import Foreign, Written
-from gateprobe.traces.selection import Selection
+from gateprobe.traces.selection import Selection, check_layers
 from gateprobe.traces.words import SIGNAL_ORDER
 
 
@@ -103,6 +103,7 @@ def fit(foreign: Foreign, grids: Sequence[Grid], asked: Asked) -> tuple[Placed, 
     """
     placed: Placed = {}
     notes: Notes = list(foreign.notes)
+    check_layers(asked.selection, dict.fromkeys(grid.layer for grid in grids))
     wanted = [grid for grid in grids if asked.selection.takes_layer(grid.layer)]
     if asked.direction is not None:
         wanted = [grid for grid in wanted if grid.direction == asked.direction]

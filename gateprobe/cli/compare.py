@@ -27,7 +27,7 @@ from gateprobe.cli.options import (
     selection_of,
     talking,
 )
-from gateprobe.cli.tolerances import publish, tolerating
+from gateprobe.cli.tolerances import faults_in, junit, tolerating
 
 if TYPE_CHECKING:
     from gateprobe.analysis.agreement import Tolerance
@@ -121,9 +121,7 @@ choosing = bundle(
     ),
     only_direction("Compare only one direction of the layers"),
 )
-writing = bundle(
-    "files", Files, click.option("--junit", metavar="FILE", help="Write a JUnit XML report to this file."), force
-)
+writing = bundle("files", Files, junit, force)
 
 
 @command(
@@ -144,11 +142,13 @@ def compare(sides: Sides, selection: Selection, tolerance: Tolerance, files: Fil
     it logs: CSV, TSV, NPZ or NPY, or a trace of gateprobe. With a model, known mistakes are tried, one at a time and in
     pairs: what makes all numbers agree is named. Exit status: 0 agrees, 1 disagrees, 2 could not compare.
     """
-    result = _result(sides, selection, tolerance, files, talk)
+    with faults_in(files.junit, "compare", sides.theirs, force=files.force):
+        result = _traces(sides, selection, tolerance) if sides.is_trace else _port(sides, selection, tolerance, talk)
     if files.junit is not None:
         from gateprobe.analysis.comparison_report import as_junit
+        from gateprobe.writers.target import write_files
 
-        publish({files.junit: as_junit(result)}, force=files.force)
+        write_files({files.junit: as_junit(result)}, force=files.force)
     for note in result.notes:
         talk.note(note)
     if report.as_json:
@@ -160,19 +160,6 @@ def compare(sides: Sides, selection: Selection, tolerance: Tolerance, files: Fil
 
         show_comparison(result, quiet=talk.quiet, verbose=bool(talk.verbose))
     return 0 if result else 1
-
-
-def _result(sides: Sides, selection: Selection, tolerance: Tolerance, files: Files, talk: Talk) -> Comparison:
-    """Compare; what prevents it goes into the JUnit report too."""
-    from gateprobe.analysis import junit
-    from gateprobe.errors import GateprobeError
-
-    try:
-        return _traces(sides, selection, tolerance) if sides.is_trace else _port(sides, selection, tolerance, talk)
-    except GateprobeError as error:
-        if files.junit is not None:
-            publish({files.junit: junit.error("compare", sides.theirs, error.flagged)}, force=files.force)
-        raise
 
 
 def _traces(sides: Sides, selection: Selection, tolerance: Tolerance) -> Comparison:

@@ -60,7 +60,7 @@ class Folder:
         """Return what an interruption leaves behind."""
         return "nothing was written; run the command again"
 
-    def check(self) -> None:
+    def check(self, report: Report) -> None:
         """Refuse what does not go together, before anything is read.
 
         Raises:
@@ -72,6 +72,8 @@ class Folder:
             raise InputError("--order, --transpose and --no-c arrange files", remedy="name a folder with -o")
         if self.keep is not None and not self.study:
             raise InputError("--keep goes with --study")
+        if report.as_json and not self.study:
+            raise InputError("--json prints what --study finds", remedy="give --study, too, or leave out --json")
 
 
 _folder = bundle(
@@ -119,7 +121,7 @@ def golden(file: ModelFile, run: Run, selection: Selection, folder: Folder, repo
     step, and a checker that exits with 1 and names the first wrong value; and the same as JSON and NPZ. Build it with:
     cc -std=c99 *.c -lm -o golden_check. Then put your own step in the place of golden_step.c.
     """
-    folder.check()
+    folder.check(report)
     model = file.read()
     samples = run.load(model, file)
     talk.details(model, samples)

@@ -281,8 +281,9 @@ def bundle(name: str, make: Callable[..., Any], *options: _Decorator) -> _Decora
     """Make a decorator that adds options to a command and passes ``make(**values)`` as its argument ``name``.
 
     A value with a method ``reads`` or ``writes`` says which files the command reads or writes. All of them together are
-    compared before the command begins, so that none can forget to; whatever names a file goes through a bundle. One
-    with a method ``left`` says what an interruption leaves behind, and how to go on.
+    compared before the command begins, so that none can forget to; whatever names a file goes through a bundle. Where
+    the value has a ``force`` that is not given, what it writes must not be there yet. One with a method ``left`` says
+    what an interruption leaves behind, and how to go on.
     """
 
     def decorate(command: Any) -> Any:
@@ -338,7 +339,12 @@ def _register(made: object) -> None:
     if hasattr(made, "reads"):
         guard().reads(made.reads())
     if hasattr(made, "writes"):
-        guard().writes(made.writes())
+        from gateprobe.writers.target import refuse_existing
+
+        names = list(made.writes())
+        guard().writes(names)
+        if not getattr(made, "force", True):
+            refuse_existing(names)
     if hasattr(made, "left"):
         click.get_current_context().meta[LEFT_KEY] = made.left
 

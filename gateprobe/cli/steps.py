@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gateprobe.cli.options import Talk
+from gateprobe.cli.progress import is_terminal
 from gateprobe.errors import printable
 
 
@@ -16,7 +17,7 @@ def step_line(talk: Talk) -> Iterator[Callable[[str], None]]:
     if talk.verbose:
         yield talk.detail
         return
-    if talk.quiet or not sys.stderr.isatty():
+    if talk.quiet or not is_terminal(sys.stderr):
         yield lambda text: None
         return
     from rich.console import Console

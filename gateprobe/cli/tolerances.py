@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -71,13 +71,26 @@ def tolerating(whose: str) -> Callable[[Any], Any]:
     )
 
 
-def publish(contents: Mapping[str, bytes], *, force: bool) -> None:
-    """Write files: all of them, or none."""
-    from gateprobe.writers.target import open_target
+junit = click.option("--junit", metavar="FILE", help="Write a JUnit XML report to this file.")
 
-    with ExitStack() as stack:
-        targets = [stack.enter_context(open_target(name, force=force)) for name in contents]
-        for target, data in zip(targets, contents.values(), strict=True):
-            target.write(data)
-        for target in targets:
-            target.publish()
+
+@contextmanager
+def faults_in(report: str | None, command: str, subject: str, *, force: bool) -> Iterator[None]:
+    """Let what prevents a comparison stand in the JUnit report, too.
+
+    Args:
+        report: The file of the report, if there is to be one.
+        command: Its name.
+        subject: The file that is judged.
+        force: Whether the report may replace a file.
+    """
+    from gateprobe.analysis.junit import error
+    from gateprobe.errors import GateprobeError
+    from gateprobe.writers.target import write_files
+
+    try:
+        yield
+    except GateprobeError as fault:
+        if report is not None:
+            write_files({report: error(command, subject, fault.flagged)}, force=force)
+        raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,7 +25,7 @@ from gateprobe.cli.options import (
     reporting,
     talking,
 )
-from gateprobe.cli.tolerances import publish, tolerating
+from gateprobe.cli.tolerances import faults_in, junit, tolerating
 from gateprobe.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,10 +56,11 @@ class Given:
 
     def load(self, model: OpenedModel, file: ModelFile) -> Samples | None:
         """Open the inputs; ``None`` where there are none."""
+        from gateprobe.vocabulary import refuse_unused
+
         if self.inputs or self.text:
             return self._run.load(model, file)
-        if self.vocab is not None or self.pad is not None:
-            raise InputError("--vocab turns texts into ids, and there are none", remedy="give INPUT or --text=TEXT")
+        refuse_unused({}, self.vocab, self.pad)
         return None
 
 
@@ -77,6 +79,15 @@ class Files:
     def left(self) -> str:
         """Return what an interruption leaves behind."""
         return "there is no result; run the command again"
+
+    def check(self) -> None:
+        """Refuse a name that says something else than what the file will hold.
+
+        Raises:
+            InputError: It does.
+        """
+        if self.save_input is not None and PurePath(self.save_input).suffix.lower() != ".npz":
+            raise InputError("inputs are saved as .npz", file=self.save_input, remedy="end its name in .npz")
 
 
 def _made(seed: int, samples: int | None) -> Made:
@@ -106,7 +117,7 @@ writing = bundle(
         metavar="FILE",
         help="Write the inputs to this .npz file; those of other lengths to FILE-2.npz, ...",
     ),
-    click.option("--junit", metavar="FILE", help="Write a JUnit XML report to this file."),
+    junit,
     force,
 )
 
@@ -157,10 +168,12 @@ def verify(
     do. Keras itself opens a copy of the file, made of checked parts, in a process of its own; where it cannot, the
     model is built from the graph that was read. What depends on a custom layer is left out.
     """
-    result = _result(file, given, files, talk, against=against, backend=backend, tolerance=tolerance, made=made)
-    _write(result, files)
     from gateprobe.errors import flagged
 
+    files.check()
+    with faults_in(files.junit, "verify", file.model, force=files.force):
+        result = _result(file, given, talk, against=against, backend=backend, tolerance=tolerance, made=made)
+    _write(result, files)
     for note in result.notes:
         talk.note(flagged(note))
     if report.as_json:
@@ -174,35 +187,28 @@ def verify(
     return 0 if result else 1
 
 
-def _result(file: ModelFile, given: Given, files: Files, talk: Talk, **options: Any) -> Verification:
-    """Verify; what prevents it goes into the JUnit report too."""
-    from gateprobe.analysis import junit
+def _result(file: ModelFile, given: Given, talk: Talk, **options: Any) -> Verification:
     from gateprobe.cli.steps import step_line
-    from gateprobe.errors import GateprobeError
     from gateprobe.model import Model
     from gateprobe.verification.run import verify as compare
 
-    try:
-        model = file.read()
-        x = given.load(model, file)
-        if x is not None:
-            talk.details(model, x)
-        with step_line(talk) as tell:
-            return compare(Model(model), x, architecture=file.architecture, tell=tell, **options)
-    except GateprobeError as error:
-        if files.junit is not None:
-            publish({files.junit: junit.error("verify", file.model, error.flagged)}, force=files.force)
-        raise
+    model = file.read()
+    x = given.load(model, file)
+    if x is not None:
+        talk.details(model, x)
+    with step_line(talk) as tell:
+        return compare(Model(model), x, tell=tell, **options)
 
 
 def _write(result: Verification, files: Files) -> None:
     """Write the files that were asked for: all of them, or none."""
     from gateprobe.verification.report import as_junit
+    from gateprobe.writers.target import write_files
 
     saved = {} if files.save_input is None else dict(_saved(result, files.save_input))
     guard().writes(list(saved)[1:])  # how many there are is known only now
     reports = {} if files.junit is None else {files.junit: as_junit(result)}
-    publish({**reports, **saved}, force=files.force)
+    write_files({**reports, **saved}, force=files.force)
 
 
 def _saved(result: Verification, name: str) -> Iterator[tuple[str, bytes]]:

@@ -112,7 +112,7 @@ def study(model: OpenedModel, x: Mapping[str, Array], *, rows: int = 64, keep: f
         InputError: ``keep`` is no positive number.
     """
     if keep is not None and not (keep > 0 and math.isfinite(keep)):
-        raise InputError(f"an error of {keep:g} cannot be kept: it is no positive number")
+        raise InputError(f"--keep={keep:g}: expected a number above 0")
     subject, options = Subject(model.graph, model.semantics), ReplayOptions(model.inputs, rows, precision=FLOAT64)
     exact = replay(subject, x, options)
     ranges = tuple(_ranges(exact, x, model.outputs))

@@ -6,7 +6,6 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from gateprobe.golden.c_source import Block, blocks_of, sources
 from gateprobe.golden.vectors import Vectors, letters_of, vectors
 from gateprobe.opened_model import OpenedModel
 from gateprobe.traces.selection import Selection
-from gateprobe.writers.target import open_target
+from gateprobe.writers.target import blamed, write_files
 
 FORMAT = 1
 """Version of ``golden.json``."""
@@ -117,18 +116,13 @@ def write(made: Golden, folder: str | os.PathLike[str], *, c: bool = True, overw
     """
     path = Path(folder)
     data = made.files(c=c)
-    try:
-        new = not path.exists()
+    new = not path.exists()
+    if not new and not path.is_dir():
+        raise OutputError("is no folder", file=os.fspath(folder), remedy="name one, or one to be made")
+    with blamed(os.fspath(folder)):
         path.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OutputError(error.strerror or "cannot be made", file=os.fspath(folder)) from None
     try:
-        with ExitStack() as stack:
-            targets = {name: stack.enter_context(open_target(os.fspath(path / name), force=overwrite)) for name in data}
-            for name, target in targets.items():
-                target.write(data[name])
-            for target in targets.values():
-                target.publish()
+        write_files({os.fspath(path / name): content for name, content in data.items()}, force=overwrite)
     except BaseException:
         if new:
             _remove_empty(path)

@@ -24,7 +24,7 @@ from gateprobe.semantics import semantics_of
 from gateprobe.verification.prepare import Prepared, Replays, given_inputs, made_inputs, samples_given
 from gateprobe.verification.replay import Replayed, ReplayOptions, Subject, replay
 from gateprobe.vocabulary import Side
-from gateprobe.writers.target import open_target
+from gateprobe.writers.target import write_files
 
 HardSigmoid = Literal["scaled", "registered"]
 
@@ -95,13 +95,10 @@ class Migration:
             raise UnsupportedModel(self.refusals, file=self.file)
         writers = {".keras": keras_bytes, ".h5": hdf5_bytes}
         name = os.fspath(path)
-        make = writers.get(PurePath(name).suffix)
+        make = writers.get(PurePath(name).suffix.lower())
         if make is None:
             raise OutputError("is neither .keras nor .h5", file=name, remedy="choose one of these suffixes")
-        data = make(self._modern.graph)
-        with open_target(name, force=overwrite) as target:
-            target.write(data)
-            target.publish()
+        write_files({name: make(self._modern.graph)}, force=overwrite)
 
 
 def migrate(

@@ -69,7 +69,7 @@ def verify(
     Args:
         model: A model, or the file of one.
         x: An array, a list of arrays in the model's order or a mapping by name; made from the graph without it.
-        architecture: The JSON file of a weights-only file.
+        architecture: The JSON file of a weights-only file; a model that has been read has its own.
         against: ``keras3`` or ``tf_keras``; without it, the one that speaks for the file's era.
         backend: On which Keras 3 runs: ``tensorflow``, ``jax`` or ``torch``; without it, the first of these that is
             installed.
@@ -90,6 +90,8 @@ def verify(
         InputError: The inputs do not fit.
     """
     found = opened(model) if isinstance(model, Model) else open_model(model, architecture=architecture)
+    if isinstance(model, Model) and architecture is not None and os.fspath(architecture) != found.graph.architecture:
+        raise InputError(f"was not read with {architecture}", file=model.file, remedy="leave out --architecture")
     tell = tell or (lambda line: None)
     _refuse_contradictions(found)
     oracle = _oracle(found, against, backend)
@@ -103,8 +105,7 @@ def verify(
         else [given_inputs(prepared, given)]
     )
     objects = object_weights(found.graph, prepared.asked.record, found.semantics)
-    path = None if architecture is None else os.fspath(architecture)
-    answer = ask(_job(found, oracle, path, prepared, replays, objects), tell)
+    answer = ask(_job(found, oracle, prepared, replays, objects), tell)
     return _judged(_Case(found, oracle, prepared, replays, objects, tolerance or Tolerance(), answer), tell)
 
 
@@ -146,7 +147,6 @@ def _subject(model: OpenedModel, oracle: Oracle) -> Subject:
 def _job(
     model: OpenedModel,
     oracle: Oracle,
-    architecture: str | None,
     prepared: Prepared,
     replays: Sequence[Replays],
     objects: Sequence[ObjectWeights],
@@ -157,7 +157,7 @@ def _job(
         keras=oracle.library,
         backend=oracle.backend,
         file=model.graph.file,
-        architecture=architecture,
+        architecture=model.graph.architecture,
         build_because=_build_because(model, oracle.library, prepared),
         blueprint=blueprint_of(prepared.asked.record, model.semantics, oracle.library, objects),
         max_bytes=max(DEFAULT_MAX_BYTES, 2 * sum(array.value.nbytes for array in _arrays(model.graph.weights.root))),

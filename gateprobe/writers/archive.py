@@ -83,7 +83,7 @@ class Archive:
                 self._copy(archive, key, member)
             for key, text in texts.items():
                 array = np.array(text)
-                with _open_member(archive, key, 0, compress=self.compress) as file:
+                with open_member(archive, key, array.nbytes, compress=self.compress) as file:
                     npy.write_array(file, array, version=(1, 0), allow_pickle=False)
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class Archive:
             header, {"descr": npy.dtype_to_descr(member.dtype), "fortran_order": False, "shape": shape}
         )
         size = header.tell() + sum(member.sizes)
-        with _open_member(archive, name, size, compress=self.compress) as file:
+        with open_member(archive, name, size, compress=self.compress) as file:
             file.write(header.getvalue())
             for offset, length in zip(member.offsets, member.sizes, strict=True):
                 self._scratch.seek(offset)
@@ -112,7 +112,15 @@ def _copy(source: IO[bytes], file: IO[bytes], length: int) -> None:
         length -= len(block)
 
 
-def _open_member(archive: zipfile.ZipFile, name: str, size: int, *, compress: bool) -> IO[bytes]:
+def open_member(archive: zipfile.ZipFile, name: str, size: int, *, compress: bool = False) -> IO[bytes]:
+    """Open a member for writing; it carries no time of day, so that the bytes depend on the arrays alone.
+
+    Args:
+        archive: Open for writing.
+        name: Of the array.
+        size: About how many bytes it has.
+        compress: Whether to compress it.
+    """
     info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
     info.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
     info.create_system, info.external_attr = 3, 0o644 << 16

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, cast
@@ -124,6 +124,37 @@ def open_target(name: str, *, force: bool) -> Iterator[Target]:
         yield target
     finally:
         target.close()
+
+
+def write_files(contents: Mapping[str, bytes], *, force: bool) -> None:
+    """Write small files: all of them appear, or none.
+
+    Args:
+        contents: Name → bytes.
+        force: Whether existing files may be replaced.
+
+    Raises:
+        OutputError: One exists already, or cannot be written.
+    """
+    with ExitStack() as stack:
+        targets = [stack.enter_context(open_target(name, force=force)) for name in contents]
+        for target, data in zip(targets, contents.values(), strict=True):
+            target.write(data)
+        for target in targets:
+            target.publish()
+
+
+def refuse_existing(names: Iterable[str]) -> None:
+    """Refuse files that are there already, before anything is computed for them; what is no plain file is left out.
+
+    Raises:
+        OutputError: One is there.
+    """
+    for name in names:
+        if name != STREAM and not is_url(name) and descriptor_of(local_path(name)) is None:
+            with suppress(ValueError):  # a NUL in the name: opening it will say so
+                if os.path.isfile(local_path(name)):  # noqa: PTH113 - a folder that cannot be entered is no fault yet
+                    raise _exists(name)
 
 
 def scratch(target: Target) -> IO[bytes]:

@@ -9,7 +9,6 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
@@ -19,9 +18,10 @@ from gateprobe.errors import OutputError, choices
 from gateprobe.files.places import STREAM, place_of, refuse_twice
 from gateprobe.files.remote import redact_url
 from gateprobe.graph import Array
+from gateprobe.writers.archive import open_member
 from gateprobe.writers.base import Metadata
 from gateprobe.writers.names import archive_key, cell_text, column_text
-from gateprobe.writers.target import open_target
+from gateprobe.writers.target import write_files
 
 Names: TypeAlias = tuple[str, str, str, str]
 """Layer, direction, gate (empty for all gates together) and weight."""
@@ -46,12 +46,7 @@ def write_weights(arrays: Arrays, names: Sequence[str], metadata: Metadata, *, f
     """
     makers = [FORMATS[format_of(name, form)] for name in names]
     refuse_twice([place_of(name) for name in names])
-    with ExitStack() as stack:
-        targets = [stack.enter_context(open_target(name, force=force)) for name in names]
-        for target, make in zip(targets, makers, strict=True):
-            target.write(make(arrays, metadata))
-        for target in targets:
-            target.publish()
+    write_files({name: make(arrays, metadata) for name, make in zip(names, makers, strict=True)}, force=force)
 
 
 def format_of(name: str, form: str | None) -> str:
@@ -78,14 +73,11 @@ def _key(names: Names) -> str:
 
 
 def _npz(arrays: Arrays, metadata: Metadata) -> bytes:
-    """Make an archive; members carry no time of day, so that the bytes depend on the weights alone."""
     buffer = io.BytesIO()
     described = np.array(json.dumps(dict(metadata)))
     with zipfile.ZipFile(buffer, "w") as archive:
         for key, value in [*((_key(names), value) for names, value in arrays), (METADATA_KEY, described)]:
-            info = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            info.create_system, info.external_attr = 3, 0o644 << 16
-            with archive.open(info, "w", force_zip64=value.nbytes >= 1 << 31) as member:
+            with open_member(archive, key, value.nbytes) as member:
                 np.lib.format.write_array(member, np.asarray(value, order="C"), allow_pickle=False)
     return buffer.getvalue()
 

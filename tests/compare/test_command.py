@@ -142,6 +142,7 @@ def test_tolerances_are_those_of_verify(run, right):
         ((MODEL,), "Missing argument"),
         ((MODEL, X, "none.csv"), "none.csv: there is no such file"),
         ((MODEL, X, PORT, "--layer", "gru"), "--layer gru selects nothing"),
+        ((PORT, PORT, "--layer", "gru"), "--layer gru selects nothing"),
         ((MODEL, X, PORT, "--direction", "backward"), "--direction backward selects nothing"),
         ((MODEL, X, PORT, "--map", "i"), "--map i: expected THEIRS=OURS"),
         ((MODEL, X, PORT, "--map", "q=i"), "nothing is called 'q'"),

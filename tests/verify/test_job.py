@@ -3,16 +3,19 @@
 import importlib.util
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from readers import build
 
-from gateprobe.errors import MissingExtra, OracleError
+import gateprobe
+from gateprobe.errors import InputError, MissingExtra, OracleError
 from gateprobe.replay.objects import ObjectWeights
 from gateprobe.verification import job
 from gateprobe.verification.job import Job, Run, ask
 
+SAMPLES = Path(__file__).parents[2] / "sample_models"
 RNG = np.random.default_rng(3)
 WEIGHTS = {"kernel": RNG.normal(size=(3, 8)), "bias": RNG.normal(size=8)}
 INPUTS = [RNG.normal(size=(5, 4, 3)).astype(np.float32), RNG.normal(size=(2, 1, 3)).astype(np.float32)]
@@ -132,3 +135,9 @@ def test_a_keras_that_is_not_there_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tf_keras" else object())
     with pytest.raises(MissingExtra, match=r"tf_keras, which verify compares with, is not installed"):
         ask(asked(tmp_path / "none.h5"))
+
+
+def test_a_model_that_was_read_takes_no_other_architecture():
+    model = gateprobe.read(SAMPLES / "brackets.keras")
+    with pytest.raises(InputError, match=r"brackets\.keras: was not read with other\.json; leave out architecture"):
+        gateprobe.verify(model, architecture="other.json")
