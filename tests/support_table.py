@@ -54,7 +54,7 @@ def table():
         *(line for table in (left_out.LAYERS, left_out.OPERATIONS) for line in reasons(table)),
         "\n### TensorFlow functions that tf.keras saved as layers (`TFOpLambda`)\n",
         ", ".join(f"`{name}`" for name in sorted(FUNCTIONS)) + ".",
-        "\n### Operations of TensorFlow that tf.keras 2.1 to 2.3 saved as layers (`TensorFlowOpLayer`)\n",
+        "\n### Operations of TensorFlow that TensorFlow 1.15 to 2.3 saved as layers (`TensorFlowOpLayer`)\n",
         ", ".join(f"`{name}`" for name in sorted(OPERATIONS)) + ".",
     ]
     return "\n".join([START, *lines, END])

@@ -1,6 +1,7 @@
-"""Graphs of tf.keras 2.1 to 2.3, whose operations are ``TensorFlowOpLayer``, and sizes and ranges inside graphs."""
+"""Graphs of TensorFlow 1.15 to 2.3, whose operations are ``TensorFlowOpLayer``, and sizes and ranges inside graphs."""
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from layers import bound
 
 import gateprobe
 from gateprobe.errors import InputError
-from gateprobe.graph import Era, LayerRecord
+from gateprobe.graph import Call, Era, LayerRecord
 from gateprobe.layers.base import Arguments, Tensor
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.layers.operations.tf_functions import FUNCTIONS
@@ -134,3 +135,107 @@ def test_a_layer_is_not_given_a_range_as_if_it_had_samples():
                   {"dense": [np.ones((1, 1)), np.ones(1)]}, keras_version="2.13.1")  # fmt: skip
     with pytest.raises(InputError, match="dense: is given numbers that are the same for every sample"):
         model.predict(np.ones((2, 5, 3), np.float32))
+
+
+def test_positions_that_are_the_same_for_every_sample_are_looked_up():
+    """As graphs with learned positions do it: ``x + Embedding(...)(tf.range(tf.shape(x)[1]))``."""
+    layer = bound.bind(LayerRecord("e", "Embedding", {"input_dim": 4, "output_dim": 4}), [X[:, 0].repeat(2, 0)],
+                       bound.meaning(Era.KERAS2))  # fmt: skip
+    (rows,) = layer.replay(Arguments((tf("range", 3),)), bound.scope())
+    added = tf("__operators__.add", Tensor(X), y=rows)
+    np.testing.assert_array_equal(added.value, X + X[:, 0].repeat(2, 0)[:3])
+    with pytest.raises(InputError, match="used as a number"):
+        layer.replay(Arguments((tf("compat.v1.shape", Tensor(X)),)), bound.scope())
+
+
+def test_a_slice_may_end_at_a_size_that_was_computed():
+    sizes = tf("compat.v1.shape", Tensor(X))
+    steps = raw("StridedSlice", sizes, constants={"1": [1], "2": [2], "3": [1]}, shrink_axis_mask={"i": "1"})
+    cut = bound.bind(LayerRecord("s", "SlicingOpLambda", {"function": "__operators__.getitem"}), [],
+                     bound.meaning(Era.KERAS2))  # fmt: skip
+    key = ({"start": None, "stop": None, "step": None}, {"start": tf("math.subtract", steps, y=1)})
+    (result,) = cut.replay(Arguments((Tensor(X), key)), bound.scope())
+    np.testing.assert_array_equal(result.value, X[:, 2:])
+
+
+TIMES = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+"""Two samples of three pictures."""
+
+
+def reshaped(x, shape, samples=2):
+    layer = bound.bind(LayerRecord("op", "TFOpLambda", {"function": "reshape"}), [], bound.meaning(Era.KERAS2))
+    return layer.replay(Arguments((x,), {"shape": shape}), replace(bound.scope(), samples=samples))[0]
+
+
+def test_rows_of_a_sample_are_parted_and_joined_again():
+    """A layer is applied to every timestep by two calls of ``tf.reshape``."""
+    sizes = tf("compat.v1.shape", Tensor(TIMES))
+    samples, steps = (raw("StridedSlice", sizes, constants={"1": [n], "2": [n + 1], "3": [1]},
+                          shrink_axis_mask={"i": "1"}) for n in (0, 1))  # fmt: skip
+    for rows in (-1, tf("math.multiply", samples, y=steps), tf("math.multiply", steps, y=samples)):
+        parted = reshaped(Tensor(TIMES), (rows, 4, 5))
+        np.testing.assert_array_equal(parted.value, TIMES.reshape(6, 4, 5))
+    for rows in (-1, samples):
+        joined = reshaped(Tensor(parted.value.sum(axis=1)), (rows, steps, 5))
+        np.testing.assert_array_equal(joined.value, TIMES.sum(axis=2))
+
+
+@pytest.mark.parametrize(
+    ("shape", "samples"),
+    [
+        ((-1, 2, 4, 5), 2),  # the last picture of the first sample beside the first of the second
+        ((-1, 6, 4, 5), 2),  # both samples in one row
+        ((-1, 3, 4, 5), 0),  # nothing says where samples begin
+        ((3, 2, 4, 5), 2),
+        ((-1, -1, 5), 2),
+        ((-1, 0, 5), 2),
+    ],
+)
+def test_rows_of_different_samples_are_not_joined(shape, samples):
+    with pytest.raises(InputError, match="mixes samples"):
+        reshaped(Tensor(TIMES.reshape(6, 4, 5)), shape, samples)
+
+
+@pytest.mark.parametrize("factor", [0, -1, 1.5, [1, 2]])
+def test_only_whole_multiples_of_the_number_of_samples_are_known(factor):
+    sizes = tf("compat.v1.shape", Tensor(TIMES))
+    samples = raw("StridedSlice", sizes, constants={"1": [0], "2": [1], "3": [1]}, shrink_axis_mask={"i": "1"})
+    for other in (factor, samples):
+        with pytest.raises(InputError, match="used as a number"):
+            tf("math.multiply", samples, y=other)
+
+
+def test_an_einsum_whose_operands_tf_keras_lost_is_refused_before_anything_runs():
+    record = LayerRecord("op", "TFOpLambda", {"function": "einsum"}, calls=(Call(("bij,bkj->bik",)),))
+    with pytest.raises(Unsupported, match="does not say what einsum computes with"):
+        bound.bind(record, [], bound.meaning(Era.KERAS2))
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: tf("compat.v1.gather_nd", Tensor(X), indices=((0, 1),)), "by the numbers of samples mixes"),
+        (lambda: tf("gather_nd", Tensor(X), indices=Tensor(np.array([[3], [0]])), batch_dims=1), "outside the axes"),
+        (lambda: tf("gather_nd", Tensor(X), indices=Tensor(np.array([[-1], [0]])), batch_dims=1), "outside the axes"),
+        (lambda: tf("gather_nd", Tensor(X), indices=Tensor(np.zeros((2, 3), int)), batch_dims=1), "for the 2 axes"),
+        (lambda: tf("gather_nd", Tensor(X), indices=Tensor(np.zeros((1, 1), int)), batch_dims=1), "is not replayed"),
+        (lambda: tf("reverse_sequence", Tensor(X), seq_lengths=Tensor(np.array([4, 0])), seq_axis=1), "outside 0..3"),
+        (lambda: tf("reverse_sequence", Tensor(X), seq_lengths=Tensor(np.array([1, 0])), seq_axis=0), "mixes samples"),
+        (lambda: tf("reverse_sequence", Tensor(X), seq_lengths=(1, 2), seq_axis=1), "expected a tensor"),
+        (lambda: tf("nn.dropout", Tensor(X), rate=0.5), "at random"),
+        (lambda: tf("linalg.inv", Tensor(X[0])), "matrix of the samples"),
+        (lambda: tf("linalg.inv", Tensor(np.zeros((2, 3, 3), "f4"))), "[Ss]ingular"),
+        (lambda: tf("linalg.diag", Tensor(X[:, 0]), k=1), "mixes samples"),
+        (lambda: tf("linalg.diag", Tensor(X[:, 0, 0])), "mixes samples"),
+        (lambda: tf("linalg.set_diag", Tensor(X), diagonal=Tensor(X[:, 0])), "is not replayed"),
+        (lambda: tf("linalg.matvec", Tensor(X), b=Tensor(X)), "mixes samples"),
+        (lambda: tf("ensure_shape", Tensor(X), shape=(None, 2, 4)), "has not the shape"),
+        (lambda: tf("signal.frame", Tensor(X[:, 0, 0]), frame_length=1, frame_step=1), "mixes samples"),
+        (lambda: tf("signal.frame", Tensor(X), frame_length=1, frame_step=1, axis=0), "only constant frames"),
+        (lambda: tf("nn.space_to_depth", Tensor(X), block_size=2), "are not replayed"),
+        (lambda: tf("image.flip_left_right", Tensor(X)), "expected images"),
+    ],
+)  # fmt: skip
+def test_functions_that_would_mix_samples_or_guess_are_refused(call, said):
+    with pytest.raises(InputError, match=said):
+        call()

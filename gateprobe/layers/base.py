@@ -106,6 +106,8 @@ class Scope:
     """How recurrent layers compute."""
     padded: bool = False
     """Whether the batch is one sample and a copy of it, which the run will cut off."""
+    samples: int = 0
+    """How many samples there are; a tensor may hold several rows for each, one after the other. 0: not known."""
     owner: tuple[str, ...] = ()
     """Which layer this is, whatever the number of the call: a stateful layer has one state for all of them."""
     max_bytes: int | None = None

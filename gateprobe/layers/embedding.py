@@ -6,6 +6,7 @@ Formulas: ``keras/src/layers/core/{embedding,reversible_embedding}.py`` 3.15.1, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from gateprobe.layers.base import Arguments, Layer, Precision, Ranks, Scope, Ten
 from gateprobe.layers.binding.registry import Binding, Slot, replays
 from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.recurrent.kernels.blas import multiply
+from gateprobe.layers.sizes import Sizes, constant
 from gateprobe.layers.unary import fitting
 from gateprobe.limits import room
 
@@ -26,10 +28,15 @@ class Embedding:
     embeddings: Array
     """``(vocabulary, features)``."""
     mask_zero: bool
+    takes_shared: ClassVar[bool] = True
+    """Whether it takes numbers without samples, such as positions, too."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Look up ``(samples, ...)`` ids; the result has one more axis."""
-        ids = token_ids(call.tensor.value, len(self.embeddings))
+        given = call.tensor
+        ids = token_ids(np.asarray(constant(given)) if given.shared else given.value, len(self.embeddings))
+        if given.shared:
+            return (Sizes(room.take(self.embeddings, ids, 0)),)
         return (Tensor(room.take(self.embeddings, ids, 0), ids != 0 if self.mask_zero else None),)
 
     def over_time(self, ranks: tuple[int, ...]) -> Ranks:

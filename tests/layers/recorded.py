@@ -42,7 +42,7 @@ def _file(path: Path) -> tuple[dict[str, Any], Array]:
 
 def keys(path: Path) -> set[str]:
     """Return the cases that have an answer."""
-    return {*_file(path)[0]} - {"versions"}
+    return {*_file(path)[0]} - {"versions"} if path.exists() else set()
 
 
 def versions(path: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from gateprobe.graph import Era
@@ -136,4 +137,80 @@ _MORE = [
     tf("keras.backend.batch_flatten", "", _X0),
 ]  # fmt: skip
 
-TENSORFLOW: tuple[Case, ...] = (*_BINARY, *_UNARY, *_ALONG, *_SHAPES, *_MORE, *_SLICES)
+_PARTS = "conformance_parts.npz"
+_IMAGES = ((3, 4, 6, 3),)
+_PARTED = [
+    replace(case, file=_PARTS)
+    for case in (
+        tf(
+            "strided_slice",
+            "",
+            _X0,
+            options={"begin": (0, 1, 0), "end": (0, 4, 5), "strides": (1, 2, 1), "begin_mask": 1, "end_mask": 1},
+        ),
+        tf(
+            "strided_slice",
+            "masks",
+            _X0,
+            options={
+                "begin": (0, 1, 0),
+                "end": (0, 2, 0),
+                "ellipsis_mask": 1,
+                "shrink_axis_mask": 2,
+                "new_axis_mask": 4,
+            },
+        ),
+        tf(
+            "compat.v1.gather_nd",
+            "",
+            _X0,
+            options={"indices": _X1, "batch_dims": 1, "bad_indices_policy": ""},
+            shapes=((3, 4, 6), (3, 2)),
+            integers=4,
+        ),
+        tf(
+            "gather_nd",
+            "one",
+            _X0,
+            options={"indices": _X1, "batch_dims": 1},
+            shapes=((3, 4, 6), (3, 5, 1)),
+            integers=4,
+        ),
+        tf(
+            "reverse_sequence",
+            "",
+            _X0,
+            options={"seq_lengths": _X1, "seq_axis": 1},
+            shapes=((3, 4, 6), (3,)),
+            integers=5,
+        ),
+        tf(
+            "reverse_sequence",
+            "last",
+            _X0,
+            options={"seq_lengths": _X1, "seq_axis": 2, "batch_axis": 0},
+            shapes=((3, 4, 6), (3,)),
+            integers=7,
+        ),
+        tf("signal.frame", "", _X0, options={"frame_length": 3, "frame_step": 2}),
+        tf("ensure_shape", "", _X0, options={"shape": (None, 4, 6)}),
+        tf("nn.dropout", "", _X0, options={"rate": 0.0}),
+        tf("compat.v1.nn.crelu", "", _X0, options={"axis": 1}),
+        tf("linalg.det", "", _X0, shapes=((3, 4, 4),)),
+        tf("linalg.inv", "", _X0, shapes=((3, 4, 4),)),
+        tf("linalg.solve", "", _X0, options={"rhs": _X1}, shapes=((3, 4, 4), (3, 4, 2))),
+        tf("linalg.matvec", "", _X0, options={"b": _X1}, shapes=((3, 4, 6), (3, 6))),
+        tf("linalg.matvec", "transposed", _X0, options={"b": _X1, "transpose_a": True}, shapes=((3, 4, 6), (3, 4))),
+        tf("linalg.diag", "", _X0),
+        tf("linalg.set_diag", "", _X0, options={"diagonal": _X1}, shapes=((3, 4, 6), (3, 4))),
+        tf("image.rgb_to_grayscale", "", _X0, shapes=_IMAGES),
+        tf("image.per_image_standardization", "", _X0, shapes=_IMAGES),
+        tf("image.per_image_standardization", "flat", _X0, shapes=_IMAGES, scale=1e-3),
+        tf("image.flip_left_right", "", _X0, shapes=_IMAGES),
+        tf("image.flip_up_down", "", _X0, shapes=_IMAGES),
+        tf("nn.space_to_depth", "", _X0, options={"block_size": 2}, shapes=_IMAGES),
+        tf("nn.depth_to_space", "", _X0, options={"block_size": 2}, shapes=((3, 4, 6, 8),)),
+    )
+]
+
+TENSORFLOW: tuple[Case, ...] = (*_BINARY, *_UNARY, *_ALONG, *_SHAPES, *_MORE, *_SLICES, *_PARTED)

@@ -139,6 +139,7 @@ class Graph:
         for made in values.values():
             room.hold(tensor.value for tensor in made)
         rows = next((len(tensor.value) for tensor in given if tensor.value is not NOT_COMPUTED), 1)
+        scope = replace(scope, samples=rows)
         for step in self.steps:
             scope.go_on()
             inside = scope.within(call_name(*step.node), owner=step.node[0])
@@ -258,14 +259,14 @@ def _leaves(given: Value) -> Iterator[Value]:
 
 
 def _without_mask(tensor: Tensor) -> Tensor:
-    return Tensor(tensor.value, None, tensor.dtype)
+    return replace(tensor, mask=None)
 
 
 def _labelled(tensors: tuple[Tensor, ...], dtype: str | None) -> tuple[Tensor, ...]:
     if dtype is None:
         return tensors
     return tuple(
-        Tensor(tensor.value, tensor.mask, dtype) if tensor.dtype is None and tensor.value.dtype.kind == "f" else tensor
+        replace(tensor, dtype=dtype) if tensor.dtype is None and tensor.value.dtype.kind == "f" else tensor
         for tensor in tensors
     )
 

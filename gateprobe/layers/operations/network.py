@@ -312,24 +312,28 @@ def _blocks(settings: Settings) -> tuple[int, bool]:
 def _depth_to_space(settings: Settings, floatx: str) -> Compute:
     size, first = _blocks(settings)
 
-    def spread(x: Array) -> Array:
-        count, height, width, channels = x.shape
-        blocks = x.reshape(count, height, width, size, size, channels // size**2).transpose(0, 1, 3, 2, 4, 5)
-        return blocks.reshape(count, height * size, width * size, channels // size**2)
+    return lambda x: channels_last(partial(depth_to_space, size=size), first=first)(ts.batch(x))
 
-    return lambda x: channels_last(spread, first=first)(ts.batch(x))
+
+def depth_to_space(x: Array, size: int) -> Array:
+    """Spread channels over squares of pixels."""
+    count, height, width, channels = x.shape
+    blocks = x.reshape(count, height, width, size, size, channels // size**2).transpose(0, 1, 3, 2, 4, 5)
+    return blocks.reshape(count, height * size, width * size, channels // size**2)
 
 
 @operation("SpaceToDepth")
 def _space_to_depth(settings: Settings, floatx: str) -> Compute:
     size, first = _blocks(settings)
 
-    def gather(x: Array) -> Array:
-        count, height, width, channels = x.shape
-        blocks = x.reshape(count, height // size, size, width // size, size, channels).transpose(0, 1, 3, 2, 4, 5)
-        return blocks.reshape(count, height // size, width // size, channels * size**2)
+    return lambda x: channels_last(partial(space_to_depth, size=size), first=first)(ts.batch(x))
 
-    return lambda x: channels_last(gather, first=first)(ts.batch(x))
+
+def space_to_depth(x: Array, size: int) -> Array:
+    """Gather squares of pixels into channels."""
+    count, height, width, channels = x.shape
+    blocks = x.reshape(count, height // size, size, width // size, size, channels).transpose(0, 1, 3, 2, 4, 5)
+    return blocks.reshape(count, height // size, width // size, channels * size**2)
 
 
 @operation("Unfold")
@@ -380,16 +384,17 @@ def _fold(settings: Settings, floatx: str) -> Compute:
 _GRAY = (0.2989, 0.5870, 0.1140)
 
 
+def gray(x: Array) -> Array:
+    """Return the brightness of red, green and blue, as one channel."""
+    if x.shape[-1] != 3:
+        raise InputError(f"expected three channels, got {x.shape[-1]}")
+    total: Array = (x * np.asarray(_GRAY, x.dtype)).sum(axis=-1, keepdims=True)
+    return total
+
+
 @operation("RGBToGrayscale")
 def _grayscale(settings: Settings, floatx: str) -> Compute:
     first = channels_first(settings)
-
-    def gray(x: Array) -> Array:
-        if x.shape[-1] != 3:
-            raise InputError(f"expected three channels, got {x.shape[-1]}")
-        total: Array = (x * np.asarray(_GRAY, x.dtype)).sum(axis=-1, keepdims=True)
-        return total
-
     return lambda images: dtypes.made(channels_last(gray, first=first)(_floats(images)), dtypes.name_of(images, floatx))
 
 

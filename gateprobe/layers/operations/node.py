@@ -28,13 +28,16 @@ class Node:
     """A function of tensors and constants. Its results carry no mask."""
 
     function: Compute
+    counts: bool = False
+    """Whether it is given the number of samples, too."""
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Call the function with the node's arguments."""
         operands = list(tensors_in([list(call.args), dict(call.kwargs)]))
         try:
             with fitting(*(tensor.value for tensor in operands)):
-                result = self.function(*call.args, **call.kwargs)
+                known = {"samples": scope.samples} if self.counts else {}
+                result = self.function(*call.args, **call.kwargs, **known)
         except TypeError as error:
             raise InputError(f"the arguments of this operation are not understood: {error}") from None
         own = next((tensor.dtype for tensor in operands), None)
@@ -53,21 +56,26 @@ def floatx_of(precision: Precision) -> str:
     return precision.name if precision.exact else "float32"
 
 
-def operation(*class_names: str) -> Callable[[Maker], Maker]:
-    """Register what makes the computation of an operation from its settings."""
+def operation(*class_names: str, counts: bool = False) -> Callable[[Maker], Maker]:
+    """Register what makes the computation of an operation from its settings.
+
+    Args:
+        class_names: Of the operations.
+        counts: Whether it is given the number of samples as ``samples``.
+    """
 
     def register(maker: Maker) -> Maker:
-        replays(*class_names, namespace=Namespace.OPERATION, takes=None)(_binder(maker))
+        replays(*class_names, namespace=Namespace.OPERATION, takes=None)(_binder(maker, counts))
         return maker
 
     return register
 
 
-def _binder(maker: Maker) -> Bind:
+def _binder(maker: Maker, counts: bool) -> Bind:
     def bind(binding: Binding) -> Layer:
         function = maker(binding.settings, floatx_of(binding.precision))
         binding.settings.finish()
-        return Node(function)
+        return Node(function, counts)
 
     return bind
 

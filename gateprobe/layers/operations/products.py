@@ -259,7 +259,12 @@ def _check_letters(terms: list[str], arrays: list[Array]) -> None:
 # Linear algebra
 
 
-def _matrix(x: Value, *, square: bool = True) -> Array:
+def matrix(x: Value, *, square: bool = True) -> Array:
+    """Return the matrices in each sample, in float32 or float64.
+
+    Raises:
+        InputError: There are none.
+    """
     array = ts.batch(x)
     if array.ndim < 3:
         raise InputError(f"a matrix of the samples: this {ts.MIXES}")
@@ -272,7 +277,8 @@ def _matrix(x: Value, *, square: bool = True) -> Array:
     return array
 
 
-def _solved(compute: Callable[..., Any], *arrays: Array) -> Any:
+def solved(compute: Callable[..., Any], *arrays: Array) -> Any:
+    """Compute what some matrices do not have; an `InputError` says so."""
     try:
         return compute(*arrays)
     except np.linalg.LinAlgError as error:
@@ -280,7 +286,7 @@ def _solved(compute: Callable[..., Any], *arrays: Array) -> Any:
 
 
 def _algebra(compute: Callable[[Array], Any]) -> Callable[[Settings, str], Compute]:
-    return lambda settings, floatx: lambda x: _solved(compute, _matrix(x))
+    return lambda settings, floatx: lambda x: solved(compute, matrix(x))
 
 
 def _log_determinant(x: Array) -> Array:
@@ -307,7 +313,7 @@ def _cholesky(settings: Settings, floatx: str) -> Compute:
     upper = settings.flag("upper", False)
 
     def compute(x: Value) -> Array:
-        root: Array = _solved(np.linalg.cholesky, _matrix(x))
+        root: Array = solved(np.linalg.cholesky, matrix(x))
         return root.swapaxes(-1, -2) if upper else root
 
     return compute
@@ -318,27 +324,28 @@ def _cholesky_inverse(settings: Settings, floatx: str) -> Compute:
     upper = settings.flag("upper", False)
 
     def compute(x: Value) -> Array:
-        root = _matrix(x)
-        inverse = _solved(np.linalg.inv, _lower(root.swapaxes(-1, -2) if upper else root))
+        root = matrix(x)
+        inverse = solved(np.linalg.inv, _lower(root.swapaxes(-1, -2) if upper else root))
         return room.matmul(inverse.swapaxes(-1, -2), inverse)
 
     return compute
 
 
-def _solution(a: Array, b: Value) -> Array:
+def solution(a: Array, b: Value) -> Array:
+    """Solve ``a @ x = b`` for each sample."""
     other = ts.batch(b)
     if other.dtype != a.dtype or other.ndim not in (a.ndim - 1, a.ndim):
         raise InputError(f"solving {a.shape} for {other.shape} of {other.dtype} is not replayed")
     if other.shape[: a.ndim - 1] != a.shape[:-1]:
         raise InputError(f"solving {a.shape} for {other.shape} is not replayed")
     flat = other.ndim == a.ndim - 1
-    solution: Array = _solved(np.linalg.solve, a, other[..., np.newaxis] if flat else other)
+    solution: Array = solved(np.linalg.solve, a, other[..., np.newaxis] if flat else other)
     return solution[..., 0] if flat else solution
 
 
 @operation("Solve")
 def _solve(settings: Settings, floatx: str) -> Compute:
-    return lambda a, b: _solution(_matrix(a), b)
+    return lambda a, b: solution(matrix(a), b)
 
 
 @operation("SolveTriangular")
@@ -346,9 +353,9 @@ def _solve_triangular(settings: Settings, floatx: str) -> Compute:
     lower = settings.flag("lower", False)
 
     def compute(a: Value, b: Value) -> Array:
-        matrix = _matrix(a)
-        half = _lower(matrix) if lower else _lower(matrix.swapaxes(-1, -2)).swapaxes(-1, -2)
-        return _solution(half, b)
+        given = matrix(a)
+        half = _lower(given) if lower else _lower(given.swapaxes(-1, -2)).swapaxes(-1, -2)
+        return solution(half, b)
 
     return compute
 
@@ -358,7 +365,7 @@ def _qr(settings: Settings, floatx: str) -> Compute:
     mode = settings.choice("mode", ("reduced", "complete"), "reduced")
 
     def compute(x: Value) -> tuple[Array, ...]:
-        array = _matrix(x, square=False)
+        array = matrix(x, square=False)
         if mode == "complete":  # a square matrix of all rows
             room.afford(array.nbytes // max(1, array.shape[-1]) * array.shape[-2])
         return tuple(np.linalg.qr(array, mode))
@@ -371,7 +378,7 @@ def _svd(settings: Settings, floatx: str) -> Compute:
     settings.flag("full_matrices", True)
     if settings.flag("compute_uv", True):
         raise Unsupported("config.compute_uv: the signs of singular vectors are TensorFlow's own choice")
-    return lambda x: _solved(lambda x: np.linalg.svd(x, compute_uv=False), _matrix(x, square=False))
+    return lambda x: solved(lambda x: np.linalg.svd(x, compute_uv=False), matrix(x, square=False))
 
 
 def _relative(settings: Settings, key: str) -> float | None:
@@ -383,9 +390,9 @@ def _pinv(settings: Settings, floatx: str) -> Compute:
     rcond = _relative(settings, "rcond")
 
     def compute(x: Value) -> Array:
-        array = _matrix(x, square=False)
+        array = matrix(x, square=False)
         cut = 10 * max(array.shape[-2:]) * np.finfo(array.dtype).eps if rcond is None else rcond
-        inverse: Array = _solved(lambda x: np.linalg.pinv(x, cut), array)
+        inverse: Array = solved(lambda x: np.linalg.pinv(x, cut), array)
         return inverse
 
     return compute
@@ -396,8 +403,8 @@ def _rank(settings: Settings, floatx: str) -> Compute:
     tolerance = _relative(settings, "tol")
 
     def compute(x: Value) -> Tensor:
-        array = _matrix(x, square=False)
-        singular = _solved(lambda x: np.linalg.svd(x, compute_uv=False), array)
+        array = matrix(x, square=False)
+        singular = solved(lambda x: np.linalg.svd(x, compute_uv=False), array)
         least = singular.max(axis=-1, keepdims=True) * max(array.shape[-2:]) * np.finfo(array.dtype).eps
         return dtypes.made((singular > (least if tolerance is None else tolerance)).sum(axis=-1), "int32")
 

@@ -28,11 +28,11 @@ def _get_item(settings: Settings, floatx: str) -> Compute:
     return ts.picked
 
 
-@operation("Reshape")
+@operation("Reshape", counts=True)
 def _reshape(settings: Settings, floatx: str) -> Compute:
     shape = settings.raw("newshape")
     shape = [-1 if size is None else size for size in shape] if isinstance(shape, (list, tuple)) else shape
-    return lambda x: ts.reshaped(x, shape)
+    return lambda x, samples: ts.reshaped(x, shape, samples)
 
 
 @operation("Transpose")

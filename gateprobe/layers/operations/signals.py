@@ -96,10 +96,11 @@ def _irfft(settings: Settings, floatx: str) -> Compute:
 @operation("ExtractSequences")
 def _sequences(settings: Settings, floatx: str) -> Compute:
     length, stride = settings.integer("sequence_length"), settings.integer("sequence_stride")
-    return lambda x: frames(_frameable(x), length, stride)
+    return lambda x: frames(frameable(x), length, stride)
 
 
-def _frameable(x: Value) -> Array:
+def frameable(x: Value) -> Array:
+    """Return the array of a tensor whose last axis is not that of the samples."""
     array = ts.batch(x)
     if array.ndim < 2:
         raise InputError(f"frames of the samples {ts.MIXES}")

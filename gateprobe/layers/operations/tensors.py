@@ -110,18 +110,28 @@ def picked(x: Value, key: Any) -> Array:
     return array[items]
 
 
-def reshaped(x: Value, shape: Any) -> Array:
-    """Reshape the samples to ``(-1, ...)`` without joining parts of different samples into one row."""
+def reshaped(x: Value, shape: Any, samples: int = 0) -> Array:
+    """Reshape to ``(-1, ...)`` without joining parts of different samples into one row.
+
+    Args:
+        x: A tensor, with one row for each sample or the same number of rows for each, one after the other.
+        shape: Its first size is -1 or the number of rows.
+        samples: How many samples there are; rows are only joined where this is known.
+
+    Raises:
+        InputError: It is no shape, or samples would be joined.
+    """
     array = batch(x)
     if not isinstance(shape, (tuple, list)) or not all(type(size) is int and size >= -1 for size in shape) or not shape:
         raise InputError(f"reshaping to {shape!r:.60} is not replayed")
     first, *rest = shape
-    inner = int(np.prod(array.shape[1:]))
+    each = len(array) // samples if samples and len(array) % samples == 0 else 1
+    values = each * int(np.prod(array.shape[1:]))
     if first == -1:
         known = int(np.prod(rest))
-        if not known or inner % known:
+        if known <= 0 or values % known:
             raise InputError(f"reshaping {array.shape} to {tuple(shape)} {MIXES}")
-        return array.reshape(len(array) * (inner // known), *rest)
+        return array.reshape(len(array) // each * (values // known), *rest)
     if first != len(array):
         raise InputError(f"reshaping {array.shape} to {tuple(shape)} {MIXES}")
     return array.reshape(shape)

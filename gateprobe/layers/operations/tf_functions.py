@@ -21,7 +21,9 @@ from gateprobe.layers.operations import arithmetic, axes, dtypes, elementwise, p
 from gateprobe.layers.operations import tensors as ts
 from gateprobe.layers.operations.arithmetic import ALONG, BINARY, REDUCTIONS, UNARY, Function, along, of_one, reduced
 from gateprobe.layers.operations.dtypes import made, promoted
+from gateprobe.layers.operations.tf_parts import PARTS
 from gateprobe.layers.operations.tf_windows import WINDOWS
+from gateprobe.layers.sizes import Sizes, constant
 from gateprobe.limits import room
 from gateprobe.semantics import semantics_of
 
@@ -38,6 +40,10 @@ class Entry:
     """Whether it knows what to do with sizes (see `tf_sizes`)."""
     more: bool = False
     """Whether it takes any number of arguments after those."""
+    counts: bool = False
+    """Whether it is given the number of samples as ``samples``."""
+    of_samples: Callable[..., Sizes] | None = None
+    """What computes with sizes among which is the number of samples; ``None`` where that is refused."""
 
 
 # Element by element
@@ -342,11 +348,11 @@ def _stack(floatx: str, values: Value, axis: Any = 0) -> Any:
 
 
 def _plain(values: Value) -> Value:
-    return tuple(map(tf_sizes.constant, values)) if isinstance(values, (tuple, list)) else values
+    return tuple(map(constant, values)) if isinstance(values, (tuple, list)) else values
 
 
 def _unstack(floatx: str, value: Value, num: Any = None, axis: Any = 0) -> Any:
-    if isinstance(value, tf_sizes.Sizes):
+    if isinstance(value, Sizes):
         return tuple(tf_sizes.part_of(value, n) for n in range(value.value.size))
     return ts.unstacked(value, axis)
 
@@ -368,12 +374,12 @@ def _completed(sizes: tuple[int, ...], total: int) -> tuple[int, ...]:
     return complete
 
 
-def _reshape(floatx: str, tensor: Value, shape: Value) -> Any:
+def _reshape(floatx: str, tensor: Value, shape: Value, samples: int = 0) -> Any:
     wanted = tf_sizes.shape_of(shape)
-    if isinstance(tensor, tf_sizes.Sizes):
-        return tf_sizes.Sizes(tf_sizes.constant(tensor).reshape(wanted))
+    if isinstance(tensor, Sizes):
+        return Sizes(constant(tensor).reshape(wanted))
     if not tf_sizes.counts_samples(shape):
-        return ts.reshaped(tensor, wanted)
+        return ts.reshaped(tensor, wanted, samples)
     return ts.batch(tensor).reshape(wanted)  # rows of one sample stand together, whatever their number
 
 
@@ -436,7 +442,7 @@ def _one_hot(
 
 
 def _sequence_mask(floatx: str, lengths: Value, maxlen: Any = None, dtype: Any = "bool") -> Tensor:
-    count = tf_sizes.constant(maxlen)
+    count = constant(maxlen)
     count = int(count) if isinstance(count, np.ndarray) and count.ndim == 0 else count
     places = ts.batch(lengths)
     if type(count) is not int or count < 0 or places.dtype.kind not in "iu":
@@ -464,7 +470,7 @@ def _turned(value: Value) -> Value:
 
 
 def _tensordot(floatx: str, a: Value, b: Value, axes: Any) -> Tensor:
-    given = tf_sizes.constant(axes)
+    given = constant(axes)
     given = given.tolist() if isinstance(given, np.ndarray) else given
     return products.contracted(a, b, products.pairs(given, ts.batch(a).ndim), floatx, _names((a, b), floatx))
 
@@ -483,7 +489,7 @@ def _roll(floatx: str, value: Value, shift: Any, axis: Any) -> Array:
 
 
 def _slice(floatx: str, x: Value, begin: Any, size: Any) -> Any:
-    if isinstance(x, tf_sizes.Sizes):
+    if isinstance(x, Sizes):
         (first,), (count,) = tf_sizes.shape_of(begin), tf_sizes.shape_of(size)
         return tf_sizes.part_of(x, slice(first, None if count == -1 else first + count))
     sizes = list(tf_sizes.shape_of(size))
@@ -516,18 +522,18 @@ def _trace(floatx: str, x: Value) -> Tensor:
 
 
 def _tile(floatx: str, x: Value, multiples: Any) -> Any:
-    if isinstance(x, tf_sizes.Sizes):
+    if isinstance(x, Sizes):
         return tf_sizes.spread(x, multiples, repeats=True)
     return ts.tiled(x, tf_sizes.shape_of(multiples))
 
 
-def _range(floatx: str, start: Value, limit: Value = None, delta: Value = 1, dtype: Any = None) -> tf_sizes.Sizes:
+def _range(floatx: str, start: Value, limit: Value = None, delta: Value = 1, dtype: Any = None) -> Sizes:
     name = None if dtype is None else dtypes.name_of(ts.cast(0, dtype), floatx)
     return tf_sizes.ranged(start, limit, delta, name, floatx)
 
 
 def _broadcast(floatx: str, x: Value, shape: Any) -> Any:
-    if isinstance(x, tf_sizes.Sizes):
+    if isinstance(x, Sizes):
         return tf_sizes.spread(x, shape, repeats=False)
     sizes: list[int | None] = list(tf_sizes.shape_of(shape))
     if tf_sizes.counts_samples(shape):
@@ -540,8 +546,8 @@ def _alike_filled(floatx: str, x: Value, dtype: Any = None, *, fill: int) -> Ten
 
 
 def _filled(floatx: str, dims: Value, value: Any = 0, dtype: Any = None) -> Tensor:
-    number = ts.array_of(tf_sizes.constant(value))
-    if number.ndim or (isinstance(value, Tensor) and not isinstance(value, tf_sizes.Sizes)):
+    number = ts.array_of(constant(value))
+    if number.ndim or (isinstance(value, Tensor) and not isinstance(value, Sizes)):
         raise InputError("a tensor is filled with one constant number only")
     name = dtype or {"f": floatx, "b": "bool"}.get(number.dtype.kind, "int32")
     return ts.cast(Tensor(tf_sizes.filled(dims, number.item(), dtypes.storage(floatx))), name)
@@ -599,14 +605,15 @@ def _cross(floatx: str, a: Value, b: Value) -> Tensor:
 
 def _table() -> dict[str, Entry]:
     table = {name: Entry(("x", "y"), partial(_binary, function=function)) for name, function in _BINARY.items()}
+    table["math.multiply"] = replace(table["math.multiply"], of_samples=tf_sizes.multiple)
     for name, (parameter, function) in _UNARY.items():
         table[name] = Entry((parameter,), partial(_unary, function=function))
     for name, (parameter, activation) in _ACTIVATIONS.items():
         table[name] = Entry((parameter,), partial(_activated, name=activation))
     for name, function in _REDUCTIONS.items():
         table[name] = Entry(("input_tensor", "axis", "keepdims"), partial(_reduce, function=function))
-    windows = {name: Entry(parameters, function) for name, (parameters, function) in WINDOWS.items()}
-    return {**table, **_SHAPED, **windows}
+    others = {name: Entry(parameters, function) for name, (parameters, function) in {**WINDOWS, **PARTS}.items()}
+    return {**table, **_SHAPED, **others}
 
 
 def _arctan2(floatx: str, y: Value, x: Value) -> Tensor:
@@ -642,7 +649,7 @@ _SHAPED: Mapping[str, Entry] = {
     "split": Entry(("value", "num_or_size_splits", "axis", "num"), _split, sizes=True),
     "slice": Entry(("input_", "begin", "size"), _slice, sizes=True),
     "expand_dims": Entry(("input", "axis"), lambda floatx, x, axis: ts.expanded(x, axis)),
-    "reshape": Entry(("tensor", "shape"), _reshape, sizes=True),
+    "reshape": Entry(("tensor", "shape"), _reshape, sizes=True, counts=True),
     "keras.backend.batch_flatten": Entry(("x",), _flat),
     "keras.backend.cast_to_floatx": Entry(("x",), _to_floatx),
     "tile": Entry(("input", "multiples"), _tile, sizes=True),

@@ -1,4 +1,4 @@
-"""``TensorFlowOpLayer``: single operations of TensorFlow, as tf.keras 2.1 to 2.3 saved what is no layer.
+"""``TensorFlowOpLayer``: single operations of TensorFlow, as TensorFlow 1.15 to 2.3 saved what is no layer.
 
 The configuration holds a ``NodeDef``: the name of an operation, its attributes, and the inputs that are constants. The
 name selects one of our own functions from a closed table. Meanings: ``api_def`` of TensorFlow 2.21; how the layer puts
@@ -20,12 +20,10 @@ from gateprobe.graph import Argument, Array
 from gateprobe.layers.base import Arguments, Layer, Scope, Tensor, Value
 from gateprobe.layers.binding.registry import Binding, replays
 from gateprobe.layers.binding.settings import Unsupported
-from gateprobe.layers.operations import tensors as ts
-from gateprobe.layers.operations import tf_sizes
 from gateprobe.layers.operations.node import floatx_of
 from gateprobe.layers.operations.tf_functions import FUNCTIONS, Entry
 from gateprobe.layers.operations.tf_operations import TensorFlowNode
-from gateprobe.layers.operations.tf_sizes import Sizes
+from gateprobe.layers.operations.tf_parts import strided
 
 _DTYPES: Mapping[str, str] = {
     "DT_HALF": "float16", "DT_BFLOAT16": "bfloat16", "DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_BOOL": "bool",
@@ -52,46 +50,6 @@ def _of(function: str, *inputs: str, **attributes: str) -> Operation:
 def _own(function: Callable[..., Any], *inputs: str, **attributes: str) -> Operation:
     return Operation(Entry((*(name.lstrip("*") for name in inputs), *attributes.values()), function, True), inputs,
                      attributes)  # fmt: skip
-
-
-def _strided(
-    floatx: str,
-    x: Value,
-    begin: Value,
-    end: Value,
-    strides: Value,
-    begin_mask: int = 0,
-    end_mask: int = 0,
-    ellipsis_mask: int = 0,
-    new_axis_mask: int = 0,
-    shrink_axis_mask: int = 0,
-) -> Tensor:
-    """Slice as ``tf.strided_slice``: a bit of a mask says what one entry of the indices means."""
-    starts, stops, steps = (_numbers(value) for value in (begin, end, strides))
-    if not len(starts) == len(stops) == len(steps):
-        raise InputError("a strided slice whose indices differ in number is not replayed")
-    key: list[Any] = []
-    for place, (start, stop, step) in enumerate(zip(starts, stops, steps, strict=True)):
-        bit = 1 << place
-        if ellipsis_mask & bit:
-            key.append(Ellipsis)
-        elif new_axis_mask & bit:
-            key.append(None)
-        elif shrink_axis_mask & bit:
-            key.append(start)
-        else:
-            key.append(slice(None if begin_mask & bit else start, None if end_mask & bit else stop, step))
-    if isinstance(x, Sizes):
-        return tf_sizes.part_of(x, tuple(key))
-    dtype = x.dtype if isinstance(x, Tensor) else None
-    return Tensor(ts.picked(x, tuple(key)), None, dtype or ts.batch(x).dtype.name)
-
-
-def _numbers(value: Value) -> list[int]:
-    array = ts.array_of(tf_sizes.constant(value)) if not isinstance(value, Tensor) or isinstance(value, Sizes) else None
-    if array is None or array.ndim != 1 or array.dtype.kind not in "iu":
-        raise InputError(f"slicing with {value!r:.60} is not replayed")
-    return [int(number) for number in array]
 
 
 def _split_evenly(floatx: str, axis: Value, value: Value, num_split: int = 1) -> Any:
@@ -191,7 +149,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "Split": _own(_split_evenly, "axis", "value", num_split="num_split"),
     "SplitV": _of("split", "value", "num_or_size_splits", "axis", num_split=""),
     "Slice": _of("slice", "input_", "begin", "size"),
-    "StridedSlice": _own(_strided, "x", "begin", "end", "strides", **{name: name for name in _SLICING}),
+    "StridedSlice": _own(strided, "x", "begin", "end", "strides", **{name: name for name in _SLICING}),
     "ExpandDims": _of("expand_dims", "input", "axis"),
     "Squeeze": _of("squeeze", "input", squeeze_dims="axis"),
     "Reshape": _of("reshape", "tensor", "shape"),
@@ -304,7 +262,7 @@ def _read(node: object) -> tuple[str, Mapping[str, Any]]:
     """Return the name and the attributes of an operation.
 
     Raises:
-        Unsupported: It is not written as tf.keras 2.1 to 2.3 write it.
+        Unsupported: It is not written as TensorFlow 1.15 to 2.3 write it.
     """
     if not isinstance(node, Mapping) or not isinstance(node.get("op"), str):
         raise Unsupported("config.node_def: expected the name of an operation and its attributes")

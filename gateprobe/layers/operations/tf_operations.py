@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from gateprobe.layers.operations import tensors as ts
 from gateprobe.layers.operations import tf_sizes
 from gateprobe.layers.operations.node import as_tensor, floatx_of
 from gateprobe.layers.operations.tf_functions import FUNCTIONS, Entry
-from gateprobe.layers.operations.tf_sizes import Sizes
+from gateprobe.layers.sizes import Sizes, constant
 from gateprobe.layers.unary import fitting
 
 
@@ -40,22 +41,27 @@ class TensorFlowNode:
         operands = list(tensors_in(arguments))
         with fitting(*(tensor.value for tensor in operands)):
             if self.entry.sizes:
-                results = self._called(arguments)
+                results = self._called(arguments, {"samples": scope.samples} if self.entry.counts else {})
             elif tf_sizes.only_sizes(arguments):
-                results = _without_samples(self._called(tf_sizes.of_sizes(arguments, self.entry.parameters)))
+                results = self._of_sizes(arguments)
             else:
-                constants = {key: tf_sizes.constant(value) for key, value in arguments.items()}
+                constants = {key: constant(value) for key, value in arguments.items()}
                 results = self._called(constants)
         several = results if isinstance(results, tuple) else (results,)
         own = next((tensor.dtype for tensor in operands), None)
         return tuple(as_tensor(result, own) for result in several)
 
-    def _called(self, arguments: dict[str, Value]) -> Any:
+    def _of_sizes(self, arguments: dict[str, Value]) -> Any:
+        if self.entry.of_samples is not None and tf_sizes.depends_on_samples(arguments):
+            return self.entry.of_samples(**arguments)
+        return _without_samples(self._called(tf_sizes.of_sizes(arguments, self.entry.parameters)))
+
+    def _called(self, arguments: dict[str, Value], known: Mapping[str, Value] = MappingProxyType({})) -> Any:
         first = self.entry.parameters[0]
         if first not in arguments:
             raise InputError(f"the argument {first} is missing")
         others = {key: value for key, value in arguments.items() if key not in (first, _REST)}
-        return self.entry.function(self.floatx, arguments[first], *arguments.get(_REST, ()), **others)
+        return self.entry.function(self.floatx, arguments[first], *arguments.get(_REST, ()), **others, **known)
 
     def _named(self, call: Arguments) -> dict[str, Value]:
         """Return the arguments by name, without those that only name or check."""
@@ -69,7 +75,7 @@ def _without_samples(result: Any) -> Sizes:
     """Turn what was computed from sizes, with one row as `tf_sizes.as_rows` gave it, back into sizes."""
     if isinstance(result, tuple):
         raise InputError("splitting sizes is not replayed")
-    return Sizes(np.asarray(result.value if isinstance(result, Tensor) else result)[0])
+    return Sizes(np.asarray(np.asarray(result.value if isinstance(result, Tensor) else result)[0]))
 
 
 _REST = "*"
@@ -88,6 +94,9 @@ def _bind_function(binding: Binding) -> Layer:
         unknown = [key for key, value in call.kwargs.items() if value is not None and not _known(key, value, entry)]
         if unknown or (len(call.args) > len(entry.parameters) and not entry.more):
             raise Unsupported(f"{name} is called with {', '.join(unknown) or 'more arguments'}, not understood")
+        if entry.more and len(call.args) <= len(entry.parameters):
+            raise Unsupported(f"the file does not say what {name} computes with: tf.keras saves only its first "
+                              "argument, and cannot load the model either")  # fmt: skip
     return TensorFlowNode(entry, floatx_of(binding.precision))
 
 
@@ -126,7 +135,7 @@ def _key(spec: Value) -> Any:
 
 
 def _bound(value: Value) -> int | None:
-    value = tf_sizes.constant(value)
+    value = constant(value)
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
     if value is not None and type(value) is not int:

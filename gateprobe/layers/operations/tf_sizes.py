@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -17,18 +16,8 @@ from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.layers.base import Tensor, Value, tensors_in
 from gateprobe.layers.operations.tensors import array_of, batch
+from gateprobe.layers.sizes import COUNTED, Sizes, constant
 from gateprobe.limits import room
-
-_SAMPLES = "the number of samples is used as a number, which gateprobe does not replay"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sizes(Tensor):
-    """Sizes, or numbers computed from them: the same for every sample."""
-
-    shared: ClassVar[bool] = True
-    samples: Array | None = None
-    """Which of them are the number of samples; ``None`` when none is."""
 
 
 def sizes_of(value: Value) -> Sizes:
@@ -44,17 +33,27 @@ def part_of(sizes: Sizes, key: Any) -> Sizes:
     return Sizes(np.asarray(sizes.value[key]), samples=np.asarray(chosen) if np.any(chosen) else None)
 
 
-def constant(value: Value) -> Value:
-    """Return sizes as a constant.
+def multiple(x: Value, y: Value) -> Sizes:
+    """Return the number of samples, or a multiple of it, times a constant.
 
     Raises:
-        InputError: The number of samples is among them.
+        InputError: It is anything else.
     """
-    if not isinstance(value, Sizes):
-        return value
-    if value.samples is not None and value.samples.any():
-        raise InputError(_SAMPLES)
-    return value.value
+    (many, _), (factor, unknown) = sorted(map(_number_of, (x, y)), key=lambda one: not one[1])
+    if unknown or many.ndim or factor.ndim or factor.dtype.kind not in "iu" or factor < 1:
+        raise InputError(COUNTED)
+    return Sizes(np.asarray(many * factor), samples=np.ones((), bool))
+
+
+def _number_of(value: Value) -> tuple[Array, bool]:
+    """Return a size, and whether it depends on the number of samples."""
+    known = not isinstance(value, Sizes) or value.samples is None
+    return array_of(value), not known
+
+
+def depends_on_samples(arguments: Any) -> bool:
+    """Whether sizes among the arguments are the number of samples, or a multiple of it."""
+    return any(isinstance(one, Sizes) and one.samples is not None for one in tensors_in(arguments))
 
 
 def only_sizes(arguments: Any) -> bool:

@@ -18,6 +18,7 @@ from gateprobe.layers.operations import dtypes, tf_sizes
 from gateprobe.layers.operations import tensors as ts
 from gateprobe.layers.pooling import highest_of_windows, mean_of_windows
 from gateprobe.layers.resizing import RESIZERS, resized
+from gateprobe.layers.sizes import constant
 from gateprobe.layers.windows import Window, channels_last
 
 _LAST = (None, "NWC", "NHWC", "NDHWC")
@@ -58,7 +59,7 @@ def _padding(value: Any) -> str:
 
 
 def _weights(value: Value, like: Array) -> Array:
-    kernel = ts.array_of(tf_sizes.constant(value))
+    kernel = ts.array_of(constant(value))
     if isinstance(value, Tensor) or kernel.ndim != like.ndim or kernel.dtype.kind not in "iuf":
         raise InputError(f"only constant weights with {like.ndim} axes are replayed")
     return kernel.astype(like.dtype)
