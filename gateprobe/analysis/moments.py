@@ -8,10 +8,10 @@ computing sample variances", Stanford STAN-CS-79-773).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from itertools import groupby
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -58,6 +58,12 @@ class Moments:
         counts = np.zeros(shape, np.int64)
         zeros = np.zeros(shape)
         return cls(counts, counts, zeros, zeros, np.full(shape, np.inf), np.full(shape, -np.inf), counts, counts)
+
+    @classmethod
+    def stacked(cls, parts: Iterable[Moments]) -> Moments:
+        """Return several side by side, along a new first axis."""
+        found = list(parts)
+        return cls(**{field.name: np.stack([getattr(one, field.name) for one in found]) for field in fields(cls)})
 
     def merged(self, other: Moments) -> Moments:
         """Return those of both."""
@@ -113,11 +119,11 @@ class Bounds:
 
 
 class Columns:
-    """Looks at blocks of one shape.
+    """Looks at blocks of one shape; all its memory is used again, since the system clears the pages of a new array.
 
     Args:
         names: Of the signals.
-        shape: Of a row, ``(sets, signals, sets, units)``; a column is a place in it.
+        shape: Of a row, ``(sets, signals, sets, units)``.
         dtype: Of the signals, float32 or float64.
         bounds: Of signals, as far as they have any.
         compiled: Whether to use Numba, where it has code for this type.
@@ -133,14 +139,15 @@ class Columns:
         compiled: bool = False,
     ) -> None:
         self.kind = (names, shape, dtype, compiled)
-        self._names, self._bounds = names, bounds
-        known = [bounds.get(name) for name in names]
-        self._look: _Look = (_Compiled if compiled and dtype == np.float32 else _InNumpy)(shape, dtype, known)
+        self._bounds = [bounds.get(name) for name in names]
+        look = _Compiled if compiled and dtype == np.float32 else _InNumpy
+        self._look: _Look = look(shape, dtype, self._bounds)
+        columns = self._look.sums.shape[1:]
         self._pivots = np.zeros((shape[1], shape[3]), dtype)
-        self._sums: _Sums | None = None
-        """Of blocks that have not been merged."""
+        self._totals, self._least, self._most = np.empty((2, *columns)), np.empty(columns), np.empty(columns)
+        self._saturated = np.empty((2, *columns), np.int64)
         self._blocks = self._count = 0
-        """How many, and the numbers of each unit in them."""
+        """What has not been merged: blocks, and the numbers of each unit in them."""
         self._merged = Moments.none((shape[1], shape[3]))
 
     def add(self, values: Array) -> None:
@@ -148,124 +155,95 @@ class Columns:
         if self._blocks == _MOST_BLOCKS:
             self._merge()
         if not self._blocks:
-            some = values[:: -(-len(values) // _PIVOTS)]
-            self._pivots = _of_units(np.add, np.add.reduce(some, axis=0)) / (some.size // self._pivots.size)
-        found = self._look(values, self._pivots)
-        count = values.size // self._pivots.size
-        if not np.isfinite(found.totals[1]).all():
+            self._begin(values)
+        sums, saturated = self._look.sums, self._look.saturated
+        sums[:2], sums[2], sums[3], saturated[:] = 0, np.inf, -np.inf, 0
+        self._look.add(values)
+        if np.isfinite(sums[1]).all():
+            self._totals += sums[:2]
+            np.minimum(self._least, sums[2], out=self._least)
+            np.maximum(self._most, sums[3], out=self._most)
+            self._saturated += saturated
+            self._blocks += 1
+            self._count += values.size // self._pivots.size
+        else:  # NaN or infinities, or numbers whose squares are too large
             self._merge()
-            self._merged = self._merged.merged(self._careful(values, self._moments(found, count)))
-            return
-        self._sums = found if self._sums is None else self._sums.plus(found)
-        self._count += count
-        self._blocks += 1
+            self._merged = self._merged.merged(self._careful(values))
 
     def moments(self) -> Moments:
         """Return those of each unit in all blocks, ``(signals, units)``."""
         self._merge()
         return self._merged
 
+    def _begin(self, values: Array) -> None:
+        some = values[:: -(-len(values) // _PIVOTS)]
+        self._pivots = _of_units(np.add, np.add.reduce(some, axis=0)) / (some.size // self._pivots.size)
+        self._look.pivots[:] = self._pivots[:, np.newaxis]
+        self._totals[:], self._least[:], self._most[:], self._saturated[:] = 0, np.inf, -np.inf, 0
+
     def _merge(self) -> None:
-        if self._sums is not None:
-            self._merged = self._merged.merged(self._moments(self._sums, self._count))
-            self._sums, self._blocks, self._count = None, 0, 0
+        """Take the columns of each unit together."""
+        if self._blocks:
+            shift, power = _of_units(np.add, self._totals)
+            count = np.full(shift.shape, self._count)
+            found = Moments(
+                count,
+                np.zeros_like(count),
+                self._pivots + shift / count,
+                np.maximum(power - shift**2 / count, 0),
+                _of_units(np.minimum, self._least),
+                _of_units(np.maximum, self._most),
+                *_of_units(np.add, self._saturated),
+            )
+            self._merged = self._merged.merged(found)
+            self._blocks = self._count = 0
 
-    def _careful(self, values: Array, found: Moments) -> Moments:
-        """Look again at signals that hold NaN or infinities, or whose squares are too large."""
-        for k in np.flatnonzero(~np.isfinite(found.squares).all(axis=1)):
-            rows = values[:, :, k].reshape(-1, values.shape[-1])
-            found = found.with_put(k, careful(rows, None, self._bounds.get(self._names[k])))
-        return found
-
-    def _moments(self, sums: _Sums, times: int) -> Moments:
-        shift, power = sums.totals
-        count = np.full(shift.shape, times)
-        squares = np.maximum(power - shift**2 / times, 0)
-        return Moments(
-            count, np.zeros_like(count), self._pivots + shift / times, squares, sums.least, sums.most, *sums.saturated
-        )
+    def _careful(self, values: Array) -> Moments:
+        rows = [values[:, :, k].reshape(-1, values.shape[-1]) for k in range(len(self._bounds))]
+        return Moments.stacked(careful(some, None, bounds) for some, bounds in zip(rows, self._bounds, strict=True))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sums:
-    """Of the units of some blocks, around pivots; arrays end with ``(signals, units)``."""
+class _Look(Protocol):
+    """Sums of each column of a block, whose shape is ``(sets, signals, sets, units)``."""
 
-    totals: Array
-    """``(2, ...)`` float64: sums of the differences and of their squares."""
-    least: Array
-    most: Array
+    pivots: Array
+    """Of that shape: what is subtracted before anything is added."""
+    sums: Array
+    """``(4, ...)``: of the differences, of their squares, the least and the most."""
     saturated: Array
-    """``(2, ...)`` int64: values below and above their bounds."""
+    """``(2, ...)`` int32: below and above the bounds."""
 
-    def plus(self, other: _Sums) -> _Sums:
-        return _Sums(
-            self.totals + other.totals,
-            np.minimum(self.least, other.least),
-            np.maximum(self.most, other.most),
-            self.saturated + other.saturated,
-        )
-
-
-_Look: TypeAlias = Callable[[Array, Array], _Sums]
-"""Takes a block and the pivots ``(signals, units)``."""
-
-
-class _Workspace:
-    """Sums of each column; memory is used again, since the system clears the pages of a new array.
-
-    Args:
-        shape: Of the columns, ``(sets, signals, sets, units)``.
-        dtype: Of the signals.
-    """
-
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.pivots, self.sums = np.empty(shape, dtype), np.empty((4, *shape), dtype)
-        self.saturated = np.empty((2, *shape), np.int32)
-
-    def begin(self, pivots: Array) -> None:
-        self.pivots[:] = pivots[:, np.newaxis]
-        self.sums[:2], self.sums[2], self.sums[3] = 0, np.inf, -np.inf
-        self.saturated[:] = 0
-
-    def of_units(self) -> _Sums:
-        """Take the columns of each unit together, in float64."""
-        return _Sums(
-            _of_units(np.add, self.sums[:2].astype(np.float64)),
-            _of_units(np.minimum, self.sums[2]).astype(np.float64),
-            _of_units(np.maximum, self.sums[3]).astype(np.float64),
-            _of_units(np.add, self.saturated).astype(np.int64),
-        )
+    def add(self, values: Array) -> None:
+        """Add the rows of a block to the sums."""
 
 
 class _InNumpy:
     """Looks at blocks by NumPy, some rows at a time that stay in the cache."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], bounds: Sequence[Bounds | None]) -> None:
+        self.pivots, self.sums = np.empty(shape, dtype), np.empty((4, *shape), dtype)
+        self.saturated = np.empty((2, *shape), np.int32)
         self._bounded = list(_runs(bounds))
         self._rows = max(1, min(MOST_ROWS, _CACHED // math.prod(shape)))
-        self._space = _Workspace(shape, dtype)
         self._moved = np.empty((self._rows, *shape), dtype)
         self._truths = np.zeros((self._rows, *shape), np.bool_)  # remains so where there are no bounds
         self._part = np.empty(shape, dtype)
 
-    def __call__(self, values: Array, pivots: Array) -> _Sums:
-        self._space.begin(pivots)
+    def add(self, values: Array) -> None:
         for start in range(0, len(values), self._rows):
-            self._add_rows(values[start : start + self._rows])
-        return self._space.of_units()
+            self._add(values[start : start + self._rows])
 
-    def _add_rows(self, values: Array) -> None:
-        moved, truths, part = self._moved[: len(values)], self._truths[: len(values)], self._part
-        sums, saturated = self._space.sums, self._space.saturated
+    def _add(self, values: Array) -> None:
+        moved, truths, part, sums = self._moved[: len(values)], self._truths[: len(values)], self._part, self.sums
         np.minimum(sums[2], np.minimum.reduce(values, axis=0, out=part), out=sums[2])
         np.maximum(sums[3], np.maximum.reduce(values, axis=0, out=part), out=sums[3])
         for at, bounds in self._bounded:
             np.less(values[:, :, at], bounds.low, out=truths[:, :, at])
-        saturated[0] += np.add.reduce(truths.view(np.uint8), axis=0, dtype=np.uint8)
+        self.saturated[0] += np.add.reduce(truths.view(np.uint8), axis=0, dtype=np.uint8)
         for at, bounds in self._bounded:
             np.greater(values[:, :, at], bounds.high, out=truths[:, :, at])
-        saturated[1] += np.add.reduce(truths.view(np.uint8), axis=0, dtype=np.uint8)
-        np.subtract(values, self._space.pivots, out=moved)
+        self.saturated[1] += np.add.reduce(truths.view(np.uint8), axis=0, dtype=np.uint8)
+        np.subtract(values, self.pivots, out=moved)
         sums[0] += np.add.reduce(moved, axis=0, out=part)
         flat = moved.reshape(len(moved), -1)
         np.einsum("ij,ij->j", flat, flat, out=part.reshape(-1))
@@ -273,35 +251,31 @@ class _InNumpy:
 
 
 class _Compiled:
-    """Looks at blocks of float32 by compiled code, in the order of memory.
-
-    Samples that lie side by side share columns, so that all sums stay in the first cache of a core.
-    """
+    """Looks at blocks of float32 by compiled code; samples share columns, so that sums stay in the first cache."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], bounds: Sequence[Bounds | None]) -> None:
         sets, signals, samples, units = shape
-        wide = next(n for n in range(1, samples + 1) if n == samples or _is_wide(n, samples, units))
-        self._space = _Workspace((sets, signals, wide, units), dtype)
-        self._groups = (1, 1) if samples == 1 else (signals, samples // wide)
+        beside = next(n for n in range(1, samples + 1) if n == samples or _is_enough(n, samples, units))
+        columns = (sets, signals, beside, units)
+        self.pivots, self.sums = np.empty(columns, dtype), np.empty((4, *columns), dtype)
+        self.saturated = np.empty((2, *columns), np.int32)
         sides = [(-np.inf, np.inf) if one is None else astuple(one) for one in bounds]
-        limits = np.empty((2, *self._space.pivots.shape), dtype)
-        limits[:] = np.array(sides, dtype).T[:, np.newaxis, :, np.newaxis, np.newaxis]
-        self._limits = limits.reshape(2, self._groups[0], -1)
+        self._limits = np.empty((2, *columns), dtype)
+        self._limits[:] = np.array(sides, dtype).T[:, np.newaxis, :, np.newaxis, np.newaxis]
+        self._groups = (1, 1) if samples == 1 else (signals, samples // beside)
 
-    def __call__(self, values: Array, pivots: Array) -> _Sums:
+    def add(self, values: Array) -> None:
         from gateprobe.analysis.compiled import add_rows  # noqa: PLC0415 - 0.3 s, for large runs
 
-        space, groups = self._space, self._groups[0]
-        space.begin(pivots)
         rows = values.reshape(len(values), *self._groups, -1)
         rows = rows[::-1] if rows.strides[0] < 0 else rows  # their order does not matter
-        columns = (space.sums.reshape(4, groups, -1), space.saturated.reshape(2, groups, -1))
-        add_rows(np.ascontiguousarray(rows), space.pivots.reshape(groups, -1), self._limits, *columns)
-        return space.of_units()
+        columns = (self.pivots[np.newaxis], self._limits, self.sums, self.saturated)
+        pivots, *others = (array.reshape(len(array), self._groups[0], -1) for array in columns)
+        add_rows(np.ascontiguousarray(rows), pivots[0], *others)
 
 
-def _is_wide(beside: int, samples: int, units: int) -> bool:
-    """Return whether columns of so many samples are long, and hold few enough values for sums in float32."""
+def _is_enough(beside: int, samples: int, units: int) -> bool:
+    """Return whether columns of so many samples make long loops, and hold few enough values for sums in float32."""
     return samples % beside == 0 and beside * units >= _WIDE and samples // beside * MOST_ROWS <= _MOST_ADDED
 
 
@@ -356,8 +330,7 @@ def by_row(names: tuple[str, ...], values: Array, mask: Array | None, bounds: Ma
         mask: ``(rows, samples)``: what counts; all without it.
         bounds: Of signals, as far as they have any.
     """
-    found = [_of_rows(values[:, k], mask, bounds.get(name)) for k, name in enumerate(names)]
-    return Moments(**{field.name: np.stack([getattr(one, field.name) for one in found]) for field in fields(Moments)})
+    return Moments.stacked(_of_rows(values[:, k], mask, bounds.get(name)) for k, name in enumerate(names))
 
 
 def _of_rows(values: Array, mask: Array | None, bounds: Bounds | None) -> Moments:

@@ -70,7 +70,7 @@ def pieces(part: DirectionTrace) -> Iterator[tuple[slice, Piece]]:
 def _time_first(values: Array, units: int) -> Array:
     """Return ``(timesteps, samples, units)``, in float32 at least."""
     wide = values if values.dtype.itemsize >= 4 else values.astype(np.float32)
-    return np.swapaxes(wide.reshape(*values.shape[:2], units), 0, 1)
+    return (wide if wide.ndim == 3 else wide.reshape(*values.shape[:2], units)).swapaxes(0, 1)
 
 
 def _side_by_side(signals: Mapping[str, Array]) -> tuple[tuple[str, ...], Array | None]:
@@ -87,4 +87,4 @@ def _side_by_side(signals: Mapping[str, Array]) -> tuple[tuple[str, ...], Array 
     if len(steps) > 1 or len(alike) > 1 or first[0].strides[1] != first.itemsize:
         return tuple(signals), None
     shape, strides = (len(names), *first.shape), (*steps, *first.strides)
-    return names, np.swapaxes(as_strided(first, shape, strides), 0, 1)
+    return names, as_strided(first, shape, strides).swapaxes(0, 1)
