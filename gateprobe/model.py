@@ -206,7 +206,8 @@ class Model:
             UnsupportedModel: Something cannot be replayed exactly; carries every reason.
         """
         settings = Settings(by, low, high, tuple(quantiles))
-        return statistics(_chunks(self._tracing(x, options), options), settings)
+        tracing = self._tracing(x, options)
+        return statistics(_chunks(tracing, options), settings, count=len(tracing.numbers))
 
     @takes(TraceOptions, TRACE_DEFAULTS)
     def track(

@@ -293,6 +293,26 @@ def test_the_sample_depends_on_no_order(order, pieces, split):
     assert first.seen == 200
 
 
+def test_the_sample_does_not_depend_on_what_is_expected():
+    """Knowing how many timesteps come only turns most of them away at once; of few, none."""
+    model, x = gateprobe.read(MODELS / "brackets.keras"), np.tile(np.load(MODELS / "brackets.npy"), (1000, 1, 1))
+    known, (unknown,) = model.stats(x), statistics(model.iter_trace(x)).parts
+    (part,) = known.parts
+    assert len(part.where) == row_sample.PLACES
+    assert part.where.tolist() == unknown.where.tolist()
+    assert (part.sampled == unknown.sampled).all()
+    few, offered = RowSample((1,), np.dtype(float), 100, expected=150), []
+    keys = row_sample.keys_of(np.arange(30), np.arange(5))
+    few.offer(np.arange(30), np.arange(5), keys, None, lambda rows, times, out: offered.extend(rows))
+    assert len(offered) == 100
+    many, offered = RowSample((1,), np.dtype(float), 100, expected=100_000), []
+    keys = row_sample.keys_of(np.arange(100), np.arange(1000))
+    for row in range(100):
+        many.offer(np.array([row]), np.arange(1000), keys[row : row + 1], None, lambda r, t, out: offered.extend(t))
+    assert 100 < len(offered) < 300
+    assert len(many.rows()[0]) == 100
+
+
 def test_every_timestep_has_the_same_chance():
     counts = np.zeros((50, 20))
     for shift in range(400):

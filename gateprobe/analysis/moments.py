@@ -19,7 +19,7 @@ from gateprobe.graph import Array
 
 MOST_ROWS = 128
 """Of a block: so many truth values are counted in a byte."""
-_MOST_BLOCKS = 8
+_MOST_BLOCKS = 16
 """That are looked at around the same pivot."""
 _MOST_ADDED = 1024
 """Values that compiled code adds to a column in float32, four at a time; what follows is in float64."""
@@ -144,8 +144,8 @@ class Columns:
         self._look: _Look = look(shape, dtype, self._bounds)
         columns = self._look.sums.shape[1:]
         self._pivots = np.zeros((shape[1], shape[3]), dtype)
-        self._totals, self._least, self._most = np.empty((2, *columns)), np.empty(columns), np.empty(columns)
-        self._saturated = np.empty((2, *columns), np.int64)
+        self._totals, self._saturated = np.empty((2, *columns)), np.empty((2, *columns), np.int32)
+        self._least, self._most = np.empty((2, *columns), dtype)
         self._blocks = self._count = 0
         """What has not been merged: blocks, and the numbers of each unit in them."""
         self._merged = Moments.none((shape[1], shape[3]))
@@ -191,8 +191,8 @@ class Columns:
                 np.zeros_like(count),
                 self._pivots + shift / count,
                 np.maximum(power - shift**2 / count, 0),
-                _of_units(np.minimum, self._least),
-                _of_units(np.maximum, self._most),
+                _of_units(np.minimum, self._least).astype(np.float64),
+                _of_units(np.maximum, self._most).astype(np.float64),
                 *_of_units(np.add, self._saturated),
             )
             self._merged = self._merged.merged(found)

@@ -10,6 +10,7 @@ at most ``2 exp(-2 k ε²)`` (Hoeffding 1963; drawing without replacement is no 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -43,6 +44,12 @@ def _mixed(numbers: Array) -> Array:
     return z ^ (z >> np.uint64(31))
 
 
+def _limit(places: int, expected: int) -> int:
+    """Return a key that enough timesteps do not exceed: ten standard deviations more than there are places."""
+    share = (places + 10 * math.sqrt(places)) / max(1, expected)
+    return int(min(1, share) * 2**53) * 2**11 - 1
+
+
 class RowSample:
     """The rows of the timesteps that are kept.
 
@@ -50,15 +57,22 @@ class RowSample:
         shape: Of a row.
         dtype: Of its numbers.
         places: Rows that are kept, at most.
+        expected: Timesteps that will be offered and count, where that is known: most are turned away at once.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[np.floating], places: int | None = None) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[np.floating],
+        places: int | None = None,
+        expected: int | None = None,
+    ) -> None:
         size = max(1, int(np.prod(shape))) * dtype.itemsize
         self.places = max(_LEAST, min(PLACES, BYTES // size)) if places is None else places
         self.seen = 0
         """Timesteps that were offered."""
         self._kept = 0
-        self._limit = np.uint64(np.iinfo(np.uint64).max)
+        self._limit = np.uint64(_limit(self.places, expected or 0))
         room = 2 * self.places  # what is never written to takes no memory
         self._keys, self._where = np.empty(room, np.uint64), np.empty((room, 2), np.int64)
         self._rows = np.empty((room, *shape), dtype)

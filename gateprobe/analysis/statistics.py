@@ -60,17 +60,20 @@ class Statistics:
         return "\n".join(lines)
 
 
-def statistics(chunks: Iterable[TraceChunk], settings: Settings | None = None) -> Statistics:
+def statistics(
+    chunks: Iterable[TraceChunk], settings: Settings | None = None, *, count: int | None = None
+) -> Statistics:
     """Go through a run once.
 
     Args:
         chunks: All of it; slabs of long sequences too.
         settings: What to compute.
+        count: The samples of a run, where they are known before. It changes no number.
 
     Raises:
         InputError: There is nothing in it.
     """
-    gathered = Gathering(settings or Settings())
+    gathered = Gathering(settings or Settings(), count)
     for chunk in chunks:
         gathered.add(chunk)
     return gathered.result()
@@ -81,21 +84,24 @@ class Gathering:
 
     Args:
         settings: What to compute.
+        count: Samples that will come, where that is known.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, count: int | None = None) -> None:
+        self._settings, self._count = settings, count or 0
         self._directions: list[_Direction] = []
         self._samples = 0
         self._keyed: tuple[Array, Array, Array] | None = None
-        self._values = 0
+        self._values = self._expected = 0
 
     def add(self, chunk: TraceChunk) -> None:
         """Take in a chunk."""
         if not self._directions:
-            self._directions = [_Direction(part, self._settings) for part in chunk.directions]
+            self._directions = [_Direction(part, self._settings, self._count) for part in chunk.directions]
+            sizes = (part.kept * len(part.units) * len(part.signals) for part in chunk.directions)
+            self._expected = self._count * sum(sizes)
         self._samples += 0 if chunk.continues else len(chunk.samples)
-        compiled = self._values >= LONG and is_available()
+        compiled = max(self._values, self._expected) >= LONG and is_available()
         for direction, part in zip(self._directions, chunk.directions, strict=True):
             direction.add(chunk.samples, part, self._keys(chunk.samples, part.timesteps), compiled=compiled)
             self._values += sum(value.size for value in part.values())
@@ -133,7 +139,7 @@ def _take_rows(values: Array, signals: Array, timesteps: Array, samples: Array, 
 
 
 LONG = 1 << 25
-"""Values after which the rest is left to compiled code, which takes 0.3 s to load."""
+"""Values of a run that is left to compiled code, which takes 0.3 s to load, at once or when so many have come."""
 
 
 @dataclass(slots=True, eq=False)
@@ -142,6 +148,7 @@ class _Direction:
 
     first: DirectionTrace
     settings: Settings
+    count: int
     memory: Memory | None = field(init=False)
     by_unit: Moments = field(init=False)
     sample: RowSample = field(init=False)
@@ -156,7 +163,8 @@ class _Direction:
         widest = np.result_type(np.float32, *(value.dtype for value in self.first.signals.values()))
         self.memory = memory_of(self.first.signals)
         self.by_unit = Moments.none(shape)
-        self.sample = RowSample((shape[0] + self.looks_back, shape[1]), widest)
+        expected = self.count * self.first.kept if self.first.mask is None else None
+        self.sample = RowSample((shape[0] + self.looks_back, shape[1]), widest, expected=expected)
         self.timesteps, self.by_timestep = np.arange(0), Moments.none((shape[0], 0))
 
     @property

@@ -92,7 +92,7 @@ def stats(
     outputs = tabulating.outputs()
     observed = source.open(selection, talk)
     with progress_bar(talk, data_on_stdout=not tabulating.reports) as tell:
-        found = statistics(observed.chunks(tell), settings)
+        found = statistics(observed.chunks(tell), settings, count=observed.count if observed.tracing else None)
     if outputs:
         write_table(found.to_polars(), outputs, {"statistics": _described(found), **observed.metadata})
     if tabulating.as_json:
