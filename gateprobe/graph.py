@@ -173,6 +173,8 @@ class WeightArray:
     """Read-only, native byte order, C order."""
     label: str | None = None
     """The name that Keras gave it in a list of weights, such as ``lstm/lstm_cell/kernel:0``."""
+    attribute: str | None = None
+    """What the object that holds it calls it, such as ``kernel``, where the file says so."""
 
 
 @dataclass(frozen=True, eq=False)  # no slots: `named` is kept
@@ -234,7 +236,7 @@ class Origin:
     """Where a graph comes from and how we know."""
 
     container: str
-    """``hdf5``, ``keras`` (zip), ``weights-hdf5``, ``savedmodel``, ``tfjs``."""
+    """``hdf5``, ``keras`` (zip), ``weights-hdf5``, ``savedmodel``, ``checkpoint``, ``tfjs``."""
     era: Era
     evidence: tuple[str, ...]
     """Why this era: one short sentence for each thing seen in the file."""

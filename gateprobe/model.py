@@ -48,7 +48,8 @@ def read(
     """Read a saved Keras model as inert data; nothing in the file is executed, imported or unpickled.
 
     Args:
-        path: ``.h5``, ``.keras`` or weights file of any Keras since 1, or a SavedModel folder of Keras 2.
+        path: ``.h5``, ``.keras`` or weights file of any Keras since 1, a SavedModel folder of Keras 2, the
+            ``model.json`` of TensorFlow.js, or a checkpoint of TensorFlow: ``NAME.index``, ``NAME``, or its folder.
         architecture: The JSON file of ``model.to_json()`` for a weights-only file, or a wiring file
             (``docs/wiring.md``), which may also state what layers of unknown code do.
         semantics: ``auto``, or ``keras1``, ``keras2``, ``keras3`` to ask what another era would compute.

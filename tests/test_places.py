@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import struct
 from pathlib import Path
 
 import h5py
@@ -110,7 +111,15 @@ def saved(folder):
     return ["sm", "keras2.npy"], files
 
 
-SOURCES = [plain, keyed, named, fed, described, sharded, saved]
+def checkpointed(folder):
+    files = [folder / name for name in ("ck.index", "ck.data-00000-of-00002", "ck.data-00001-of-00002", "checkpoint")]
+    for path in files:
+        path.write_bytes(b"x")
+    files[0].write_bytes(bytes(40) + struct.pack("<Q", 0xDB4775248B80FB57))
+    return ["ck", "keras2.npy", "--architecture", "a.json"], files
+
+
+SOURCES = [plain, keyed, named, fed, described, sharded, saved, checkpointed]
 
 
 @pytest.fixture

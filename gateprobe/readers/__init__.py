@@ -1,8 +1,9 @@
 """Read a saved Keras model as inert data: bytes → `gateprobe.graph.ModelGraph`.
 
 Containers are told apart by their first bytes, never by their suffix: HDF5 (whole models and weights alone), the
-``.keras`` zip, the index of sharded weights, and ``model.json`` of TensorFlow.js; a SavedModel is a folder. Nothing
-that a file names is ever imported or run.
+``.keras`` zip, the index of sharded weights, and ``model.json`` of TensorFlow.js; a SavedModel is a folder, and a
+checkpoint of TensorFlow several files, of which the index is known by its end. Nothing that a file names is ever
+imported or run.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from gateprobe.files.remote import is_url, local_path, redact_url, remote
 from gateprobe.graph import Era, ModelGraph
 from gateprobe.readers import archive, containers, hdf5, safe_json
 from gateprobe.readers.crash_guard import try_in_fork
-from gateprobe.readers.files import savedmodel_folder
+from gateprobe.readers.files import checkpoint_index, savedmodel_folder
 from gateprobe.readers.found import Architecture, Found
 from gateprobe.readers.given import read_given
 from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES, Budget
@@ -43,7 +44,8 @@ def read(
 
     Args:
         path: HDF5 or ``.keras`` of any Keras, the ``.json`` index of sharded weights, the ``model.json`` of
-            TensorFlow.js, or a SavedModel folder. The first two may be URLs.
+            TensorFlow.js, a SavedModel folder, or a checkpoint of TensorFlow: ``NAME.index``, ``NAME``, or the folder
+            whose newest one is meant. The first two may be URLs.
         architecture: For a file that holds weights alone: JSON from ``model.to_json()``, a whole model, or a wiring
             file. Or its URL.
         max_bytes: How many bytes of arrays may be read; 4 GiB when not given.
@@ -65,6 +67,14 @@ def read(
                 given = None if architecture is None else _architecture(local_path(fspath(architecture)))
                 found = read_folder(folder, given, budget, ignore_metadata=ignore_metadata)
                 return found.graph(fspath(folder), _combined([*found.digests, *([given.sha256] if given else [])]))
+            index = None if is_url(name) else checkpoint_index(path)
+            if index is not None and not ignore_metadata:
+                from gateprobe.readers.savedmodel.reader import read_weights  # noqa: PLC0415 - likewise
+
+                name = fspath(index)
+                given = None if architecture is None else _architecture(local_path(fspath(architecture)))
+                found = read_weights(index, given, budget)
+                return found.graph(name, _combined([*found.digests, *([given.sha256] if given else [])]))
             if ignore_metadata:
                 raise ReadError("is no SavedModel", remedy="leave --ignore-metadata out")
             stream, size = _open(name, stack)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -69,6 +69,10 @@ class Found:
     """See `ModelGraph`."""
     evidence: tuple[str, ...] = ()
     """Why the version is this one, where the file does not say so itself."""
+    sorted_by: Callable[[ModelRecord], WeightStore] | None = None
+    """Sorts the weights by the layers of a model, where the file has numbers for layers instead of names."""
+    told: EraVerdict | None = None
+    """The era that such a container tells without a version."""
 
     def graph(self, file: str, sha256: str) -> ModelGraph:
         """Put together what was found."""
@@ -88,6 +92,8 @@ class Found:
             dialect = era if said is None else said.era
             model, more = read_architecture(self.architecture.value, dialect)
             notes = (*notes, *more, *_disagreement(dialect, era))
+            if model is not None and self.sorted_by is not None:
+                store = self.sorted_by(model)
             if said is not None and self.architecture.keras_version != self._version:
                 evidence, notes = (*evidence, *said.evidence), (*notes, *said.notes)
         elif self.value is not None:
@@ -124,6 +130,8 @@ class Found:
             config = None if given.wiring is not None else given.value
             place = f"the architecture {given.file}"
             return contradictions.weigh(given.keras_version, place, self.versions, config)
+        if self.told is not None:
+            return self.told
         value = self.value if given is None or given.wiring is not None else given.value
         inferred = (value and version.era_of_config(value)) or version.era_of_weights(self.weights)
         if inferred is None:

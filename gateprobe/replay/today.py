@@ -283,7 +283,11 @@ GONE = frozenset(
     """.split()
 )
 """Classes of earlier Kerases that Keras 3.15 does not have."""
-_FOREIGN = {"savedmodel": "a SavedModel folder", "tfjs": "a model of TensorFlow.js"}
+_FOREIGN = {
+    "savedmodel": "a SavedModel folder",
+    "tfjs": "a model of TensorFlow.js",
+    "checkpoint": "a checkpoint of TensorFlow",
+}
 """Containers that Keras 3.15 does not read at all."""
 _MAPPED = (2, 2, 3)
 """The first release that wrote the configuration of a Sequential as a mapping instead of a list."""

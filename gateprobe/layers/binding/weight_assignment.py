@@ -87,7 +87,7 @@ class TreeWeights:
     def own(self, slots: Sequence[Slot]) -> Mapping[str, Array]:
         """See `Weights`."""
         ordered = sorted(slots, key=lambda slot: not slot.trainable)
-        return _matched(ordered, self.group.arrays)
+        return _matched(ordered, _by_attribute(ordered, self.group.arrays))
 
     def part(self, path: str, record: LayerRecord) -> TreeWeights:
         """See `Weights`. Where the file records names, the name decides between objects that no shape mistakes.
@@ -191,6 +191,13 @@ def _shapes(group: WeightGroup) -> Any:
     """Return the shapes of all weights of an object and of the objects inside it."""
     inside = {name: _shapes(child) for name, child in group.children.items()}
     return [array.value.shape for array in group.arrays], inside
+
+
+def _by_attribute(slots: Sequence[Slot], arrays: Sequence[WeightArray]) -> Sequence[WeightArray]:
+    """Return arrays in the order of slots if they are called like them, as Keras finds them in checkpoints."""
+    called = {array.attribute: array for array in arrays}
+    roles = [slot.role for slot in slots]
+    return [called[role] for role in roles] if called.keys() == set(roles) and len(called) == len(arrays) else arrays
 
 
 def _matched(slots: Sequence[Slot], arrays: Sequence[WeightArray]) -> dict[str, Array]:

@@ -17,6 +17,12 @@ from gateprobe.readers.savedmodel.wire import Message
 
 MAX_OBJECTS = 1_000_000
 ROOT = 0
+BOOKKEEPING = frozenset(
+    "keras_api variables trainable_variables non_trainable_variables regularization_losses signatures optimizer "
+    "metrics __call__ call_and_return_all_conditional_losses call_and_return_conditional_losses "
+    "_random_generator seed_generator _default_save_signature".split()
+)
+"""What Keras adds to an object for its own loader, and training state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,17 @@ def tracked_objects(graph: Message) -> tuple[TrackedObject, ...]:
     if not nodes:
         raise ReadError("holds no objects", place=graph.place)
     return tuple(nodes)
+
+
+def held_keys(objects: tuple[TrackedObject, ...]) -> frozenset[str]:
+    """Return the keys of the variables that the model holds, by whatever way they are called."""
+    seen, stack = {ROOT}, [ROOT]
+    while stack:
+        for name, child in objects[stack.pop()].children.items():
+            if name not in BOOKKEEPING and child not in seen:
+                seen.add(child)
+                stack.append(child)
+    return frozenset(key for number in seen if (key := objects[number].key) is not None)
 
 
 def _tracked(node: Message) -> TrackedObject:

@@ -1,5 +1,7 @@
 """SavedModel folders of Keras 2: the graph from ``keras_metadata.pb``, the arrays from TensorFlow's checkpoint.
 
+So are checkpoints by themselves read, which hold weights alone.
+
 What Keras writes there: ``tf_keras/src/saving/legacy/saved_model/save.py`` and ``layer_serialization.py`` 2.21; before
 TensorFlow 2.5 the metadata stood in ``saved_model.pb`` (``load.py::_read_legacy_metadata``). Nothing is loaded the way
 ``tf.saved_model.load`` does: the functions in the file are looked at, where they must be, and never run.
@@ -15,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from gateprobe.errors import ReadError, UnsafeFile, reason_of
-from gateprobe.graph import LOOKUPS, Vocabulary
+from gateprobe.graph import LOOKUPS, ModelRecord, Vocabulary, WeightStore
 from gateprobe.readers.files import SAVED_MODEL
 from gateprobe.readers.found import Architecture, Found, refuse_second
 from gateprobe.readers.hdf5 import Budget
-from gateprobe.readers.savedmodel import objects
+from gateprobe.readers.savedmodel import counted, objects
 from gateprobe.readers.savedmodel.decoder import decoder_settings
 from gateprobe.readers.savedmodel.graph import Library, Unproven
 from gateprobe.readers.savedmodel.objects import Described, TrackedObject
 from gateprobe.readers.savedmodel.tables import Column, Tables
-from gateprobe.readers.savedmodel.variables import Checkpoint, inside, read_checkpoint
+from gateprobe.readers.savedmodel.variables import SUFFIX, Checkpoint, inside, read_checkpoint
 from gateprobe.readers.savedmodel.weights import Objects
 from gateprobe.readers.savedmodel.wire import parse
 from gateprobe.readers.wiring import DECODER
@@ -59,7 +61,7 @@ def read_folder(path: Path, given: Architecture | None, budget: Budget, *, ignor
     if root is None or "class_name" not in value:
         raise ReadError(_EXPORTED, remedy="save the model with model.save() as .keras or .h5")
     checkpoint = read_checkpoint(path, budget)
-    tracked = objects.tracked_objects(parse(checkpoint.objects, "variables"))
+    tracked = checkpoint.objects
     objects.check_paths(tracked, folder.described, METADATA)
     decoders = _Decoders(folder, tracked)
     if given is None or given.stated:
@@ -106,13 +108,40 @@ def _vocabularies(folder: _Folder, tracked: tuple[TrackedObject, ...], checkpoin
     return found
 
 
+def read_weights(index: Path, given: Architecture | None, budget: Budget) -> Found:
+    """Read weights in TensorFlow's own format: ``NAME.index``, and ``NAME.data-...`` beside it.
+
+    Raises:
+        ReadError: It is no checkpoint of TensorFlow 2, or damaged.
+        UnsafeFile: The arrays are larger than the budget.
+    """
+    if index.suffix != SUFFIX:
+        reason = "is the index of a checkpoint, whose other files are called after NAME.index"
+        raise ReadError(reason, remedy="give it the name back that it had when it was saved")
+    checkpoint = read_checkpoint(index.parent, budget, index.name.removesuffix(SUFFIX))
+    digests = tuple(_sha256(inside(index.parent, name)) for name in (index.name, *checkpoint.files))
+    return _unnamed("checkpoint", checkpoint, index.name, given, digests)
+
+
 def _weights_alone(path: Path, folder: _Folder, given: Architecture | None, budget: Budget) -> Found:
     """Read the variables by the names of the attributes that hold them."""
     checkpoint = read_checkpoint(path, budget)
-    tracked = objects.tracked_objects(parse(checkpoint.objects, "variables"))
+    return _unnamed("savedmodel", checkpoint, folder.metadata_name, given, tuple(folder.digests()))
+
+
+def _unnamed(
+    container: str, checkpoint: Checkpoint, where: str, given: Architecture | None, digests: tuple[str, ...]
+) -> Found:
+    """Return weights whose layers have numbers; an architecture gives them names."""
+    tracked = checkpoint.objects
+
+    def sorted_by(model: ModelRecord) -> WeightStore:
+        root, described = counted.described_by(model, tracked)
+        return Objects(tracked, described, checkpoint.arrays).store(root)
+
     store = Objects(tracked, {}, checkpoint.arrays).store()
-    digests = tuple(folder.digests())
-    return Found("savedmodel", None, store, None, None, folder.metadata_name, given, digests)
+    told = counted.era_of(tracked)
+    return Found(container, None, store, None, None, where, given, digests, sorted_by=sorted_by, told=told)
 
 
 def _architecture_of(root: Mapping[str, Any]) -> dict[str, Any]:

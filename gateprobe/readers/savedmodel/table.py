@@ -15,8 +15,13 @@ from gateprobe.readers.savedmodel.checksum import masked_crc32c
 from gateprobe.readers.savedmodel.wire import varint
 
 _MAGIC = 0xDB4775248B80FB57
-_FOOTER, _TRAILER = 48, 5
+FOOTER, _TRAILER = 48, 5
 _PLAIN = 0
+
+
+def is_table(footer: bytes) -> bool:
+    """Tell from the last bytes of a file whether it is such a table."""
+    return len(footer) == FOOTER and struct.unpack_from("<Q", footer, FOOTER - 8)[0] == _MAGIC
 
 
 def items(data: bytes, place: str) -> Iterator[tuple[bytes, memoryview]]:
@@ -39,9 +44,9 @@ def items(data: bytes, place: str) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _items(data: memoryview, place: str) -> Iterator[tuple[bytes, memoryview]]:
-    if len(data) < _FOOTER or struct.unpack_from("<Q", data, len(data) - 8)[0] != _MAGIC:
+    if not is_table(bytes(data[-FOOTER:])):
         raise ReadError("is no index of variables, or truncated", place=place)
-    footer = data[len(data) - _FOOTER :]
+    footer = data[len(data) - FOOTER :]
     _, position = _handle(footer, 0, place)  # of the block with what TensorFlow does not write
     index, _ = _handle(footer, position, place)
     for _, value in _block(data, index, place):
@@ -59,7 +64,7 @@ def _handle(data: memoryview, position: int, place: str) -> tuple[tuple[int, int
 def _block(data: memoryview, handle: tuple[int, int], place: str) -> Iterator[tuple[bytes, memoryview]]:
     """Yield the entries of a block: each key without the beginning that it shares with the one before it."""
     offset, size = handle
-    if offset + size + _TRAILER > len(data) - _FOOTER:
+    if offset + size + _TRAILER > len(data) - FOOTER:
         raise _damaged(place)
     kind, checksum = struct.unpack_from("<BI", data, offset + size)
     if kind != _PLAIN:

@@ -7,20 +7,15 @@ What Keras tracks by which name: ``tf_keras/src/saving/legacy/saved_model/{model
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateprobe.errors import UnsafeFile
 from gateprobe.graph import Array, WeightArray, WeightGroup, WeightScheme, WeightStore
-from gateprobe.readers.savedmodel.objects import ROOT, Described, TrackedObject
+from gateprobe.readers.savedmodel.objects import BOOKKEEPING, ROOT, Described, TrackedObject
 
 MAX_DEPTH = 100
-_BOOKKEEPING = frozenset(
-    "keras_api variables trainable_variables non_trainable_variables regularization_losses signatures optimizer "
-    "metrics __call__ call_and_return_all_conditional_losses call_and_return_conditional_losses "
-    "_default_save_signature".split()
-)
-"""What Keras adds to an object for its own loader, and training state."""
+_WITH_WEIGHTS = "layer_with_weights-"
 _LAYERS = ("_tf_keras_layer", "_tf_keras_rnn_layer", "_tf_keras_input_layer")
 _MODELS = ("_tf_keras_network", "_tf_keras_sequential", "_tf_keras_model")
 _DEPENDENCY = re.compile(r"layer(_with_weights)?-\d+")
@@ -38,9 +33,9 @@ class Objects:
     groups: dict[int, WeightGroup] = field(default_factory=dict)
     """Those made so far: a layer that several objects hold is one group."""
 
-    def store(self) -> WeightStore:
-        """Return the weights of the whole model."""
-        return WeightStore(WeightScheme.OBJECT_PATHS, self._group(ROOT, ()))
+    def store(self, root: int = ROOT) -> WeightStore:
+        """Return the weights of an object and of all that it holds."""
+        return WeightStore(WeightScheme.OBJECT_PATHS, self._group(root, ()))
 
     def _group(self, number: int, above: tuple[int, ...]) -> WeightGroup:
         """Return an object's arrays and the groups of the objects that it holds.
@@ -64,7 +59,7 @@ class Objects:
             if self.tracked[child].key is None and child not in layers.values()
         }
         named = {"layers": WeightGroup(children=inside)} if inside else {}
-        group = WeightGroup(tuple(self._arrays(children.values())), {**groups, **named}, self._name(number))
+        group = WeightGroup(tuple(self._arrays(children)), {**groups, **named}, self._name(number))
         self.groups[number] = group
         return group
 
@@ -75,16 +70,24 @@ class Objects:
         return self.described[number].name if number in self.described else None
 
     def _children(self, number: int) -> Iterator[tuple[str, int]]:
-        for name, child in self.tracked[number].children.items():
-            if name not in _BOOKKEEPING:
+        """Yield the objects that one holds; a layer that its model counts twice by the more telling name."""
+        children = self.tracked[number].children
+        counted = {child for name, child in children.items() if name.startswith(_WITH_WEIGHTS)}
+        for name, child in children.items():
+            again = child in counted and _DEPENDENCY.fullmatch(name) and not name.startswith(_WITH_WEIGHTS)
+            if name not in BOOKKEEPING and not again:
                 yield name, child
 
-    def _arrays(self, children: Iterable[int]) -> Iterator[WeightArray]:
+    def _arrays(self, children: Mapping[str, int]) -> Iterator[WeightArray]:
         """Yield the numbers among the children, in the order in which the layer made them."""
-        for child in dict.fromkeys(children):
+        first: dict[int, str] = {}
+        for name, child in children.items():
+            first.setdefault(child, name)
+        for child, name in first.items():
             variable = self.tracked[child]
             if variable.key is not None and variable.key in self.values:
-                yield WeightArray(variable.full_name or variable.key, self.values[variable.key])
+                value = self.values[variable.key]
+                yield WeightArray(variable.full_name or variable.key, value, attribute=name.lstrip("_"))
 
     def _layers(self, model: int) -> Iterator[tuple[str, int]]:
         """Yield the layers that a model holds itself, or in lists and mappings, each once, by attribute path."""
