@@ -142,7 +142,8 @@ def test_a_wiring_file_connects_the_layers_of_a_class(tmp_path):
     (x,), (expected,) = recorded("2.4.4/class")
     config = {"layer": {"class_name": "LSTM", "config": {"units": 3, "return_sequences": True, "name": "lstm"}}}
     both = {"name": "reader", "class_name": "Bidirectional", "config": config, "inputs": "x", "weights": "model/reader"}
-    gru = {"name": "gru", "class_name": "GRU", "config": {"units": 4}, "inputs": "reader", "weights": "model/writers/0"}
+    gru = {"name": "gru", "class_name": "GRU", "inputs": "reader", "weights": "model/writers/0"}
+    gru["config"] = {"units": 4, "reset_after": True}
     written = {"gateprobe_wiring": 1, "inputs": {"x": {"shape": [5, 4]}}, "layers": [both, gru], "outputs": ["reader"]}
     (tmp_path / "wiring.json").write_text(json.dumps(written))
     model = gateprobe.read(unpacked() / "2.4.4/class/tagger", architecture=tmp_path / "wiring.json")
