@@ -441,6 +441,21 @@ def test_a_text_that_is_no_trace_is_refused(tmp_path, text, message):
     refused(tmp_path / "t.csv", message)
 
 
+@pytest.mark.parametrize("suffix", [*COLUMNS, *TEXTS])
+def test_the_limit_is_of_the_arrays_and_of_each_sample(tmp_path, suffix):
+    model = gateprobe.read(SAMPLES / "brackets.keras")
+    trace = model.trace(np.repeat(np.load(SAMPLES / "brackets.npy"), 40, axis=0))
+    file = tmp_path / f"t.{suffix}"
+    trace.save(file)
+    size = sum(array.nbytes for array in trace.to_numpy().values()) * (2 if suffix in TEXTS else 1)  # read as float64
+    assert len(gateprobe.load_trace(file, max_bytes=size).samples) == 120
+    with pytest.raises(gateprobe.UnsafeFile, match=f"the trace needs more than the {size - 1:,} bytes of the limit"):
+        gateprobe.load_trace(file, max_bytes=size - 1)
+    assert sum(len(chunk.samples) for chunk in open_trace(str(file), size // 8).begin()) == 120
+    with pytest.raises(gateprobe.UnsafeFile, match="sample 119 needs more than the 1,000 bytes of the limit"):
+        open_trace(str(file), 1000)
+
+
 @pytest.mark.parametrize("suffix", [*ARRAYS, *COLUMNS, *TEXTS])
 def test_memory_is_limited_and_damage_is_one_line(trace, tmp_path, suffix):
     file = tmp_path / f"t.{suffix}"

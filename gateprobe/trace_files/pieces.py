@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from gateprobe.errors import ReadError, UnsafeFile
+from gateprobe.errors import ReadError
 from gateprobe.limits.system import require_room_for_tables
 from gateprobe.readers import safe_json
 from gateprobe.trace_files.described import Metadata, checked, metadata_of
@@ -28,8 +28,6 @@ PIECE_CELLS = 4 << 20
 PIECE_BYTES = 16 << 20
 """Wanted bytes of a piece of text."""
 _HEADER_BYTES = 16 << 20
-_CELL = 24
-"""Bytes of memory that a cell of a text table takes while it is read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,21 +45,14 @@ class Table:
     """Whether names and tokens are written so that spreadsheets do not run them."""
 
 
-def open_pieces(kind: Kind, path: Path, limit: int, *, whole: bool) -> Table:
+def open_pieces(kind: Kind, path: Path) -> Table:
     """Open a table.
-
-    Args:
-        kind: What it is.
-        path: The file or folder.
-        limit: Bytes of the table that may be in memory.
-        whole: Whether it will be read as a whole.
 
     Raises:
         ReadError: It is no table of a trace, is not complete, or is damaged.
-        UnsafeFile: Its columns need more than the limit.
     """
     with translated():
-        return _OPENERS[kind](path, limit if whole else 2**62)
+        return _OPENERS[kind](path)
 
 
 @contextmanager
@@ -75,20 +66,15 @@ def translated() -> Iterator[None]:
         raise ReadError(f"is damaged, or no table of a trace: {reason}") from None
 
 
-def _parquet(path: Path, limit: int) -> Table:
+def _parquet(path: Path) -> Table:
     _require_intact(path)
     header = header_of(list(pl.read_parquet_schema(path)))
-    table = _scanned_parquet(path)
-    rows = _checked_rows(table, header, limit)
+    table = pl.scan_parquet(path, glob=False, hive_partitioning=False)
 
     def metadata() -> Metadata:
         return metadata_of(pl.read_parquet_metadata(path).get(METADATA_KEY))
 
-    return Table(header, metadata, _sliced(table, header, rows))
-
-
-def _scanned_parquet(path: Path) -> pl.LazyFrame:
-    return pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    return Table(header, metadata, _sliced(table, header))
 
 
 def _require_intact(path: Path) -> None:
@@ -96,29 +82,20 @@ def _require_intact(path: Path) -> None:
         require_intact(file)
 
 
-def _arrow(path: Path, limit: int) -> Table:
+def _arrow(path: Path) -> Table:
     _require_intact(path)
     header = header_of(list(pl.read_ipc_schema(path)))
     table = pl.scan_ipc(path)
-    rows = _checked_rows(table, header, limit)
 
     def metadata() -> Metadata:
         with path.open("rb") as file:
             return metadata_of(metadata_in(file, METADATA_KEY))
 
-    return Table(header, metadata, _sliced(table, header, rows))
+    return Table(header, metadata, _sliced(table, header))
 
 
-def _checked_rows(table: pl.LazyFrame, header: Header, limit: int) -> int:
+def _sliced(table: pl.LazyFrame, header: Header) -> Callable[[], Iterator[pl.DataFrame]]:
     rows: int = table.select(pl.len()).collect().item()
-    if rows * 8 * len(header.names) > limit:
-        raise UnsafeFile(
-            f"{rows:,} rows may need more than the {limit:,} bytes of the limit", remedy="raise --max-bytes"
-        )
-    return rows
-
-
-def _sliced(table: pl.LazyFrame, header: Header, rows: int) -> Callable[[], Iterator[pl.DataFrame]]:
     together = max(1, PIECE_CELLS // len(header.names))
 
     def pieces() -> Iterator[pl.DataFrame]:
@@ -130,7 +107,7 @@ def _sliced(table: pl.LazyFrame, header: Header, rows: int) -> Callable[[], Iter
     return pieces
 
 
-def _parts(path: Path, limit: int) -> Table:
+def _parts(path: Path) -> Table:
     """Open a folder of Parquet files, all of one run and all there."""
     with (path / MANIFEST).open("rb") as file:
         manifest = safe_json.loads(file.read(safe_json.MAX_BYTES + 1), MANIFEST)
@@ -139,11 +116,7 @@ def _parts(path: Path, limit: int) -> Table:
     if not (path / SUCCESS).is_file() or not names:
         raise ReadError("is not complete", remedy="run the command that wrote it again: it goes on")
     _check_seals(path, names, manifest)
-    tables = []
-    for name in names:
-        table = _parquet(path / name, limit)
-        limit -= 0 if limit >= 2**62 else (path / name).stat().st_size
-        tables.append(table)
+    tables = [_parquet(path / name) for name in names]
     if any(table.header != tables[0].header for table in tables):
         raise ReadError("has files with other columns than the first")
 
@@ -173,7 +146,7 @@ def _check_seals(path: Path, names: Sequence[str], manifest: Mapping[str, Any]) 
         raise ReadError(f"lacks the part with the samples from position {position}")
 
 
-def _text(path: Path, limit: int) -> Table:
+def _text(path: Path) -> Table:
     """Open CSV or TSV, which has no metadata."""
     with path.open("rb") as file:
         first = file.readline(_HEADER_BYTES)
@@ -181,8 +154,6 @@ def _text(path: Path, limit: int) -> Table:
     separator = "\t" if "\t" in line else ","
     names = line.split(separator) if '"' not in line else pl.read_csv(BOM_UTF8 + first, separator=separator).columns
     header = header_of(names)
-    if path.stat().st_size * _CELL > 12 * limit:  # a cell and its comma are 2 bytes at least
-        raise UnsafeFile(f"may need more than the {limit:,} bytes of the limit", remedy="raise --max-bytes")
 
     def parsed(block: bytes) -> pl.DataFrame:
         return pl.read_csv(
@@ -192,13 +163,11 @@ def _text(path: Path, limit: int) -> Table:
     return Table(header, dict, _blocks(path, len(first), parsed), written=True, escaped=True)
 
 
-def _json_lines(path: Path, limit: int) -> Table:
+def _json_lines(path: Path) -> Table:
     """Open JSON lines, which have no metadata."""
     with path.open("rb") as file:
         first = safe_json.loads(file.readline(_HEADER_BYTES), "the first line")
     header = header_of(list(first))
-    if path.stat().st_size > limit:
-        raise UnsafeFile(f"may need more than the {limit:,} bytes of the limit", remedy="raise --max-bytes")
 
     def parsed(block: bytes) -> pl.DataFrame:
         try:
@@ -225,7 +194,7 @@ def _blocks(path: Path, start: int, parsed: Callable[[bytes], pl.DataFrame]) -> 
     return pieces
 
 
-_OPENERS: Mapping[Kind, Callable[[Path, int], Table]] = {
+_OPENERS: Mapping[Kind, Callable[[Path], Table]] = {
     Kind.PARQUET: _parquet,
     Kind.ARROW: _arrow,
     Kind.TEXT: _text,

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import polars as pl
 
-from gateprobe.errors import ReadError
+from gateprobe.errors import ReadError, UnsafeFile
 from gateprobe.graph import Array
 from gateprobe.trace_files.described import SIGNALS, Opened
 from gateprobe.trace_files.layouts import NUMBERS, PLACES, Header
@@ -45,21 +45,38 @@ def open_table(kind: Kind, path: Path, limit: int, *, whole: bool) -> tuple[Layo
 
     Raises:
         ReadError: It holds no trace, or is damaged.
-        UnsafeFile: It needs more than the limit.
+        UnsafeFile: It, or one sample of it, needs more than the limit.
     """
-    table = open_pieces(kind, path, limit, whole=whole)
-    survey, read = _Survey(), list[TraceChunk]()
-    for chunk in _parsed(table, survey.narrow):
+    table = open_pieces(kind, path)
+    survey, read, size = _Survey(), list[TraceChunk](), 0
+    for chunk in _parsed(table, limit, survey.narrow):
         survey.add(chunk)
         if whole:
             read.append(chunk)
+            size += sum(map(_bytes_of, chunk.directions))
+            _afford("the trace", size, limit)
     outline = survey.outline()
 
     def begin() -> Iterator[TraceChunk]:
-        chunks = iter(read) if whole else _parsed(table)
+        chunks = iter(read) if whole else _parsed(table, limit)
         return (_completed(chunk, outline) for chunk in chunks)
 
     return table.header.layout, (table.metadata(), survey.samples(), outline, begin)
+
+
+def _bytes_of(part: DirectionTrace) -> int:
+    arrays = (*part.signals.values(), *part.context.values(), *([] if part.mask is None else [part.mask]))
+    return sum(array.nbytes for array in arrays)
+
+
+def _afford(what: str, size: int, limit: int) -> None:
+    """Refuse what is too large to be in memory.
+
+    Raises:
+        UnsafeFile: It has more bytes than the limit.
+    """
+    if size > limit:
+        raise UnsafeFile(f"{what} needs more than the {limit:,} bytes of the limit", remedy="raise --max-bytes")
 
 
 @dataclass(slots=True)
@@ -174,14 +191,15 @@ def _wide_enough(empty: Array, value: Array) -> np.dtype[Any]:
     return value.dtype if empty.dtype.kind == "U" else empty.dtype
 
 
-def _parsed(table: Table, narrow: dict[str, bool] | None = None) -> Iterator[TraceChunk]:
+def _parsed(table: Table, limit: int, narrow: dict[str, bool] | None = None) -> Iterator[TraceChunk]:
     """Yield the samples of a table, as far as a part of it tells what they are.
 
     Args:
         table: The table.
+        limit: Bytes that one sample may have.
         narrow: Takes note of the columns of a text whose numbers are float32, if that is not known yet.
     """
-    for frame in _whole_samples(table.pieces()):
+    for frame in _whole_samples(table.pieces(), limit):
         with translated():
             chunk = _trace(_prepared(frame, table, narrow), table.header)
         yield _with_names(chunk) if table.escaped else chunk
@@ -196,8 +214,12 @@ def _with_names(chunk: TraceChunk) -> TraceChunk:
     return replace(chunk, directions=tuple(map(named, chunk.directions)))
 
 
-def _whole_samples(pieces: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Cut a table between samples."""
+def _whole_samples(pieces: Iterator[pl.DataFrame], limit: int) -> Iterator[pl.DataFrame]:
+    """Cut a table between samples.
+
+    Raises:
+        UnsafeFile: One sample has more bytes than the limit.
+    """
     waiting: list[pl.DataFrame] = []
     for piece in pieces:
         if not len(piece):
@@ -207,10 +229,11 @@ def _whole_samples(pieces: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         cut = int(other[-1]) + 1 if len(other) else 0
         if not cut and waiting and waiting[-1].item(-1, "sample") == sample[-1]:
             waiting.append(piece)
-            continue
-        if waiting or cut:
-            yield pl.concat([*waiting, piece[:cut]], rechunk=True)
-        waiting = [piece[cut:]]
+        else:
+            if waiting or cut:
+                yield pl.concat([*waiting, piece[:cut]], rechunk=True)
+            waiting = [piece[cut:]]
+        _afford(f"sample {sample[-1]}", sum(int(part.estimated_size()) for part in waiting), limit)
     if waiting:
         yield pl.concat(waiting, rechunk=True)
 
