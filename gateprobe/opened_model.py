@@ -246,7 +246,7 @@ class OpenedModel:
         numbers = np.arange(samples.count)
         if selection.samples is not None:
             numbers = selection.samples.pick(samples.count, "sample")
-        with self._blamed(samples):
+        with self.blamed(samples):
             plan = padded(plan, samples)
             batches = batches or batches_of(plan, samples, numbers, batch_size=batch_size, kernel=kernel)
         pre_activations = pre_activations or any(name.startswith("pre_") for name in selection.signals)
@@ -375,12 +375,12 @@ class OpenedModel:
         missing = [ref.layer for ref in plan.inputs if given.get(ref.layer) is None]
         if missing:
             raise InputError(f"the feeds do not replace the input {', '.join(missing)}", remedy="give it too")
-        with self._blamed(samples):
+        with self.blamed(samples):
             yield from run(plan, samples, traced=_takes(selection), **options)
             samples.check()
 
     @contextmanager
-    def _blamed(self, samples: Samples) -> Iterator[None]:
+    def blamed(self, samples: Samples) -> Iterator[None]:
         """Say in errors which files they are about."""
         try:
             yield

@@ -11,6 +11,8 @@ import numpy as np
 from gateprobe.errors import InputError, Refusal, UnsupportedModel, Worded
 from gateprobe.graph import Array
 from gateprobe.inputs.samples import InputSpec, Samples
+from gateprobe.layers.base import Tensor
+from gateprobe.layers.binding.graph import InputCast
 from gateprobe.layers.text_rules import texts_of
 from gateprobe.model import samples_of
 from gateprobe.opened_model import OpenedModel
@@ -151,12 +153,13 @@ def given_inputs(prepared: Prepared, samples: Samples) -> Replays:
     Raises:
         InputError: It does not fit.
     """
-    arrays = {
-        spec.name: _cast(np.asarray(array), spec)
-        for spec, array in zip(prepared.model.inputs, samples.arrays, strict=True)
-        if array is not None
-    }
-    return replace(_replayed(prepared, arrays, _origin(samples)), notes=samples.notes)
+    with prepared.model.blamed(samples):
+        arrays = {
+            spec.name: _cast(np.asarray(array), spec)
+            for spec, array in zip(prepared.model.inputs, samples.arrays, strict=True)
+            if array is not None
+        }
+        return replace(_replayed(prepared, arrays, _origin(samples)), notes=samples.notes)
 
 
 def _origin(samples: Samples) -> str:
@@ -164,10 +167,15 @@ def _origin(samples: Samples) -> str:
 
 
 def _cast(array: Array, spec: InputSpec) -> Array:
-    """Return an array in the dtype that the model takes, so that all sides start from the same numbers."""
+    """Return an array in the dtype that the model takes, so that all sides start from the same numbers.
+
+    Raises:
+        InputError: It does not fit, as in the replay of the array itself: fractions for whole numbers, for example.
+    """
     if spec.texts:  # of fixed width, as a file without pickled objects holds them
         return np.array(texts_of(array), np.str_).reshape(array.shape)
-    return np.ascontiguousarray(array, np.dtype(spec.dtype if spec.dtype in KNOWN_DTYPES else "float32"))
+    dtype = str(spec.dtype) if spec.dtype in KNOWN_DTYPES else "float32"
+    return np.ascontiguousarray(InputCast(dtype, exact=True).take(Tensor(array)).value, np.dtype(dtype))
 
 
 def made_inputs(prepared: Prepared, *, seed: int, samples: int | None) -> list[Replays]:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graphs import chain, lstm_weights
 
 import gateprobe
+from gateprobe.errors import InputError
 from gateprobe.model import opened
 from gateprobe.verification.inputs import generate, use_of
 
@@ -53,3 +55,18 @@ def test_made_inputs_can_be_replayed(name):
     for one in sets:
         outputs = model.predict(dict(one.arrays))
         assert all(np.isfinite(value).all() and len(value) == 2 for value in outputs.values())
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(1.5, "takes whole numbers"), (2.0**40, "does not fit"), (3, "outside 0..2")]
+)
+def test_inputs_are_never_made_to_fit(value, words):
+    """What the replay refuses of an input, a comparison on it refuses too."""
+    rng = np.random.default_rng(0)
+    layers = [("Embedding", "emb", {"input_dim": 3, "output_dim": 2}), ("LSTM", "lstm", {"units": 2})]
+    weights = {"emb": [rng.normal(size=(3, 2))], "lstm": lstm_weights(rng, 2, 2)}
+    model = chain(layers, weights, input_shape=(None, 4), dtype="int32")
+    assert gateprobe.migrate(model, np.ones((2, 4)))
+    for act in (model.trace, lambda x: gateprobe.migrate(model, x), lambda x: gateprobe.verify(model, x)):
+        with pytest.raises(InputError, match=words):
+            act(np.full((2, 4), value))
