@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from gateprobe.analysis.mistakes.watch import Fields, Given, Halves, Key, Watch, watched
-from gateprobe.errors import UnsupportedModel
-from gateprobe.graph import Array, LayerRecord
+from gateprobe.graph import Array
 from gateprobe.inputs.samples import Samples
 from gateprobe.opened_model import OpenedModel
-from gateprobe.replay.objects import ObjectWeights, object_weights, trace_path
+from gateprobe.replay.objects import ObjectWeights, known_weights, trace_path
 from gateprobe.replay.run import batches_of, run
 from gateprobe.traces.chunk import DirectionTrace, joined
 from gateprobe.traces.selection import Selection
@@ -115,7 +113,8 @@ def _stacked(given: Mapping[Key, Given], traces: Mapping[Key, DirectionTrace]) -
 
 def halves_of(model: OpenedModel) -> Halves:
     """Return both halves of the bias of every CuDNN LSTM, which the replay adds up."""
-    return dict(pair for record in model.record.layers for item in _objects(model, record) for pair in halves_in(item))
+    objects, _ = known_weights(model.graph, model.record, model.semantics)  # the plan says why not of the others
+    return dict(pair for item in objects for pair in halves_in(item))
 
 
 def halves_in(item: ObjectWeights) -> Iterator[tuple[Key, tuple[Array, Array]]]:
@@ -136,12 +135,3 @@ def cut(given: Given, rows: int) -> Given:
 
 
 _WAYS = ("forward", "backward")
-
-
-def _objects(model: OpenedModel, record: LayerRecord) -> list[ObjectWeights]:
-    """Return the weights inside one layer; none where they cannot be told apart, which the plan says."""
-    if not record.calls or record.class_name == "InputLayer":
-        return []
-    with suppress(UnsupportedModel):
-        return object_weights(model.graph, replace(model.record, layers=(record,)), model.semantics)
-    return []

@@ -29,10 +29,10 @@ def remasked(model: ModelRecord, semantics: Semantics, *, nested: bool) -> Model
     layers: list[LayerRecord] = []
     refs: dict[TensorRef, TensorRef] = {}
     added: set[str] = set()
+    taken = {one.name for one in model.layers}
     for record in model.layers:
         made: list[LayerRecord] = []
         before: list[LayerRecord] = []
-        taken = {one.name for one in (*model.layers, *layers)}
         if record.class_name in DROP and not semantics.identity_keeps_mask:
             made = list(_dropped(record, search, taken))
         elif record.class_name in _MERGES and semantics.merged_mask is MergedMask.ALL:
@@ -40,7 +40,9 @@ def remasked(model: ModelRecord, semantics: Semantics, *, nested: bool) -> Model
             if made:
                 plain, record = _without_masks(record, taken)  # noqa: PLW2901 - it takes its own place
                 before.append(plain)
-        layers += [*search.fresh(), *before, record, *made]
+        new = [*search.fresh(), *before, record, *made]
+        layers += new
+        taken |= {one.name for one in new}
         if made:
             numbers = range(len(record.calls))
             refs |= {TensorRef(record.name, number): TensorRef(made[-1].name, number) for number in numbers}

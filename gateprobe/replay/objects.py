@@ -41,6 +41,16 @@ def object_weights(graph: ModelGraph, part: ModelRecord, semantics: Semantics) -
     Raises:
         UnsupportedModel: Some weights cannot be told apart; carries every reason.
     """
+    found, refusals = known_weights(graph, part, semantics)
+    if refusals:
+        raise UnsupportedModel(refusals, file=graph.file)
+    return found
+
+
+def known_weights(
+    graph: ModelGraph, part: ModelRecord, semantics: Semantics
+) -> tuple[list[ObjectWeights], list[Refusal]]:
+    """Return what `object_weights` returns of all layers where it can, and why it cannot for the others."""
     found: list[ObjectWeights] = []
     refusals: list[Refusal] = []
     model = model_of(graph)
@@ -49,12 +59,10 @@ def object_weights(graph: ModelGraph, part: ModelRecord, semantics: Semantics) -
     for record in model.layers:
         try:
             if record.calls and (record.name,) in wanted:
-                found += _weights_in(record, weights(record), (record.name,), semantics, wanted)
+                found += list(_weights_in(record, weights(record), (record.name,), semantics, wanted))
         except Unsupported as reason:
             refusals.append(Refusal(record.name, record.class_name, str(reason)))
-    if refusals:
-        raise UnsupportedModel(refusals, file=graph.file)
-    return found
+    return found, refusals
 
 
 def _paths(model: ModelRecord, path: ObjectPath) -> Iterator[ObjectPath]:

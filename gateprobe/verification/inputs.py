@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
 from gateprobe.errors import InputError
-from gateprobe.graph import Array, LayerRecord, ModelRecord, TensorRef, references
+from gateprobe.graph import Array, Call, LayerRecord, ModelRecord, TensorRef, references
 from gateprobe.inputs.samples import InputSpec
 from gateprobe.verification.result import InputSet
 
@@ -39,40 +40,62 @@ class Use:
     """Whether it takes texts of several words apart."""
 
 
+_Readers: TypeAlias = dict[TensorRef, list[tuple[LayerRecord, int, int]]]
+"""For each tensor the calls that read it: layer, number of the call, place among its arguments (0 for a named one)."""
+
+
+def _readers_in(model: ModelRecord) -> _Readers:
+    found: _Readers = {}
+    for record in model.layers:
+        for number, call in enumerate(record.calls):
+            for ref, position in _positions(call).items():
+                found.setdefault(ref, []).append((record, number, position))
+    return found
+
+
+def _positions(call: Call) -> dict[TensorRef, int]:
+    """Return the first place of every tensor that a call reads."""
+    found: dict[TensorRef, int] = {}
+    for position, ref in enumerate(references(call.args)):
+        found.setdefault(ref, position)
+    return found | {ref: found.get(ref, 0) for ref in references(call.kwargs)}
+
+
 @dataclass(slots=True)
 class _Search:
     """Follows a tensor through the graph as long as its values stay what they are."""
 
     use: Use = field(default_factory=Use)
-    seen: set[tuple[int, TensorRef]] = field(default_factory=set)
+    _readers: dict[int, _Readers] = field(default_factory=dict)
+    """What reads each tensor of a model, by the model's id."""
 
     def follow(self, model: ModelRecord, ref: TensorRef) -> None:
-        if (id(model), ref) in self.seen:
-            return
-        self.seen.add((id(model), ref))
-        for record in model.layers:
-            for number, call in enumerate(record.calls):
-                if ref in list(references((call.args, call.kwargs))):
-                    self._enter(
-                        model,
-                        record,
-                        number,
-                        list(references(call.args)).index(ref) if ref in list(references(call.args)) else 0,
-                    )
+        """Go into the depth first (no recursion: graphs may be deep)."""
+        seen = {(id(model), ref)}
+        stack = [self._further(model, ref)]
+        while stack:
+            place = next(stack[-1], None)
+            if place is None:
+                stack.pop()
+            elif (id(place[0]), place[1]) not in seen:
+                seen.add((id(place[0]), place[1]))
+                stack.append(self._further(*place))
 
-    def _enter(self, model: ModelRecord, record: LayerRecord, call: int, position: int) -> None:
-        if record.model is not None:
-            if position < len(record.model.inputs):
-                self.follow(record.model, record.model.inputs[position])
-            return
-        self._note(record)
-        for child in record.children.get("layer", ()):
-            if record.class_name == "TimeDistributed":
+    def _further(self, model: ModelRecord, ref: TensorRef) -> Iterator[tuple[ModelRecord, TensorRef]]:
+        """Note what reads a tensor, and yield the tensors with its values."""
+        if id(model) not in self._readers:
+            self._readers[id(model)] = _readers_in(model)
+        for record, call, position in self._readers[id(model)].get(ref, ()):
+            if record.model is not None:
+                yield from ((record.model, source) for source in record.model.inputs[position : position + 1])
+                continue
+            self._note(record)
+            for child in record.children.get("layer", ()) if record.class_name == "TimeDistributed" else ():
                 self._note(child)
                 if child.model is not None:
-                    self.follow(child.model, child.model.inputs[0])
-        if record.class_name in _UNCHANGED:
-            self.follow(model, TensorRef(record.name, call))
+                    yield child.model, child.model.inputs[0]
+            if record.class_name in _UNCHANGED:
+                yield model, TensorRef(record.name, call)
 
     def _note(self, record: LayerRecord) -> None:
         if record.class_name == "Embedding":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,6 +27,14 @@ class Subject:
     semantics: Semantics
     adjust: Callable[[Plan], Plan] | None = None
     """A change of the bound layers."""
+    _plans: dict[tuple[Wanted, Precision | None], Plan] = field(default_factory=dict, init=False, repr=False)
+
+    def plan(self, wanted: Wanted, precision: Precision | None) -> Plan:
+        """Bind what is wanted, once for all inputs."""
+        if (wanted, precision) not in self._plans:
+            plan = make_plan(self.graph, self.semantics, wanted, precision)
+            self._plans[wanted, precision] = plan if self.adjust is None else self.adjust(plan)
+        return self._plans[wanted, precision]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,8 +82,7 @@ def replay(
         InputError: The inputs do not fit.
     """
     wanted = Wanted(options.traced, outputs=options.outputs, fed=frozenset(feeds or ()))
-    plan = make_plan(subject.graph, subject.semantics, wanted, options.precision)
-    plan = plan if subject.adjust is None else subject.adjust(plan)
+    plan = subject.plan(wanted, options.precision)
     samples = from_arrays(dict(inputs) or None, options.specs, feeds)
     results = list(run(plan, samples, traced=options.traced, batch_size=options.rows))
     trace = joined(result.chunk for result in results)

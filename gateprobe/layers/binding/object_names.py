@@ -13,9 +13,11 @@ def counted_names(records: tuple[LayerRecord, ...]) -> list[str]:
     Source: ``keras/src/saving/saving_lib.py::_save_container_state`` 3.15.1.
     """
     counts: dict[str, int] = {}
+    short: dict[str, str] = {}  # thousands of layers have a few classes
     names = []
     for record in records:
-        name = snake_case(record.instead_of or record.class_name)
+        kind = record.instead_of or record.class_name
+        name = short.get(kind) or short.setdefault(kind, snake_case(kind))
         count = counts.get(name, 0)
         counts[name] = count + 1
         names.append(f"{name}_{count}" if count else name)
