@@ -78,8 +78,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 """Title → names of the options, in the order of the help text."""
 
 _ARGUMENTS: Mapping[str, str] = {
-    "model": "A .keras or .h5 file, weights alone (.h5, or a checkpoint of TensorFlow), a SavedModel folder of Keras 2, "
-    "or TensorFlow.js's model.json.",
+    "model": "A .keras or .h5 file, weights alone (.h5, or a checkpoint of TensorFlow), a SavedModel folder of Keras 2,"
+    " or TensorFlow.js's model.json.",
     "source": "A trace that gateprobe wrote; or a model, which is run on INPUT...",
     "ours": "A .keras or .h5 file or another model, which is run on INPUT...; or a trace.",
     "others": "The model's inputs, as for dump; last, the other program's numbers: .csv, .tsv, .npz, .npy or a trace.",
