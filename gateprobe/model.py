@@ -50,8 +50,9 @@ def read(
     Args:
         path: ``.h5``, ``.keras`` or weights file of any Keras since 1, a SavedModel folder of Keras 2, the
             ``model.json`` of TensorFlow.js, or a checkpoint of TensorFlow: ``NAME.index``, ``NAME``, or its folder.
-        architecture: The JSON file of ``model.to_json()`` for a weights-only file, or a wiring file
-            (``docs/wiring.md``), which may also state what layers of unknown code do.
+        architecture: The JSON file of ``model.to_json()`` for a weights-only file, or the YAML file of
+            ``model.to_yaml()``, or a wiring file (``docs/wiring.md``), which may also state what layers of unknown code
+            do.
         semantics: ``auto``, or ``keras1``, ``keras2``, ``keras3`` to ask what another era would compute.
         max_bytes: Limit for the size of all weights together, and for what a batch may hold at a time; 4 GiB each
             without it.

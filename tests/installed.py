@@ -17,6 +17,7 @@ BRACKETS = ("brackets.keras", "brackets.npy")
 ROW = {"input_gate": 0.159475, "forget_gate": 0.784168, "cell_state": 0.155959, "hidden_state": 0.022660}
 """Of the first sample, timestep and unit, as the README shows it."""
 TRACE = "import gateprobe, numpy; trace = gateprobe.read('brackets.keras').trace(numpy.load('brackets.npy')); "
+YAML = "from gateprobe.readers.safe_yaml import loads; assert loads(b'a: !!python/tuple [1]', 'x') == {'a': [1]}"
 FAR = (
     "import fsspec, pathlib; "
     "[fsspec.filesystem('memory').pipe('/in/' + name, pathlib.Path(name).read_bytes()) for name in {names!r}]; "
@@ -74,6 +75,7 @@ EXTRAS = {
     "pandas": lambda: python(TRACE + "assert len(trace.to_pandas()) == 72"),
     "plot": lambda: [gateprobe("plot", *BRACKETS, "-o", f"x.{suffix}") for suffix in ("svg", "png", "pdf", "html")],
     "xarray": lambda: python(TRACE + "assert trace.to_xarray()['lstm/forward'].sizes['unit'] == 2"),
+    "yaml": lambda: python(YAML),
     "keras": lambda: gateprobe("verify", *BRACKETS),
     "keras-jax": lambda: gateprobe("verify", *BRACKETS, "--backend", "jax"),
     "keras-torch": lambda: gateprobe("verify", *BRACKETS, "--backend", "torch"),

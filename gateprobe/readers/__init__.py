@@ -21,7 +21,7 @@ from typing import BinaryIO, cast
 from gateprobe.errors import GateprobeError, ReadError, reason_of
 from gateprobe.files.remote import is_url, local_path, redact_url, remote
 from gateprobe.graph import Era, ModelGraph
-from gateprobe.readers import archive, containers, hdf5, safe_json
+from gateprobe.readers import archive, containers, hdf5, safe_json, safe_yaml, shards
 from gateprobe.readers.crash_guard import try_in_fork
 from gateprobe.readers.files import checkpoint_index, savedmodel_folder
 from gateprobe.readers.found import Architecture, Found
@@ -150,6 +150,8 @@ def _found(path: Path, stream: BinaryIO, size: int, given: Architecture | None, 
         return read_hdf5(stream, given, budget)
     if head.lstrip()[:1] == b"{":
         return read_index(path, stream, size, given, budget)
+    if safe_yaml.is_yaml(head + stream.read(1 << 16)):
+        raise ReadError("is YAML and no model with weights", remedy=shards.IS_ARCHITECTURE)
     raise ReadError("is neither HDF5 nor a .keras zip", remedy="save the model with model.save('model.keras')")
 
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from gateprobe.errors import ReadError
-from gateprobe.readers import archive, hdf5, safe_json, tfjs, wiring
+from gateprobe.readers import archive, hdf5, safe_json, safe_yaml, tfjs, wiring
 from gateprobe.readers.found import Architecture
 
-_REMEDY = "give JSON from model.to_json(), a whole model, or a wiring file"
+_REMEDY = "give JSON from model.to_json(), YAML from model.to_yaml(), a whole model, or a wiring file"
 
 
 def read_given(stream: BinaryIO, size: int, file: str, sha256: str) -> Architecture:
-    """Read an architecture: JSON, or that of a whole model in a ``.keras`` zip, HDF5 or TensorFlow.js.
+    """Read an architecture: JSON or YAML, or that of a whole model in a ``.keras`` zip, HDF5 or TensorFlow.js.
 
     Args:
         stream: The file.
@@ -37,7 +37,7 @@ def read_given(stream: BinaryIO, size: int, file: str, sha256: str) -> Architect
 
 def parse(data: bytes, file: str, sha256: str) -> Architecture:
     """Parse the text of an architecture."""
-    value = safe_json.loads(data, "architecture")
+    value = safe_yaml.loads(data, "architecture") if safe_yaml.is_yaml(data) else safe_json.loads(data, "architecture")
     if isinstance(value, dict) and wiring.MARK in value:
         return Architecture(value, file, sha256, _text(value, "keras_version"), None, wiring.parse(value, file))
     if tfjs.is_tfjs(value):

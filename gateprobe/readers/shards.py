@@ -15,6 +15,8 @@ from gateprobe.readers.found import Architecture, Found
 from gateprobe.readers.hdf5 import Budget
 
 MAX_SHARDS = 1_000
+IS_ARCHITECTURE = "this is an architecture: give the weights file and --architecture with this one"
+"""What to do with such a file in the place of a model."""
 
 
 def shard_names(data: bytes, place: str) -> list[str]:
@@ -51,7 +53,7 @@ def file_names(listed: Iterable[Any], place: str) -> list[str]:
 
 def _json_advice(index: Any) -> str | None:
     if isinstance(index, dict) and "class_name" in index:
-        return "this is an architecture: give the weights file and --architecture with this one"
+        return IS_ARCHITECTURE
     return None
 
 

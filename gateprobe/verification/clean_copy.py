@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from gateprobe.errors import GateprobeError
-from gateprobe.readers import archive, hdf5, safe_json, vocabularies
+from gateprobe.readers import archive, hdf5, safe_json, safe_yaml, vocabularies
 from gateprobe.readers.crash_guard import try_in_fork
 from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.weights import MAX_DEPTH, MAX_OBJECTS, TRAINING
@@ -82,7 +82,7 @@ def _opened(file: str) -> BinaryIO:
 
 
 def _written(stream: BinaryIO, size: int, architecture: str | None, folder: Path, budget: Budget) -> Handed:
-    given = None if architecture is None else _checked(Path(architecture).read_bytes(), "the architecture")
+    given = None if architecture is None else _checked(_json_of(Path(architecture).read_bytes()), "the architecture")
     stream.seek(0)
     if stream.read(len(archive.MAGIC)) == archive.MAGIC:
         return Handed(_zip(stream, size, folder, budget), None)
@@ -93,6 +93,11 @@ def _written(stream: BinaryIO, size: int, architecture: str | None, folder: Path
     target = folder / "architecture.json"
     target.write_text(given, encoding="utf-8")
     return Handed(_weights(stream, folder, budget), target)
+
+
+def _json_of(data: bytes) -> bytes | str:
+    """Return an architecture as JSON: today's Keras does not read YAML."""
+    return json.dumps(safe_yaml.loads(data, "the architecture")) if safe_yaml.is_yaml(data) else data
 
 
 def _checked(data: bytes | str, place: str) -> str:
