@@ -65,7 +65,7 @@ THIRD_PARTY = {
     "layers/recurrent/kernels": {"numpy", "numba", "threadpoolctl"},
     "files": {"fsspec"},
     "scale": {"numpy", "distributed", "zarr"},
-    "readers": {"numpy", "h5py"},
+    "readers": {"numpy", "h5py", "yaml"},
     "writers": {"numpy", "h5py", "polars", "xarray"},
     "cli": {"numpy", "click", "rich", "polars"},
     "verification": {"numpy", "tensorflow", "keras", "tf_keras"},
