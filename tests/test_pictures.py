@@ -408,6 +408,33 @@ def test_saturation_is_the_share_of_timesteps(tokens):
     assert notes == ["4 samples", "masked timesteps are left out"]
 
 
+def test_the_units_of_a_scatter_are_named_where_they_can_be_read():
+    """Points above each other, one close beside them, and one that others surround."""
+    low = [0, 0, 0, 2, 3, 3, 3, 3, 3, 16]
+    high = [16, 15, 14, 14, 9, 9, 8, 10, 11, 0]
+    gate = np.repeat(0.5, 160).reshape(16, 10)
+    for unit in range(10):
+        gate[: low[unit], unit], gate[16 - high[unit] :, unit] = 0, 1
+    trace = a_trace(direction_of("lstm", "forward", {"forget_gate": gate[None]}))
+    chart = trace.plot("saturation")
+    ((_, marks),) = panels(chart)
+    size = chart.to_dict()["concat"][0]["width"]
+    boxes = []
+    for mark, _, rows in marks:
+        for row in rows:
+            x, y = row["low"] * size, (1 - row["high"]) * size
+            if mark["type"] == "circle":
+                boxes.append((x - 3, x + 3, y - 3, y + 3))
+            elif mark["type"] == "text":
+                near, far = sorted([x + mark["dx"], x + mark["dx"] + (6 if mark["dx"] > 0 else -6) * len(row["units"])])
+                boxes.append((near, far, y + mark["dy"] - 5, y + mark["dy"] + 5))
+                assert near >= 0
+    assert len(boxes) > 9 + 6
+    for number, (left, right, top, bottom) in enumerate(boxes):
+        for start, end, above, below in boxes[:number]:
+            assert right <= start or end <= left or bottom <= above or below <= top
+
+
 @pytest.mark.parametrize("signal", ["forget_gate", "cell_state"])
 def test_a_histogram_counts_every_value_once(tokens, signal):
     for direction, marks in panels(tokens.plot("histogram", signals=signal)):

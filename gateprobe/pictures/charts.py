@@ -390,7 +390,7 @@ def _saturation(found: Saturation, across: int) -> Drawn:
     at_place: dict[tuple[float, float], list[int]] = {}
     for unit, *place in zip(found.units.tolist(), found.low.tolist(), found.high.tolist(), strict=True):
         at_place.setdefault((place[0], place[1]), []).append(unit)
-    records = [
+    records: Records = [
         {"units": _several(units), "number": len(units), "low": _finite(left), "high": _finite(right)}
         for (left, right), units in at_place.items()
     ]
@@ -407,13 +407,48 @@ def _saturation(found: Saturation, across: int) -> Drawn:
             alt.Tooltip("high:Q", format=".1%"),
         ]
     )
-    names = points.mark_text(align="left", dx=5, dy=-5, fontSize=10).encode(text="units:N")
     edge = _chart([{"low": 0, "high": 1}, {"low": 1, "high": 0}]).mark_line(
         color=GREY, strokeDash=[3, 3], strokeWidth=1
     )
-    marks = [edge.encode(alt.X("low:Q"), alt.Y("high:Q")), dots, *([names] if len(records) <= 16 else [])]
     size = max(_WIDE // across - 40, 130)
+    placed = sorted((one for one in records if one["high"] is not None), key=lambda one: (-one["high"], one["low"]))
+    named = _beside(placed, size) if len(records) <= 16 else {}
+    names = [
+        _chart(chosen)
+        .mark_text(align="left" if dx > 0 else "right", dx=dx, dy=dy, fontSize=10)
+        .encode(alt.X("low:Q"), alt.Y("high:Q"), text="units:N")
+        for (dx, dy), chosen in named.items()
+    ]
+    marks = [edge.encode(alt.X("low:Q"), alt.Y("high:Q")), dots, *names]
     return alt.layer(*marks, title=_title(found)).properties(width=size, height=size)
+
+
+_CORNERS = ((5, -5), (5, 8), (-5, -5), (-5, 8))
+"""From a point to the label beside it, in pixels; the first corner that is free is taken."""
+
+
+def _beside(records: Records, size: int) -> dict[tuple[int, int], Records]:
+    """Return which points of a square have their label at which corner; where no corner is free, there is none."""
+    places = [(one["low"] * size, (1 - one["high"]) * size) for one in records]
+    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in places]
+    found: dict[tuple[int, int], Records] = {}
+    for one, (x, y) in zip(records, places, strict=True):
+        wide = 6 * len(one["units"])
+        for dx, dy in _CORNERS:
+            left = x + dx - (wide if dx < 0 else 0)
+            box = (left, y + dy - 5, left + wide, y + dy + 5)
+            if left >= 0 and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                found.setdefault((dx, dy), []).append(one)
+                break
+    return found
+
+
+_Box: TypeAlias = tuple[float, float, float, float]
+
+
+def _overlap(one: _Box, other: _Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _several(units: list[int]) -> str:

@@ -81,10 +81,10 @@ def read(
             budget.stored = size
             given = None if architecture is None else _architecture(local_path(fspath(architecture)))
             stamp = _stamp(stream)
-            digest = _sha256(stream)
             hdf5.library()  # before the fork, so that it is imported once
             try_in_fork(lambda: _found(path, stream, size, given, budget), stream, size, budget.limit)
             found = _found(path, stream, size, given, budget)
+            digest = _sha256(stream)  # of models alone: a file of another kind may have any size
             if _stamp(stream) != stamp:
                 raise ReadError("was changed while it was read", remedy="wait until it is written, and try again")
             digests = [digest, *found.digests, *([given.sha256] if given else [])]
@@ -126,14 +126,13 @@ def _architecture(name: str) -> Architecture:
     with ExitStack() as stack:
         try:
             stream, size = _open(name, stack)
-            digest = _sha256(stream)
             hdf5.library()
 
-            def found() -> Architecture:
+            def found(digest: str) -> Architecture:
                 return read_given(stream, size, redact_url(name), digest)
 
-            try_in_fork(found, stream, size, safe_json.MAX_BYTES)
-            return found()
+            try_in_fork(lambda: found(""), stream, size, safe_json.MAX_BYTES)
+            return found(_sha256(stream))
         except GateprobeError as error:
             raise _located(error, name) from None
 

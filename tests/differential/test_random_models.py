@@ -1,4 +1,4 @@
-"""Forty random models and every model that once disagreed, in the real Keras and replayed from their files."""
+"""Random models and every model that once disagreed, in the real Keras and replayed from their files."""
 
 import json
 import warnings
@@ -26,10 +26,10 @@ def kit(family):
         return Kit(family)
 
 
-LONG = {(17, TF_KERAS), (18, TF_KERAS)}
-"""Models on which tf_keras itself spends twenty seconds each."""
+ALWAYS = 8
+"""Of the forty models that are drawn, how many of each family are not slow."""
 DRAWN = [
-    pytest.param(seed, family, marks=[pytest.mark.slow] if (seed, family) in LONG else [])
+    pytest.param(seed, family, marks=[] if seed < ALWAYS else [pytest.mark.slow])
     for seed in range(20)
     for family in (KERAS3, TF_KERAS)
 ]

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "sample_models" / "tokens.keras"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 PROGRAM = "from gateprobe.cli import main; main(prog_name='gateprobe')"
-SAMPLES, BLOCK = 2_634, 128  # the last block is short, and so is its last batch
+SAMPLES, BLOCK = 1_322, 64  # the last block is short, and so is its last batch
 MANY = 8_010  # so many that a run with workers does not end before it is interrupted
 pytestmark = pytest.mark.xdist_group("folders")  # they share a folder and a cluster
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
