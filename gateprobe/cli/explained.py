@@ -17,7 +17,7 @@ from gateprobe.errors import printable
 
 JSON_FORMAT = 1
 """Version of the JSON's layout."""
-_TOP = {"text": 5, "markdown": 5, "latex": 5}
+_TOP = 5
 """Products of a sum that are shown unless asked otherwise; JSON has them all."""
 _LEDGER_TOP = 20
 _SIGNS = {"input_gate": "i", "forget_gate": "f", "candidate": "g", "output_gate": "o", "update_gate": "z",
@@ -177,7 +177,7 @@ def _equation(gate: Gate) -> str:
 
 def _sum(gate: Gate, top: int | None) -> Iterator[Line]:
     """Yield the parts of a sum and, at last, the sum."""
-    most = _TOP["text"] if top is None else top
+    most = _TOP if top is None else top
     yield from _products(gate.inputs, most, "x")
     if gate.bias is not None:
         yield Line("bias", "", gate.bias)
@@ -251,7 +251,7 @@ def _escaped(text: str) -> str:
 
 
 def _latex_gate(gate: Gate, step: Explanation, top: int | None) -> Iterator[str]:
-    most = _TOP["latex"] if top is None else top
+    most = _TOP if top is None else top
     parts = [_latex_product(term) for term in gate.inputs[:most]]
     rest = sum(term.product for term in gate.inputs[most:])
     states = [_latex_product(term) for term in gate.recurrent[:most]]

@@ -119,13 +119,13 @@ class DirectionTrace(Mapping[str, Array]):
 
     def rows(self, at: slice | Array) -> DirectionTrace:
         """Return some of the samples, by their position; slices copy nothing."""
-        return self._mapped(lambda value: value[at])
+        return self.mapped(lambda value: value[at])
 
     def between(self, at: slice | Array) -> DirectionTrace:
         """Return some of the timesteps, by their position; slices copy nothing."""
-        return replace(self._mapped(lambda value: value[:, at]), timesteps=self.timesteps[at])
+        return replace(self.mapped(lambda value: value[:, at]), timesteps=self.timesteps[at])
 
-    def _mapped(self, change: Callable[[Array], Array]) -> DirectionTrace:
+    def mapped(self, change: Callable[[Array], Array]) -> DirectionTrace:
         """Return the same with every array changed that has samples and timesteps."""
         return replace(
             self,
@@ -229,9 +229,7 @@ def only(part: DirectionTrace, row: int) -> DirectionTrace:
         part: Of several samples.
         row: Position of the sample in its arrays.
     """
-    at = slice(row, row + 1)
-    signals = {name: value[at].copy() for name, value in part.signals.items()}
-    return replace(part, signals=signals, mask=None if part.mask is None else part.mask[at].copy())
+    return part.mapped(lambda value: value[row : row + 1].copy())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -135,7 +135,7 @@ def translated(record: LayerRecord, semantics: Semantics, library: str) -> tuple
     kept = {
         key: _plain(value) for key, value in record.config.items() if key not in INERT and key not in record.children
     }
-    config = {**_defaults(record, semantics), **kept, **_policy(record)}
+    config = {**defaults(record, semantics), **kept, **_policy(record)}
     class_name = record.class_name
     if class_name.startswith("CuDNN"):
         class_name = class_name.removeprefix("CuDNN")
@@ -156,7 +156,7 @@ def _renamed(class_name: str, config: dict[str, Any]) -> tuple[str, dict[str, An
     return class_name, config
 
 
-def _defaults(record: LayerRecord, semantics: Semantics) -> dict[str, Any]:
+def defaults(record: LayerRecord, semantics: Semantics) -> dict[str, Any]:
     """Return what the file's era understood where the configuration says nothing."""
     if record.class_name in _RECURRENT:
         reset = {"reset_after": semantics.gru_reset_after} if record.class_name.startswith("GRU") else {}

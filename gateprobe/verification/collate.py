@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gateprobe.analysis.agreement import OUTPUT, SignalReport, Tolerance, Trio, compare, epsilon
-from gateprobe.graph import Array, LayerRecord
+from gateprobe.graph import Array, LayerRecord, ModelRecord
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.opened_model import OpenedModel
 from gateprobe.replay.plan import precision_of
@@ -31,18 +31,16 @@ class Collated:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Precisions:
-    """The compute precision of each recurrent layer, by path, and the coarsest of the model for each output."""
+    """The compute precision of each recurrent layer, by path, and the coarsest of the model for its outputs."""
 
     layers: Mapping[str, str]
-    outputs: Sequence[str]
+    output: str
 
     @classmethod
     def of(cls, model: OpenedModel) -> Precisions:
         """Read them from the dtype policies of a model."""
-        records = {record.name: record for record in model.record.layers}
         layers = {call.path: _precision(call.record) for call in model.recurrent}
-        coarsest = max((_precision(record) for record in records.values()), key=epsilon)
-        return cls(layers, (coarsest,) * len(model.record.outputs))
+        return cls(layers, max(map(_precision, _computing(model.record)), key=epsilon, default="float32"))
 
     def of_layer(self, path: str) -> str:
         """Return the precision of a layer, of which ``path`` may be one of its cells or a further call."""
@@ -50,6 +48,15 @@ class Precisions:
             if path == known or path.startswith((f"{known}/", f"{known}:")):
                 return name
         return "float32"
+
+
+def _computing(model: ModelRecord) -> Iterator[LayerRecord]:
+    """Yield the layers of a model and of the models inside it; inputs compute nothing."""
+    for record in model.layers:
+        if record.model is not None:
+            yield from _computing(record.model)
+        elif record.class_name != "InputLayer":
+            yield record
 
 
 def _precision(record: LayerRecord) -> str:
@@ -87,7 +94,7 @@ def collate(
             _signals(found, call, (trace, exact.traces[key]), precisions.of_layer(key[0]), number)
     if not keras.random:
         found.problems += [f"{path} {direction}: Keras ran it, the replay did not" for path, direction in calls]
-    _outputs(found, keras, (ours, exact), list(zip(names, precisions.outputs, strict=False)), number)
+    _outputs(found, keras, (ours, exact), names, precisions.output, number)
     return found
 
 
@@ -129,9 +136,14 @@ def _mask(found: Collated, call: KerasCall, ours: DirectionTrace, where: str) ->
 
 
 def _outputs(
-    found: Collated, keras: KerasRun, sides: tuple[Replayed, Replayed], names: list[tuple[str, str]], number: int
+    found: Collated,
+    keras: KerasRun,
+    sides: tuple[Replayed, Replayed],
+    names: Sequence[str],
+    precision: str,
+    number: int,
 ) -> None:
-    for n, (name, precision) in enumerate(names):
+    for n, name in enumerate(names):
         ours, exact = (side.outputs[n] if n < len(side.outputs) else None for side in sides)
         if ours is None or exact is None or n in keras.random:
             continue

@@ -7,18 +7,19 @@ each era in the tests do. The comparison then runs the replay with the rules of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from importlib import metadata
 
 import numpy as np
 
 from gateprobe.errors import GateprobeError, MissingExtra
-from gateprobe.graph import Era, LayerRecord, ModelRecord, Origin, records_in
+from gateprobe.graph import Era, ModelRecord, Origin, records_in
 from gateprobe.opened_model import OpenedModel
 from gateprobe.replay.objects import is_convolution
 from gateprobe.semantics import Semantics, semantics_of
 from gateprobe.verification.backends import EXTRAS, backend_of
+from gateprobe.verification.blueprint import defaults
 from gateprobe.verification.prepare import Prepared, Replays
 from gateprobe.verification.replay import Replayed, Subject, replay
 
@@ -103,23 +104,14 @@ def silent_defaults(model: ModelRecord, semantics: Semantics, library: str) -> s
     era = Era.KERAS3 if library == "keras3" else Era.KERAS2
     today = semantics_of(Origin("", era, (), version, None))
     for record in records_in(model):
-        for key, value, other in _defaults(record, semantics, today):
-            if key not in record.config and value != other:
-                return (
-                    f"{record.name} does not say {key}: it meant {value}, {LIBRARIES[library]} {version} takes {other}"
-                )
+        others = defaults(record, today)
+        for key, value in defaults(record, semantics).items():
+            if key not in record.config and value != others[key]:
+                takes = f"{LIBRARIES[library]} {version} takes {others[key]}"
+                return f"{record.name} does not say {key}: it meant {value}, {takes}"
         if semantics.theano and is_convolution(record):
             return f"the kernel of {record.name} is stored as Theano's, which {LIBRARIES[library]} {version} ignores"
     return None
-
-
-def _defaults(record: LayerRecord, ours: Semantics, today: Semantics) -> Iterator[tuple[str, object, object]]:
-    if record.class_name in ("LSTM", "GRU", "LSTMCell", "GRUCell"):
-        yield "recurrent_activation", ours.recurrent_activation, today.recurrent_activation
-    if record.class_name in ("GRU", "GRUCell"):
-        yield "reset_after", ours.gru_reset_after, True
-    if record.class_name.startswith("ConvLSTM"):
-        yield "recurrent_activation", ours.conv_recurrent_activation, today.conv_recurrent_activation
 
 
 def unchecked_rules(model: OpenedModel, prepared: Prepared, replays: Sequence[Replays], keras: str) -> list[str]:

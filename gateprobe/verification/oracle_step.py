@@ -74,7 +74,6 @@ def step(library: Library, call: SeenCall) -> list[Stepped]:
     own = _own_output(library, call)
     if layer.go_backwards:
         own["sequence"] = own["sequence"][:, ::-1]
-    if layer.go_backwards:
         results = [{name: value[:, ::-1] for name, value in signals.items()} for signals in results]
     stacked = hasattr(layer.cell, "cells")
     return [

@@ -19,6 +19,7 @@ from numpy.lib import format as npy
 
 from gateprobe.graph import Array
 from gateprobe.traces.chunk import TraceChunk
+from gateprobe.writers.array_file import npy_header
 from gateprobe.writers.arrays import METADATA_KEY, Index, arrays_of
 from gateprobe.writers.base import Metadata, Output, Sink
 from gateprobe.writers.names import archive_key
@@ -91,14 +92,10 @@ class Archive:
         self._scratch.close()
 
     def _copy(self, archive: zipfile.ZipFile, name: str, member: _Member) -> None:
-        header = io.BytesIO()
-        shape = (member.rows, *member.shape)
-        npy.write_array_header_1_0(
-            header, {"descr": npy.dtype_to_descr(member.dtype), "fortran_order": False, "shape": shape}
-        )
-        size = header.tell() + sum(member.sizes)
+        header = npy_header(member.dtype, (member.rows, *member.shape))
+        size = len(header) + sum(member.sizes)
         with open_member(archive, name, size, compress=self.compress) as file:
-            file.write(header.getvalue())
+            file.write(header)
             for offset, length in zip(member.offsets, member.sizes, strict=True):
                 self._scratch.seek(offset)
                 _copy(self._scratch, file, length)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -28,14 +29,13 @@ class _ArraySink:
         with blamed(self.target.name):
             if self.first is None:
                 self.first = block[:0]
-                self.target.file.write(_header(self.first, 0))
+                self.target.file.write(self._header(0))
             self.target.file.write(block.data)
         self.rows += len(block)
 
     def finish(self) -> None:
-        assert self.first is not None
-        header = _header(self.first, self.rows)
-        assert len(header) == len(_header(self.first, 0))  # NumPy leaves room for the first axis to grow
+        header = self._header(self.rows)
+        assert len(header) == len(self._header(0))  # NumPy leaves room for the first axis to grow
         with blamed(self.target.name):
             self.target.file.seek(0)
             self.target.file.write(header)
@@ -43,13 +43,15 @@ class _ArraySink:
     def close(self) -> None:
         """Nothing to release."""
 
+    def _header(self, rows: int) -> bytes:
+        assert self.first is not None
+        return npy_header(self.first.dtype, (rows, *self.first.shape[1:]))
 
-def _header(array: Array, rows: int) -> bytes:
+
+def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """Return what stands before the numbers of an ``.npy`` file in C order."""
     buffer = io.BytesIO()
-    shape = (rows, *array.shape[1:])
-    npy.write_array_header_1_0(
-        buffer, {"descr": npy.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
-    )
+    npy.write_array_header_1_0(buffer, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
     return buffer.getvalue()
 
 

@@ -114,7 +114,7 @@ class Bundle:
             raise UnsafeFile(f"has {entry.size:,} bytes; the limit is {limit:,}", place=key)
         data, position, lengths = self._stored(entry), 0, []
         if math.prod(entry.shape) > len(data):
-            raise _damaged(key)
+            raise table.damaged(key)
         for _ in range(math.prod(entry.shape)):
             length, position = varint(memoryview(data), position, key)
             lengths.append(length)
@@ -122,7 +122,7 @@ class Bundle:
         checksum, rest = data[position : position + 4], data[position + 4 :]
         expected = struct.pack(f"{self.order}I", masked_crc32c(summed))
         if sum(lengths) != len(rest) or checksum != expected or entry.checksum != masked_crc32c(summed, checksum, rest):
-            raise _damaged(key)
+            raise table.damaged(key)
         ends = list(accumulate(lengths, initial=0))
         return tuple(rest[start:end] for start, end in pairwise(ends))
 
@@ -132,7 +132,7 @@ class Bundle:
     def _plain(self, entry: Entry) -> Array:
         dtype = np.dtype(_DTYPES[entry.kind]).newbyteorder(self.order)
         if entry.size != math.prod(entry.shape) * dtype.itemsize:
-            raise _damaged(entry.key)
+            raise table.damaged(entry.key)
         data = self._stored(entry)
         if masked_crc32c(data) != entry.checksum:
             raise ReadError("is damaged: a checksum is wrong", place=entry.key)
@@ -143,7 +143,7 @@ class Bundle:
 
     def _stored(self, entry: Entry) -> bytes:
         if not 0 <= entry.shard < len(self.files):
-            raise _damaged(entry.key)
+            raise table.damaged(entry.key)
         file = self.files[entry.shard]
         file.seek(0, 2)
         if entry.offset < 0 or entry.size < 0 or entry.offset + entry.size > file.tell():
@@ -173,7 +173,7 @@ def open_bundle(index: bytes, opened: Callable[[int], tuple[BinaryIO, ...]], pla
             endianness = message.integer(2)
             count = message.integer(1)
             if endianness not in (_LITTLE, _BIG) or not 0 < count <= _MAX_FILES:
-                raise _damaged(place)
+                raise table.damaged(place)
             order, files = "<" if endianness == _LITTLE else ">", opened(count)
         elif key.startswith(b"\0"):
             parts[key] = _entry(repr(key), message)
@@ -181,7 +181,7 @@ def open_bundle(index: bytes, opened: Callable[[int], tuple[BinaryIO, ...]], pla
             entry = _entry(_name(key, place), message)
             entries[entry.key] = entry
     if order is None:
-        raise _damaged(place)
+        raise table.damaged(place)
     return Bundle(entries, parts, order, files)
 
 
@@ -189,7 +189,7 @@ def _name(key: bytes, place: str) -> str:
     try:
         return key.decode("utf-8")
     except UnicodeDecodeError:
-        raise _damaged(place) from None
+        raise table.damaged(place) from None
 
 
 def _entry(key: str, message: Message) -> Entry:
@@ -199,7 +199,7 @@ def _entry(key: str, message: Message) -> Entry:
         raise ReadError(f"has the shape {shape}", place=key)
     parts = tuple(_extent(part) for part in message.messages(7))
     if len(parts) > _MAX_PARTS or any(len(part) != len(shape) for part in parts):
-        raise _damaged(key)
+        raise table.damaged(key)
     kind, shard, offset, size = (message.integer(number) for number in (1, 3, 4, 5))
     return Entry(key, kind, shape, shard, offset, size, message.fixed32(6), parts)
 
@@ -214,7 +214,7 @@ def _slices(extent: tuple[tuple[int, int], ...], entry: Entry) -> tuple[slice, .
     for (start, length), size in zip(extent, entry.shape, strict=True):
         stop = size if length < 0 else start + length
         if not 0 <= start <= stop <= size:
-            raise _damaged(entry.key)
+            raise table.damaged(entry.key)
         found.append(slice(start, stop))
     return tuple(found)
 
@@ -241,7 +241,3 @@ def _signed(value: int) -> bytes:
     if length > 1:
         data[1] ^= header & 0xFF
     return bytes(data)
-
-
-def _damaged(place: str) -> ReadError:
-    return ReadError("is damaged or truncated", place=place)

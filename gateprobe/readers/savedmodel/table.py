@@ -37,9 +37,9 @@ def items(data: bytes, place: str) -> Iterator[tuple[bytes, memoryview]]:
     try:
         found = list(_items(memoryview(data), place))
     except (struct.error, IndexError):
-        raise _damaged(place) from None
+        raise damaged(place) from None
     if any(before[0] >= after[0] for before, after in pairwise(found)):
-        raise _damaged(place)
+        raise damaged(place)
     yield from found
 
 
@@ -65,7 +65,7 @@ def _block(data: memoryview, handle: tuple[int, int], place: str) -> Iterator[tu
     """Yield the entries of a block: each key without the beginning that it shares with the one before it."""
     offset, size = handle
     if offset + size + _TRAILER > len(data) - FOOTER:
-        raise _damaged(place)
+        raise damaged(place)
     kind, checksum = struct.unpack_from("<BI", data, offset + size)
     if kind != _PLAIN:
         raise ReadError("is compressed, which TensorFlow does not do", place=place)
@@ -80,13 +80,14 @@ def _block(data: memoryview, handle: tuple[int, int], place: str) -> Iterator[tu
         own, position = varint(block, position, place)
         length, position = varint(block, position, place)
         if shared > len(key) or position + own + length > end:
-            raise _damaged(place)
+            raise damaged(place)
         key = key[:shared] + bytes(block[position : position + own])
         yield key, block[position + own : position + own + length]
         position += own + length
     if position != end:
-        raise _damaged(place)
+        raise damaged(place)
 
 
-def _damaged(place: str) -> ReadError:
+def damaged(place: str) -> ReadError:
+    """Return the error for bytes that are not those that were written."""
     return ReadError("is damaged or truncated", place=place)
