@@ -321,6 +321,9 @@ def test_an_architecture_of_another_model_is_named(tmp_path, command):
         (["dump", MODEL, INPUT, "-o", "y.npy"], "y.npy: unknown format '.npy'"),
         (["verify", KERAS_3, ARRAY, "--save-input", "x.csv"], "x.csv: inputs are saved as .npz; end its name in .npz"),
         (["verify", KERAS_3, "--pad", "pre"], "--pad pre: no texts are made into ids here; leave it out"),
+        (["dump", KERAS_3, ARRAY, "--batch-size", "0"], "--batch-size 0: expected 1 or more. Try gateprobe dump -h."),
+        (["stats", KERAS_3, ARRAY, "--top", "-1"], "--top -1: expected 0 or more. Try gateprobe stats -h."),
+        (["inspect", ARRAY], "brackets.npy: is an array, not a model; give a model in its place"),
         (["dump", KERAS_3, KERAS_3], "brackets.keras: is a Keras model, not an array"),
         (["compare", KERAS_3, ARRAY, KERAS_3], "brackets.keras: is a Keras model, not an array"),
         (["dump", KERAS_3, f"{ARRAY}[x]"], "brackets.npy: is no .npz file, so it has no arrays to choose from"),
@@ -430,12 +433,12 @@ def test_layers_take_commas_and_may_be_repeated():
 def test_swapped_model_and_input_are_recognised(tmp_path, command):
     np.savez(tmp_path / "x.npz", a=np.load(INPUT))
     (tmp_path / "x.csv").write_text("1,2\n")
-    for array in (INPUT, tmp_path / "x.npz", tmp_path / "x.csv"):
-        told = f"{array}: is an array, not a model; give the model first, then its inputs"
+    for array, what in ((INPUT, "an array"), (tmp_path / "x.npz", "an array"), (tmp_path / "x.csv", "text")):
+        told = f"{array}: is {what}, not a model; give a model in its place"
         assert refused(command, array) == f"gateprobe: {told}"
         for model in (MODEL, SAMPLES / "tokens.keras"):
             if command != "inspect":
-                told = f"{array}: is an array, and {model} is a model; give the model first, then its inputs"
+                told = f"{array}: is {what}, and {model} is a model; give the model first, then its inputs"
                 assert refused(command, array, model) == f"gateprobe: {told}"
 
 

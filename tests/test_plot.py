@@ -348,7 +348,7 @@ def test_standard_output_takes_a_picture():
         (("-o", "x"), "x: has no suffix that names a format of pictures"),
         (("-o", "-"), "-: has no suffix that names a format of pictures"),
         (("-o", "-", "--format", "jpg"), "--format jpg: no such format of pictures; did you mean"),
-        (("--format", "svg"), "--format goes with one output"),
+        (("--format", "svg"), "--format svg: no file is written; use -o FILE"),
         (("-o", "a.svg", "-o", "b.svg", "--format", "svg"), "--format goes with one output"),
     ],
 )

@@ -516,7 +516,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 @pytest.mark.parametrize(("arguments", "reason"), [
     (["-o", "r.png"], "a report is a page of HTML; end its name in .html"),
     ([], "Missing option '-o'"),
-    (["-o", "r.html", "--max-values", "0"], "is not in the range x>=1"),
+    (["-o", "r.html", "--max-values", "0"], "--max-values 0: expected 1 or more"),
     (["-o", "r.html", "--unit", "9"], "available: 0 to 1"),
     (["-o", "r.html", "--layer", "no"], "available: lstm"),
     (["-o", "no/such/r.html"], "there is no such folder"),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import click
 
-from gateprobe.cli.options import READING
+from gateprobe.cli.options import READING, parameters_of
 from gateprobe.errors import Way
 
 ARGUMENTS = "gateprobe.arguments"
@@ -31,19 +30,10 @@ def again(ctx: click.Context, command: click.Command | None, way: Way) -> Way:
         return way
     taken = {name for parameter in command.params for name in parameter.opts}
     if way.traces or not taken.issuperset(["--feed"] * bool(way.feeds) + ["--layer"] * bool(way.layers)):
-        read = {name for option in READING for name in _names_of(option)}
+        read = {name for parameter in parameters_of(*READING) for name in parameter.opts}
         return replace(way, command=("gateprobe", "dump", *_kept(words[1:], command, taken - read, inputs=False)))
     dropped = {name for name, gone in ((_TEXT, not way.inputs), ("--layer", way.layers)) if gone}
     return replace(way, command=("gateprobe", words[0], *_kept(words[1:], command, dropped, inputs=way.inputs)))
-
-
-def _names_of(option: Callable[[Any], Any]) -> tuple[str, ...]:
-    def nothing() -> None:
-        """Take the option."""
-
-    option(nothing)
-    parameters: Any = nothing
-    return tuple(name for parameter in parameters.__click_params__ for name in parameter.opts)
 
 
 def _kept(words: Sequence[str], command: click.Command, dropped: set[str], *, inputs: bool) -> Iterator[str]:

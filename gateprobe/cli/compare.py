@@ -20,11 +20,11 @@ from gateprobe.cli.options import (
     bundle,
     command,
     force,
-    names_of,
     only_direction,
     print_json,
     reporting,
     selection_of,
+    taken,
     talking,
 )
 from gateprobe.cli.tolerances import faults_in, junit, tolerating
@@ -82,15 +82,12 @@ class Files:
         return [] if self.junit is None else [self.junit]
 
 
-def _sides(ours: str, others: tuple[str, ...], mapping: tuple[str, ...], last: bool, **values: object) -> Sides:
+def _sides(ours: str, others: tuple[str, ...], mapping: tuple[str, ...], last: bool, **values: Any) -> Sides:
     *inputs, theirs = others
 
-    def taken(*options: Any) -> dict[str, object]:
-        return {name: values[name] for name in names_of(*options)}
-
-    reading, running, assuming = taken(*READING), taken(*_RUNNING), taken(*ASSUMING)
-    run = Run(tuple(inputs), batch_size=None, threads=None, **running)  # type: ignore[arg-type]
-    return Sides(ModelFile(ours, **reading), run, Assumed(**assuming), theirs, mapping, last)  # type: ignore[arg-type]
+    file, assumed = ModelFile(ours, **taken(values, READING)), Assumed(**taken(values, ASSUMING))
+    run = Run(tuple(inputs), batch_size=None, threads=None, **taken(values, _RUNNING))
+    return Sides(file, run, assumed, theirs, mapping, last)
 
 
 comparing = bundle(

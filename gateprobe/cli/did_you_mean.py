@@ -32,6 +32,8 @@ _OTHERS = {
 """Option → what others call it, for those who try that."""
 _CHOICE = re.compile(r"(?P<value>.*) is not (one of )?'", re.DOTALL)
 
+_TOO_SMALL = re.compile(r"(?P<value>-?\d+) is not in the range")
+
 
 def is_file(word: str) -> bool:
     """Whether a word is the name of a file rather than of a command."""
@@ -43,7 +45,7 @@ def usage_reason(fault: click.UsageError) -> str:
     if isinstance(fault, click.NoSuchOption):
         return _no_option(fault)
     if isinstance(fault, click.BadParameter) and fault.param is not None:
-        return _no_choice(fault, fault.param) or fault.format_message()
+        return _no_choice(fault, fault.param) or _out_of_range(fault, fault.param) or fault.format_message()
     return fault.format_message()
 
 
@@ -72,3 +74,11 @@ def _no_choice(fault: click.BadParameter, param: click.Parameter) -> str | None:
     given = match["value"].strip("'")
     there = [str(choice) for choice in param.type.choices]
     return f"{max(param.opts, key=len)} {given}: no such choice; {choices(there, given)}"
+
+
+def _out_of_range(fault: click.BadParameter, param: click.Parameter) -> str | None:
+    """Return what to say of a number that is too small; ``None`` for other faults."""
+    match = _TOO_SMALL.match(fault.message)
+    if not isinstance(param.type, click.IntRange) or match is None:
+        return None
+    return f"{max(param.opts, key=len)} {match['value']}: expected {param.type.min} or more"

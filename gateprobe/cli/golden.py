@@ -17,6 +17,7 @@ from gateprobe.cli.options import (
     bundle,
     command,
     force,
+    gate_order,
     only_direction,
     print_json,
     reading,
@@ -24,6 +25,7 @@ from gateprobe.cli.options import (
     running,
     selection_of,
     talking,
+    transpose,
 )
 from gateprobe.errors import InputError
 
@@ -80,13 +82,8 @@ _folder = bundle(
     "folder",
     Folder,
     click.option("-o", "--output", metavar="DIR", help="Write the vectors into this folder."),
-    click.option(
-        "--order",
-        metavar="LETTERS",
-        help="Keep the gates in this order, such as ifgo, iofg or, for a GRU, rzh; with commas for layers of several "
-        "kinds.",
-    ),
-    click.option("--transpose", is_flag=True, help="Exchange the rows and columns of kernels."),
+    gate_order("Keep the gates in this order"),
+    transpose,
     click.option("--c/--no-c", default=True, help="Write the C sources, or JSON and NPZ alone."),
     click.option("--study", is_flag=True, help="Print what number formats cost: float16, bfloat16 and Qm.n."),
     click.option(

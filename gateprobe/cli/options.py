@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,11 @@ class ModelFile:
         if self.architecture is not None:
             yield self.architecture
 
+    @property
+    def how(self) -> dict[str, Any]:
+        """The arguments of `gateprobe.read` beside the file."""
+        return {name: getattr(self, name) for name in names_of(*READING)}
+
     def read(self) -> OpenedModel:
         """Read the file; from now on errors that name no file are about it."""
         from gateprobe.files.remote import redact_url
@@ -81,14 +86,7 @@ class ModelFile:
         context = click.get_current_context()
         context.meta[MODEL_KEY] = redact_url(self.model)
         try:
-            return open_model(
-                self.model,
-                architecture=self.architecture,
-                semantics=self.semantics,
-                max_bytes=self.max_bytes,
-                ignore_metadata=self.ignore_metadata,
-                dropout=self.dropout,
-            )
+            return open_model(self.model, **self.how)
         except ReadError:
             from gateprobe.cli.swapped import swapped
 
@@ -305,16 +303,26 @@ def bundle(name: str, make: Callable[..., Any], *options: _Decorator) -> _Decora
     return decorate
 
 
-def names_of(*options: _Decorator) -> frozenset[str]:
-    """Return the names of the parameters that decorators add."""
+def parameters_of(*options: _Decorator) -> list[click.Parameter]:
+    """Return the parameters that decorators add."""
 
     def nothing() -> None:
         """Take the parameters."""
 
     for option in options:
         option(nothing)
-    parameters: Any = nothing
-    return frozenset(parameter.name for parameter in parameters.__click_params__)
+    found: list[click.Parameter] = nothing.__click_params__  # type: ignore[attr-defined]  # click puts them there
+    return found
+
+
+def names_of(*options: _Decorator) -> frozenset[str]:
+    """Return the names of the parameters that decorators add."""
+    return frozenset(parameter.name or "" for parameter in parameters_of(*options))
+
+
+def taken(values: Mapping[str, Any], options: Iterable[_Decorator]) -> dict[str, Any]:
+    """Return what some options hold, of the values of more."""
+    return {name: values[name] for name in names_of(*options)}
 
 
 def given(names: Collection[str]) -> Iterator[str]:
@@ -542,6 +550,15 @@ talking = bundle(
 """Adds -q and -v; the command takes ``talk``."""
 
 force = click.option("--force", is_flag=True, help="Overwrite existing files.")
+
+transpose = click.option("--transpose", is_flag=True, help="Exchange the rows and columns of kernels.")
+
+
+def gate_order(what: str) -> _Decorator:
+    """Add --order; ``what`` says in the help what it does."""
+    orders = "such as ifgo, iofg or, for a GRU, zrh; with commas for layers of several kinds"
+    return click.option("--order", metavar="LETTERS", help=f"{what}, {orders}.")
+
 
 reporting = bundle(
     "report", Report, click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")

@@ -119,8 +119,7 @@ def _found(asked: Predicting, among: tuple[Format, ...]) -> list[tuple[Output, F
     """Return each output with its format; ``--compress`` goes to those that it fits."""
     from gateprobe.writers import Output, format_of
 
-    if asked.format is not None and len(asked.output) > 1:
-        raise InputError("--format goes with one output; the suffixes choose the formats of several")
+    refuse_format(asked.format, asked.writes())
     plain = [Output(name, asked.format, force=asked.force) for name in asked.writes()]
     kinds = [format_of(output, among) for output in plain]
     if asked.compress and not any(kind.compressible for kind in kinds):
@@ -174,8 +173,7 @@ class Tabulating:
         """
         if self.as_json and not self.reports:
             raise InputError("--json and -o - both go to standard output", remedy="give one of them")
-        if self.format is not None and not self.output:
-            raise InputError(f"--format={self.format}: no file is written", remedy="use -o FILE")
+        refuse_format(self.format, self.output)
         asked = Predicting(self.output, self.format, compress=False, force=self.force)
         return [output for output, _ in _found(asked, table_formats())] if self.output else []
 
@@ -183,6 +181,18 @@ class Tabulating:
     def reports(self) -> bool:
         """Whether the report is printed."""
         return STREAM not in self.output
+
+
+def refuse_format(form: str | None, names: Sequence[str]) -> None:
+    """Refuse ``--format`` where not just one file is written.
+
+    Raises:
+        InputError: There are none or several, and a format.
+    """
+    if form is not None and not names:
+        raise InputError(f"--format={form}: no file is written", remedy="use -o FILE")
+    if form is not None and len(names) > 1:
+        raise InputError("--format goes with one output; the suffixes choose the formats of several")
 
 
 def left_of(names: Sequence[str]) -> str:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gateprobe.cli.options import bundle, force
-from gateprobe.cli.outputs import left_of
-from gateprobe.errors import InputError, OutputError, choices
+from gateprobe.cli.outputs import left_of, refuse_format
+from gateprobe.errors import OutputError, choices
 from gateprobe.files.places import STREAM
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ class Drawing:
             MissingExtra: What draws charts is not installed.
         """
         forms = [_form(name, self.format) for name in self.output]
-        if self.format is not None and len(forms) != 1:
-            raise InputError("--format goes with one output; the suffixes choose the formats of several")
+        refuse_format(self.format, self.output)
         if forms:
             from gateprobe.pictures.extra import require_charts
 

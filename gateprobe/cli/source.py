@@ -24,6 +24,7 @@ from gateprobe.cli.options import (
     bundle,
     given,
     names_of,
+    taken,
 )
 from gateprobe.errors import InputError
 
@@ -127,13 +128,10 @@ _ABOUT_RUNS = names_of(*READING, *RUNNING, *ASSUMING) - {"max_bytes"}
 def _source(source: str, inputs: tuple[str, ...], **values: Any) -> Source:
     from gateprobe.trace_files.recognised import is_trace
 
-    def taken(options: Any) -> dict[str, Any]:
-        return {name: values[name] for name in names_of(*options)}
-
     return Source(
-        ModelFile(source, **taken(READING)),
-        Run(inputs, **taken(RUNNING)),
-        Assumed(**taken(ASSUMING)),
+        ModelFile(source, **taken(values, READING)),
+        Run(inputs, **taken(values, RUNNING)),
+        Assumed(**taken(values, ASSUMING)),
         Labelling(values.get("tokens")),
         "tokens" in values,
         is_trace(source),

@@ -21,11 +21,13 @@ def swapped(model: str, inputs: Sequence[str]) -> InputError | None:
     """Return what to say of a model that is a trace, or holds the numbers of an input, if it does."""
     if is_trace(model):
         return InputError("is a trace, not a model", file=model, remedy="gateprobe inspect shows what it holds")
-    if _kind(model) != "array":
+    what = {"array": "an array", "text": "text"}.get(_kind(model))
+    if what is None:
         return None
     found = model_among(inputs)
-    reason = "is an array, not a model" if found is None else f"is an array, and {found} is a model"
-    return InputError(reason, file=model, remedy="give the model first, then its inputs")
+    if found is None:
+        return InputError(f"is {what}, not a model", file=model, remedy="give a model in its place")
+    return InputError(f"is {what}, and {found} is a model", file=model, remedy="give the model first, then its inputs")
 
 
 def model_among(inputs: Sequence[str]) -> str | None:
@@ -34,7 +36,7 @@ def model_among(inputs: Sequence[str]) -> str | None:
 
 
 def _kind(file: str) -> str:
-    """Say what a file is by its first bytes: ``array``, ``model`` or neither."""
+    """Say what a file is by its first bytes: ``array``, ``model`` or neither; ``text`` by its name."""
     path = Path(file)
     with suppress(OSError, ValueError, zipfile.BadZipFile):
         if path.is_dir():
@@ -46,9 +48,9 @@ def _kind(file: str) -> str:
                 with zipfile.ZipFile(path) as archive:
                     names = archive.namelist()
                 return "model" if CONFIG in names else "array" if _are_arrays(names) else ""
-            if head.startswith(NPY_MAGIC) or path.suffix.lower() in TEXT_SUFFIXES:
-                return "array"
-            return "model" if head == HDF5_MAGIC else ""
+            known = {NPY_MAGIC: "array", HDF5_MAGIC: "model"}
+            named = "text" if path.suffix.lower() in TEXT_SUFFIXES else ""
+            return next((kind for magic, kind in known.items() if head.startswith(magic)), named)
     return ""
 
 

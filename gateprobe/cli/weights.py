@@ -19,11 +19,14 @@ from gateprobe.cli.options import (
     choosing,
     command,
     force,
+    gate_order,
     print_json,
     reading,
     reporting,
     talking,
+    transpose,
 )
+from gateprobe.cli.outputs import refuse_format
 from gateprobe.errors import InputError
 from gateprobe.files.places import STREAM
 
@@ -67,8 +70,7 @@ class Files:
             raise InputError("--json prints the table, -o writes the weights", remedy="give one of them")
         if not self.output and (self.format, self.order, self.transpose) != (None, None, False):
             raise InputError("--format, --order and --transpose arrange files", remedy="name one with -o")
-        if self.format is not None and len(self.output) > 1:
-            raise InputError("--format goes with one output; the suffixes choose the formats of several")
+        refuse_format(self.format, self.output)
         for name in self.output:
             format_of(name, self.format)
 
@@ -90,13 +92,8 @@ _files = bundle(
         metavar="FORMAT",
         help="Write this format, such as npz or json, whatever the suffix.",
     ),
-    click.option(
-        "--order",
-        metavar="LETTERS",
-        help="Write the weights of all gates together, too, in this order, such as ifgo, iofg or, for a GRU, zrh; with "
-        "commas for layers of several kinds.",
-    ),
-    click.option("--transpose", is_flag=True, help="Exchange the rows and columns of kernels."),
+    gate_order("Write the weights of all gates together, too, in this order"),
+    transpose,
     force,
 )
 
