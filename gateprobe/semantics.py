@@ -81,9 +81,20 @@ class MaskedOutput(Enum):
     CARRIED_STATE = "carried_state"
     """The carried hidden state (``K.rnn`` of Keras 1 and of standalone Keras before 2.3, when not unrolled)."""
     PREVIOUS_OUTPUT = "previous_output"
-    """The previous output, zeros before the first one (``K.rnn`` of tf.keras, Keras 2.3 and Keras 3)."""
+    """The previous output, zeros before the first one (``K.rnn`` of tf.keras, Keras 2.3, Keras 3 and on Theano)."""
     LAST_STATE = "last_state"
     """The carried hidden state of the last cell (``rnn`` of Keras 3 on JAX, when not unrolled)."""
+
+
+class SamePadding(Enum):
+    """How padding ``same`` is spread before and after an axis."""
+
+    AS_NEEDED = "as_needed"
+    """As much as the last window needs, the odd one at the end (TensorFlow, and every later backend)."""
+    IN_FRONT = "in_front"
+    """Before the axis by the size of the window alone, after it what the last window needs (Theano)."""
+    UNCERTAIN = "uncertain"
+    """As the two above where they agree; which of them holds elsewhere is not certain (CNTK)."""
 
 
 class MergedMask(Enum):
@@ -257,8 +268,10 @@ class Semantics:
     """How lists of weights are ordered."""
     unroll_zeroes_masked: bool = True
     """Whether an unrolled layer heeds ``zero_output_for_mask``; that of Keras 3 on JAX does not."""
+    same_padding: SamePadding = SamePadding.AS_NEEDED
+    """How convolutions and poolings pad to ``same``."""
     theano: bool = False
-    """Whether the Theano backend of Keras 2 wrote the file, whose convolutions flip their kernels."""
+    """Whether the Theano backend wrote the file, whose convolutions flip their kernels."""
     rivals: tuple[Semantics, ...] = ()
     """What the words would mean in other eras of which the file may be; none when the user chose."""
 
@@ -299,7 +312,19 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
     meant = written if era is origin.era else Release(_LATEST_LINES[era], _LATEST)
     rules = {name: rule.at(written if rule.of_file else meant) for name, rule in RULES.items()}
     rivals = _rivals(origin) if override == "auto" else ()
-    return Semantics(era=era, theano=origin.backend == "theano", rivals=rivals, **rules)
+    of_backend = _OF_BACKEND.get(origin.backend or "", {}) if meant.line is not Line.KERAS_3 else {}
+    theano = origin.backend == "theano"
+    return Semantics(era=era, theano=theano, rivals=rivals, **{**rules, **of_backend})
+
+
+_OF_BACKEND: Mapping[str, Mapping[str, Any]] = {
+    "theano": {"masked_output": MaskedOutput.PREVIOUS_OUTPUT, "same_padding": SamePadding.IN_FRONT},
+    "cntk": {"same_padding": SamePadding.UNCERTAIN},
+}
+"""What the backends of Keras 1 and 2 beside TensorFlow do otherwise.
+
+Source: ``rnn``, ``conv2d`` and ``pool2d`` in ``keras/backend/theano_backend.py`` 1.0.8 to 2.3.1.
+"""
 
 
 def _rivals(origin: Origin) -> tuple[Semantics, ...]:

@@ -328,6 +328,20 @@ REWRITTEN = {
 }
 """Models of ``rules.tar.xz`` whose graph must change, each recorded by its own Keras → a layer that is new."""
 UNLIKE = {
+    "1.2.2-theano/theano_conv_lstm": "padding 'same' puts",
+    "1.2.2-theano/theano_even_window": "padding 'same' puts",
+    "1.2.2-theano/theano_pooling": "padding 'same' puts",
+    "1.2.2-theano/theano_strides": "padding 'same' puts",
+    "2.1.6-theano/theano_conv_lstm": "padding 'same' puts",
+    "2.1.6-theano/theano_depthwise": "padding 'same' puts",
+    "2.1.6-theano/theano_even_window": "padding 'same' puts",
+    "2.1.6-theano/theano_pooling": "padding 'same' puts",
+    "2.1.6-theano/theano_strides": "padding 'same' puts",
+    "2.3.1-theano/theano_conv_lstm": "padding 'same' puts",
+    "2.3.1-theano/theano_depthwise": "padding 'same' puts",
+    "2.3.1-theano/theano_even_window": "padding 'same' puts",
+    "2.3.1-theano/theano_pooling": "padding 'same' puts",
+    "2.3.1-theano/theano_strides": "padding 'same' puts",
     "2.1.6/distributed_mask": "the layer inside sees it",
     "2.2.4/bidirectional_keeps_states": "a stateful Bidirectional",
     "2.3.1/bidirectional_keeps_states": "a stateful Bidirectional",
@@ -347,6 +361,9 @@ UNLIKE = {
 }
 """Models for which Keras 3 has no exact words."""
 UNPROVEN = {
+    "1.2.2-theano/theano_masks",
+    "2.1.6-theano/theano_masks",
+    "2.3.1-theano/theano_masks",
     "2.0.9/bidirectional_keeps_states",
     "2.2.4/distributed_mask",
     "2.3.1/models_cast_inputs",

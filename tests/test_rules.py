@@ -12,7 +12,7 @@ from gateprobe.graph import LayerRecord
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.model import opened
 from gateprobe.replay import calls
-from gateprobe.semantics import KERAS_2_3, KERAS_3, RULES, TF_KERAS, Line, Release
+from gateprobe.semantics import KERAS_2_3, KERAS_3, RULES, TF_KERAS, Line, MaskedOutput, Release, SamePadding
 
 pytestmark = pytest.mark.filterwarnings("ignore::gateprobe.errors.GateprobeWarning")
 
@@ -108,6 +108,31 @@ def test_a_model_on_each_side_of_a_change_shows_the_rule(rule, since):
         other = values["after" if side == "before" else "before"]
         agreeing = [name for name in recorded if rules.agrees(name, **{rule: other})]
         assert agreeing != recorded, f"{recorded} do not notice {rule}={other}"
+
+
+THEANO = {
+    "theano": {"theano": False},
+    "theano_conv_lstm": {"theano": False},
+    "theano_even_window": {"same_padding": SamePadding.AS_NEEDED},
+    "theano_masks": {"masked_output": MaskedOutput.CARRIED_STATE},
+    "theano_pooling": {"same_padding": SamePadding.AS_NEEDED},
+    "theano_strides": {"same_padding": SamePadding.AS_NEEDED},
+}
+
+
+@pytest.mark.parametrize(("model", "elsewhere"), THEANO.items())
+def test_the_backend_decides_what_a_model_of_theano_computes(model, elsewhere):
+    recorded = [name for name in rules.names() if name.endswith(f"-theano/{model}")]
+    assert len(recorded) == 3
+    assert not [name for name in recorded if rules.agrees(name, **elsewhere)]
+
+
+def test_cntk_pads_as_all_others_where_they_agree_and_is_refused_elsewhere():
+    """The windows of ``theano`` are not padded, those of ``theano_strides`` have an odd size and strides."""
+    assert rules.agrees("2.1.6-theano/theano", same_padding=SamePadding.UNCERTAIN)
+    for model in ("theano_strides", "theano_even_window", "theano_pooling"):
+        with pytest.raises(GateprobeError, match="CNTK"):
+            rules.replayed(f"2.1.6-theano/{model}", same_padding=SamePadding.UNCERTAIN)
 
 
 def before(release):

@@ -45,6 +45,20 @@ def _slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     return with_bias((kernel_slot("kernel", settings, rank_of(record), None, filters),), settings, filters)
 
 
+def is_convolution(record: LayerRecord) -> bool:
+    """Whether a layer convolves, also one that does so at each timestep."""
+    return "Conv" in record.class_name
+
+
+def flips(record: LayerRecord) -> bool:
+    """Whether a layer flips its kernels on Theano, which convolves where all others correlate.
+
+    Keras flips those of depthwise convolutions back: ``depthwise_conv2d`` and ``_preprocess_conv2d_depthwise_kernel``
+    in ``keras/backend/theano_backend.py`` 2.1.6, 2.3.1.
+    """
+    return is_convolution(record) and not record.class_name.startswith(("Depthwise", "Separable"))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Convolution:
     """What convolutions of all kinds share."""
@@ -100,7 +114,7 @@ def stored_kernel(binding: Binding, role: str, *, transposed: bool = False) -> A
     kernel, rank = binding.weights[role], rank_of(binding.record)
     if binding.semantics.keras1_kernels:
         kernel = _from_keras1(binding, kernel, rank, transposed=transposed)
-    if binding.semantics.theano:  # Theano convolves, all others correlate
+    if binding.semantics.theano and flips(binding.record):
         kernel = np.flip(kernel, axis=tuple(range(rank)))
     return kernel
 

@@ -1,12 +1,13 @@
 """Sliding windows over the spatial axes, shared by convolutions and poolings.
 
-Padding as in TensorFlow: ``same`` gives ``ceil(size / stride)`` windows and pads the odd one at the end.
+Padding ``same`` gives ``ceil(size / stride)`` windows. TensorFlow pads as much as they need, the odd one at the end;
+Theano pads in front by the size of the window alone (``conv2d`` and ``pool2d`` in ``theano_backend.py`` 2.3.1).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from gateprobe.errors import InputError
 from gateprobe.graph import Array
 from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.limits import room
+from gateprobe.semantics import SamePadding, Semantics
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Window:
     dilation: tuple[int, ...]
     padding: str
     """``valid``, ``same`` or ``causal`` (all of it before the first timestep)."""
+    in_front: tuple[int, ...] | None = None
+    """How much ``same`` pads before each axis, where that does not depend on the axis's size."""
 
     @property
     def rank(self) -> int:
@@ -42,11 +46,12 @@ class Window:
             return [(0, 0)] * self.rank
         if self.padding == "causal":
             return [(extent - 1, 0) for extent in self.extent]
-        totals = [
-            max((-(-size // stride) - 1) * stride + extent - size, 0)
+        missing = [
+            (-(-size // stride) - 1) * stride + extent - size
             for size, stride, extent in zip(sizes, self.strides, self.extent, strict=True)
         ]
-        return [(total // 2, total - total // 2) for total in totals]
+        before = self.in_front or [max(total, 0) // 2 for total in missing]
+        return [(front, max(total - front, 0)) for total, front in zip(missing, before, strict=True)]
 
 
 def read_window(settings: Settings, rank: int, size_key: str, *, causal: bool = False) -> Window:
@@ -67,9 +72,37 @@ def read_window(settings: Settings, rank: int, size_key: str, *, causal: bool = 
         dilation=settings.integers("dilation_rate", rank, 1),
         padding=settings.choice("padding", ("valid", "same", "causal") if causal else ("valid", "same"), "valid"),
     )
-    if window.padding == "same" and settings.semantics.theano:
-        raise Unsupported("config.padding: 'same' of the Theano backend is not replayed")
-    return window
+    return padded_as_in(settings.semantics, window, before_pooling if pooling else before_convolution)
+
+
+def padded_as_in(semantics: Semantics, window: Window, in_front: Callable[[int], int]) -> Window:
+    """Return a window that pads to ``same`` as the file's backend does.
+
+    Args:
+        semantics: Of the file.
+        window: As TensorFlow pads.
+        in_front: How much Theano pads before an axis, by the extent of the window.
+
+    Raises:
+        Unsupported: That is not certain.
+    """
+    front = tuple(map(in_front, window.extent))
+    halves = all(2 * before == extent - 1 for before, extent in zip(front, window.extent, strict=True))
+    if window.padding != "same" or (halves and set(window.strides) == {1}):  # all backends agree
+        return window
+    if semantics.same_padding is SamePadding.UNCERTAIN:
+        raise Unsupported("config.padding: 'same' of the CNTK backend is replayed for odd windows without strides only")
+    return replace(window, in_front=front) if semantics.same_padding is SamePadding.IN_FRONT else window
+
+
+def before_convolution(extent: int) -> int:
+    """Return how much Theano pads before an axis that a convolution goes along."""
+    return extent // 2
+
+
+def before_pooling(extent: int) -> int:
+    """Return how much Theano pads before an axis that a pooling goes along."""
+    return extent - 2 if extent > 2 and extent % 2 else extent - 1
 
 
 def check_rank(x: Array, rank: int) -> None:

@@ -38,15 +38,15 @@ from gateprobe.layers.binding.registry import Binding, kind_of
 from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.binding.weight_assignment import Weights, find_weights
 from gateprobe.layers.binding.weight_order import parts_of, slots_of
-from gateprobe.layers.conv import stored_kernel
+from gateprobe.layers.conv import is_convolution, stored_kernel
 from gateprobe.layers.recurrent.cells import from_cudnn
+from gateprobe.layers.recurrent.conv_lstm import fused_kernels
 from gateprobe.migration import exact, masks
 from gateprobe.migration.graphs import free, in_keras_order, mapped_calls
 from gateprobe.migration.halves import Half, split
 from gateprobe.migration.merges import remasked
 from gateprobe.migration.parameters import PARAMETERS
 from gateprobe.migration.stacks import reordered
-from gateprobe.replay.objects import is_convolution
 from gateprobe.replay.plan import model_of
 from gateprobe.semantics import Semantics, semantics_of
 from gateprobe.verification.blueprint import states_by_keyword, translated
@@ -361,8 +361,10 @@ def _today(record: LayerRecord, own: Mapping[str, Array], semantics: Semantics) 
             halves = values["bias"].reshape(2, -1)
             bias = halves[0] + halves[1] if record.class_name == "LSTMCell" else halves
             return {"kernel": pair[0], "recurrent_kernel": pair[1], "bias": bias}
-    if is_convolution(record) and (semantics.keras1_kernels or semantics.theano):
+    if own and is_convolution(record) and (semantics.keras1_kernels or semantics.theano):
         binding = Binding(record, Settings(record.config, semantics), values, {}, semantics, FLOAT32)
+        if record.class_name.startswith("ConvLSTM"):
+            return fused_kernels(binding)
         turned = "Transpose" in record.class_name
         values |= {role: stored_kernel(binding, role, transposed=turned) for role in values if role.endswith("kernel")}
     return values

@@ -104,6 +104,9 @@ class Found:
         else:
             notes = (*notes, WEIGHTS_ALONE)
         backend = self.backend or (self.architecture.backend if self.architecture else None)
+        if backend is None and era is Era.KERAS1:  # which does not say
+            backend, more = version.backend_of_names(self.weights)
+            evidence = (*evidence, *more)
         origin = Origin(self.container, era, evidence, self._version, backend, rivals, sha256)
         left = () if model is None else tuple(contradictions.unreached(model))
         given = None if self.architecture is None or stated else self.architecture.file

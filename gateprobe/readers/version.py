@@ -84,6 +84,19 @@ def era_of_weights(store: WeightStore) -> tuple[Era, str] | None:
     return None
 
 
+def backend_of_names(store: WeightStore) -> tuple[str | None, tuple[str, ...]]:
+    """Return the backend on which a file of Keras 1 was written, by the names of its weights, and how we know.
+
+    Keras 1 writes the names that the backend gives to variables: TensorFlow's end in ``:0``, Theano's do not.
+    """
+    labels = [array.label for group in groups_within(store.root) for array in group.arrays if array.label]
+    if not labels:
+        return None, ()
+    if any(label.endswith(":0") for label in labels):
+        return "tensorflow", ()
+    return "theano", ("names of weights do not end in ':0' (Theano variables)",)
+
+
 def _era_of_tree(root: WeightGroup) -> tuple[Era, str]:
     groups = list(groups_within(root))
     if any(group.name is not None for group in groups):

@@ -10,6 +10,7 @@ from gateprobe.graph import Array, GateLayout, LayerRecord, ModelGraph, ModelRec
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.layers.binding.weight_assignment import Weights, find_weights
 from gateprobe.layers.binding.weight_order import layer_paths, parts_of, slots_of
+from gateprobe.layers.conv import flips, is_convolution, rank_of
 from gateprobe.replay.plan import model_of
 from gateprobe.semantics import Semantics
 
@@ -105,12 +106,7 @@ def _layout(record: LayerRecord, own: Mapping[str, Array], semantics: Semantics)
 
 
 def _flip(record: LayerRecord, semantics: Semantics) -> int:
-    return int(record.class_name.partition("D")[0][-1]) if semantics.theano and is_convolution(record) else 0
-
-
-def is_convolution(record: LayerRecord) -> bool:
-    """Whether a layer convolves and does nothing else."""
-    return "Conv" in record.class_name and "LSTM" not in record.class_name
+    return rank_of(record) if semantics.theano and flips(record) else 0
 
 
 def trace_path(path: ObjectPath) -> tuple[str, str | None]:

@@ -13,7 +13,7 @@ from typing import Any
 from gateprobe.graph import Era, LayerRecord, ModelGraph, ModelRecord, Namespace, Origin, records_in, references
 from gateprobe.layers.binding.registry import is_recurrent, kind_of
 from gateprobe.replay.contested import Watched, has_masks
-from gateprobe.semantics import Crop, DistributedMask, MaskedOutput, MergedMask, Semantics, semantics_of
+from gateprobe.semantics import Crop, DistributedMask, MaskedOutput, MergedMask, SamePadding, Semantics, semantics_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,13 @@ _PLAIN: Mapping[str, Words] = {
     "softmax_sees_mask": Words("Softmax", {False: "ignores the mask", True: "leaves out what is masked"}),
     "identity_keeps_mask": Words(
         "Identity, Rescaling and Normalization", {False: "drop the mask", True: "pass the mask on"}
+    ),
+    "same_padding": Words(
+        "padding 'same' puts before an axis",
+        {
+            SamePadding.AS_NEEDED: "half of what the last window needs",
+            SamePadding.IN_FRONT: "what the size of the window alone says",
+        },
     ),
     "resize_half_pixels": Words(
         "bilinear upsampling looks at", {False: "the corners of pixels", True: "the centres of pixels"}

@@ -15,8 +15,8 @@ import numpy as np
 
 from gateprobe.errors import GateprobeError, MissingExtra
 from gateprobe.graph import Era, ModelRecord, Origin, records_in
+from gateprobe.layers.conv import flips
 from gateprobe.opened_model import OpenedModel
-from gateprobe.replay.objects import is_convolution
 from gateprobe.semantics import Semantics, semantics_of
 from gateprobe.verification.backends import EXTRAS, backend_of
 from gateprobe.verification.blueprint import defaults
@@ -109,7 +109,7 @@ def silent_defaults(model: ModelRecord, semantics: Semantics, library: str) -> s
             if key not in record.config and value != others[key]:
                 takes = f"{LIBRARIES[library]} {version} takes {others[key]}"
                 return f"{record.name} does not say {key}: it meant {value}, {takes}"
-        if semantics.theano and is_convolution(record):
+        if semantics.theano and flips(record):
             return f"the kernel of {record.name} is stored as Theano's, which {LIBRARIES[library]} {version} ignores"
     return None
 

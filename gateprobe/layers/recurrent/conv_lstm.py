@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gateprobe.activations import Activation, before_positions
-from gateprobe.graph import Array, LayerRecord
+from gateprobe.graph import Array, GateLayout, LayerRecord
 from gateprobe.layers.base import Precision
 from gateprobe.layers.binding.call_arguments import RECURRENT
 from gateprobe.layers.binding.registry import Binding, Slot, replays, with_bias
 from gateprobe.layers.binding.settings import Settings
-from gateprobe.layers.conv import correlate, kernel_slot, rank_of
+from gateprobe.layers.conv import correlate, kernel_slot, rank_of, stored_kernel
 from gateprobe.layers.core import refuse_stray_bias
 from gateprobe.layers.recurrent.cells import CELL_KEYS, Anatomy, Steps, finish_cell, lstm_activations, replay_cell
 from gateprobe.layers.recurrent.lstm import LSTMSteps
 from gateprobe.layers.recurrent.rnn import Recurrent, bind_recurrent
 from gateprobe.layers.shape import channels_first
-from gateprobe.layers.windows import Window, read_window
+from gateprobe.layers.windows import Window, before_convolution, padded_as_in, read_window
 
 _CONV_KEYS = ("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate")
 
@@ -39,7 +39,9 @@ class ConvLSTMCell:
     bias: Array | None
     """``(4 * filters,)``."""
     window: Window
-    """Of the input's convolution; the recurrent one has padding ``same`` and neither strides nor dilation."""
+    """Of the input's convolution."""
+    recurrent_window: Window
+    """It has padding ``same`` and neither strides nor dilation."""
     first: bool
     """Whether the channels stand before the spatial axes."""
     activation: Activation
@@ -58,7 +60,7 @@ class ConvLSTMCell:
             self.recurrent_kernel,
             self.bias,
             output_activation=self.activation,
-            windows=(self.window, self._recurrent_window),
+            windows=(self.window, self.recurrent_window),
             channels_first=self.first,
         )
 
@@ -94,12 +96,7 @@ class ConvLSTMCell:
 
     def recur(self, hidden: Array, out: Array) -> None:
         """Compute the recurrent convolution of one timestep."""
-        np.copyto(out, correlate(hidden, self.recurrent_kernel, 1, self._recurrent_window))
-
-    @property
-    def _recurrent_window(self) -> Window:
-        ones = (1,) * self.window.rank
-        return Window(self.recurrent_kernel.shape[: self.window.rank], ones, ones, "same")
+        np.copyto(out, correlate(hidden, self.recurrent_kernel, 1, self.recurrent_window))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,6 +117,11 @@ class _ChannelsFirst:
 
 def _slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
     rank, filters = rank_of(record), settings.integer("filters")
+    if record.gate_layout is GateLayout.PER_GATE:
+        kernel = kernel_slot("", settings, rank)
+        roles = [(letter, gate) for gate in "icfo" for letter in "WUb"]
+        shapes = {"W": kernel.shape, "U": kernel.shape, "b": (filters,)}
+        return tuple(Slot(f"{letter}_{gate}", shapes[letter]) for letter, gate in roles)
     kernel = kernel_slot("kernel", settings, rank, None, 4 * filters)
     recurrent = kernel_slot("recurrent_kernel", settings, rank, filters, 4 * filters)
     return with_bias((kernel, recurrent), settings, 4 * filters)
@@ -127,14 +129,19 @@ def _slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
 
 @replays("ConvLSTM1D cell", "ConvLSTM2D cell", "ConvLSTM3D cell", slots=_slots)  # no file names these
 def _bind_cell(binding: Binding) -> ConvLSTMCell:
-    settings, weights, first = binding.settings, binding.weights, channels_first(binding.settings)
+    settings, first = binding.settings, channels_first(binding.settings)
+    weights = fused_kernels(binding)
+    kernel, recurrent_kernel = weights["kernel"], weights["recurrent_kernel"]
+    ones = (1,) * rank_of(binding.record)
+    recurrent_window = Window(recurrent_kernel.shape[: len(ones)], ones, ones, "same")
     activation = settings.activation("activation", "tanh")
     recurrent = settings.activation("recurrent_activation", lambda: binding.semantics.conv_recurrent_activation)
     cell = ConvLSTMCell(
-        weights["kernel"],
-        weights["recurrent_kernel"],
+        kernel,
+        recurrent_kernel,
         weights.get("bias"),
         read_window(settings, rank_of(binding.record), "kernel_size"),
+        padded_as_in(settings.semantics, recurrent_window, before_convolution),
         first,
         before_positions(activation) if first else activation,
         before_positions(recurrent) if first else recurrent,
@@ -144,6 +151,19 @@ def _bind_cell(binding: Binding) -> ConvLSTMCell:
     settings.ignore(*_CONV_KEYS)
     finish_cell(settings)
     return cell
+
+
+def fused_kernels(binding: Binding) -> dict[str, Array]:
+    """Return the weights by role with the gates i, f, c, o side by side, in today's layout.
+
+    Keras 1 stores a kernel for each gate, Theano's are flipped.
+    """
+    kernels = [role for role in binding.weights if not role.startswith("b")]
+    values = {**binding.weights, **{role: stored_kernel(binding, role) for role in kernels}}
+    if binding.record.gate_layout is not GateLayout.PER_GATE:
+        return values
+    roles = {"W": "kernel", "U": "recurrent_kernel", "b": "bias"}
+    return {role: np.concatenate([values[f"{one}_{gate}"] for gate in "ifco"], -1) for one, role in roles.items()}
 
 
 def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:

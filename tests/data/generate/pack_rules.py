@@ -1,6 +1,7 @@
 """Pack what the tests need of the recorded models: ``python pack_rules.py FOLDER ARCHIVE``.
 
-``data/rules.tar.xz`` holds most of them, ``data/rules_states.tar.xz`` those of `bidirectional_keeps_states`.
+``data/rules.tar.xz`` holds most of them, ``data/rules_states.tar.xz`` those of `bidirectional_keeps_states`,
+``data/rules_theano.tar.xz`` those of ``rules_theano.py``.
 
 Each rule is kept on both sides of its changes, ``hard_sigmoid_slope``, whose models have gates, of every release.
 """

@@ -32,6 +32,10 @@ RELEASES = {
     "tf2.3.4": ("3.8", ["tensorflow-cpu==2.3.4", "h5py<3", "protobuf<3.21"], TF),
     "tf2.4.4": ("3.8", ["tensorflow-cpu==2.4.4", "protobuf<3.21"], TF),
     **{
+        f"{v}-theano": ("3.6", [f"keras=={v}", "theano==1.0.5", "keras_applications", *OLD], ["rules_theano.py"])
+        for v in ("1.2.2", "2.1.6", "2.3.1")
+    },
+    **{
         f"tf{v}": ("3.9", [f"tensorflow-cpu=={v}", "numpy<2"], TF)
         for v in ("2.6.5", "2.8.4", "2.9.3", "2.10.1", "2.15.1")
     },
