@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import gateprobe
 from gateprobe.errors import InputError
 from gateprobe.graph import Era, LayerRecord
 from gateprobe.layers.base import Arguments, Tensor
 from gateprobe.layers.binding.settings import Unsupported
+from gateprobe.migration.run import migrate
 from layers import bound
 
+DATA = Path(__file__).parents[1] / "data" / "conv_lstm_keras_1"
 RNG = np.random.default_rng(7)
 
 
@@ -114,6 +118,16 @@ def test_theano_flips_its_kernels():
     np.testing.assert_allclose(padded, correlated(wide, kernel[::-1]), atol=1e-5)
 
 
+@pytest.mark.parametrize("class_name", ["DepthwiseConv2D", "SeparableConv2D"])
+def test_theano_keeps_depthwise_kernels_as_all_do(class_name):
+    """Keras 2.2 turns them itself on their way to Theano, and not when it loads them."""
+    arrays = [draw(3, 2, 3, 2), *([draw(1, 1, 6, 4)] if class_name == "SeparableConv2D" else [])]
+    config = {"filters": 4, "kernel_size": [3, 2], "depth_multiplier": 2, "use_bias": False}
+    x = draw(2, 5, 4, 3)
+    theirs, ours = (run(class_name, config, arrays, x, Era.KERAS2, backend=one) for one in ("tensorflow", "theano"))
+    np.testing.assert_array_equal(ours, theirs)
+
+
 def test_a_layer_refuses_features_it_has_no_weights_for():
     with pytest.raises(InputError, match="expected 3 features"):
         run("Dense", {"units": 2}, [draw(3, 2), draw(2)], draw(4, 5))
@@ -121,3 +135,14 @@ def test_a_layer_refuses_features_it_has_no_weights_for():
         run("Conv1D", {"filters": 2, "kernel_size": 2}, [draw(2, 3, 2), draw(2)], draw(4, 5, 1), Era.KERAS3)
     with pytest.raises(InputError, match="smaller than the window"):
         run("Conv1D", {"filters": 2, "kernel_size": 2}, [draw(2, 3, 2), draw(2)], draw(4, 1, 3), Era.KERAS3)
+
+
+@pytest.mark.parametrize("name", ["last", "first", "backwards"])
+def test_a_convlstm_of_keras_1_keeps_the_weights_of_each_gate(name, tmp_path):
+    with np.load(DATA / "recorded.npz") as recorded:
+        x, y = recorded[f"{name}/x"], recorded[f"{name}/y"]
+    found = migrate(DATA / f"{name}.h5", x)
+    found.write(tmp_path / "new.keras")
+    for file in (DATA / f"{name}.h5", tmp_path / "new.keras"):
+        (ours,) = gateprobe.read(file).predict(x).values()
+        np.testing.assert_allclose(ours, y, rtol=0, atol=1e-6)
