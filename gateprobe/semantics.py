@@ -270,6 +270,8 @@ class Semantics:
     """Whether an unrolled layer heeds ``zero_output_for_mask``; that of Keras 3 on JAX does not."""
     same_padding: SamePadding = SamePadding.AS_NEEDED
     """How convolutions and poolings pad to ``same``."""
+    of_tensorflow: bool = True
+    """Whether TensorFlow is known to have computed what the file describes; Keras 3 says so in HDF5 files only."""
     theano: bool = False
     """Whether the Theano backend wrote the file, whose convolutions flip their kernels."""
     rivals: tuple[Semantics, ...] = ()
@@ -313,8 +315,8 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
     rules = {name: rule.at(written if rule.of_file else meant) for name, rule in RULES.items()}
     rivals = _rivals(origin) if override == "auto" else ()
     of_backend = _OF_BACKEND.get(origin.backend or "", {}) if meant.line is not Line.KERAS_3 else {}
-    theano = origin.backend == "theano"
-    return Semantics(era=era, theano=theano, rivals=rivals, **{**rules, **of_backend})
+    theano, known = origin.backend == "theano", era is not Era.KERAS3 or origin.backend == "tensorflow"
+    return Semantics(era=era, theano=theano, of_tensorflow=known, rivals=rivals, **{**rules, **of_backend})
 
 
 _OF_BACKEND: Mapping[str, Mapping[str, Any]] = {

@@ -35,7 +35,7 @@ _TRAINING_ONLY = (
 """Settings that say how much is changed in training."""
 
 
-def _layer(binding: Binding, function: Function, *, casts: bool) -> Layer:
+def of_images(binding: Binding, function: Function, *, casts: bool) -> Layer:
     """Bind a function of images; Keras loses a mask or keeps it as casts happen to copy the images or not."""
     binding.settings.finish()
     layer = Unary(function, binding.precision, keeps_mask=False, keeps_integers=not casts)
@@ -48,7 +48,7 @@ def _same(x: Array) -> Array:
 
 def _inert(binding: Binding, *, casts: bool) -> Layer:
     binding.settings.ignore(*_TRAINING_ONLY)
-    return _layer(binding, _same, casts=casts)
+    return of_images(binding, _same, casts=casts)
 
 
 @replays("RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom", augments=True)
@@ -107,10 +107,10 @@ def _bind_crop(binding: Binding) -> Layer:
     first = channels_first(settings)
     settings.ignore("bounding_box_format")
     if how is Crop.UNTOUCHED:
-        return _layer(binding, _same, casts=False)
+        return of_images(binding, _same, casts=False)
     crop = _CROPS[how]
     function = channels_last(lambda x: crop(x, size), first=first)
-    return _layer(binding, function, casts=binding.semantics.augmentation_casts)
+    return of_images(binding, function, casts=binding.semantics.augmentation_casts)
 
 
 def _scaled_first(x: Array, size: tuple[int, int]) -> Array:
@@ -161,7 +161,7 @@ _CROPS: Mapping[Crop, Callable[[Array, tuple[int, int]], Array]] = {
 def _bind_contrast(binding: Binding) -> Layer:
     low, high = value_range(binding)
     binding.settings.ignore("bounding_box_format", "data_format")
-    return _layer(binding, partial(_stretched, low=low, high=high, precision=binding.precision), casts=True)
+    return of_images(binding, partial(_stretched, low=low, high=high, precision=binding.precision), casts=True)
 
 
 def value_range(binding: Binding) -> tuple[float, float]:

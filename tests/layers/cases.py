@@ -39,6 +39,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "SyncBatchNormalization": "layers/test_versions.py",
     "SimpleRNNCell": "test_recurrent.py",
     **dict.fromkeys(("BroadcastTo", "Cholesky", "InTopK", "Logdet"), "layers/operation_grid.py"),
+    "Full": "layers/test_operations.py",
     "BasicDecoder": "layers/test_decoder.py",
     "Pipeline": "test_media.py",
     **dict.fromkeys(

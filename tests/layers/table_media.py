@@ -113,4 +113,24 @@ _STFT = [
     )
 ]
 
-MEDIA = (*_INERT, *_CROPPED, *_CONTRAST, *_MEL, *_STFT)
+_TILED = [
+    Case(
+        "ContrastLimitedAdaptiveHistogramEqualization",
+        note,
+        config,
+        (shape,),
+        eras=K3,
+        file="conformance_parts.npz",
+        **drawn,
+    )
+    for note, config, shape, drawn in (
+        ("", {"tile_grid_size": [2, 3]}, (2, 6, 9, 3), {"scale": 90}),
+        ("filled", {"tile_grid_size": [3, 4], "clip_limit": 1.5}, (2, 7, 10, 1), {"scale": 90}),
+        ("range", {"value_range": [-1.0, 1.0], "tile_grid_size": [2, 2]}, (2, 6, 8, 3), {}),
+        ("unlimited", {"tile_grid_size": [1, 2], "clip_limit": 0}, (2, 6, 8, 3), {"scale": 90}),
+        ("integers", {"tile_grid_size": [2, 2]}, (2, 6, 8, 3), {"integers": 256}),
+        ("first", {"tile_grid_size": [2, 2], "data_format": "channels_first"}, (2, 3, 6, 8), {"scale": 90}),
+    )
+]
+
+MEDIA = (*_TILED, *_INERT, *_CROPPED, *_CONTRAST, *_MEL, *_STFT)

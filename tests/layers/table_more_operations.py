@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -209,4 +210,56 @@ _SIGNALS = [
     ),
 ]  # fmt: skip
 
-MORE_OPERATIONS: tuple[Case, ...] = (*_ELEMENTWISE, *_ALONG, *_SHAPES, *_PRODUCTS, *_NETWORK, *_SIGNALS)
+_LAST = {"data_format": "channels_last"}
+_FIRST = {"data_format": "channels_first"}
+_TURNED = np.array([0.8, -0.3, 2.2, -0.2, 1.1, -2.6, 0, 0], np.float32)
+_TILTED = np.array([[0.9, 0.2, -1.3, 0.1, 1.2, 0.7, 0.01, 0.02]], np.float32)
+_CORNERS = np.array([[0, 0], [0, 7], [5, 0], [5, 7]], np.float32)
+_PULLED = np.array([[1, 0.5], [-0.5, 6], [6, 1], [4.5, 8]], np.float32)
+_SCALE, _SHIFT = np.array([0.7, 1.4], np.float32), np.array([0.3, -0.6], np.float32)
+_PIXELS = ((2, 6, 8, 3),)
+
+_PICTURES = [
+    replace(case, file="conformance_parts.npz")
+    for case in (
+        *(
+            _op("image", "AffineTransform", f"{how}-{mode}",
+                {**_LAST, "interpolation": how, "fill_mode": mode, "fill_value": 0.5}, _X0, _TURNED, shapes=_PIXELS)
+            for how in ("nearest", "bilinear")
+            for mode in ("constant", "nearest", "wrap", "reflect")
+        ),
+        _op("image", "AffineTransform", "each", _LAST, _X0, _X1, shapes=((2, 6, 8, 3), (2, 8)), scale=0.3),
+        _op("image", "AffineTransform", "tilted", _FIRST, _X0, _TILTED, shapes=((2, 3, 6, 8),)),
+        _op("image", "AffineTransform", "integers", _LAST, _X0, _TURNED, shapes=_PIXELS, integers=256),
+        *(
+            _op("image", "PerspectiveTransform", how, {**_LAST, "interpolation": how, "fill_value": -1}, _X0, _CORNERS,
+                _PULLED, shapes=_PIXELS)
+            for how in ("nearest", "bilinear")
+        ),
+        *(
+            _op("image", "ScaleAndTranslate", f"{method}-{smooth}",
+                {"spatial_dims": [1, -2], "method": method, "antialias": smooth}, _X0, (2, 5, 11, 3), _SCALE, _SHIFT,
+                shapes=_PIXELS)
+            for method in ("linear", "bicubic", "lanczos3", "lanczos5")
+            for smooth in (True, False)
+        ),
+        _op("image", "ScaleAndTranslate", "axis", {"spatial_dims": [3], "method": "cubic"}, _X0, (2, 6, 8, 7),
+            [2.5], [0.5], shapes=_PIXELS),
+        _op("image", "SobelEdges", "", _LAST, shapes=_PIXELS),
+        _op("image", "SobelEdges", "first", _FIRST, shapes=((2, 3, 2, 8),)),
+        _op("image", "SSIM", "", {**_LAST, "max_val": 3.0, "filter_size": 5}, _X0, _X1, shapes=_PIXELS * 2),
+        _op("image", "SSIM", "first", {**_FIRST, "filter_size": 4, "filter_sigma": 0.8, "k1": 0.1, "k2": 0.2}, _X0, _X1,
+            shapes=((2, 3, 6, 8),) * 2),
+        _op("numpy", "Bincount", "", {"minlength": 9}, shapes=((3, 20),), integers=8),
+    )
+]  # fmt: skip
+
+MORE_OPERATIONS: tuple[Case, ...] = (
+    *_ELEMENTWISE,
+    *_ALONG,
+    *_SHAPES,
+    *_PRODUCTS,
+    *_NETWORK,
+    *_SIGNALS,
+    *_PICTURES,
+)

@@ -111,3 +111,102 @@ def test_every_dtype_and_edge_is_as_in_keras_or_refused(class_name):
             continue
     assert not found, "\n".join(found[:40])
     assert count, "everything is refused"
+
+
+# What has no case of its own: shapes that name the number of samples, and what is refused
+
+PICTURES = np.random.default_rng(3).standard_normal((2, 4, 5, 3)).astype(np.float32)
+CORNERS = np.float32([[0, 0], [0, 4], [3, 0], [3, 4]])
+PULLED = np.float32([[[0.5, 0], [0, 4.5], [3, 1], [4, 4]], [[0, -1], [0.5, 4], [2, 0], [3, 5]]])
+STILL = np.float32([1, 0, 0, 0, 1, 0, 0, 0])
+
+
+def op(class_name, config, *args, backend="tensorflow"):
+    record = LayerRecord("op", class_name, config, namespace=Namespace.OPERATION)
+    return bound.bind(record, [], bound.meaning(Era.KERAS3, backend=backend)).replay(Arguments(args), bound.scope())[0]
+
+
+def test_full_stretches_the_numbers_of_each_sample():
+    x = Tensor(np.arange(3, dtype=np.int32)[:, np.newaxis])
+    stretched = op("Full", {"shape": (3, 2)}, x)
+    assert (stretched.value.tolist(), stretched.value.dtype) == ([[0, 0], [1, 1], [2, 2]], np.float32)
+    assert op("Full", {"shape": (3, 2), "dtype": "int32"}, x).value.dtype == np.int32
+    for shape in ((2, 2), (3, 3, 2), (2,)):
+        with pytest.raises(InputError):
+            op("Full", {"shape": shape}, x)
+
+
+def test_each_sample_has_its_own_perspective():
+    both = op("PerspectiveTransform", {}, Tensor(PICTURES), Tensor(np.stack([CORNERS] * 2)), Tensor(PULLED))
+    for number in range(2):
+        alone = op("PerspectiveTransform", {}, Tensor(PICTURES[number : number + 1]), CORNERS, PULLED[number])
+        np.testing.assert_allclose(both.value[number], alone.value[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", [None, "jax", "torch"])
+def test_what_differs_between_backends_is_refused_unless_the_file_names_tensorflow(backend):
+    """Compared with Keras 3.15 on JAX and torch: borders of edges, ``wrap``, the tilt of an affine transformation."""
+    x, tilted = Tensor(PICTURES), STILL + np.float32([0] * 7 + [0.1])
+    for class_name, config, *args in (
+        ("SobelEdges", {}),
+        ("Resize", {"size": [3, 3], "interpolation": "bicubic"}),
+        ("AffineTransform", {"fill_mode": "wrap"}, STILL),
+    ):
+        op(class_name, config, x, *args)
+        with pytest.raises(Unsupported, match="differs between the backends"):
+            op(class_name, config, x, *args, backend=backend)
+    op("AffineTransform", {}, x, tilted)
+    with pytest.raises(InputError, match="with TensorFlow only"):
+        op("AffineTransform", {}, x, tilted, backend=backend)
+    np.testing.assert_allclose(op("AffineTransform", {}, x, STILL, backend=backend).value, PICTURES, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda x: op("AffineTransform", {}, x, np.stack([STILL] * 2)), "mixes samples"),
+        (lambda x: op("AffineTransform", {}, x, Tensor(STILL)), "mixes samples"),
+        (lambda x: op("AffineTransform", {}, x, STILL * np.nan), "not finite"),
+        (lambda x: op("AffineTransform", {}, Tensor(x.value[0]), STILL), "expected images"),
+        (lambda x: op("AffineTransform", {}, Tensor(x.value > 0), STILL), "expected images"),
+        (lambda x: op("PerspectiveTransform", {}, x, CORNERS * 0, CORNERS * 0), "[Ss]ingular"),
+        (lambda x: op("ScaleAndTranslate", {"spatial_dims": [1], "method": "linear"}, x, (2, 9, 5, 3), Tensor(STILL),
+                      [0.0]), "not constant"),
+        (lambda x: op("ScaleAndTranslate", {"spatial_dims": [1], "method": "linear"}, x, (2, 9, 5, 3), [0.0], [0.0]),
+         "scaling by"),
+        (lambda x: op("ScaleAndTranslate", {"spatial_dims": [1], "method": "linear"}, x, (2, None, 5, 3), [1.0], [0.0]),
+         "images of shape"),
+        (lambda x: op("ScaleAndTranslate", {"spatial_dims": [-4], "method": "linear"}, x, (2, 9, 5, 3), [1.0], [0.0]),
+         "mixes samples"),
+        (lambda x: op("ScaleAndTranslate", {"spatial_dims": [1], "method": "linear"}, Tensor(x.value.astype(int)),
+                      (2, 9, 5, 3), [1.0], [0.0]), "mixes samples"),
+        (lambda x: op("SSIM", {}, x, Tensor(x.value[:1])), "comparing images"),
+        (lambda x: op("SSIM", {}, x, x), "smaller than the window of 11"),
+        (lambda x: op("Bincount", {"minlength": 3}, Tensor(np.array([[0, 3]]))), "outside 0..2"),
+        (lambda x: op("Bincount", {"minlength": 3}, Tensor(np.array([[0, -1]]))), "outside 0..2"),
+        (lambda x: op("Bincount", {}, Tensor(np.array([[0]]))), "outside 0..-1"),
+        (lambda x: op("Bincount", {"minlength": 3}, Tensor(np.array([0, 1]))), "mixes samples"),
+        (lambda x: op("SobelEdges", {}, Tensor(x.value[:, :1])), "no second pixel"),
+    ],
+)  # fmt: skip
+def test_what_would_mix_samples_or_guess_is_refused(call, said):
+    with pytest.raises(InputError, match=said):
+        call(Tensor(PICTURES))
+
+
+@pytest.mark.parametrize(
+    ("class_name", "config"),
+    [
+        ("ScaleAndTranslate", {"spatial_dims": [0, 1], "method": "linear"}),
+        ("ScaleAndTranslate", {"spatial_dims": None, "method": "linear"}),
+        ("ScaleAndTranslate", {"spatial_dims": [1], "method": "lanczos7"}),
+        ("AffineTransform", {"fill_mode": "mirror"}),
+        ("AffineTransform", {"fill_value": "0"}),
+        ("AffineTransform", {"interpolation": "bicubic"}),
+        ("Bincount", {"weights": [1.0]}),
+        ("Bincount", {"sparse": True}),
+    ],
+)
+def test_settings_that_are_not_replayed_are_refused(class_name, config):
+    with pytest.raises(Unsupported):
+        op(class_name, config, Tensor(PICTURES))

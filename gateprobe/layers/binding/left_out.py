@@ -13,14 +13,12 @@ from gateprobe.graph import Namespace
 
 _BASE = "is a base class that no model holds"
 _CODE = "holds or names code, which gateprobe never runs"
-_PICTURES = "changes pictures in a way that is not replayed"
 
 
 LAYERS: Mapping[str, str] = by_word(
     {
         _BASE: "Layer Wrapper",
         _CODE: "FlaxLayer JaxLayer Lambda TFSMLayer TorchModuleWrapper",
-        _PICTURES: "ContrastLimitedAdaptiveHistogramEqualization",
         "reads feature columns of TensorFlow's estimators, which no later Keras has; replace it by preprocessing "
         "layers such as StringLookup and Normalization and save again": "DenseFeatures SequenceFeatures",
     }
@@ -36,22 +34,19 @@ OPERATIONS: Mapping[str, str] = by_word(
         "draws random numbers": "ElasticTransform",
         "is given its settings in a wrong order by Keras, where it fails": "ConvTranspose",
         "makes one number or tensor of all samples of a batch": """
-            AllClose Bincount Corrcoef Correlate Diag Diagflat Histogram Lstsq Meshgrid Ndim Nonzero PSNR SSIM Size
+            AllClose Corrcoef Correlate Diag Diagflat Histogram Lstsq Meshgrid Ndim Nonzero PSNR Size
             Unique Vdot
         """,
         "joins or reorders samples, or finds them by number": """
             Flipud MapCoordinates Scatter ScatterUpdate SegmentMax SegmentMin SegmentProd SegmentSum Vsplit Vstack
         """,
-        "makes a tensor without samples, which Keras computes when the model is built": "Arange Full",
+        "makes a tensor without samples, which Keras computes when the model is built": "Arange",
         "gives complex numbers, which are not replayed": "Eig Polar ViewAsComplex ViewAsReal",
         "has several right results, of which TensorFlow's own choice is not documented": "Argpartition Eigh LuFactor",
         "computes a loss, which Keras takes from what the operation before it was given": """
             BinaryCrossentropy CTCDecode CTCLoss CategoricalCrossentropy SparseCategoricalCrossentropy
         """,
-        _PICTURES: """
-            AffineTransform PerspectiveTransform ScaleAndTranslate SobelEdges
-        """,
-        "computes logarithms of its ends twice, so that TensorFlow's rounding shows": "Geomspace",
+        "gives its steps an axis that the signs of its start have not: Keras fails or mixes samples": "Geomspace",
     }
 )
 """Class of ``keras.ops`` → why no node of this class is replayed."""

@@ -49,6 +49,8 @@ def _painting(settings: Settings, floatx: str, paint: Paint) -> Compute:
 def _resize(settings: Settings, floatx: str) -> Compute:
     height, width = settings.integers("size", 2)
     how = settings.choice("interpolation", tuple(RESIZERS), "bilinear")
+    if how == "bicubic" and not settings.semantics.of_tensorflow:
+        raise Unsupported("config.interpolation: bicubic differs between the backends of Keras 3, the file names none")
     for flag in ("antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio"):
         if settings.flag(flag, False):
             raise Unsupported(f"config.{flag}: it is not replayed")
@@ -125,3 +127,70 @@ def _patches(settings: Settings, floatx: str) -> Compute:
         return correlate(x, identity.reshape(*sizes, x.shape[-1], count), 1, window)
 
     return _painting(settings, floatx, paint)
+
+
+def _bell(size: int, sigma: float, dtype: np.dtype[Any]) -> Array:
+    x = room.arange(size, dtype) - dtype.type((size - 1) / 2)
+    bell = np.exp(-(x**2) / dtype.type(2.0 * sigma**2))
+    share: Array = bell / bell.sum()
+    return share
+
+
+@operation("SSIM")
+def _similarity(settings: Settings, floatx: str) -> Compute:
+    """Compare two images by mean, spread and shape under a moving bell; one number for each sample."""
+    highest, sigma = settings.number("max_val", 1.0), settings.number("filter_sigma", 1.5)
+    size, first = settings.integer("filter_size", 11), channels_first(settings)
+    shift, spread = ((settings.number(key, default) * highest) ** 2 for key, default in (("k1", 0.01), ("k2", 0.03)))
+
+    def compute(image1: Value, image2: Value) -> Array:
+        pair = [_images(one) for one in (image1, image2)]
+        if pair[0].shape != pair[1].shape or pair[0].dtype != pair[1].dtype:
+            raise InputError(f"comparing images of {pair[0].shape} and {pair[1].shape} is not replayed")
+        if any(dtypes.name_of(one, floatx) in dtypes.HALVES for one in (image1, image2)):
+            raise InputError("comparing images in half precision is not replayed")
+        room.afford(8 * pair[0].nbytes)
+        x, y = (one if first else np.moveaxis(one, -1, 1) for one in pair)
+        count, channels, height, width = x.shape
+        if min(height, width) < size:
+            raise InputError(f"images of {height} x {width} are smaller than the window of {size} x {size}")
+        bell = _bell(size, sigma, x.dtype)
+        plane = (bell[:, np.newaxis] * bell).reshape(size, size, 1, 1)
+        window = Window((size, size), (1, 1), (1, 1), "valid")
+        mean_x, mean_y, squares_x, squares_y, products = (
+            correlate(one.reshape(-1, height, width, 1), plane, 1, window) for one in (x, y, x * x, y * y, x * y)
+        )
+        both = mean_x * mean_y
+        above = (2 * both + shift) * (2 * (products - both) + spread)
+        below = (mean_x * mean_x + mean_y * mean_y + shift) * (
+            (squares_x - mean_x * mean_x) + (squares_y - mean_y * mean_y) + spread
+        )
+        alike = np.ascontiguousarray(above / below).reshape(count, channels, -1)
+        result: Array = alike.mean(axis=-1).mean(axis=-1)
+        return result
+
+    return compute
+
+
+@operation("SobelEdges")
+def _edges(settings: Settings, floatx: str) -> Compute:
+    """Return how steep an image is along its height and its width, ``(samples, height, width, channels, 2)``."""
+    if not settings.semantics.of_tensorflow:
+        raise Unsupported("what lies beyond the borders differs between the backends of Keras 3, the file names none")
+    first = channels_first(settings)
+
+    def paint(x: Array) -> Array:
+        wide = room.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), "reflect")
+        height, width = x.shape[1:3]
+        down, right = wide[:, 2:] - wide[:, :height], wide[:, :, 2:] - wide[:, :, :width]
+        lines = [down[:, :, n : n + width] for n in range(3)], [right[:, n : n + height] for n in range(3)]
+        return room.stack([before + 2 * here + after for before, here, after in lines], -1)
+
+    def compute(images: Value) -> Tensor:
+        array = _images(images)
+        if min(array.shape[2:] if first else array.shape[1:3]) < 2:
+            raise InputError(f"an image of {array.shape} has no second pixel to reflect")
+        edges = paint(np.moveaxis(array, 1, -1) if first else array)
+        return dtypes.made(np.moveaxis(edges, -2, 1) if first else edges, dtypes.name_of(images, floatx))
+
+    return compute

@@ -20,6 +20,7 @@ from gateprobe.layers.binding.settings import Settings, Unsupported
 from gateprobe.layers.operations import dtypes
 from gateprobe.layers.operations import tensors as ts
 from gateprobe.layers.operations.node import Compute, as_tensor, axis_of, one_axis, operation
+from gateprobe.layers.unary import whole
 from gateprobe.limits import room
 
 
@@ -170,6 +171,36 @@ def _full_like(settings: Settings, floatx: str) -> Compute:
 def _broadcast(settings: Settings, floatx: str) -> Compute:
     shape = settings.raw("shape")
     return lambda x: ts.broadcast(x, shape)
+
+
+@operation("Full")
+def _full(settings: Settings, floatx: str) -> Compute:
+    """Stretch numbers of the samples to a shape."""
+    shape, dtype = settings.raw("shape"), settings.raw("dtype")
+    return lambda fill_value: ts.cast(Tensor(ts.broadcast(fill_value, shape)), dtype or floatx)
+
+
+@operation("Bincount")
+def _bincount(settings: Settings, floatx: str) -> Compute:
+    """Count how often each whole number occurs in a sample."""
+    count = settings.integer("minlength", 0, minimum=0)
+    if settings.raw("weights") is not None or settings.flag("sparse", False):
+        raise Unsupported("config.weights, config.sparse: only plain counts are replayed")
+
+    def compute(x: Value) -> Tensor:
+        array = ts.batch(x)
+        if array.ndim != 2:
+            raise InputError(f"counting in {array.shape} {ts.MIXES}")
+        numbers = whole(array, "int32") if array.dtype.kind != "i" else array
+        if numbers.size and not (numbers.min() >= 0 and numbers.max() < count):
+            raise InputError(f"a number outside 0..{count - 1}: how many counts there are depends on all samples of a "
+                             "batch", remedy="give Bincount a minlength above all numbers")  # fmt: skip
+        room.afford((array.size + len(array) * count) * 8)
+        places = numbers.astype(np.int64) + room.arange(len(array))[:, np.newaxis] * count
+        counts = np.bincount(places.reshape(-1), minlength=len(array) * count).reshape(len(array), count)
+        return Tensor(counts.astype(np.int32))
+
+    return compute
 
 
 @operation("Slice")
