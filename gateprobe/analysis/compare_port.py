@@ -92,7 +92,8 @@ class _Case:
     def judged(self) -> Comparison:
         """Compare, and where there is a disagreement, look for its cause."""
         self.tell("replaying in the model's precision and in float64")
-        self.bench, self.plain, self.exact = self._replayed()
+        with self.model.blamed(self.samples):
+            self.bench, self.plain, self.exact = self._replayed()
         self.placed, notes = self._placed()
         self.notes += notes
         reports = {key: self._reports(key) for key in self.placed}

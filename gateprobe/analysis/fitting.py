@@ -198,8 +198,8 @@ def _of_layer(layer: str, name: str, wanted: Sequence[Grid], grids: Sequence[Gri
     """
     mine = [grid for grid in grids if grid.layer == layer]
     if not mine:
-        near = choices(dict.fromkeys(grid.layer for grid in grids), layer) or ""
-        remedy = f"{near}; rename it with --map THEIRS=OURS"
+        near = choices(dict.fromkeys(grid.layer for grid in grids), layer)
+        remedy = f"{near}; rename it with --map THEIRS=OURS" if near else "give numbers of a layer that can be replayed"
         raise InputError(f"there is no recurrent layer {layer!r}", file=name, remedy=remedy)
     return [grid for grid in mine if grid in wanted]
 

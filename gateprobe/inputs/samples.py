@@ -475,5 +475,10 @@ def _shown(shape: Iterable[object]) -> str:
     return str(tuple(shape)).replace("'", "")
 
 
+_LISTED = 20
+"""How many inputs a message lists."""
+
+
 def _listed(inputs: Sequence[InputSpec]) -> str:
-    return ", ".join(f"{spec.name} {spec.shown}" for spec in inputs)
+    more = f" and {len(inputs) - _LISTED} more" if len(inputs) > _LISTED else ""
+    return ", ".join(f"{spec.name} {spec.shown}" for spec in inputs[:_LISTED]) + more
