@@ -45,6 +45,11 @@ LAYERS = {
     "SimpleRNN": ("SimpleRNN", SEQUENCES, cell(1)),
     "Dense": ("Dense", {"units": 70}, normal((3, 70), (70,))),
     "Conv1D": ("Conv1D", {"filters": 70, "kernel_size": [5], "padding": "same"}, normal((5, 3, 70), (70,))),
+    "SeparableConv1D": (
+        "SeparableConv1D",
+        {"filters": 70, "kernel_size": [4], "padding": "same", "depth_multiplier": 2, "use_bias": False},
+        normal((4, 3, 2), (1, 6, 70)),
+    ),
     "EinsumDense": (
         "EinsumDense",
         {"equation": "abc,cd->abd", "output_shape": [None, 70], "bias_axes": "d"},

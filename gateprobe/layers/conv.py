@@ -213,10 +213,12 @@ def depthwise(x: Array, kernel: Array, window: Window) -> Array:
     if x.shape[-1] != channels:
         raise InputError(f"expected {channels} channels, got {x.shape[-1]}")
     windows = views(x, window)
-    room.copying(windows)
-    flat = windows.reshape(*windows.shape[: window.rank + 2], int(np.prod(window.size)))  # (..., channels, size)
-    product = room.einsum("...cs,scm->...cm", flat, kernel.reshape(-1, channels, multiplier))
-    return product.reshape(*product.shape[:-2], channels * multiplier)
+    wide = np.result_type(x, kernel, np.float32)
+    total = room.zeros((*windows.shape[: window.rank + 2], multiplier), wide)  # (..., channels, multiplier)
+    product = room.empty(total.shape, wide)
+    for place in np.ndindex(*window.size):  # one after the other: an einsum adds in an order that goes by the batch
+        total += np.multiply(windows[(..., *place, np.newaxis)], kernel[place], out=product)
+    return total.reshape(*total.shape[:-2], channels * multiplier).astype(np.result_type(x, kernel), copy=False)
 
 
 def _separable_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...]:
