@@ -43,17 +43,30 @@ _INDEX = by_word(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Table:
-    """Columns of a table; ``texts`` only where it is one of text."""
+    """Columns of a table."""
 
-    names: tuple[str, ...]
+    columns: Mapping[str, pl.Series]
+    """As they stand in the file; texts without white space around them."""
     numbers: Mapping[str, Array]
     """Column → float64, NaN where it is empty."""
     empty: Mapping[str, Array]
-    words: Mapping[str, Array]
-    """Column → texts."""
     faults: Mapping[str, str] = field(default_factory=dict)
     """Column → why it is not one of numbers."""
-    texts: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    printed: bool = False
+    """Whether numbers stand there as text."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the columns."""
+        return tuple(self.columns)
+
+    def words(self, name: str) -> Array:
+        """Return the texts of a column; as objects, since one long text must not make all of them long."""
+        return np.array(["" if item is None else str(item) for item in self.columns[name].to_list()], object)
+
+    def texts(self, name: str) -> list[str | None]:
+        """Return the numbers of a column as they are printed."""
+        return self.columns[name].to_list()
 
     @property
     def rows(self) -> int:
@@ -68,14 +81,24 @@ def read_text_table(path: Path, name: str, mapping: Mapping[str, str], limit: in
         ReadError: It is no table, or its names say nothing.
         UnsafeFile: It may need more memory than the limit.
     """
-    if path.stat().st_size * _CELL > 40 * limit:
-        raise UnsafeFile(f"may need more than the {limit:,} bytes of the limit", remedy="raise --max-bytes")
+    _afford(path.stat().st_size, limit)
     data = path.read_bytes().removeprefix(BOM_UTF8)
     if b"\0" in data or not data.strip() or data.startswith(PACKED):
         reason = "is empty" if not data.strip() else "is neither text nor a format that gateprobe knows"
         raise ReadError(reason, remedy="give .csv, .tsv, .npz, .npy or a trace of gateprobe")
     header, cells = _cells(data, name)
+    _afford(cells.height * cells.width * _CELL, limit)
     return _from_table(_typed(header, cells), name, mapping, headed=bool(header))
+
+
+def _afford(size: int, limit: int) -> None:
+    """Refuse what is too large to be in memory.
+
+    Raises:
+        UnsafeFile: It has more bytes than the limit.
+    """
+    if size > limit:
+        raise UnsafeFile(f"needs more than the {limit:,} bytes of the limit", remedy="raise --max-bytes")
 
 
 def _cells(data: bytes, name: str) -> tuple[tuple[str, ...], pl.DataFrame]:
@@ -127,27 +150,24 @@ def _typed(header: Sequence[str], cells: pl.DataFrame) -> _Table:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ReadError(f"has two columns {twice!r}")
-    numbers, empty, words, texts, faults = {}, {}, {}, {}, {}
+    columns, numbers, empty, faults = {}, {}, {}, {}
     for name, column in zip(names, cells.get_columns(), strict=True):
-        stripped = column.str.strip_chars()
+        columns[name] = stripped = column.str.strip_chars()
         gaps = (stripped.is_null() | (stripped == "")).to_numpy()
         values = stripped.cast(pl.Float64, strict=False)
         bad = (values.is_null().to_numpy()) & ~gaps
-        words[name] = np.array([text or "" for text in stripped.to_list()])
         if bad.any():
             row = int(bad.argmax())
             faults[name] = f"line {row + 1 + bool(header)}: {stripped[row]!r:.40} is not a number"
         else:
             numbers[name] = values.fill_null(np.nan).to_numpy()
-            texts[name] = stripped.to_list()
         empty[name] = gaps
-    return _Table(names, numbers, empty, words, faults, texts)
+    return _Table(columns, numbers, empty, faults, printed=True)
 
 
 def _frame(path: Path, kind: str, name: str, limit: int) -> pl.DataFrame:
     """Read a table of a format that has types."""
-    if path.stat().st_size > limit:
-        raise UnsafeFile(f"needs more than the {limit:,} bytes of the limit", remedy="raise --max-bytes")
+    _afford(path.stat().st_size, limit)
     try:
         return read_frame(path, kind, name, limit)
     except InputError as error:
@@ -157,14 +177,14 @@ def _frame(path: Path, kind: str, name: str, limit: int) -> pl.DataFrame:
 def read_typed_table(path: Path, kind: str, name: str, mapping: Mapping[str, str], limit: int) -> Foreign:
     """Read ``parquet``, ``arrow`` or ``jsonl``; raises what `read_text_table` does."""
     frame = _frame(path, kind, name, limit)
-    numbers, empty, words = {}, {}, {}
-    for column in frame.get_columns():
-        gaps = column.is_null().to_numpy()
-        empty[column.name] = gaps
-        if column.dtype.is_numeric() or column.dtype == pl.Boolean:
-            numbers[column.name] = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
-        words[column.name] = np.array([str(item) for item in column.to_list()])
-    return _from_table(_Table(tuple(frame.columns), numbers, empty, words), name, mapping, headed=True)
+    columns = {column.name: column for column in frame.get_columns()}
+    empty = {title: column.is_null().to_numpy() for title, column in columns.items()}
+    numbers = {
+        title: column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+        for title, column in columns.items()
+        if column.dtype.is_numeric() or column.dtype == pl.Boolean
+    }
+    return _from_table(_Table(columns, numbers, empty), name, mapping, headed=True)
 
 
 def _from_table(table: _Table, name: str, mapping: Mapping[str, str], *, headed: bool) -> Foreign:
@@ -182,9 +202,9 @@ def _from_table(table: _Table, name: str, mapping: Mapping[str, str], *, headed:
     if "timestep" not in index and "step" in index:
         index["timestep"] = index["step"]
     used = {one.name for one in columns} | set(index.values())
-    labels = sorted(set(table.words[index["layer"]])) if "layer" in index else []
+    labels = sorted(set(table.words(index["layer"]))) if "layer" in index else []
     check_mapping(
-        mapping, table.names, [*labels, *([] if "signal" not in index else set(table.words[index["signal"]]))]
+        mapping, table.names, [*labels, *([] if "signal" not in index else set(table.words(index["signal"])))]
     )
     unknown = [column for column in table.names if column not in used]
     if not columns:
@@ -216,7 +236,7 @@ def _wide(table: _Table, index: Mapping[str, str], mapping: Mapping[str, str]) -
 
 def _long(table: _Table, index: Mapping[str, str], mapping: Mapping[str, str]) -> list[_Column]:
     found = []
-    words = table.words[index["signal"]]
+    words = table.words(index["signal"])
     for word in dict.fromkeys(words.tolist()):
         named = read_name(word, mapping)
         if named is None:
@@ -244,7 +264,7 @@ def _unnamed(table: _Table) -> Written:
     _refuse_words(table, table.names)
     values = np.stack([table.numbers[name] for name in table.names], 1)[None]
     there = ~np.stack([table.empty[name] for name in table.names], 1)[None]
-    texts = [text for row in zip(*(table.texts[name] for name in table.names), strict=True) for text in row]
+    texts = [text for row in zip(*(table.texts(name) for name in table.names), strict=True) for text in row]
     slack = slack_of(texts, values.ravel()).reshape(values.shape)
     return Written("the table", None, None, "hidden_state", values, there, slack, "rows")
 
@@ -327,7 +347,7 @@ def _places(table: _Table, index: Mapping[str, str]) -> _Places:
         sample = _counted_samples(timestep, rows) if timestep is not None and unit is None else np.zeros(rows)
         if timestep is None:
             form = "rows"
-    labels = [table.words[index[name]] for name in ("layer", "direction") if name in index]
+    labels = [table.words(index[name]) for name in ("layer", "direction") if name in index]
     if timestep is None or not timed:
         timestep = _order_within([sample, *labels, *([] if unit is None else [unit])], rows)
         if form == "sequences" and not timestep.any():
@@ -338,8 +358,8 @@ def _places(table: _Table, index: Mapping[str, str]) -> _Places:
         None if unit is None else unit.astype(np.int64),
         (numbered_samples, timed),
         form,
-        table.words[index["layer"]] if "layer" in index else None,
-        table.words[index["direction"]] if "direction" in index else None,
+        table.words(index["layer"]) if "layer" in index else None,
+        table.words(index["direction"]) if "direction" in index else None,
     )
 
 
@@ -365,10 +385,10 @@ def _order_within(labels: Sequence[Array], rows: int) -> Array:
 def _slacks(table: _Table, columns: Sequence[_Column]) -> Mapping[str, Array]:
     """Return how far the numbers of each column may be off; all columns are printed alike, or each in its own way."""
     names = list(dict.fromkeys(one.name for one in columns))
-    if not table.texts:
+    if not table.printed:
         return {name: np.zeros(table.rows) for name in names}
     together = slack_of(
-        [text for name in names for text in table.texts[name]], np.concatenate([table.numbers[name] for name in names])
+        [text for name in names for text in table.texts(name)], np.concatenate([table.numbers[name] for name in names])
     )
     return dict(zip(names, np.split(together, len(names)), strict=True))
 

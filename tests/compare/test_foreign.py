@@ -2,6 +2,7 @@
 
 import io
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from compare.planting import bidirectional, lstm
 from graphs import chain, lstm_weights
 
 import gateprobe
-from gateprobe.errors import GateprobeError, InputError, ReadError
+from gateprobe.errors import GateprobeError, InputError, ReadError, UnsafeFile
 from gateprobe.trace_files.foreign import is_foreign, of_arrays, read_foreign
 from gateprobe.trace_files.names import read_name
 from gateprobe.trace_files.printed import slack_of
@@ -320,3 +321,16 @@ def test_a_limit_is_kept(scene, numbers, tmp_path):
     (tmp_path / "log.csv").write_text(table(one(numbers)))
     with pytest.raises(GateprobeError, match="limit"):
         read_foreign(str(tmp_path / "log.csv"), max_bytes=100)
+
+
+def test_a_table_of_many_cells_or_one_long_text_keeps_to_the_limit(tmp_path):
+    rows = "".join(f"{step},0.5,{'x' * 100_000 if step == 7 else ''}\n" for step in range(2_000))
+    (tmp_path / "t.csv").write_text(f"timestep,h_0,note\n{rows}")
+    tracemalloc.start()
+    try:
+        assert read_foreign(str(tmp_path / "t.csv")).written[0].values.shape == (1, 2_000, 1)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20  # notes all as long as the longest would take 800 MB
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(UnsafeFile, match="needs more than the 400,000 bytes of the limit"):
+        read_foreign(str(tmp_path / "t.csv"), max_bytes=400_000)
