@@ -312,7 +312,7 @@ def test_messages_name_only_keywords_that_there_are():
         assert re.search(rf"\b{keyword}: ", FROZEN.read_text(encoding="utf-8")), flag
 
 
-CLI_ONLY = {"--block-size", "--workers", "--scheduler"} | {
+CLI_ONLY = {"--block-size", "--workers", "--scheduler", "--keep"} | {
     f"--{word}" for word in ("activation", "recurrent-activation", "go-backwards", "reset-after")
 }
 """Options of commands that Python does not have."""

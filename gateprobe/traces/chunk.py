@@ -119,13 +119,13 @@ class DirectionTrace(Mapping[str, Array]):
 
     def rows(self, at: slice | Array) -> DirectionTrace:
         """Return some of the samples, by their position; slices copy nothing."""
-        return self.mapped(lambda value: value[at])
+        return self._mapped(lambda value: value[at])
 
     def between(self, at: slice | Array) -> DirectionTrace:
         """Return some of the timesteps, by their position; slices copy nothing."""
-        return replace(self.mapped(lambda value: value[:, at]), timesteps=self.timesteps[at])
+        return replace(self._mapped(lambda value: value[:, at]), timesteps=self.timesteps[at])
 
-    def mapped(self, change: Callable[[Array], Array]) -> DirectionTrace:
+    def _mapped(self, change: Callable[[Array], Array]) -> DirectionTrace:
         """Return the same with every array changed that has samples and timesteps."""
         return replace(
             self,
@@ -229,7 +229,7 @@ def only(part: DirectionTrace, row: int) -> DirectionTrace:
         part: Of several samples.
         row: Position of the sample in its arrays.
     """
-    return part.mapped(lambda value: value[row : row + 1].copy())
+    return part._mapped(lambda value: value[row : row + 1].copy())  # noqa: SLF001 - of this module
 
 
 @dataclass(frozen=True, slots=True, eq=False)
