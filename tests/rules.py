@@ -66,8 +66,8 @@ def arrays(name):
         return dict(file)
 
 
-def numbered(name, prefix):
-    found = arrays(name)
+def numbered(found, prefix):
+    """Return the arrays ``PREFIX_0``, ``PREFIX_1``, ... of a file."""
     return [found[f"{prefix}_{n}"] for n in range(len(found)) if f"{prefix}_{n}" in found]
 
 
@@ -75,11 +75,11 @@ def replayed(name, **meaning):
     """Return what a model computes if its words mean something else: outputs and the signals that are recorded."""
     model = model_of(name)
     model = changed(model, semantics=replace(opened(model).semantics, **meaning))
-    inputs = numbered(name, "input")
+    inputs = numbered(arrays(name), "input")
     signals = [key for key in arrays(name) if not key[-1].isdigit()]
     traced = next(iter(model.trace(inputs).values())) if signals else None
     ours = [*model.predict(inputs).values(), *(getattr(traced, signal) for signal in signals)]
-    return ours, [*numbered(name, "output"), *(arrays(name)[signal] for signal in signals)]
+    return ours, [*numbered(arrays(name), "output"), *(arrays(name)[signal] for signal in signals)]
 
 
 def agrees(name, **meaning):

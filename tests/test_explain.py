@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from graphs import chain, lstm_weights
+from rules import numbered
 
 import gateprobe
 from gateprobe.analysis.explain import compute, explain, explain_step
@@ -83,11 +84,6 @@ def test_every_number_of_a_step_is_that_of_the_file_or_of_the_trace(brackets):
 # against every recorded Keras
 
 
-def numbered(arrays, prefix):
-    found = [key for key in arrays if re.fullmatch(rf"{prefix}_\d+", key)]
-    return [arrays[key] for key in sorted(found, key=lambda key: int(key.rsplit("_", 1)[1]))]
-
-
 def recorded_models():
     for path in sorted(LEGACY.rglob("case.json")):
         files = [path.parent / name for name in ("model.keras", "model.h5") if (path.parent / name).exists()]
@@ -103,7 +99,7 @@ def test_steps_of_every_era_add_up(file):
     The sums are those that the replay has before its activations, which other tests compare with Keras.
     """
     with np.load(file.parent / "case.npz") as stored:
-        inputs = numbered(dict(stored), "input")
+        inputs = numbered(stored, "input")
     model = gateprobe.read(file)
     half = "float16" in (file.parent / "case.json").read_text(encoding="utf-8")
     trace = model.trace(inputs, pre_activations=True, samples=1)
@@ -309,7 +305,7 @@ def test_a_long_sequence_is_explained_across_its_slabs(brackets, monkeypatch):
 def test_a_shared_layer_has_a_path_for_each_call():
     folder = LEGACY / "keras_3.15.1" / "siamese"
     with np.load(folder / "case.npz") as stored:
-        inputs = numbered(dict(stored), "input")
+        inputs = numbered(stored, "input")
     model = gateprobe.read(folder / "model.keras")
     trace = model.trace(inputs)
     for layer in ("shared_lstm", "shared_lstm:1"):

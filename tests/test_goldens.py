@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rules import numbered
 
 import gateprobe
 from gateprobe.errors import GateprobeWarning
@@ -41,11 +42,6 @@ def assert_close(ours, keras, limit, what):
     scale = max(1.0, float(np.abs(keras).max(initial=0)))
     assert ours.shape == keras.shape, what
     np.testing.assert_allclose(np.float64(ours), np.float64(keras), rtol=0, atol=limit * scale, err_msg=what)
-
-
-def numbered(arrays, prefix):
-    found = [key for key in arrays if re.fullmatch(rf"{prefix}_\d+", key)]
-    return [arrays[key] for key in sorted(found, key=lambda key: int(key.rsplit("_", 1)[1]))]
 
 
 def check(folder, case, entry):

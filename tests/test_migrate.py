@@ -39,14 +39,9 @@ def old_file(name):
     return next(path for path in sorted((DATA / name).iterdir()) if path.name in ("model.h5", "model.keras"))
 
 
-def numbered(arrays, prefix):
-    found = [key for key in arrays if key.startswith(f"{prefix}_") and key.removeprefix(f"{prefix}_").isdigit()]
-    return [arrays[key] for key in sorted(found, key=lambda key: int(key.rsplit("_", 1)[1]))]
-
-
 def recorded(name):
     arrays = np.load(DATA / name / "case.npz")
-    return numbered(arrays, "input"), numbered(arrays, "output")
+    return rules.numbered(arrays, "input"), rules.numbered(arrays, "output")
 
 
 def close(ours, theirs):
@@ -397,7 +392,10 @@ def rewritten(tmp_path_factory):
 def test_what_is_rewritten_computes_what_its_keras_recorded(rewritten, name):
     for suffix in ("keras", "h5"):
         model = gateprobe.read(rewritten[name, suffix])
-        close(model.predict(rules.numbered(name, "input")).values(), rules.numbered(name, "output"))
+        close(
+            model.predict(rules.numbered(rules.arrays(name), "input")).values(),
+            rules.numbered(rules.arrays(name), "output"),
+        )
         assert REWRITTEN[name] in {None, *(record.name for record in opened(model).record.layers)}
 
 
@@ -406,11 +404,11 @@ def test_what_is_rewritten_computes_what_its_keras_recorded(rewritten, name):
 @pytest.mark.parametrize("name", REWRITTEN)
 def test_keras_3_computes_what_was_rewritten(rewritten, kerases, name):
     keras = kerases["keras3"]
-    inputs = rules.numbered(name, "input")
+    inputs = rules.numbered(rules.arrays(name), "input")
     for suffix in ("keras", "h5"):
         model = keras.models.load_model(rewritten[name, suffix], compile=False)
         made = keras.tree.flatten(model(inputs if len(inputs) > 1 else inputs[0]))
-        close([np.asarray(one) for one in made], rules.numbered(name, "output"))
+        close([np.asarray(one) for one in made], rules.numbered(rules.arrays(name), "output"))
 
 
 @pytest.mark.slow
@@ -433,8 +431,8 @@ def test_every_rule_is_heeded_or_named(tmp_path):
         said = [text for text in migration.unproven if "a bias is added" not in text]  # convolutions of some sizes
         unproven |= {name: said} if said else {}
         migration.write(tmp_path / "new.keras", overwrite=True)
-        made = gateprobe.read(tmp_path / "new.keras").predict(rules.numbered(name, "input")).values()
-        pairs = zip(made, rules.numbered(name, "output"), strict=True)
+        made = gateprobe.read(tmp_path / "new.keras").predict(rules.numbered(rules.arrays(name), "input")).values()
+        pairs = zip(made, rules.numbered(rules.arrays(name), "output"), strict=True)
         if not all(
             np.allclose(ours, theirs, rtol=0, atol=2e-6 * max(1, np.abs(theirs).max())) for ours, theirs in pairs
         ):
@@ -448,7 +446,7 @@ def test_every_rule_is_heeded_or_named(tmp_path):
 def test_masks_decide_even_where_the_given_input_has_none(tmp_path):
     """Keras 3 would compute the same from this input: what is tried beside it shows the difference."""
     name = "tf2.15.1/kept_states_win"
-    ones = [np.ones_like(array) for array in rules.numbered(name, "input")]
+    ones = [np.ones_like(array) for array in rules.numbered(rules.arrays(name), "input")]
     found = migrate(rules.model_of(name), ones)
     assert not found
     assert found.inputs[0] == "given"
