@@ -5,6 +5,7 @@ This is the last place that knows of eras: everything below binding asks a `Sema
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum, IntEnum
@@ -30,10 +31,12 @@ class Line(IntEnum):
 
 
 class Release(NamedTuple):
-    """A minor version of Keras. A line's releases come after those of the lines before it."""
+    """A version of Keras. A line's releases come after those of the lines before it."""
 
     line: Line
     minor: int
+    patch: int = 0
+    """The third number, which tells no two releases of TensorFlow apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Rule:
 
     def at(self, release: Release) -> Any:
         """Return the value that holds in a release."""
-        if self.unsaid is not None and release == (Line.TF_KERAS, _LATEST):
+        if self.unsaid is not None and release == Release(Line.TF_KERAS, _LATEST):
             return self.unsaid
         return [self.first, *(value for since, value in self.changes if since <= release)][-1]
 
@@ -225,12 +228,12 @@ class Semantics:
     """Whether a stateful layer prefers the states of its last call, unless all are zero, to those given (tf.keras
     from TensorFlow 2.1 on)."""
     bidirectional_keeps_states: bool | None = _rule(
-        True, (_keras_2(1), None), (_keras_2(2), False), (TF_KERAS, None), (_tf_keras(3), True)
+        True, (Release(Line.KERAS_2, 1, 4), False), (TF_KERAS, None), (_tf_keras(3), True)
     )
-    """Whether a stateful Bidirectional starts a batch from the states of the batch before. From Keras 2.1.3 to 2.3 and
+    """Whether a stateful Bidirectional starts a batch from the states of the batch before. From Keras 2.1.4 to 2.3 and
     in tf.keras on TensorFlow 1 it does not: ``Layer.__init__``, which it calls last, sets its ``stateful`` to false,
-    and ``predict`` then leaves its states at zeros. ``None`` where that is not certain: Keras 2.1.2 and 2.1.3 differ,
-    and TensorFlow 1.15 and 2.0, which both say 2.2.4-tf."""
+    and ``predict`` then leaves its states at zeros. ``None`` where that is not certain: TensorFlow 1.15 and 2.0, which
+    both say 2.2.4-tf, differ."""
     graph_may_train: bool = _rule(True, (KERAS_3, False))
     """Whether ``training=True`` in a graph holds at inference for layers that augment images. In Keras 3 ``predict``
     tells every layer that it does not train, and every graph holds the flag: it is the default of these layers."""
@@ -344,9 +347,10 @@ def release_of(origin: Origin) -> Release:
     """
     version = origin.keras_version or ""
     major, _, rest = version.partition(".")
-    minor = rest.partition(".")[0]
+    minor, _, patch = rest.partition(".")
+    third = re.match(r"\d{1,4}", patch)
     line = _LATEST_LINES[origin.era]
     if f"keras{major}" != origin.era.value or not minor.isdigit():
         return Release(line, _LATEST)
     standalone = line is Line.TF_KERAS and int(minor) <= 3 and not version.endswith("-tf")
-    return Release(Line.KERAS_2 if standalone else line, int(minor))
+    return Release(Line.KERAS_2 if standalone else line, int(minor), int(third[0]) if third else 0)

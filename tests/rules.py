@@ -24,6 +24,7 @@ ARCHIVES = sorted((Path(__file__).parent / "data").glob("rules*.tar.xz"))
 RELEASES = sorted(
     [Release(Line.KERAS_1, 2)]
     + [Release(Line.KERAS_2, minor) for minor in range(4)]
+    + [Release(Line.KERAS_2, 1, 4)]
     + [Release(Line.TF_KERAS, minor) for minor in range(2, 16) if minor != 7]
     + [Release(Line.KERAS_3, minor) for minor in range(16)]
 )
@@ -57,7 +58,12 @@ def model_of(name):
 
 @cache
 def release(name):
-    return release_of(opened(model_of(name)).graph.origin)
+    return told_apart(release_of(opened(model_of(name)).graph.origin))
+
+
+def told_apart(release):
+    """Return the release of `RELEASES` that does what a release does."""
+    return max((one for one in RELEASES if one.line is release.line and one <= release), default=release)
 
 
 @cache

@@ -26,7 +26,7 @@ REFUSED = {
     "group_norm_in_input_dtype": "half precision of Keras 3.7 to 3.14 is not replayed",
     "group_norm_rounds_weights": "not replayed",
     "bidirectional_zeroes_masked": "TensorFlow 2.1 and 2.2 differ, and both say 2.3.0-tf",
-    "bidirectional_keeps_states": "Keras 2.1.2 and 2.1.3 differ, and TensorFlow 1.15 and 2.0, and a file fits both",
+    "bidirectional_keeps_states": "TensorFlow 1.15 and 2.0 differ, and a file fits both",
     "models_cast_inputs": "fractions are no token ids",
     "graph_may_train": "random",
     "single_codes_mix": "samples are not mixed",
@@ -52,11 +52,6 @@ UNSEEN = {
     ("calls_share_states", Release(Line.TF_KERAS, 4), "before"): "refused, since the order is not certain",
     ("models_cast_inputs", TF_KERAS, "before"): "Keras cuts off fractions of token ids, which are refused",
     ("group_norm_sees_mask", KERAS_3, "before"): "TensorFlow fails in most shapes",
-    (
-        "bidirectional_keeps_states",
-        Release(Line.KERAS_2, 2),
-        "before",
-    ): "2.1.6 does what 2.2 does, and is refused, since 2.1.2 does not",
     (
         "bidirectional_keeps_states",
         Release(Line.TF_KERAS, 3),

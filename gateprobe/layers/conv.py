@@ -236,6 +236,8 @@ def _separable_slots(record: LayerRecord, settings: Settings) -> tuple[Slot, ...
 def _bind_separable(binding: Binding) -> Layer:
     convolution = convolution_of(binding, causal=rank_of(binding.record) == 1)
     kernel, pointwise = (stored_kernel(binding, f"{kind}_kernel") for kind in ("depthwise", "pointwise"))
+    if convolution.window.in_front is not None and any(extent % 2 == 0 for extent in convolution.window.extent):
+        raise Unsupported("config.padding: Theano gives more windows than 'same' says for an even size")
     function = partial(
         _separable, kernel=kernel, pointwise=pointwise.reshape(pointwise.shape[-2:]), convolution=convolution
     )

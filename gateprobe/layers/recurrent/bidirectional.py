@@ -125,7 +125,7 @@ def _keeps_states(binding: Binding) -> bool:
     keeps = binding.semantics.bidirectional_keeps_states
     if keeps is None:
         raise Unsupported(
-            "is stateful: Keras 2.1.2 and 2.1.3 differ, and TensorFlow 1.15 and 2.0, in whether a Bidirectional "
-            "carries its states to the next batch, and the file fits both"
+            "is stateful: TensorFlow 1.15 and 2.0 differ in whether a Bidirectional carries its states to the next "
+            "batch, and the file fits both"
         )
     return keeps

@@ -18,6 +18,8 @@ STANDALONE, TF = ["rules_keras_2.py", "keras"], ["rules_keras_2.py", "tensorflow
 RELEASES = {
     "1.2.2": ("3.6", ["keras==1.2.2", "tensorflow==1.12.3", *OLD], ["rules_keras_1.py"]),
     "2.0.9": ("3.6", ["keras==2.0.9", "tensorflow==1.12.3", *OLD], STANDALONE),
+    "2.1.3": ("3.6", ["keras==2.1.3", "tensorflow==1.12.3", *OLD], STANDALONE),
+    "2.1.4": ("3.6", ["keras==2.1.4", "tensorflow==1.12.3", *OLD], STANDALONE),
     "2.1.6": ("3.6", ["keras==2.1.6", "tensorflow==1.12.3", *OLD], STANDALONE),
     "2.2.4": ("3.6", ["keras==2.2.4", "tensorflow==1.12.3", *OLD], STANDALONE),
     "2.3.1": (
