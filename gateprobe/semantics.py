@@ -319,7 +319,21 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
     rivals = _rivals(origin) if override == "auto" else ()
     of_backend = _OF_BACKEND.get(origin.backend or "", {}) if meant.line is not Line.KERAS_3 else {}
     theano, known = origin.backend == "theano", era is not Era.KERAS3 or origin.backend == "tensorflow"
-    return Semantics(era=era, theano=theano, of_tensorflow=known, rivals=rivals, **{**rules, **of_backend})
+    return Semantics(
+        era=era, theano=theano, of_tensorflow=known, rivals=rivals, **{**rules, **_early(meant), **of_backend}
+    )
+
+
+def _early(meant: Release) -> Mapping[str, Any]:
+    """Return what the tf.keras of TensorFlow 1.4 to 1.12 (2.0.8-tf, 2.1.x-tf) did, as Keras before 2.3.
+
+    Source: ``rnn`` in ``tensorflow/python/keras/backend.py`` 1.10.1 and 1.12.3, and ``backend.py`` and
+    ``layers/wrappers.py`` in ``tensorflow/python/keras/_impl/keras`` 1.4.1.
+    """
+    if meant.line is not Line.TF_KERAS or meant.minor > 1:
+        return {}
+    unseen = {"distributed_mask": DistributedMask.UNSEEN} if meant.minor == 0 else {}
+    return {"masked_output": MaskedOutput.CARRIED_STATE, **unseen}
 
 
 _OF_BACKEND: Mapping[str, Mapping[str, Any]] = {

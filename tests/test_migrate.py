@@ -323,6 +323,9 @@ REWRITTEN = {
 }
 """Models of ``rules.tar.xz`` whose graph must change, each recorded by its own Keras → a layer that is new."""
 UNLIKE = {
+    "2.1.4/bidirectional_keeps_states": "a stateful Bidirectional",
+    "2.1.6/bidirectional_keeps_states": "a stateful Bidirectional",
+    "tf1.12.3/distributed_mask_made": "the mask of a TimeDistributed",
     "1.2.2-theano/theano_conv_lstm": "padding 'same' puts",
     "1.2.2-theano/theano_even_window": "padding 'same' puts",
     "1.2.2-theano/theano_pooling": "padding 'same' puts",
@@ -356,6 +359,8 @@ UNLIKE = {
 }
 """Models for which Keras 3 has no exact words."""
 UNPROVEN = {
+    "2.1.3/bidirectional_keeps_states",
+    "tf1.4.1/distributed_mask_made",
     "1.2.2-theano/theano_masks",
     "2.1.6-theano/theano_masks",
     "2.3.1-theano/theano_masks",

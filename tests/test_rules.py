@@ -12,7 +12,17 @@ from gateprobe.graph import LayerRecord
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.model import opened
 from gateprobe.replay import calls
-from gateprobe.semantics import KERAS_2_3, KERAS_3, RULES, TF_KERAS, Line, MaskedOutput, Release, SamePadding
+from gateprobe.semantics import (
+    KERAS_2_3,
+    KERAS_3,
+    RULES,
+    TF_KERAS,
+    DistributedMask,
+    Line,
+    MaskedOutput,
+    Release,
+    SamePadding,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::gateprobe.errors.GateprobeWarning")
 
@@ -128,6 +138,20 @@ def test_cntk_pads_as_all_others_where_they_agree_and_is_refused_elsewhere():
     for model in ("theano_strides", "theano_even_window", "theano_pooling"):
         with pytest.raises(GateprobeError, match="CNTK"):
             rules.replayed(f"2.1.6-theano/{model}", same_padding=SamePadding.UNCERTAIN)
+
+
+@pytest.mark.parametrize(
+    ("name", "later"),
+    [
+        ("tf1.4.1/masked_output", {"masked_output": MaskedOutput.PREVIOUS_OUTPUT}),
+        ("tf1.12.3/masked_output", {"masked_output": MaskedOutput.PREVIOUS_OUTPUT}),
+        ("tf1.4.1/distributed_mask_made", {"distributed_mask": DistributedMask.COMPUTED}),
+        ("tf1.12.3/distributed_mask_made", {"distributed_mask": DistributedMask.UNSEEN}),
+    ],
+)
+def test_the_first_versions_of_tf_keras_do_what_standalone_keras_did(name, later):
+    assert rules.agrees(name)
+    assert not rules.agrees(name, **later)
 
 
 def before(release):

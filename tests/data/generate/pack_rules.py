@@ -1,7 +1,7 @@
 """Pack what the tests need of the recorded models: ``python pack_rules.py FOLDER ARCHIVE``.
 
 ``data/rules.tar.xz`` holds most of them, ``data/rules_states.tar.xz`` those of `bidirectional_keeps_states`,
-``data/rules_patches.tar.xz`` those of it by Keras 2.1.3 and 2.1.4, ``data/rules_theano.tar.xz`` those of
+``data/rules_patches.tar.xz`` those of it by Keras 2.1.3 and 2.1.4, and some of TensorFlow 1, ``data/rules_theano.tar.xz`` those of
 ``rules_theano.py``.
 
 Each rule is kept on both sides of its changes, ``hard_sigmoid_slope``, whose models have gates, of every release.
@@ -21,7 +21,7 @@ import rules
 
 def wanted(path):
     """Whether the tests need a model."""
-    if path.stem == "hard_sigmoid_slope" or path.stem not in RULES:
+    if path.stem == "hard_sigmoid_slope" or path.stem not in RULES or path.parent.name.startswith("tf1."):
         return True
     release = rules.told_apart(release_of(open_model(path).graph.origin))
     places = [bisect.bisect_left(rules.RELEASES, since) for since, _ in RULES[path.stem].changes]

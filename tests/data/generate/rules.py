@@ -27,6 +27,7 @@ RELEASES = {
         ["keras==2.3.1", "tensorflow==1.15.5", "h5py==2.10.0", "protobuf<3.21", "numpy==1.18.5"],
         STANDALONE,
     ),
+    "tf1.4.1": ("3.6", ["tensorflow==1.4.1", *OLD], ["rules_keras_2.py", "tensorflow.python.keras"]),
     "tf1.12.3": ("3.6", ["tensorflow==1.12.3", *OLD], TF),
     "tf2.0.4": ("3.7", ["tensorflow==2.0.4", "h5py==2.10.0", "protobuf<3.21"], TF),
     "tf2.1.4": ("3.7", ["tensorflow-cpu==2.1.4", "h5py==2.10.0", "protobuf<3.21"], TF),

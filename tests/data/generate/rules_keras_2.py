@@ -123,6 +123,13 @@ def distributed_mask():
     return keras.models.Model(tokens, outputs), [np.array([[[1, 2, 0], [0, 0, 0]], [[4, 1, 2], [2, 2, 0]]], "int32")]
 
 
+def distributed_mask_made():
+    """Each timestep makes a mask of its own, which the layer after it sees where Keras computes it."""
+    x = layers.Input((4, 3))
+    y = layers.TimeDistributed(layers.Masking())(x)
+    return keras.models.Model(x, layers.LSTM(2, return_sequences=True)(y)), [series()]
+
+
 def explicit_mask_goes_on():
     (x, y), mask = masked(), layers.Input((4,), dtype="bool")
     y = layers.LSTM(2)(layers.LSTM(2, return_sequences=True)(y, mask=mask))
@@ -276,7 +283,7 @@ def predict(model, inputs):
 def answer(model, values):
     """Return the outputs for a batch, without building a graph where this Keras can do that."""
     tensorflow = importlib.import_module("tensorflow")
-    eager = sys.argv[2] != "keras" and tensorflow.executing_eagerly()
+    eager = sys.argv[2] != "keras" and getattr(tensorflow, "executing_eagerly", bool)()
     image = any(layer.__class__.__name__.startswith("Random") for layer in model.layers)  # trains unless told otherwise
     how = {"training": False} if image else {}
     outputs = model(values, **how) if eager else model.predict_on_batch(values)
@@ -317,7 +324,7 @@ RULES = [
     hard_sigmoid_slope, recurrent_activation, conv_recurrent_activation, gru_reset_after, masked_output,
     states_hide_mask, bidirectional_zeroes_masked, conv_lstm_zeroes_masked, stacked_states_reversed, merged_mask,
     softmax_sees_mask, softmax_sees_mask_of_its_input, attention_sees_masks, attention_scale_in_float32,
-    identity_keeps_mask, distributed_mask, explicit_mask_goes_on, null_mask_hides, group_norm_sees_mask, models_cast_inputs,
+    identity_keeps_mask, distributed_mask, distributed_mask_made, explicit_mask_goes_on, null_mask_hides, group_norm_sees_mask, models_cast_inputs,
     cast_keeps_mask, dot_norm_floor, dot_any_rank, resize_half_pixels, resizes_with_tensorflow, keras1_kernels,
     calls_share_states, bidirectional_keeps_states, layer_norm_fused, kept_states_win, config_in_float32, trainable_is_inherited, unit_norm_floor,
     graph_may_train, augmentation_casts, contrast_casts, stretching_casts, random_crop,
