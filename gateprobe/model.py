@@ -16,14 +16,14 @@ from gateprobe.analysis.targets import Given
 from gateprobe.analysis.tracking import DEFAULT_SIGNALS, LAGS, Tracking
 from gateprobe.analysis.tracking import track as follow
 from gateprobe.analysis.weights import LayerWeights, layer_of
-from gateprobe.errors import InputError, UnsupportedModel, in_python
+from gateprobe.errors import InputError, ReadError, UnsupportedModel, in_python
 from gateprobe.graph import Array, LayerRecord
 from gateprobe.guesses import MODEL, no_attribute
 from gateprobe.inputs.samples import InputSpec, Samples
 from gateprobe.opened_model import OpenedModel, Tracing, open_model
 from gateprobe.readers.weights_only import Assumptions
 from gateprobe.replay.options import RUN_DEFAULTS, TRACE_DEFAULTS, Dtype, RunOptions, TraceOptions, selection_of, takes
-from gateprobe.trace import Trace, join
+from gateprobe.trace import Trace, join, refuse_trace
 from gateprobe.traces import notebook
 from gateprobe.traces.chunk import TraceChunk
 from gateprobe.traces.selection import Names, Selection
@@ -66,7 +66,11 @@ def read(
         UnsafeFile: It asks for something that a data file must not ask for.
     """
     how: dict[str, Any] = {"semantics": semantics, "max_bytes": max_bytes, "ignore_metadata": ignore_metadata}
-    return Model(open_model(path, architecture=architecture, dropout=dropout, **how))
+    try:
+        return Model(open_model(path, architecture=architecture, dropout=dropout, **how))
+    except ReadError:
+        refuse_trace(path)
+        raise
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -101,6 +101,26 @@ class Observed:
         mask = part.mask[row] if whole and part.mask is not None else None
         return self.tokens.labels(sample, part.timesteps, layer=part.layer, length=part.length, mask=mask)
 
+    def labelled_chunks(self, progress: Progress | None = None) -> Iterator[TraceChunk]:
+        """Begin a new pass, with the given tokens beside the signals.
+
+        Raises:
+            InputError: A sample has none, or more or fewer than timesteps.
+        """
+        for chunk in self.chunks(progress):
+            yield chunk if self.tokens is None else self._with_tokens(chunk)
+
+    def _with_tokens(self, chunk: TraceChunk) -> TraceChunk:
+        def tokens(part: DirectionTrace) -> Array:
+            rows = [self.labels(part, row, int(sample)) for row, sample in enumerate(chunk.samples)]
+            for sample, labels in zip(chunk.samples, rows, strict=True):
+                if labels is None:
+                    raise InputError(f"there are no tokens for sample {sample}", place=part.layer)
+            return np.array(rows, np.str_).reshape(len(rows), len(part.timesteps))
+
+        parts = (replace(part, context={LABEL: tokens(part), **_without(part.context)}) for part in chunk.directions)
+        return replace(chunk, directions=tuple(parts))
+
     def needs_run(self, why: str) -> Tracing:
         """Return the run.
 
@@ -113,6 +133,10 @@ class Observed:
         if self.tracing is None:
             raise InputError(f"is a trace, without {why}", file=self.name, remedy="give the model and its inputs")
         return self.tracing
+
+
+def _without(context: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: value for name, value in context.items() if name != LABEL}
 
 
 def of_run(

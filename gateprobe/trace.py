@@ -15,7 +15,7 @@ from gateprobe.analysis.statistics import Statistics, statistics
 from gateprobe.analysis.targets import Given
 from gateprobe.analysis.tracking import DEFAULT_SIGNALS, LAGS, Tracking
 from gateprobe.analysis.tracking import track as follow
-from gateprobe.errors import InputError, MissingExtra, NotInTrace, choices
+from gateprobe.errors import InputError, MissingExtra, NotInTrace, ReadError, choices
 from gateprobe.graph import Array
 from gateprobe.guesses import SIGNALS, TRACE, no_attribute, way
 from gateprobe.traces import notebook
@@ -445,6 +445,19 @@ def load_trace(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
 
     whole, metadata = load(os.fspath(path), max_bytes)
     return Trace(whole.samples, whole.directions, metadata)
+
+
+def refuse_trace(path: str | os.PathLike[str]) -> None:
+    """Say what reads a trace, where one is taken for a model.
+
+    Raises:
+        ReadError: It is one.
+    """
+    from gateprobe.trace_files.recognised import is_trace  # noqa: PLC0415
+
+    name = os.fspath(path)
+    if is_trace(name):
+        raise ReadError("is a trace, not a model", file=name, remedy=f"use gateprobe.load_trace({name!r})")
 
 
 _SHOWN = 12

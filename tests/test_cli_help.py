@@ -38,7 +38,7 @@ def test_every_option_is_shown_in_exactly_one_group(name):
 
 def test_the_most_used_come_first():
     text = shown("dump", "-h")
-    order = ("MODEL  ", "INPUT...  ", "--layer", "--signal", "-o, ", "--format", "--architecture", "--semantics")
+    order = ("SOURCE  ", "[INPUT...]  ", "--layer", "--signal", "-o, ", "--format", "--architecture", "--semantics")
     places = [text.index(f"\n  {option}") for option in order]
     assert places == sorted(places)
     assert text.index("--max-bytes") > places[-1]

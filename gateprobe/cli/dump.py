@@ -6,24 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateprobe.cli.options import (
-    Assumed,
-    Labelling,
-    ModelFile,
-    Run,
-    Talk,
-    assuming,
-    command,
-    labelling,
-    reading,
-    running,
-    selecting,
-    talking,
-)
+from gateprobe.cli.options import Talk, command, selecting, talking
 from gateprobe.cli.outputs import Writing, writing
 from gateprobe.cli.preview import Preview
 from gateprobe.cli.progress import progress_bar, remembered
 from gateprobe.cli.scaling import Scaling, scaling
+from gateprobe.cli.source import Source, observing, refuse_about_runs, say_notes
 
 if TYPE_CHECKING:
     from gateprobe.traces.selection import Selection
@@ -35,9 +23,9 @@ if TYPE_CHECKING:
     "gateprobe dump model.h5 x.npy -o trace.npz -o trace.parquet",
     "gateprobe dump weights.h5 x.npy --activation tanh --recurrent-activation sigmoid",
     "gateprobe dump model.keras x.npy -o traces/ --workers 4",
+    "gateprobe dump trace.npz --signal c -o trace.csv",
 )
-@reading
-@running
+@observing
 @selecting
 @click.option("--pre", is_flag=True, help="Keep the gates before their activation too, as signals pre_...")
 @click.option(
@@ -46,29 +34,28 @@ if TYPE_CHECKING:
 @click.option(
     "--with-output", is_flag=True, help="Put the model's outputs beside each timestep; one for a sample is repeated."
 )
-@labelling
 @writing
 @scaling
-@assuming
 @talking
 def dump(
-    file: ModelFile,
-    run: Run,
+    source: Source,
     selection: Selection,
     pre: bool,
     with_input: bool,
     with_output: bool,
-    labels: Labelling,
     writing: Writing,
     scaling: Scaling,
-    assumed: Assumed,
     talk: Talk,
 ) -> None:
     """Write gates and states, as CSV to stdout or to files.
 
     One row for each sample, layer, direction, timestep and unit. On a terminal, only the first and the last rows are
-    shown, unless -o or --format is given.
+    shown, unless -o or --format is given. Of a trace, the same is written in another format.
     """
+    if source.is_trace:
+        _convert(source, selection, writing, scaling, talk)
+        return
+    file, run, assumed, labels = source.file, source.run, source.assumed, source.labels
     folder = writing.destination()
     outputs = [] if folder else writing.outputs()
     workers = scaling.dask_workers(folder, file, run, assumed, selection)
@@ -112,3 +99,41 @@ def dump(
     if writing.on_screen:
         preview.show()
     talk.notes(model, samples)
+
+
+_BESIDE_RUNS = ("pre", "with_input", "with_output", "workers", "scheduler")
+"""Options of this command that a trace, which is not run, has no use for; what it holds of these, it keeps."""
+
+
+def _convert(source: Source, selection: Selection, writing: Writing, scaling: Scaling, talk: Talk) -> None:
+    """Write a trace in another format."""
+    folder = writing.destination()
+    outputs = [] if folder else writing.outputs()
+    refuse_about_runs(source.file.model, also=_BESIDE_RUNS)
+    scaling.refuse_without(folder)
+    observed = source.open(selection, talk)
+    preview = Preview()
+    with progress_bar(talk, data_on_stdout=writing.to_stdout and not writing.on_screen) as tell:
+        chunks = observed.labelled_chunks(tell)
+        if writing.on_screen:
+            from gateprobe.writers import frames_of
+
+            preview.take(frames_of(chunks, writing.layout))
+        elif folder is None:
+            from gateprobe.writers import write
+
+            write(chunks, outputs, observed.metadata)
+        else:
+            from gateprobe.scale.dump import store_folder
+
+            store_folder(
+                chunks,
+                observed.numbers,
+                observed.metadata,
+                folder,
+                block_size=scaling.block_size,
+                force=writing.force,
+            )
+    if writing.on_screen:
+        preview.show()
+    say_notes(observed, talk)

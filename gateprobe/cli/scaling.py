@@ -24,6 +24,17 @@ class Scaling:
     scheduler: str | None
     block_size: int | None
 
+    def refuse_without(self, folder: Destination | None) -> None:
+        """Refuse what divides the work on a folder where there is none.
+
+        Raises:
+            InputError: It is given.
+        """
+        given = {"--workers": self.workers, "--scheduler": self.scheduler, "--block-size": self.block_size}
+        chosen = [option for option, value in given.items() if value is not None]
+        if chosen and folder is None:
+            raise InputError(f"{chosen[0]} goes with a folder", remedy="use -o traces/ or -o traces.zarr")
+
     def dask_workers(
         self, folder: Destination | None, file: ModelFile, run: Run, assumed: Assumed, selection: Selection
     ) -> DaskWorkers | None:
@@ -32,10 +43,7 @@ class Scaling:
         Raises:
             InputError: There is no folder to fill, or two clusters were asked for.
         """
-        given = {"--workers": self.workers, "--scheduler": self.scheduler, "--block-size": self.block_size}
-        chosen = [option for option, value in given.items() if value is not None]
-        if chosen and folder is None:
-            raise InputError(f"{chosen[0]} goes with a folder", remedy="use -o traces/ or -o traces.zarr")
+        self.refuse_without(folder)
         if self.workers is not None and self.scheduler is not None:
             raise InputError("--workers starts processes here; --scheduler has its own", remedy="give one of them")
         if self.workers is None and self.scheduler is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,13 +102,17 @@ class Source:
         return of_run(tracing, options=options, threads=self.run.threads, tokens=tokens)
 
 
-def refuse_about_runs(file: str | None = None) -> None:
+def refuse_about_runs(file: str | None = None, *, also: Collection[str] = ()) -> None:
     """Refuse options of a run beside a trace.
+
+    Args:
+        file: Its name, unless the program knows it.
+        also: Names of further parameters that mean nothing for a trace.
 
     Raises:
         InputError: There are some.
     """
-    for option in given(_ABOUT_RUNS):
+    for option in given({*_ABOUT_RUNS, *also}):
         raise InputError(f"is a trace, which is not run: {option} does not go with it", file=file)
 
 

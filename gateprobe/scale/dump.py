@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
 
 from gateprobe.errors import InputError, OutputError
 from gateprobe.files.remote import redact_url
+from gateprobe.graph import Array
 from gateprobe.inputs.samples import Samples
 from gateprobe.layers.recurrent.kernels.choice import Kernel
 from gateprobe.opened_model import OpenedModel, Tracing
-from gateprobe.replay.run import Progress
+from gateprobe.replay.run import Batches, Progress
 from gateprobe.scale.dask_workers import DaskWorkers, Perform
-from gateprobe.scale.dataset import Block, Destination, Manifest
+from gateprobe.scale.dataset import Block, Dataset, Destination, Manifest
 from gateprobe.scale.opening import open_dataset
 from gateprobe.scale.task import Job, compute
 from gateprobe.traces.chunk import TraceChunk
 from gateprobe.traces.selection import Selection
+from gateprobe.writers import with_format
+from gateprobe.writers.chunks import Regrouper
 
 FORMAT = 2
 """Version of the manifest."""
@@ -65,16 +69,10 @@ def dump_folder(
     tracing = _with_chosen_kernel(model.tracing(samples, **options))
     first = _outline(next(tracing.chunks()), tracing.selection)
     found = dataset.manifest()
-    size = _block_size(first, tracing, block_size, found or {})
-    manifest = _manifest(tracing, options, destination, size)
-    blocks, there = list(_blocks(tracing, size)), set[Block]()
-    if found is not None and _goes_on(found, manifest, destination, force=force):
-        try:
-            there.update(dataset.finished(blocks, found, first, tracing.numbers))
-            manifest = found  # with the kernel that was chosen then, perhaps on another machine
-        except OutputError:
-            if not force:
-                raise
+    size = _block_size(first, tracing.batches.rows, block_size, found or {})
+    wanted = _manifest(tracing.metadata(options), tracing.numbers, tracing.batches, destination, size)
+    blocks = list(_blocks(tracing.numbers, size))
+    manifest, there = _what_is_there(dataset, found, wanted, blocks, first, tracing.numbers, destination, force=force)
     tracing = replace(tracing, batches=replace(tracing.batches, kernel=Kernel(**manifest["kernel"])))
     job = Job(options, tracing.batches, destination, manifest, threads if workers is None else threads or 1)
     missing = [block for block in blocks if block not in there]
@@ -87,6 +85,84 @@ def dump_folder(
         _follow(perform(missing, tracing, job), there, len(tracing.numbers), progress)
     samples.check()
     dataset.complete()
+
+
+def store_folder(
+    chunks: Iterable[TraceChunk],
+    numbers: Array,
+    metadata: Manifest,
+    destination: Destination,
+    *,
+    block_size: int | None = None,
+    force: bool = False,
+) -> None:
+    """Write a trace that is there already to a folder, as far as it is not in it yet.
+
+    Args:
+        chunks: All of it, in chunks of whole samples.
+        numbers: Of its samples, ``(samples,)``.
+        metadata: Of the trace.
+        destination: The folder.
+        block_size: Samples of a block.
+        force: Whether to start anew where another trace is.
+
+    Raises:
+        InputError: There are no samples or signals.
+        OutputError: The folder cannot be written, or holds something else.
+        MissingExtra: The folder needs a package.
+    """
+    dataset, coming = open_dataset(destination), iter(chunks)
+    first = next(coming, None)
+    if first is None:
+        raise InputError("there is nothing to write: the trace has no samples")
+    found = dataset.manifest()
+    size = _block_size(first, 1, block_size, found or {})
+    wanted = _manifest(with_format(metadata), numbers, Batches(1, Kernel("numpy")), destination, size)
+    blocks = list(_blocks(numbers, size))
+    manifest, there = _what_is_there(dataset, found, wanted, blocks, first, numbers, destination, force=force)
+    if found is not manifest:
+        dataset.clear()
+    elif len(there) < len(blocks):
+        dataset.reopen()
+    dataset.begin(manifest, first, numbers)
+    for block, chunk in zip(blocks, _regrouped(chain((first,), coming), size), strict=True):
+        if block not in there:
+            dataset.write(block, (chunk,), manifest)
+    dataset.complete()
+
+
+def _regrouped(chunks: Iterable[TraceChunk], size: int) -> Iterator[TraceChunk]:
+    regrouper = Regrouper(size)
+    for chunk in chunks:
+        yield from regrouper.push(chunk)
+    rest = regrouper.rest()
+    if rest is not None:
+        yield rest
+
+
+def _what_is_there(
+    dataset: Dataset,
+    found: Manifest | None,
+    wanted: Manifest,
+    blocks: Sequence[Block],
+    first: TraceChunk,
+    numbers: Array,
+    destination: Destination,
+    *,
+    force: bool,
+) -> tuple[Manifest, Collection[Block]]:
+    """Return the manifest to go on with, and the blocks that are finished.
+
+    Raises:
+        OutputError: Something else is there, and --force was not given.
+    """
+    if found is not None and _goes_on(found, wanted, destination, force=force):
+        try:
+            return found, dataset.finished(blocks, found, first, numbers)  # with the kernel that was chosen then
+        except OutputError:
+            if not force:
+                raise
+    return wanted, ()
 
 
 def _with_chosen_kernel(tracing: Tracing) -> Tracing:
@@ -113,12 +189,11 @@ def _outline(first: TraceChunk, selection: Selection) -> TraceChunk:
     return replace(first, directions=tuple(replace(part, timesteps=numbers) for part, numbers in directions))
 
 
-def _block_size(first: TraceChunk, tracing: Tracing, wanted: int | None, found: Manifest) -> int:
+def _block_size(first: TraceChunk, rows: int, wanted: int | None, found: Manifest) -> int:
     """Return the number of samples of a block: what is wanted, or was before, or suits the size of a sample.
 
     It does not depend on who is there to compute, so that a second run cuts in the same places.
     """
-    rows = tracing.batches.rows
     if wanted is None and found.get("batch") == rows:
         wanted = found.get("block")
     if wanted is not None and wanted % rows:
@@ -130,23 +205,24 @@ def _block_size(first: TraceChunk, tracing: Tracing, wanted: int | None, found: 
     return wanted or max(1, BLOCK_BYTES // max(1, sample * rows)) * rows
 
 
-def _blocks(tracing: Tracing, size: int) -> Iterator[Block]:
-    numbers = tracing.numbers
+def _blocks(numbers: Array, size: int) -> Iterator[Block]:
     for start in range(0, len(numbers), size):
         yield Block(start, min(start + size, len(numbers)), int(numbers[start]))
 
 
-def _manifest(tracing: Tracing, options: Mapping[str, Any], destination: Destination, size: int) -> Manifest:
+def _manifest(
+    metadata: Mapping[str, Any], numbers: Array, batches: Batches, destination: Destination, size: int
+) -> Manifest:
     """Return what makes a run the one that it is; JSON-ready."""
     manifest = {
         "format": FORMAT,
-        "metadata": tracing.metadata(options),
-        "samples": len(tracing.numbers),
-        "batch": tracing.batches.rows,
+        "metadata": metadata,
+        "samples": len(numbers),
+        "batch": batches.rows,
         "block": size,
         "layout": destination.layout,
         "compress": destination.compress,
-        "kernel": asdict(tracing.batches.kernel),
+        "kernel": asdict(batches.kernel),
     }
     return cast("Manifest", json.loads(json.dumps(manifest)))  # as it will be read
 

@@ -184,7 +184,8 @@ def _complete(known: DirectionTrace, part: DirectionTrace, samples: int) -> Dire
         name: part.context[name].astype(_wide_enough(empty, part.context[name]))
         for name, empty in known.context.items()
     }
-    return replace(part, signals=signals, context=context, units=known.units, grid=known.grid)
+    mask = np.ones((samples, len(part.timesteps)), bool) if part.mask is None and known.mask is not None else part.mask
+    return replace(part, signals=signals, context=context, units=known.units, grid=known.grid, mask=mask)
 
 
 def _wide_enough(empty: Array, value: Array) -> np.dtype[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from importlib.metadata import version
 from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar
 
@@ -78,10 +79,19 @@ def write(chunks: Iterable[TraceChunk], outputs: Sequence[Output], metadata: Met
     """
     chosen = [format_of(output) for output in outputs]
 
+    described = with_format(metadata)
+
     def begin(target: Target, output: Output, kind: Format) -> Sink[TraceChunk]:
-        return kind.open_trace(target, output, metadata)
+        return kind.open_trace(target, output, described)
 
     _write(_signals(chunks, chosen), outputs, chosen, begin)
+
+
+def with_format(metadata: Metadata) -> Metadata:
+    """Return metadata that say which format they have; a table of text says nothing of its trace."""
+    from gateprobe.traces.chunk import TRACE_FORMAT  # help texts need the formats and no NumPy
+
+    return {"format": TRACE_FORMAT, "gateprobe": version("gateprobe"), **metadata}
 
 
 def frames_of(chunks: Iterable[TraceChunk], layout: Layout = "tidy") -> Iterator[pl.DataFrame]:
@@ -240,6 +250,7 @@ __all__ = [
     "frames_of_predictions",
     "table_formats",
     "trace_formats",
+    "with_format",
     "write",
     "write_predictions",
     "write_table",
