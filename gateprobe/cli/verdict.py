@@ -10,7 +10,7 @@ from gateprobe.errors import flagged
 from gateprobe.verification.report import described
 from gateprobe.verification.result import Status, Verification
 
-_COLOURS = {Status.AGREES: "green", Status.DISAGREES: "red", Status.RANDOM: "yellow"}
+_COLOURS = {Status.AGREES: "green", Status.DISAGREES: "red", Status.RANDOM: "magenta"}
 
 
 def _verdict_style(cell: str) -> str:
