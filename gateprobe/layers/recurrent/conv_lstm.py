@@ -24,6 +24,7 @@ from gateprobe.layers.recurrent.lstm import LSTMSteps
 from gateprobe.layers.recurrent.rnn import Recurrent, bind_recurrent
 from gateprobe.layers.shape import channels_first
 from gateprobe.layers.windows import Window, before_convolution, padded_as_in, read_window
+from gateprobe.limits import room
 
 _CONV_KEYS = ("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate")
 
@@ -163,7 +164,7 @@ def fused_kernels(binding: Binding) -> dict[str, Array]:
     if binding.record.gate_layout is not GateLayout.PER_GATE:
         return values
     roles = {"W": "kernel", "U": "recurrent_kernel", "b": "bias"}
-    return {role: np.concatenate([values[f"{one}_{gate}"] for gate in "ifco"], -1) for one, role in roles.items()}
+    return {role: room.concatenate([values[f"{one}_{gate}"] for gate in "ifco"], -1) for one, role in roles.items()}
 
 
 def _parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
