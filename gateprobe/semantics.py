@@ -337,12 +337,16 @@ def _early(meant: Release) -> Mapping[str, Any]:
 
 
 _OF_BACKEND: Mapping[str, Mapping[str, Any]] = {
-    "theano": {"masked_output": MaskedOutput.PREVIOUS_OUTPUT, "same_padding": SamePadding.IN_FRONT},
+    "theano": {
+        "masked_output": MaskedOutput.PREVIOUS_OUTPUT,
+        "same_padding": SamePadding.IN_FRONT,
+        "dot_norm_floor": 1e-7**0.5,  # of Keras's epsilon
+    },
     "cntk": {"same_padding": SamePadding.UNCERTAIN},
 }
 """What the backends of Keras 1 and 2 beside TensorFlow do otherwise.
 
-Source: ``rnn``, ``conv2d`` and ``pool2d`` in ``keras/backend/theano_backend.py`` 1.0.8 to 2.3.1.
+Source: ``rnn``, ``conv2d``, ``pool2d`` and ``l2_normalize`` in ``keras/backend/theano_backend.py`` 1.0.8 to 2.3.1.
 """
 
 

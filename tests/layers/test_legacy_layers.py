@@ -17,6 +17,7 @@ from gateprobe.migration.run import migrate
 from layers import bound
 
 DATA = Path(__file__).parents[1] / "data" / "conv_lstm_keras_1"
+THEANO = DATA.with_name("theano_keras_2")
 RNG = np.random.default_rng(7)
 
 
@@ -146,3 +147,11 @@ def test_a_convlstm_of_keras_1_keeps_the_weights_of_each_gate(name, tmp_path):
     for file in (DATA / f"{name}.h5", tmp_path / "new.keras"):
         (ours,) = gateprobe.read(file).predict(x).values()
         np.testing.assert_allclose(ours, y, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["masked", "dot", "depthwise", "separable"])
+def test_what_keras_2_computed_on_theano(name):
+    with np.load(THEANO / "recorded.npz") as recorded:
+        inputs = [recorded[key] for key in sorted(recorded) if key.startswith(f"{name}/x")]
+        (ours,) = gateprobe.read(THEANO / f"{name}.h5").predict(inputs).values()
+        np.testing.assert_allclose(ours, recorded[f"{name}/y"], rtol=0, atol=1e-6)
