@@ -10,6 +10,8 @@ import time
 from itertools import pairwise
 
 import h5py
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -151,6 +153,16 @@ def test_a_sample_larger_than_a_block_is_cut_in_the_order_of_its_rows():
     assert len(pieces) == 8
     got = pl.concat([table(piece) for piece in pieces])
     assert got.equals(table(chunk))
+
+
+def test_many_small_layers_of_a_large_sample_share_tables():
+    one = lstm_chunk(1, 5, 2).directions[0]
+    chunk = TraceChunk(np.arange(1), tuple(replace(one, layer=f"lstm:{k}") for k in range(30)))
+    pieces = list(cut_rows(chunk, (2,) * 30, rows=45))
+    assert [len(piece.directions) for piece in pieces] == [4] * 7 + [2]
+    plain = pl.col("layer").cast(pl.String)  # the names are those of each piece
+    got = pl.concat([table(piece).with_columns(plain) for piece in pieces])
+    assert got.equals(table(chunk).with_columns(plain))
 
 
 def test_columns_of_layers_of_several_kinds_are_a_union():

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from gateprobe.traces.chunk import TraceChunk, joined
+from gateprobe.traces.chunk import DirectionTrace, TraceChunk, joined
 from gateprobe.writers.pieces import BLOCK_ROWS
 
 
@@ -30,11 +30,23 @@ def cut_rows(chunk: TraceChunk, heights: tuple[int, ...], rows: int = BLOCK_ROWS
 
 
 def _cut_sample(chunk: TraceChunk, heights: tuple[int, ...], rows: int) -> Iterator[TraceChunk]:
-    """Cut one sample that is too large, direction by direction."""
+    """Cut one sample that is too large: directions that fit go together, and one that does not in slabs."""
+    fitting: list[DirectionTrace] = []
+    taken = 0
     for height, direction in zip(heights, chunk.directions, strict=True):
+        length = height * len(direction.timesteps)
+        if fitting and taken + length > rows:
+            yield replace(chunk, directions=tuple(fitting))
+            fitting, taken = [], 0
+        if length <= rows:
+            fitting.append(direction)
+            taken += length
+            continue
         slab = max(1, rows // height)
         for first in range(0, len(direction.timesteps), slab):
             yield replace(chunk, directions=(direction.between(slice(first, first + slab)),))
+    if fitting:
+        yield replace(chunk, directions=tuple(fitting))
 
 
 @dataclass(slots=True, eq=False)
