@@ -7,11 +7,10 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import h5py
-from dataclasses import replace
-
 import numpy as np
 import polars as pl
 import pytest
