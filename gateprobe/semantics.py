@@ -161,7 +161,9 @@ class Semantics:
     """``hard_sigmoid(x) = clip(slope * x + 0.5, 0, 1)``: 0.2 before Keras 3, 1/6 from Keras 3 on."""
     recurrent_activation: str = _rule("hard_sigmoid", (KERAS_2_3, "sigmoid"))
     """Gate activation of a recurrent layer whose configuration names none."""
-    masked_output: MaskedOutput = _rule(MaskedOutput.CARRIED_STATE, (KERAS_2_3, MaskedOutput.PREVIOUS_OUTPUT))
+    masked_output: MaskedOutput = _rule(
+        MaskedOutput.CARRIED_STATE, (Release(Line.KERAS_2, 2, 5), MaskedOutput.PREVIOUS_OUTPUT)
+    )
     """At a masked timestep, when the layer does not zero its outputs there."""
     bidirectional_zeroes_masked: bool | None = _rule(False, (_tf_keras(3), None), (_tf_keras(4), True))
     """Whether a Bidirectional forces ``zero_output_for_mask`` on layers that return sequences (tf.keras, Keras 3).
