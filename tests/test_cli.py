@@ -287,7 +287,7 @@ def test_an_architecture_of_another_model_is_named(tmp_path, command):
     [
         (["sing"], "no command 'sing'. Try gateprobe -h."),
         (["dmp"], "no command 'dmp'; did you mean dump? Try gateprobe -h."),
-        (["dump"], "Missing argument 'MODEL'. Try gateprobe dump -h."),
+        (["dump"], "Missing argument 'SOURCE'. Try gateprobe dump -h."),
         (["stats", "--layer"], "Option '--layer' requires an argument. Try gateprobe stats -h."),
         (["dump", MODEL, INPUT, "--nope"], "dump has no option --nope."),
         (["dump", MODEL, INPUT, "--dtype", "int8"], "--dtype int8: no such choice; available: float32, float64"),

@@ -27,7 +27,7 @@ from gateprobe.writers.names import archive_key, cell_text
 from gateprobe.writers.table import columns_of, frames, table
 
 SUFFIXES = [kind.name for kind in trace_formats()]
-METADATA = {"format": 1, "model": {"file": "é\x00.h5"}}
+METADATA = {"format": 1, "gateprobe": "0.2.0", "model": {"file": "é\x00.h5"}}
 INDEX = ("sample", "layer", "direction", "timestep", "step", "unit", "masked")
 
 quick = settings(max_examples=40)
