@@ -172,8 +172,9 @@ class Semantics:
     """Gate activation of a ConvLSTM whose configuration names none."""
     conv_lstm_zeroes_masked: bool = _rule(False, (KERAS_3, True))
     """Whether a ConvLSTM heeds ``zero_output_for_mask`` (only that of Keras 3 does)."""
-    stacked_states_reversed: bool = _rule(True, (_keras_2(2), False))
-    """Whether ``StackedRNNCells`` lists the states of its last cell first (Keras 2.0 and 2.1)."""
+    stacked_states_reversed: bool | None = _rule(True, (_keras_2(2), False))
+    """Whether ``StackedRNNCells`` lists the states of its last cell first (Keras 2.0 and 2.1, TensorFlow up to 1.10).
+    ``None`` where that is not certain: TensorFlow 1.10 does, 1.12 does not, and both say 2.1.6-tf."""
     gru_reset_after: bool = _rule(False, (_tf_keras(4), True), unsaid=False)
     """For a GRU whose configuration lacks the key: Keras 1, standalone Keras 2 and the first versions of tf.keras reset
     before the product unless told otherwise."""
@@ -217,8 +218,9 @@ class Semantics:
     """The smallest norm by which UnitNormalization divides: ``sqrt(1e-12)``, from Keras 3.6 on ``1e-12``."""
     dot_any_rank: bool = _rule(False, (KERAS_2_3, True))
     """Whether Dot contracts tensors of more than three axes like others (not in Keras 1 and standalone 2.0 to 2.2)."""
-    resize_half_pixels: bool = _rule(False, (TF_KERAS, True))
-    """Whether bilinear upsampling looks at the centres of pixels (tf.keras, Keras 3)."""
+    resize_half_pixels: bool | None = _rule(False, (TF_KERAS, None), (_tf_keras(3), True))
+    """Whether bilinear upsampling looks at the centres of pixels (tf.keras from TensorFlow 1.15 on, Keras 3). ``None``
+    where that is not certain: TensorFlow 1.13 and 1.14 do not, 1.15 and 2.0 do, and all of them say 2.2.4-tf."""
     resizes_with_tensorflow: bool = _rule(True, (KERAS_3, False))
     """Whether only TensorFlow can have written the file, whose bicubic interpolation is like no other (tf.keras)."""
     keras1_kernels: bool = _rule(True, (_keras_2(0), False), of_file=True)
@@ -329,13 +331,13 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
 def _early(meant: Release) -> Mapping[str, Any]:
     """Return what the tf.keras of TensorFlow 1.4 to 1.12 (2.0.8-tf, 2.1.x-tf) did, as Keras before 2.3.
 
-    Source: ``rnn`` in ``tensorflow/python/keras/backend.py`` 1.10.1 and 1.12.3, and ``backend.py`` and
-    ``layers/wrappers.py`` in ``tensorflow/python/keras/_impl/keras`` 1.4.1.
+    Source: ``rnn`` in ``tensorflow/python/keras/backend.py`` and ``StackedRNNCells`` in ``layers/recurrent.py`` beside
+    it, 1.10.1 and 1.12.3, and ``backend.py`` and ``layers/wrappers.py`` in ``tensorflow/python/keras/_impl/keras`` 1.4.1.
     """
     if meant.line is not Line.TF_KERAS or meant.minor > 1:
         return {}
     unseen = {"distributed_mask": DistributedMask.UNSEEN} if meant.minor == 0 else {}
-    return {"masked_output": MaskedOutput.CARRIED_STATE, **unseen}
+    return {"masked_output": MaskedOutput.CARRIED_STATE, "stacked_states_reversed": None, **unseen}
 
 
 _OF_BACKEND: Mapping[str, Mapping[str, Any]] = {

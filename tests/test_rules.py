@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import rules
 
-from gateprobe.errors import GateprobeError
+from gateprobe.errors import GateprobeError, UnsupportedModel
 from gateprobe.graph import LayerRecord
 from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.model import opened
+from gateprobe.readers import keras1
 from gateprobe.replay import calls
 from gateprobe.semantics import (
     KERAS_2_3,
@@ -31,7 +32,11 @@ REFUSED = {
     "bias_goes_astray": "TensorFlow alone adds it there, and the file does not name the backend",
     "halves_round_weights": "not replayed",
     "resizes_with_tensorflow": "the backends differ, and the file does not name its own",
-    "resize_half_pixels": "not replayed",
+    "resize_half_pixels": "TensorFlow 1.14 and 1.15 differ, and both say 2.2.4-tf; standalone Keras is not replayed",
+    "dim_ordering_unsaid": "no layer says the order of dimensions",
+    "stacked_states_given": "TensorFlow 1.10 and 1.12 differ, and both say 2.1.6-tf",
+    "stacked_states_returned": "TensorFlow 1.10 and 1.12 differ, and both say 2.1.6-tf",
+    "stacked_states_emitted": "TensorFlow 1.10 and 1.12 differ, and both say 2.1.6-tf",
     "calls_share_states": "their order is not certain",
     "group_norm_in_input_dtype": "half precision of Keras 3.7 to 3.14 is not replayed",
     "group_norm_rounds_weights": "not replayed",
@@ -67,6 +72,11 @@ UNSEEN = {
         Release(Line.TF_KERAS, 3),
         "before",
     ): "TensorFlow 2.0 does what 2.1 does, and is refused, since 1.15 does not",
+    (
+        "resize_half_pixels",
+        Release(Line.TF_KERAS, 3),
+        "before",
+    ): "TensorFlow 2.0 does what 2.1 does, and is refused, since 1.14 does not",
     ("conv_recurrent_activation", KERAS_3, "after"): "no file lacks it, and this one cannot be taken out",
     ("softmax_sees_mask", Release(Line.TF_KERAS, 4), "before"): "its Softmax takes no mask",
     ("dot_any_rank", KERAS_2_3, "before"): "Keras fails to save it",
@@ -132,6 +142,13 @@ def test_the_backend_decides_what_a_model_of_theano_computes(model, elsewhere):
     assert not [name for name in recorded if rules.agrees(name, **elsewhere)]
 
 
+def test_a_negative_slope_of_an_srelu_ends_on_theano_where_the_line_after_it_does():
+    assert rules.agrees("1.2.2/srelu")
+    assert rules.agrees("1.2.2-theano/srelu")
+    assert not rules.agrees("1.2.2/srelu", theano=True)
+    assert not rules.agrees("1.2.2-theano/srelu", theano=False)
+
+
 def test_cntk_pads_as_all_others_where_they_agree_and_is_refused_elsewhere():
     """The windows of ``theano`` are not padded, those of ``theano_strides`` have an odd size and strides."""
     assert rules.agrees("2.1.6-theano/theano", same_padding=SamePadding.UNCERTAIN)
@@ -152,6 +169,47 @@ def test_cntk_pads_as_all_others_where_they_agree_and_is_refused_elsewhere():
 def test_the_first_versions_of_tf_keras_do_what_standalone_keras_did(name, later):
     assert rules.agrees(name)
     assert not rules.agrees(name, **later)
+
+
+@pytest.mark.parametrize("name", ["stacked_states_given", "stacked_states_returned", "stacked_states_emitted"])
+def test_two_releases_of_one_name_list_the_states_of_stacked_cells_in_two_orders(name):
+    early, late = f"tf1.10.1/{name}", f"tf1.12.3/{name}"
+    assert rules.release(early) == rules.release(late)
+    assert rules.agrees(early, stacked_states_reversed=True)
+    assert rules.agrees(late, stacked_states_reversed=False)
+    assert not rules.agrees(early, stacked_states_reversed=False)
+    assert not rules.agrees(late, stacked_states_reversed=True)
+    for one in (early, late):
+        with pytest.raises(GateprobeError, match=r"TensorFlow 1\.10 and 1\.12 differ"):
+            rules.replayed(one)
+
+
+@pytest.mark.parametrize("release", ["tf1.10.1", "tf1.12.3"])
+def test_stacked_cells_are_replayed_where_the_order_of_their_states_does_not_matter(release):
+    assert rules.agrees(f"{release}/stacked_states_unseen")
+
+
+def test_files_of_one_version_that_interpolate_differently_are_refused():
+    with pytest.raises(GateprobeError, match=r"TensorFlow 1\.13 to 2\.0 do not tell"):
+        rules.replayed("tf2.0.4/resize_half_pixels")
+
+
+@pytest.mark.parametrize("backend", ["1.2.2", "1.2.2-theano"])
+def test_an_order_of_dimensions_that_keras_1_does_not_save_is_that_of_the_other_layers(backend):
+    assert rules.agrees(f"{backend}/dim_ordering")
+    assert rules.agrees(f"{backend}/dim_ordering_of_volumes")
+    with pytest.raises(UnsupportedModel, match=r"config\.dim_ordering") as refused:
+        rules.replayed(f"{backend}/dim_ordering_unsaid")
+    assert len(refused.value.refusals) == 3
+
+
+def test_layers_that_disagree_tell_no_order_of_dimensions():
+    padding = {"class_name": "ZeroPadding2D", "config": {"padding": [1, 1]}}
+    pooled = [{"class_name": "MaxPooling2D", "config": {"dim_ordering": ordering}} for ordering in ("th", "tf")]
+    assert keras1.with_orderings([pooled[0], padding])[1]["config"]["dim_ordering"] == "th"
+    assert keras1.with_orderings([*pooled, padding])[2]["config"]["dim_ordering"] == "unsaid"
+    given = {"class_name": "ZeroPadding2D", "config": {"padding": [1, 1], "dim_ordering": "tf"}}
+    assert keras1.with_orderings([pooled[0], given])[1] == given
 
 
 def before(release):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -154,12 +155,20 @@ def _parametric_softplus(x: Array, weights: Mapping[str, Array]) -> Array:
     return value
 
 
-def _srelu(x: Array, weights: Mapping[str, Array]) -> Array:
-    """Three straight lines: slope ``a_left`` below ``t_left``, one between, ``a_right`` above."""
+def _srelu(x: Array, weights: Mapping[str, Array], *, clips_below: bool = False) -> Array:
+    """Three straight lines: slope ``a_left`` below ``t_left``, one between, ``a_right`` above.
+
+    Args:
+        x: Any shape that the weights fit.
+        weights: ``t_left``, ``a_left``, ``t_right``, ``a_right``.
+        clips_below: Whether the first line, too, ends at the height of the second one's end, which it reaches where
+            ``a_left`` is negative: ``relu`` in ``keras/backend/theano_backend.py`` 1.0.0 to 1.2.2 clips both.
+    """
     left, right = weights["t_left"], weights["t_left"] + np.abs(weights["t_right"])
     inside = np.minimum(np.maximum(x - left, 0), right - left)
-    below = weights["a_left"] * np.maximum(left - x, 0)
-    value: Array = left + inside - below + weights["a_right"] * np.maximum(x - right, 0)
+    below = weights["a_left"] * np.minimum(x - left, 0)
+    lines = left + inside + (np.minimum(below, right - left) if clips_below else below)
+    value: Array = lines + weights["a_right"] * np.maximum(x - right, 0)
     return value
 
 
@@ -183,5 +192,7 @@ def _bind_parametric(binding: Binding) -> Layer:
     axes = settings.integers("shared_axes", None if isinstance(shared, list) else 1) if shared is not None else ()
     settings.ignore("t_left_init", "a_left_init", "t_right_init", "a_right_init", "init", "alpha_init", "beta_init")
     settings.finish()
-    function, _ = _PARAMETRIC[binding.record.class_name]
+    function: Callable[..., Array] = _PARAMETRIC[binding.record.class_name][0]
+    if function is _srelu:
+        function = partial(_srelu, clips_below=binding.semantics.theano)
     return Unary(Parametric(function, binding.weights, frozenset(axes)), binding.precision)

@@ -100,7 +100,10 @@ def _interpolation(binding: Binding, default: str) -> Along:
     """
     how = binding.settings.choice("interpolation", ("nearest", "bilinear", "bicubic"), default)
     if how == "bilinear" and not binding.semantics.resize_half_pixels:
-        raise Unsupported("config.interpolation: bilinear of standalone Keras is not replayed")
+        raise Unsupported(
+            "config.interpolation: bilinear is replayed from TensorFlow 2.1 on; before, it takes other pixels, and the "
+            "files of TensorFlow 1.13 to 2.0 do not tell which"
+        )
     if how == "bicubic" and not binding.semantics.resizes_with_tensorflow:
         raise Unsupported("config.interpolation: bicubic differs between the backends of Keras 3, the file names none")
     return RESIZERS[how]

@@ -22,7 +22,15 @@ _FORMATS = ("channels_last", "channels_first", None)
 
 
 def channels_first(settings: Settings) -> bool:
-    """Read ``data_format``; a configuration without one means channels last."""
+    """Read ``data_format``; a configuration without one means channels last.
+
+    Raises:
+        Unsupported: It is neither, or Keras 1 did not save it and no other layer of the model tells it.
+    """
+    if settings.raw("data_format") == "unsaid":
+        raise Unsupported(
+            "config.dim_ordering: Keras 1 does not save it for this layer, and no other layer tells it, or they differ"
+        )
     return bool(settings.choice("data_format", _FORMATS) == "channels_first")
 
 

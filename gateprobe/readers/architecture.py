@@ -43,7 +43,7 @@ def read_architecture(value: Any, era: Era) -> tuple[ModelRecord | None, tuple[s
     Raises:
         ReadError: It is not an architecture.
     """
-    entry = entry_of(value, era, "the architecture")
+    entry = entry_of(keras1.with_orderings(value) if era is Era.KERAS1 else value, era, "the architecture")
     notes: tuple[str, ...] = ()
     if not entry.is_model:
         if not {"layers", "input_layers", "output_layers"} <= set(entry.settings):

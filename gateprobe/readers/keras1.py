@@ -6,6 +6,7 @@ Sources: ``get_config`` of ``keras/layers/*.py`` and ``keras/engine/topology.py`
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from gateprobe.graph import Config, GateLayout, Namespace
@@ -48,8 +49,46 @@ _INERT = frozenset(
 )
 _KERNEL_SIZES = (("nb_row", "nb_col"), ("kernel_dim1", "kernel_dim2", "kernel_dim3"))
 _DATA_FORMATS = {"tf": "channels_last", "th": "channels_first"}
+_UNSAID = "unsaid"
+"""The order of dimensions of a layer of which nothing in the file tells it; no layer takes it."""
+_ORDERED = frozenset("UpSampling2D UpSampling3D ZeroPadding2D ZeroPadding3D Cropping2D Cropping3D".split())
+"""Classes whose ``get_config`` leaves out ``dim_ordering``, which decides what they compute, in Keras 1.0.0 to 1.2.2."""
 _MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "concat": "Concatenate", "dot": "Dot"}
 """``cos`` is not among them: it clips the product of the norms and returns one axis more than ``Dot`` does."""
+
+
+def with_orderings(value: Any) -> Any:
+    """Return an architecture in which each layer says its order of dimensions.
+
+    Some classes never save it: they get the one that all other layers agree on. Keras 1 takes ``image_dim_ordering`` of
+    the user's ``keras.json`` for what a file does not say, and so did the layers that do save it.
+    """
+    said = {ordering for ordering in _orderings(value) if isinstance(ordering, str)}
+    (ordering,) = said if len(said) == 1 else (_UNSAID,)
+    return _ordered(value, ordering)
+
+
+def _orderings(value: Any) -> Iterator[Any]:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            stack += item.values()
+            yield item.get("dim_ordering")
+        elif isinstance(item, list):
+            stack += item
+
+
+def _ordered(value: Any, ordering: str) -> Any:
+    if isinstance(value, list):
+        return [_ordered(item, ordering) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: _ordered(item, ordering) for key, item in value.items()}
+    name, config = found.get("class_name"), found.get("config")
+    if isinstance(name, str) and name in _ORDERED and isinstance(config, dict) and config.get("dim_ordering") is None:
+        found["config"] = {**config, "dim_ordering": ordering}
+    return found
 
 
 def translate(class_name: str, config: Config) -> tuple[str, dict[str, Any]]:

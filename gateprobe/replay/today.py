@@ -81,7 +81,12 @@ _PLAIN: Mapping[str, Words] = {
         "a layer that is called with mask=None", {False: "sees the mask of its input", True: "sees no mask"}
     ),
     "stacked_states_reversed": Words(
-        "stacked cells list their states", {False: "from the first cell", True: "from the last cell"}
+        "stacked cells list their states",
+        {
+            False: "from the first cell",
+            True: "from the last cell",
+            None: "from the first cell or the last (the file does not tell)",
+        },
     ),
     "softmax_sees_mask": Words("Softmax", {False: "ignores the mask", True: "leaves out what is masked"}),
     "identity_keeps_mask": Words(
@@ -95,7 +100,12 @@ _PLAIN: Mapping[str, Words] = {
         },
     ),
     "resize_half_pixels": Words(
-        "bilinear upsampling looks at", {False: "the corners of pixels", True: "the centres of pixels"}
+        "bilinear upsampling looks at",
+        {
+            False: "the corners of pixels",
+            True: "the centres of pixels",
+            None: "the corners of pixels or their centres (the file does not tell)",
+        },
     ),
     "bias_goes_astray": Words(
         "where another axis happens to have its size, a bias is added along",

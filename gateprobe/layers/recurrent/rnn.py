@@ -40,8 +40,8 @@ class Recurrent:
     zero_output_for_mask: bool
     zeroes_masked: bool
     """Whether the layer heeds ``zero_output_for_mask`` (the ConvLSTM of tf.keras does not)."""
-    reversed_states: bool
-    """Whether the states of stacked cells are listed from the last cell to the first."""
+    reversed_states: bool | None
+    """Whether the states of stacked cells are listed from the last cell to the first; ``None``: not certain."""
     precision: Precision
     unrolled: bool = False
     states_hide_mask: bool = False
@@ -119,7 +119,7 @@ class Recurrent:
         """Return the states of each cell, from the call, from the batch before, or zeros."""
         shapes = [cell.state_shapes(x.shape[2:]) for cell in self.cells]
         given = [tensor.value for tensor in tensors]
-        reverse = bool(given) and self.reversed_states
+        reverse = bool(given) and self._last_cell_first()
         flat = [(x.shape[1], *shape) for group in (shapes[::-1] if reverse else shapes) for shape in group]
         if not given:
             given = list(carried or (room.zeros(shape, self.precision.dtype) for shape in flat))
@@ -131,6 +131,19 @@ class Recurrent:
         values = iter(self.precision.cast(state) for state in given)
         groups = [tuple(next(values) for _ in group) for group in (shapes[::-1] if reverse else shapes)]
         return groups[::-1] if reverse else groups
+
+    def _last_cell_first(self) -> bool:
+        """Whether the states are listed from the last cell to the first.
+
+        Raises:
+            InputError: The file does not tell, and it matters.
+        """
+        if self.reversed_states is None and len(self.cells) > 1:
+            raise InputError(
+                "the order of the states of stacked cells matters here, and the file does not tell it: TensorFlow 1.10 "
+                "and 1.12 differ, and both call their Keras 2.1.6-tf"
+            )
+        return bool(self.reversed_states)
 
     def _outputs(
         self,
@@ -146,7 +159,7 @@ class Recurrent:
         output = Tensor(np.swapaxes(emitted, 0, 1), mask) if self.return_sequences else Tensor(emitted[-1])
         if not self.return_state:
             return (output,)
-        groups = final[::-1] if self.reversed_states else final
+        groups = final[::-1] if self._last_cell_first() else final
         return (output, *(Tensor(state) for group in groups for state in group))
 
     def _emit_masked(self, hidden: list[Array], mask: Array, *, begun: bool) -> Array:
@@ -168,7 +181,7 @@ class Recurrent:
             return np.where(kept[::-1] & np.logical_or.accumulate(kept, axis=0), output, zero)
         if self.masked_output is MaskedOutput.CARRIED_STATE:
             # K.rnn takes states[0], which in a stack is the output only when the states are listed last cell first
-            first = output if self.reversed_states else hidden[0]
+            first = output if self._last_cell_first() else hidden[0]
             if first.shape != output.shape:
                 raise InputError("this Keras cannot mask stacked cells of different sizes", remedy="remove the mask")
             return np.where(kept, output, first)
@@ -306,7 +319,7 @@ class StackedCells:
     """
 
     cells: tuple[Cell, ...]
-    reversed_states: bool
+    reversed_states: bool | None
 
     def replay(self, call: Arguments, scope: Scope) -> tuple[Tensor, ...]:
         """Replay ``cells(x, states)`` for one timestep; see `gateprobe.layers.recurrent.cells`."""
@@ -334,12 +347,13 @@ def _stacked_parts(record: LayerRecord) -> Mapping[str, LayerRecord]:
 def _bind_stacked(binding: Binding) -> StackedCells:
     settings = binding.settings
     settings.ignore("cells")
-    reversed_states = settings.flag("reverse_state_order", lambda: binding.semantics.stacked_states_reversed)
+    said = settings.has("reverse_state_order")
+    order = settings.flag("reverse_state_order") if said else binding.semantics.stacked_states_reversed
     settings.finish()
     inner = [part for part in binding.parts.values() if isinstance(part, StackedCells)]
-    if inner and any((reversed_states, *(part.reversed_states for part in inner))):
+    if inner and any(one is not False for one in (order, *(part.reversed_states for part in inner))):
         raise Unsupported("config.cells: stacked cells inside stacked cells are not replayed with reversed states")
-    return StackedCells(tuple(cell for part in binding.parts.values() for cell in cells_of(part)), reversed_states)
+    return StackedCells(tuple(cell for part in binding.parts.values() for cell in cells_of(part)), order)
 
 
 def cells_of(part: Layer) -> tuple[Cell, ...]:
