@@ -87,6 +87,8 @@ class MaskedOutput(Enum):
     """The previous output, zeros before the first one (``K.rnn`` of tf.keras, Keras 2.3, Keras 3 and on Theano)."""
     LAST_STATE = "last_state"
     """The carried hidden state of the last cell (``rnn`` of Keras 3 on JAX, when not unrolled)."""
+    UNCERTAIN = "uncertain"
+    """As the first two where they agree; which of them holds elsewhere is not certain (CNTK)."""
 
 
 class SamePadding(Enum):
@@ -212,8 +214,9 @@ class Semantics:
     """Whether a model casts what it is given to the dtypes of its input layers (tf.keras, Keras 3)."""
     cast_keeps_mask: bool = _rule(False, (KERAS_3, True))
     """Whether a tensor keeps its mask when a model casts it (Keras 3)."""
-    dot_norm_floor: float = _rule(1e-6, (KERAS_3, 1e-7))
-    """The smallest norm by which a normalising Dot divides: ``sqrt(1e-12)``, in Keras 3 ``keras.config.epsilon()``."""
+    dot_norm_floor: float | None = _rule(1e-6, (KERAS_3, 1e-7))
+    """The smallest norm by which a normalising Dot divides: ``sqrt(1e-12)``, in Keras 3 ``keras.config.epsilon()``.
+    ``None`` where that is not certain (CNTK)."""
     unit_norm_floor: float = _rule(1e-6, (_keras_3(6), 1e-12))
     """The smallest norm by which UnitNormalization divides: ``sqrt(1e-12)``, from Keras 3.6 on ``1e-12``."""
     dot_any_rank: bool = _rule(False, (KERAS_2_3, True))
@@ -279,6 +282,11 @@ class Semantics:
     """How convolutions and poolings pad to ``same``."""
     of_tensorflow: bool = True
     """Whether TensorFlow is known to have computed what the file describes; Keras 3 says so in HDF5 files only."""
+    emits_hidden_state: bool = True
+    """Whether an LSTM returns its hidden states; on CNTK from Keras 2.2.3 on it returns its last state, the cell's,
+    and a stack that of its last cell, unless unrolled."""
+    epsilon_after_root: bool = False
+    """Whether BatchNormalization adds its epsilon to the deviation, not to the variance (CNTK, Keras 2.1.3 to 2.2.0)."""
     theano: bool = False
     """Whether the Theano backend wrote the file, whose convolutions flip their kernels."""
     rivals: tuple[Semantics, ...] = ()
@@ -321,7 +329,7 @@ def semantics_of(origin: Origin, override: str = "auto") -> Semantics:
     meant = written if era is origin.era else Release(_LATEST_LINES[era], _LATEST)
     rules = {name: rule.at(written if rule.of_file else meant) for name, rule in RULES.items()}
     rivals = _rivals(origin) if override == "auto" else ()
-    of_backend = _OF_BACKEND.get(origin.backend or "", {}) if meant.line is not Line.KERAS_3 else {}
+    of_backend = _of_backend(origin.backend, meant)
     theano, known = origin.backend == "theano", era is not Era.KERAS3 or origin.backend == "tensorflow"
     return Semantics(
         era=era, theano=theano, of_tensorflow=known, rivals=rivals, **{**rules, **_early(meant), **of_backend}
@@ -332,12 +340,23 @@ def _early(meant: Release) -> Mapping[str, Any]:
     """Return what the tf.keras of TensorFlow 1.4 to 1.12 (2.0.8-tf, 2.1.x-tf) did, as Keras before 2.3.
 
     Source: ``rnn`` in ``tensorflow/python/keras/backend.py`` and ``StackedRNNCells`` in ``layers/recurrent.py`` beside
-    it, 1.10.1 and 1.12.3, and ``backend.py`` and ``layers/wrappers.py`` in ``tensorflow/python/keras/_impl/keras`` 1.4.1.
+    it, 1.10.1 and 1.12.3, and ``backend.py`` and ``layers/wrappers.py`` in ``tensorflow/python/keras/_impl/keras``
+    1.4.1.
     """
     if meant.line is not Line.TF_KERAS or meant.minor > 1:
         return {}
     unseen = {"distributed_mask": DistributedMask.UNSEEN} if meant.minor == 0 else {}
     return {"masked_output": MaskedOutput.CARRIED_STATE, "stacked_states_reversed": None, **unseen}
+
+
+def _of_backend(backend: str | None, meant: Release) -> Mapping[str, Any]:
+    if meant.line is Line.KERAS_3:
+        return {}
+    rules = dict(_OF_BACKEND.get(backend or "", {}))
+    if backend == "cntk":
+        rules["emits_hidden_state"] = meant < Release(Line.KERAS_2, 2, 3)
+        rules["epsilon_after_root"] = Release(Line.KERAS_2, 1, 3) <= meant < Release(Line.KERAS_2, 2, 1)
+    return rules
 
 
 _OF_BACKEND: Mapping[str, Mapping[str, Any]] = {
@@ -346,11 +365,16 @@ _OF_BACKEND: Mapping[str, Mapping[str, Any]] = {
         "same_padding": SamePadding.IN_FRONT,
         "dot_norm_floor": 1e-7**0.5,  # of Keras's epsilon
     },
-    "cntk": {"same_padding": SamePadding.UNCERTAIN},
+    "cntk": {
+        "same_padding": SamePadding.UNCERTAIN,
+        "masked_output": MaskedOutput.UNCERTAIN,
+        "dot_norm_floor": None,
+    },
 }
 """What the backends of Keras 1 and 2 beside TensorFlow do otherwise.
 
-Source: ``rnn``, ``conv2d``, ``pool2d`` and ``l2_normalize`` in ``keras/backend/theano_backend.py`` 1.0.8 to 2.3.1.
+Source: ``rnn``, ``conv2d``, ``pool2d`` and ``l2_normalize`` in ``keras/backend/theano_backend.py`` 1.0.8 to 2.3.1, and
+``rnn``, ``batch_normalization`` and ``l2_normalize`` in ``cntk_backend.py`` 2.0.5 to 2.3.1.
 """
 
 

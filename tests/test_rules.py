@@ -23,6 +23,7 @@ from gateprobe.semantics import (
     MaskedOutput,
     Release,
     SamePadding,
+    semantics_of,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::gateprobe.errors.GateprobeWarning")
@@ -33,6 +34,8 @@ REFUSED = {
     "halves_round_weights": "not replayed",
     "resizes_with_tensorflow": "the backends differ, and the file does not name its own",
     "resize_half_pixels": "TensorFlow 1.14 and 1.15 differ, and both say 2.2.4-tf; standalone Keras is not replayed",
+    "cntk_dot": "what CNTK makes of short vectors is not certain",
+    "cntk_lstm": "from Keras 2.2.3 on it returns its cell state",
     "dim_ordering_unsaid": "no layer says the order of dimensions",
     "stacked_states_given": "TensorFlow 1.10 and 1.12 differ, and both say 2.1.6-tf",
     "stacked_states_returned": "TensorFlow 1.10 and 1.12 differ, and both say 2.1.6-tf",
@@ -155,6 +158,52 @@ def test_cntk_pads_as_all_others_where_they_agree_and_is_refused_elsewhere():
     for model in ("theano_strides", "theano_even_window", "theano_pooling"):
         with pytest.raises(GateprobeError, match="CNTK"):
             rules.replayed(f"2.1.6-theano/{model}", same_padding=SamePadding.UNCERTAIN)
+
+
+def test_an_lstm_that_returns_its_cell_state_on_cntk_is_refused():
+    assert rules.agrees("2.1.6-cntk/cntk_lstm")
+    assert not rules.agrees("2.3.1-cntk/cntk_lstm", emits_hidden_state=True)
+    with pytest.raises(GateprobeError, match=r"CNTK backend from Keras 2\.2\.3"):
+        rules.replayed("2.3.1-cntk/cntk_lstm")
+    for model in ("cntk_unrolled", "cntk_masks"):
+        assert rules.agrees(f"2.3.1-cntk/{model}")
+
+
+def test_cntk_adds_the_epsilon_of_a_normalization_after_the_root_in_some_releases():
+    for release, after in (("2.1.6", True), ("2.3.1", False)):
+        assert rules.agrees(f"{release}-cntk/cntk_normalization")
+        assert not rules.agrees(f"{release}-cntk/cntk_normalization", epsilon_after_root=not after)
+
+
+@pytest.mark.parametrize(
+    ("version", "emits", "after"),
+    [
+        ("2.1.2", True, False),
+        ("2.1.3", True, True),
+        ("2.2.0", True, True),
+        ("2.2.1", True, False),
+        ("2.2.2", True, False),
+        ("2.2.3", False, False),
+    ],
+)
+def test_what_cntk_does_depends_on_the_release(version, emits, after):
+    """By ``rnn`` and ``batch_normalization`` in ``keras/backend/cntk_backend.py`` of each release."""
+    origin = opened(rules.model_of("2.1.6-cntk/cntk_lstm")).graph.origin
+    found = semantics_of(replace(origin, keras_version=version))
+    assert (found.emits_hidden_state, found.epsilon_after_root) == (emits, after)
+
+
+def test_a_masked_timestep_on_cntk_is_refused_where_the_backends_differ():
+    assert rules.agrees("2.1.6-theano/theano", masked_output=MaskedOutput.UNCERTAIN)
+    with pytest.raises(GateprobeError, match="CNTK backend returns"):
+        rules.replayed("2.1.6-theano/theano_masks", masked_output=MaskedOutput.UNCERTAIN)
+
+
+@pytest.mark.parametrize("release", ["2.1.6", "2.3.1"])
+def test_a_normalising_dot_on_cntk_is_refused(release):
+    assert not rules.agrees(f"{release}-cntk/cntk_dot", dot_norm_floor=1e-6)
+    with pytest.raises(GateprobeError, match="short vectors"):
+        rules.replayed(f"{release}-cntk/cntk_dot")
 
 
 @pytest.mark.parametrize(

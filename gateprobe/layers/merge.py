@@ -260,6 +260,9 @@ def _contract(x: Array, y: Array) -> Array:
 def _bind_dot(binding: Binding) -> Layer:
     settings = binding.settings
     axes = settings.integers("axes", 2, minimum=-32)
-    floor = binding.semantics.dot_norm_floor if settings.flag("normalize", False) else None
+    normalizes = settings.flag("normalize", False)
+    floor = binding.semantics.dot_norm_floor if normalizes else None
+    if normalizes and floor is None:
+        raise Unsupported("config.normalize: what the CNTK backend makes of short vectors is not certain")
     settings.finish()
     return Dot((axes[0], axes[1]), floor, binding.semantics.dot_any_rank, binding.precision)

@@ -79,7 +79,10 @@ def _bind_batch(binding: Binding) -> Layer:
     if len({weights[role].shape for role in weights}) > 1:
         raise Unsupported("the file's gamma, beta, mean and variance are not of one size")
     with np.errstate(all="ignore"):
-        scale = weights.get("gamma", 1) / np.sqrt(weights["moving_variance"] + epsilon)
+        after = binding.semantics.epsilon_after_root
+        variance = weights["moving_variance"]
+        deviation = np.sqrt(variance) + epsilon if after else np.sqrt(variance + epsilon)
+        scale = weights.get("gamma", 1) / deviation
         shift = weights.get("beta", 0) - weights["moving_mean"] * scale
     return Unary(partial(_rescaled, scale=scale, shift=shift, axes=axes), binding.precision, along=axes)
 

@@ -52,7 +52,7 @@ _DATA_FORMATS = {"tf": "channels_last", "th": "channels_first"}
 _UNSAID = "unsaid"
 """The order of dimensions of a layer of which nothing in the file tells it; no layer takes it."""
 _ORDERED = frozenset("UpSampling2D UpSampling3D ZeroPadding2D ZeroPadding3D Cropping2D Cropping3D".split())
-"""Classes whose ``get_config`` leaves out ``dim_ordering``, which decides what they compute, in Keras 1.0.0 to 1.2.2."""
+"""Classes whose ``get_config`` leaves out ``dim_ordering``, which decides what they compute (Keras 1.0.0 to 1.2.2)."""
 _MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "concat": "Concatenate", "dot": "Dot"}
 """``cos`` is not among them: it clips the product of the norms and returns one axis more than ``Dot`` does."""
 

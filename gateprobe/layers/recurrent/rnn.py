@@ -179,15 +179,19 @@ class Recurrent:
                 return np.where(kept, output, zero)
             # K.rnn reverses the inputs and outputs of an unrolled loop, but not the mask by which it zeroes
             return np.where(kept[::-1] & np.logical_or.accumulate(kept, axis=0), output, zero)
-        if self.masked_output is MaskedOutput.CARRIED_STATE:
+        previous = output
+        if not begun and self.masked_output is not MaskedOutput.LAST_STATE:  # zeros before the first unmasked one
+            previous = np.where(np.logical_or.accumulate(kept, axis=0), output, zero)
+        if self.masked_output in (MaskedOutput.CARRIED_STATE, MaskedOutput.UNCERTAIN):
             # K.rnn takes states[0], which in a stack is the output only when the states are listed last cell first
             first = output if self._last_cell_first() else hidden[0]
             if first.shape != output.shape:
                 raise InputError("this Keras cannot mask stacked cells of different sizes", remedy="remove the mask")
-            return np.where(kept, output, first)
-        if begun or self.masked_output is MaskedOutput.LAST_STATE:
-            return output
-        return np.where(np.logical_or.accumulate(kept, axis=0), output, zero)  # zeros before the first unmasked one
+            carried = np.where(kept, output, first)
+            if self.masked_output is MaskedOutput.UNCERTAIN and not np.array_equal(carried, previous, equal_nan=True):
+                raise InputError("what the CNTK backend returns at these masked timesteps is not certain")
+            return carried
+        return previous
 
 
 def is_stateful(record: LayerRecord) -> bool:
@@ -241,6 +245,10 @@ def _loop(
 _RNN_SWITCHES = ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
 
 
+_ONE_STATE = frozenset({"GRU", "SimpleRNN"})
+"""Layers whose only state is what they emit."""
+
+
 def bind_recurrent(binding: Binding) -> Recurrent:
     """Bind what all recurrent layers share; the caller takes the keys of its cell and finishes the settings."""
     settings = binding.settings
@@ -251,6 +259,8 @@ def bind_recurrent(binding: Binding) -> Recurrent:
         raise Unsupported("config.time_major: samples must be on the first axis; transpose the model's input instead")
     if settings.raw("num_constants"):
         raise users_code("config.num_constants: a cell with constants is")
+    if not unroll and binding.record.class_name not in _ONE_STATE and not binding.semantics.emits_hidden_state:
+        raise Unsupported("returns another state than the hidden one on the CNTK backend from Keras 2.2.3 on")
     part = binding.parts["cell"]
     return Recurrent(
         cells=cells_of(part),

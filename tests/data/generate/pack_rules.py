@@ -2,7 +2,8 @@
 
 ``data/rules.tar.xz`` holds most of them, ``data/rules_states.tar.xz`` those of `bidirectional_keeps_states`,
 ``data/rules_patches.tar.xz`` those of it by Keras 2.1.3 and 2.1.4, and some of TensorFlow 1, ``data/rules_theano.tar.xz`` those of
-``rules_theano.py``, ``data/rules_uncertain.tar.xz`` those of ``rules_uncertain.py``.
+``rules_theano.py``, ``data/rules_uncertain.tar.xz`` those of ``rules_uncertain.py`` and
+``rules_cntk.py``, and `resize_half_pixels` by TensorFlow 2.1.
 
 Each rule is kept on both sides of its changes, ``hard_sigmoid_slope``, whose models have gates, of every release.
 """

@@ -9,9 +9,9 @@ import os
 import sys
 
 os.environ.setdefault("THEANO_FLAGS", "floatX=float32,optimizer=None,cxx=")
-keras = importlib.import_module(sys.argv[2] if len(sys.argv) > 2 else "keras")
 from recording import normal, record
 
+keras = importlib.import_module(sys.argv[2] if len(sys.argv) > 2 else "keras")
 layers, Model = keras.layers, keras.models.Model
 FIRST = os.environ.get("KERAS_BACKEND") == "theano"
 """Whether the channels are first."""
