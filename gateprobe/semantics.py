@@ -286,7 +286,7 @@ class Semantics:
     """Whether an LSTM returns its hidden states; on CNTK from Keras 2.2.3 on it returns its last state, the cell's,
     and a stack that of its last cell, unless unrolled."""
     epsilon_after_root: bool = False
-    """Whether BatchNormalization adds its epsilon to the deviation, not to the variance (CNTK, Keras 2.1.3 to 2.2.0)."""
+    """Whether BatchNormalization adds its epsilon after the root of the variance (CNTK, Keras 2.1.3 to 2.2.0)."""
     theano: bool = False
     """Whether the Theano backend wrote the file, whose convolutions flip their kernels."""
     rivals: tuple[Semantics, ...] = ()

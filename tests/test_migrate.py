@@ -323,6 +323,9 @@ REWRITTEN = {
 }
 """Models of ``rules.tar.xz`` whose graph must change, each recorded by its own Keras → a layer that is new."""
 UNLIKE = {
+    "1.2.2/srelu": "Keras 3 has no layer SReLU",
+    "1.2.2-theano/srelu": "Keras 3 has no layer SReLU",
+    "2.1.6-cntk/cntk_normalization": "BatchNormalization adds its epsilon",
     "2.1.4/bidirectional_keeps_states": "a stateful Bidirectional",
     "2.1.6/bidirectional_keeps_states": "a stateful Bidirectional",
     "tf1.12.3/distributed_mask_made": "the mask of a TimeDistributed",

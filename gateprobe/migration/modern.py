@@ -221,11 +221,7 @@ class _Work:
             self.rewritten[f"{path}{half.wrapper.name}"] = (
                 "two plain layers, because the Bidirectional of Keras 3 returns zeros at masked timesteps"
             )
-        try:
-            return reordered(made.model, self.semantics), made.halves
-        except Unsupported as reason:
-            self.refusals.append(Refusal(path or model.name, model.class_name, str(reason)))
-            return made.model, made.halves
+        return reordered(made.model, self.semantics), made.halves
 
     def layer(self, record: LayerRecord, place: str) -> LayerRecord:
         """Translate one layer and what is inside it; its name and calls stay."""

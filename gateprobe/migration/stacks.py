@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from gateprobe.graph import Call, LayerRecord, ModelRecord, TensorRef
-from gateprobe.layers.binding.settings import Unsupported
 from gateprobe.migration.graphs import rewired
 from gateprobe.migration.halves import counts_of
 from gateprobe.semantics import Semantics
@@ -23,9 +22,6 @@ def reordered(model: ModelRecord, semantics: Semantics) -> ModelRecord:
     Args:
         model: Whose calls give initial states by keyword.
         semantics: The meaning of its words.
-
-    Raises:
-        Unsupported: The file does not tell their places, and something reads or gives such a state.
     """
     stacks = {record.name: found for record in model.layers if (found := _places(record, semantics))}
     layers = [
@@ -46,9 +42,6 @@ def _places(record: LayerRecord, semantics: Semantics) -> _Places:
     stacks = [stack for half in halves for stack in half.children.get("cell", ()) if stack.children.get("cells")]
     if not stacks:
         return ()
-    said = stacks[0].config.get("reverse_state_order") is not None
-    if not said and semantics.stacked_states_reversed is None and _shows_states(record, stacks[0]):
-        raise Unsupported(f"{record.name}: the file does not tell the order of the states of its cells")
     sizes = [sum(counts_of(cell)) for cell in stacks[0].children["cells"]]
     order = range(len(sizes))
     listed = order[::-1] if _reversed(stacks[0], semantics) else order
@@ -60,14 +53,6 @@ def _places(record: LayerRecord, semantics: Semantics) -> _Places:
         for half in range(2 if record.class_name == "Bidirectional" else 1)
         for number in order
     ]
-
-
-def _shows_states(record: LayerRecord, stack: LayerRecord) -> bool:
-    inside = (record, *record.children.get("layer", ()))
-    returned = any(one.config.get("return_state") for one in inside)
-    return len(stack.children["cells"]) > 1 and (
-        returned or any(call.kwargs.get("initial_state") is not None for call in record.calls)
-    )
 
 
 def _reversed(stack: LayerRecord, semantics: Semantics) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from gateprobe.graph import ModelRecord, records_in
 from gateprobe.semantics import Semantics
 
-_NO_WORDS = frozenset({"era", "rivals", "weight_order", "keras1_kernels", "theano", "unroll_zeroes_masked"})
+_NO_WORDS = frozenset("era rivals weight_order keras1_kernels theano unroll_zeroes_masked emits_hidden_state".split())
 """What says where the file comes from, how it stores its weights, which it shows by itself, or on what Keras runs."""
 _OF_MASKS = frozenset(
     """

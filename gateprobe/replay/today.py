@@ -133,6 +133,9 @@ _PLAIN: Mapping[str, Words] = {
             Crop.UNTOUCHED: "leaves an image as it is",
         },
     ),
+    "epsilon_after_root": Words(
+        "BatchNormalization adds its epsilon", {False: "to the variance", True: "to the root of the variance"}
+    ),
     "bidirectional_keeps_states": Words(
         "a stateful Bidirectional starts a batch from",
         {
