@@ -2,12 +2,14 @@
 
 import io
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from readers import bundles
 
 from gateprobe.errors import GateprobeError, ReadError, UnsafeFile
 from gateprobe.readers.hdf5 import Budget
@@ -176,6 +178,58 @@ def test_a_limit_holds_before_anything_is_read(written):
         found.array("sliced", Budget(100))
     with pytest.raises(UnsafeFile, match="the limit is 3"):
         found.texts("texts", 3)
+
+
+RANDOM = np.random.default_rng(1)
+BITS = (RANDOM.normal(size=(5, 3)).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+BY_HAND = {
+    **{f"plain/{dtype}": RANDOM.integers(0, 100, (3, 4)).astype(dtype) for dtype in bundles.NUMBERS},
+    "scalar": np.float32(3.5),
+    "texts": (b"a", b"", b"b" * 300),
+    "bfloat16": ("bfloat16", BITS),
+}
+
+
+@pytest.mark.parametrize("files", [1, 3])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_bytes_in_either_order_over_several_files(tmp_path, order, files):
+    """Machines with the most significant byte first, such as s390x, write it first and say so."""
+    found = opened(bundles.write(tmp_path / "variables", BY_HAND, order=order, files=files))
+    assert (found.order, len(found.files)) == (order, files)
+    for name, value in BY_HAND.items():
+        if name == "texts":
+            assert found.texts(name, 1000) == value
+            continue
+        read = found.array(name, Budget(1 << 20))
+        expected = (BITS.astype(np.uint32) << 16).view(np.float32) if name == "bfloat16" else value
+        assert read.dtype == expected.dtype
+        assert read.dtype.isnative
+        np.testing.assert_array_equal(read, expected)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_an_order_that_is_not_that_of_the_bytes_is_noticed_in_texts_alone(tmp_path, order):
+    """A checksum is of the bytes as they are stored: nothing but the header says how numbers are meant."""
+    prefix = bundles.write(tmp_path / "variables", BY_HAND, order=order)
+    found = replace(opened(prefix), order="<" if order == ">" else ">")
+    with pytest.raises(ReadError, match="damaged"):
+        found.texts("texts", 1000)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tensorflow_reads_what_is_written_by_hand(tmp_path, kerases, order):
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(str(bundles.write(tmp_path / "variables", BY_HAND, order=order, files=2)))
+    for name, value in BY_HAND.items():
+        read = reader.get_tensor(name)
+        if name == "texts":
+            assert tuple(read.tolist()) == value
+        elif name == "bfloat16":
+            np.testing.assert_array_equal(read.view(np.uint16), BITS)
+        else:
+            np.testing.assert_array_equal(read, value)
 
 
 @given(st.integers(-(2**62), 2**62))

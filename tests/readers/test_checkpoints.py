@@ -1,6 +1,7 @@
 """Weights in TensorFlow's checkpoint format, as its versions wrote them (``data/generate/checkpoints.py``)."""
 
 import atexit
+import io
 import json
 import shutil
 import tarfile
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from readers import bundles
 
 import gateprobe
 from gateprobe.errors import ReadError, UnsafeFile, UnsupportedModel
@@ -18,7 +20,9 @@ from gateprobe.layers.binding.registry import Slot
 from gateprobe.layers.binding.weight_assignment import TreeWeights
 from gateprobe.model import opened
 from gateprobe.readers.files import model_files
+from gateprobe.readers.hdf5 import Budget
 from gateprobe.readers.savedmodel import named
+from gateprobe.readers.savedmodel.bundle import open_bundle
 
 DATA = Path(__file__).parents[1] / "data" / "checkpoints.tar.xz"
 VERSIONS = {"2.0.4": "2.2.4-tf", "2.4.4": "2.4.0", "2.15.1": "2.15.0", "2.21.0": "2.21.0", "3.15.1": None}
@@ -65,6 +69,44 @@ def test_checkpoints_of_every_tensorflow_are_replayed(version, name):
     assert opened(model).notes == ()
     for ours, theirs in zip(model.predict(inputs).values(), outputs, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("order", "files"), [("<", 2), (">", 1), (">", 4)])
+def test_other_machines_and_several_files_change_no_number(tmp_path, order, files):
+    recorded_at, architecture = prefix("2.15.1", "chain"), unpacked() / "2.15.1" / "chain" / "model.json"
+    index = recorded_at.with_name(f"{recorded_at.name}.index").read_bytes()
+    data = recorded_at.with_name(f"{recorded_at.name}.data-00000-of-00001").read_bytes()
+    found = open_bundle(index, lambda count: (io.BytesIO(data),) * count, "index")
+    numbers = {key: found.array(key, Budget(1 << 24)) for key, entry in found.entries.items() if entry.numeric}
+    texts = {key: found.texts(key, 1 << 24) for key, entry in found.entries.items() if entry.texts}
+    made = bundles.write(tmp_path / "other", {**numbers, **texts}, order=order, files=files)
+    inputs, outputs = recorded("2.15.1/chain")
+    model = gateprobe.read(made, architecture=architecture)
+    for ours, theirs in zip(model.predict(inputs).values(), outputs, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+    assert len(list(model_files(str(made)))) == 1 + 1 + files
+    (tmp_path / f"other.data-{files - 1:05}-of-{files:05}").unlink()
+    with pytest.raises(ReadError, match=f"data-0000{files - 1}-of-0000{files}: there is no such file"):
+        gateprobe.read(made, architecture=architecture)
+
+
+@pytest.mark.oracle
+def test_shards_that_tensorflow_cuts_are_read(tmp_path, kerases):
+    """``MaxShardSizePolicy`` cuts large variables, too."""
+    import tensorflow as tf
+    import tf_keras
+
+    x = np.random.default_rng(4).normal(size=(3, 5, 2)).astype(np.float32)
+    layers = [tf_keras.layers.Bidirectional(tf_keras.layers.LSTM(6)), tf_keras.layers.Dense(1)]
+    theirs = tf_keras.Sequential([tf_keras.Input((5, 2)), *layers])
+    policy = tf.train.experimental.MaxShardSizePolicy(200)
+    made = tf.train.CheckpointOptions(experimental_sharding_callback=policy)
+    at = tf.train.Checkpoint(model=theirs).write(str(tmp_path / "ck"), options=made)
+    (tmp_path / "model.json").write_text(theirs.to_json())
+    assert len(list(tmp_path.glob("ck.data-*"))) > 3
+    model = gateprobe.read(at, architecture=tmp_path / "model.json")
+    (ours,) = model.predict(x).values()
+    np.testing.assert_allclose(ours, theirs(x), rtol=0, atol=1e-6)
 
 
 def test_any_name_of_a_checkpoint_means_its_index():
