@@ -229,6 +229,8 @@ class Vocabulary:
     """In the file, for messages."""
     first: int | None = None
     """The id of the first of the words, where the file says it."""
+    file: str | None = None
+    """The file that holds them, where it is not the model's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +263,8 @@ class ModelGraph:
     """What a user should know although it is no error, such as a model class whose code is not in the file."""
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
     """By the path of a layer's object, such as ``layers/text_vectorization``, or by ``#`` and its name."""
+    words_of: Mapping[str, str] = field(default_factory=dict)
+    """Names of lookup layers whose words are not in this file, and the file that gave them."""
     architecture: str | None = None
     """The file that gave the architecture, if it was not this one."""
     stated: Mapping[str, Stated] = field(default_factory=dict)

@@ -23,6 +23,7 @@ from gateprobe.inputs.samples import InputSpec, Samples
 from gateprobe.opened_model import OpenedModel, Tracing, open_model
 from gateprobe.readers.weights_only import Assumptions
 from gateprobe.replay.options import RUN_DEFAULTS, TRACE_DEFAULTS, Dtype, RunOptions, TraceOptions, selection_of, takes
+from gateprobe.replay.vocabularies import lacking
 from gateprobe.trace import Trace, join, refuse_trace
 from gateprobe.traces import notebook
 from gateprobe.traces.chunk import TraceChunk
@@ -44,6 +45,7 @@ def read(
     max_bytes: int | None = None,
     ignore_metadata: bool = False,
     dropout: Literal["off"] | None = None,
+    vocab: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Read a saved Keras model as inert data; nothing in the file is executed, imported or unpickled.
 
@@ -51,8 +53,8 @@ def read(
         path: ``.h5``, ``.keras`` or weights file of any Keras since 1, a SavedModel folder of Keras 2, the
             ``model.json`` of TensorFlow.js, or a checkpoint of TensorFlow: ``NAME.index``, ``NAME``, or its folder.
         architecture: The JSON file of ``model.to_json()`` for a weights-only file, or the YAML file of
-            ``model.to_yaml()``, or a wiring file (``docs/wiring.md``), which may also state what layers of unknown code
-            do.
+            ``model.to_yaml()``, or a whole model, or a wiring file (``docs/wiring.md``), which may also state what
+            layers of unknown code do.
         semantics: ``auto``, or ``keras1``, ``keras2``, ``keras3`` to ask what another era would compute.
         max_bytes: Limit for the size of all weights together, and for what a batch may hold at a time; 4 GiB each
             without it.
@@ -60,17 +62,24 @@ def read(
             another save.
         dropout: ``off`` leaves out dropout and noise that the model's graph keeps on at inference (``training=True``,
             as in Monte Carlo dropout); without it, such a model is refused, because its numbers are random.
+        vocab: File with the words of a TextVectorization or another lookup layer that has none in the model's file:
+            ``layer.get_vocabulary()``, one word a line, or as a JSON list.
 
     Raises:
         ReadError: The file cannot be read as a Keras model.
         UnsafeFile: It asks for something that a data file must not ask for.
+        InputError: The words do not fit, or no layer lacks its own.
     """
     how: dict[str, Any] = {"semantics": semantics, "max_bytes": max_bytes, "ignore_metadata": ignore_metadata}
     try:
-        return Model(open_model(path, architecture=architecture, dropout=dropout, **how))
+        found = open_model(path, architecture=architecture, dropout=dropout, vocab=vocab, **how)
     except ReadError:
         refuse_trace(path)
         raise
+    if vocab is not None and not found.worded:
+        remedy = "leave it out; what makes ids of texts is given with them, as in model.trace(texts, vocab=...)"
+        raise InputError(f"--vocab={os.fspath(vocab)}: no layer of the model lacks its words", remedy=remedy)
+    return Model(found)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -435,6 +444,9 @@ def samples_of(
         InputError: It does not fit, or an option would change nothing.
     """
     file = None if vocab is None else os.fspath(vocab)
+    if file is not None and lacking(model.graph):
+        remedy = "read it with them: gateprobe.read(FILE, vocab=...)"
+        raise InputError(f"--vocab={file}: the model itself lacks its words", remedy=remedy)
     samples = model.samples(x, feeds, None if file is None else text_rules(file, pad))
     refuse_unused(samples.words, file, pad)
     return samples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
 import os
 import warnings
@@ -17,7 +18,7 @@ from gateprobe.activations import activation_names
 from gateprobe.errors import GateprobeWarning, InputError, Refusal, UnsupportedModel, choices
 from gateprobe.graph import Array, LayerRecord, ModelGraph, ModelRecord, references
 from gateprobe.inputs.samples import InputSpec, Samples, from_arrays
-from gateprobe.inputs.tokens import ListedTokens, Tokens
+from gateprobe.inputs.tokens import ListedTokens, Tokens, read_listed
 from gateprobe.inputs.word_ids import Converter
 from gateprobe.layers.base import FLOAT32, FLOAT64, Precision
 from gateprobe.layers.binding.weight_assignment import contradictions
@@ -34,7 +35,7 @@ from gateprobe.replay.stated import with_stated
 from gateprobe.replay.text import padded, tokens_of
 from gateprobe.replay.timelines import Origin, Timelines, timelines
 from gateprobe.replay.unclaimed import unclaimed
-from gateprobe.replay.vocabularies import with_vocabularies
+from gateprobe.replay.vocabularies import lacking, with_given, with_vocabularies
 from gateprobe.replay.ways_round import way_on
 from gateprobe.semantics import Semantics, semantics_of
 from gateprobe.traces.chunk import TRACE_FORMAT, DirectionTrace, TraceChunk, only
@@ -55,16 +56,27 @@ def open_model(
     max_bytes: int | None = None,
     ignore_metadata: bool = False,
     dropout: str | None = None,
+    vocab: str | os.PathLike[str] | None = None,
 ) -> OpenedModel:
-    """Read a model file; takes what `gateprobe.read` takes."""
+    """Read a model file; takes what `gateprobe.read` takes.
+
+    Where no layer lacks its words, ``vocab`` is left for the inputs: see `OpenedModel.left_of`.
+    """
     graph = read_graph(path, architecture=architecture, max_bytes=max_bytes, ignore_metadata=ignore_metadata)
     meaning = semantics_of(graph.origin, semantics)
-    graph = with_stated(with_vocabularies(graph), meaning)
+    graph = with_vocabularies(graph)
+    worded = vocab is not None and bool(lacking(graph))
+    if vocab is not None and worded:
+        words, digest = read_listed(os.fspath(vocab))
+        graph = with_given(graph, words)
+        combined = hashlib.sha256((graph.origin.sha256 + digest).encode()).hexdigest()
+        graph = replace(graph, origin=replace(graph.origin, sha256=combined))
+    graph = with_stated(graph, meaning)
     graph = replace(graph, notes=(*graph.notes, *unclaimed(graph)))
     if dropout not in (None, "off"):
         raise InputError(f"--dropout={dropout}: it can be switched off, and nothing else", remedy="give --dropout=off")
     graph = graph if dropout is None else without_dropout(graph, meaning)
-    return OpenedModel(graph, meaning, max_bytes)
+    return OpenedModel(graph, meaning, max_bytes, worded)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +87,12 @@ class OpenedModel:
     semantics: Semantics
     max_bytes: int | None = None
     """How many bytes of arrays a batch may hold at a time; 4 GiB without it."""
+    worded: bool = False
+    """Whether a vocabulary that the user gave went into a layer which lacked its words."""
+
+    def left_of(self, vocab: str | None) -> str | None:
+        """Return the vocabulary that was given with the model if it is left for texts and ids of inputs."""
+        return None if self.worded else vocab
 
     @property
     def record(self) -> ModelRecord:
@@ -360,7 +378,8 @@ class OpenedModel:
         """Return in what the model is another than that of the file, because a user says so."""
         said = {path: dict(one.said) for path, one in self.graph.stated.items()}
         off = list(self.graph.dropout_off)
-        return {**({"stated": said} if said else {}), **({"dropout_off": off} if off else {})}
+        found = {"stated": said, "dropout_off": off, "words_of": dict(self.graph.words_of)}
+        return {key: value for key, value in found.items() if value}
 
     def samples(
         self, x: object, feeds: Mapping[str, object] | None = None, converter: Converter | None = None

@@ -88,7 +88,7 @@ def test_hashes_are_those_of_tensorflow():
 @pytest.mark.parametrize(
     ("class_name", "config", "said"),
     [
-        ("TextVectorization", {}, "vocabulary is not in the file"),
+        ("TextVectorization", {}, "vocabulary is in none of the files"),
         ("TextVectorization", {"vocabulary": ["a"], "ragged": True}, "ragged"),
         ("TextVectorization", {"vocabulary": ["a"], "output_mode": None}, "ragged texts"),
         (
@@ -298,7 +298,7 @@ def test_a_model_without_its_vocabulary_is_refused(tmp_path):
         for info in old.infolist():
             if not info.filename.startswith("assets/"):
                 new.writestr(info.filename, old.read(info))
-    with pytest.raises(UnsupportedModel, match="vocabulary is not in the file"):
+    with pytest.raises(UnsupportedModel, match="vocabulary is in none of the files"):
         gateprobe.read(path).trace(TEXTS)
 
 

@@ -71,7 +71,7 @@ class ModelFile:
 
         yield from model_files(self.model)
         if self.architecture is not None:
-            yield self.architecture
+            yield from model_files(self.architecture)
 
     @property
     def how(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class ModelFile:
         context = click.get_current_context()
         context.meta[MODEL_KEY] = redact_url(self.model)
         try:
-            return open_model(self.model, **self.how)
+            return open_model(self.model, **self.how, vocab=context.params.get("vocab"))
         except ReadError:
             from gateprobe.cli.swapped import swapped
 
@@ -133,10 +133,11 @@ class Run:
 
         if self.pad is not None and self.vocab is None:
             raise InputError("--pad says where ids made of texts are padded", remedy="give --vocab=FILE, too")
-        converter = None if self.vocab is None else text_rules(self.vocab, self.pad)
+        vocab = model.left_of(self.vocab)
+        converter = None if vocab is None else text_rules(vocab, self.pad)
         how: dict[str, Any] = {"max_bytes": file.max_bytes, "texts": self.text, "converter": converter}
         samples = load(self.inputs, model.inputs, self.feed, **how)
-        refuse_unused(samples.words, None if labels else self.vocab, self.pad)
+        refuse_unused(samples.words, None if labels else vocab, self.pad)
         return samples
 
     @property
@@ -199,6 +200,7 @@ class Labelling:
         """
         from gateprobe.labels import listed_tokens, looked_up_tokens
 
+        vocab = model.left_of(vocab)
         if self.tokens is not None and vocab is not None and not samples.words:
             raise InputError("--tokens and --vocab both say what the timesteps are called", remedy="give one of them")
         if self.tokens is not None:
@@ -378,7 +380,8 @@ READING = (
     click.option(
         "--architecture",
         metavar="FILE",
-        help="Take the layers from this file: the model's to_json(), a whole model, or a wiring.",
+        help="Take the layers, and words that they look up, from this: the model's to_json(), a whole model, or a "
+        "wiring.",
     ),
     click.option(
         "--semantics",
@@ -422,7 +425,8 @@ TEXTS = (
         "--vocab",
         metavar="FILE",
         help="Turn texts into token ids by this vocabulary, for a model that takes ids, and label timesteps with its "
-        "words: JSON of a Tokenizer or TextVectorization, a word index, or one word a line, from 0.",
+        "words: JSON of a Tokenizer or TextVectorization, a word index, or one word a line, from 0. Or give the words "
+        "of a layer that lacks its own.",
     ),
     click.option(
         "--pad",

@@ -60,7 +60,7 @@ class Given:
 
         if self.inputs or self.text:
             return self._run.load(model, file)
-        refuse_unused({}, self.vocab, self.pad)
+        refuse_unused({}, model.left_of(self.vocab), self.pad)
         return None
 
 

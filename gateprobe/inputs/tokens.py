@@ -15,7 +15,7 @@ import numpy as np
 
 from gateprobe.errors import GateprobeError, GateprobeWarning, InputError, ReadError, UnsafeFile, reason_of
 from gateprobe.files.remote import is_url, local_path, redact_url, remote
-from gateprobe.graph import Array
+from gateprobe.graph import Array, Vocabulary
 from gateprobe.inputs.array_files import Rows
 from gateprobe.readers import safe_json
 from gateprobe.traces.labeller import Labeller
@@ -302,6 +302,23 @@ def read_vocabulary(file: str) -> VocabularyFile:
             return VocabularyFile(name, _sha256(text), words, config, isinstance(value, list))
     lines = text.split("\n")
     return VocabularyFile(name, _sha256(text), _numbered(lines[:-1] if lines[-1] == "" else lines, name), listed=True)
+
+
+def read_listed(file: str) -> tuple[Vocabulary, str]:
+    """Read the words of a lookup layer in the order of its ids, and the digest of the file.
+
+    Args:
+        file: One word a line, a JSON list, or the JSON of a TextVectorization or StringLookup layer.
+
+    Raises:
+        InputError: It is no such file, or numbers its words itself, as a Tokenizer does.
+    """
+    found = read_vocabulary(file)
+    if not found.listed and "vocabulary" not in found.config:
+        reason = "numbers its words itself, and those of the model are numbered by their places"
+        raise InputError(reason, file=found.name, remedy="give layer.get_vocabulary(), one word a line")
+    place = f"those of {found.name}, as given with --vocab"
+    return Vocabulary(tuple(found.words.values()), place, file=found.name), found.sha256
 
 
 def _words(value: Any, name: str) -> Mapping[int, str]:

@@ -202,15 +202,19 @@ class TextVectorization:
         return (Tensor(self.codes.of(shaped)),)
 
 
+_WORDLESS = "weights, checkpoints, JSON and HDF5 hold no words of a layer that was adapted"
+_WAYS = (
+    "give layer.get_vocabulary(), one word a line, with --vocab=FILE; or, for weights alone, a whole .keras or "
+    "SavedModel of the same model with --architecture=MODEL"
+)
+
+
 def _vocabulary(settings: Settings, text: bool) -> list[Token]:
     value = settings.raw("vocabulary")
     if value is None or value == []:
-        raise Unsupported(
-            "its vocabulary is not in the file: HDF5 holds none of a layer that was adapted; save the model with "
-            "model.save('model.keras')"
-        )
+        raise Unsupported(f"its vocabulary is in none of the files: {_WORDLESS}; {_WAYS}")
     if isinstance(value, str):
-        raise Unsupported(f"config.vocabulary: names a file, {value!r:.60}, which is not part of the model")
+        raise Unsupported(f"config.vocabulary: names a file, {value!r:.60}, which is not part of the model; {_WAYS}")
     kind = str if text else int
     if not isinstance(value, list) or any(type(token) is not kind for token in value):
         raise Unsupported(f"config.vocabulary: expected a list of {'texts' if text else 'integers'}")

@@ -25,7 +25,7 @@ from gateprobe.readers import archive, containers, hdf5, safe_json, safe_yaml, s
 from gateprobe.readers.crash_guard import try_in_fork
 from gateprobe.readers.files import checkpoint_index, savedmodel_folder
 from gateprobe.readers.found import Architecture, Found
-from gateprobe.readers.given import read_given
+from gateprobe.readers.given import read_given, read_given_folder
 from gateprobe.readers.hdf5 import DEFAULT_MAX_BYTES, Budget
 from gateprobe.readers.indexes import read_index
 from gateprobe.readers.sources import read_hdf5, read_zip
@@ -46,8 +46,8 @@ def read(
         path: HDF5 or ``.keras`` of any Keras, the ``.json`` index of sharded weights, the ``model.json`` of
             TensorFlow.js, a SavedModel folder, or a checkpoint of TensorFlow: ``NAME.index``, ``NAME``, or the folder
             whose newest one is meant. The first two may be URLs.
-        architecture: For a file that holds weights alone: JSON from ``model.to_json()``, a whole model, or a wiring
-            file. Or its URL.
+        architecture: For a file that holds weights alone: JSON from ``model.to_json()``, a whole model, which may be
+            a SavedModel folder, or a wiring file. Or its URL.
         max_bytes: How many bytes of arrays may be read; 4 GiB when not given.
         ignore_metadata: Read a SavedModel without its ``keras_metadata.pb``.
 
@@ -64,7 +64,7 @@ def read(
             if folder is not None:
                 from gateprobe.readers.savedmodel.reader import read_folder  # noqa: PLC0415 - eight modules that few need
 
-                given = None if architecture is None else _architecture(local_path(fspath(architecture)))
+                given = None if architecture is None else _architecture(local_path(fspath(architecture)), budget.limit)
                 found = read_folder(folder, given, budget, ignore_metadata=ignore_metadata)
                 return found.graph(fspath(folder), _combined([*found.digests, *([given.sha256] if given else [])]))
             index = None if is_url(name) else checkpoint_index(path)
@@ -72,14 +72,14 @@ def read(
                 from gateprobe.readers.savedmodel.reader import read_weights  # noqa: PLC0415 - likewise
 
                 name = fspath(index)
-                given = None if architecture is None else _architecture(local_path(fspath(architecture)))
+                given = None if architecture is None else _architecture(local_path(fspath(architecture)), budget.limit)
                 found = read_weights(index, given, budget)
                 return found.graph(name, _combined([*found.digests, *([given.sha256] if given else [])]))
             if ignore_metadata:
                 raise ReadError("is no SavedModel", remedy="leave --ignore-metadata out")
             stream, size = _open(name, stack)
             budget.stored = size
-            given = None if architecture is None else _architecture(local_path(fspath(architecture)))
+            given = None if architecture is None else _architecture(local_path(fspath(architecture)), budget.limit)
             stamp = _stamp(stream)
             hdf5.library()  # before the fork, so that it is imported once
             try_in_fork(lambda: _found(path, stream, size, given, budget), stream, size, budget.limit)
@@ -122,14 +122,17 @@ def _open(name: str, stack: ExitStack) -> tuple[BinaryIO, int]:
         raise ReadError("is not a possible file name") from None
 
 
-def _architecture(name: str) -> Architecture:
+def _architecture(name: str, limit: int) -> Architecture:
     with ExitStack() as stack:
         try:
+            folder = None if is_url(name) else savedmodel_folder(Path(name))
+            if folder is not None:
+                return read_given_folder(folder, Budget(limit))
             stream, size = _open(name, stack)
             hdf5.library()
 
             def found(digest: str) -> Architecture:
-                return read_given(stream, size, redact_url(name), digest)
+                return read_given(stream, size, redact_url(name), digest, Budget(limit))
 
             try_in_fork(lambda: found(""), stream, size, safe_json.MAX_BYTES)
             return found(_sha256(stream))

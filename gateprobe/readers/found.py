@@ -28,6 +28,12 @@ class Architecture:
     backend: str | None
     wiring: Wiring | None = None
     """When it is a wiring file of ours and not an architecture of Keras."""
+    container: str = ""
+    """That of a whole model, as in `gateprobe.graph.Origin`, where that matters."""
+    vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
+    """Of a whole model: see `gateprobe.graph.ModelGraph`."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of its container."""
 
     @property
     def stated(self) -> Mapping[str, Stated]:
@@ -91,7 +97,9 @@ class Found:
             said = _dialect(self.architecture)
             dialect = era if said is None else said.era
             model, more = read_architecture(self.architecture.value, dialect)
-            notes = (*notes, *more, *_disagreement(dialect, era))
+            if model is not None and self.architecture.container == "savedmodel":
+                model = wiring.adopted(model)
+            notes = (*notes, *more, *_disagreement(dialect, era), *self.architecture.notes)
             if model is not None and self.sorted_by is not None:
                 store = self.sorted_by(model)
             if said is not None and self.architecture.keras_version != self._version:
@@ -110,7 +118,9 @@ class Found:
         origin = Origin(self.container, era, evidence, self._version, backend, rivals, sha256)
         left = () if model is None else tuple(contradictions.unreached(model))
         given = None if self.architecture is None or stated else self.architecture.file
-        return ModelGraph(file, origin, model, store, (*notes, *left, *self.notes), self.vocabularies, given, stated)
+        words = {**(self.architecture.vocabularies if self.architecture is not None else {}), **self.vocabularies}
+        notes = (*notes, *left, *self.notes)
+        return ModelGraph(file, origin, model, store, notes, words, architecture=given, stated=stated)
 
     @property
     def _version(self) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gateprobe.errors import InputError
 from gateprobe.graph import (
     LOOKUPS,
     LayerRecord,
@@ -24,6 +25,8 @@ from gateprobe.graph import (
 )
 from gateprobe.layers.binding.weight_order import layer_paths
 
+_LISTED = "give layer.get_vocabulary() of this model, one word a line"
+
 
 def with_vocabularies(graph: ModelGraph) -> ModelGraph:
     """Return a model whose lookup layers hold their words, and the weights of ``tf_idf``, in their configurations."""
@@ -32,7 +35,8 @@ def with_vocabularies(graph: ModelGraph) -> ModelGraph:
     filler = _Filler(graph.vocabularies, graph.weights)
     model = filler.model(graph.model, "")
     weights = WeightStore(graph.weights.scheme, _without(graph.weights.root, filler.taken))
-    return replace(graph, model=model, weights=weights, notes=(*graph.notes, *filler.notes))
+    lent = {**graph.words_of, **filler.lent}
+    return replace(graph, model=model, weights=weights, notes=(*graph.notes, *filler.notes), words_of=lent)
 
 
 @dataclass(slots=True)
@@ -42,6 +46,8 @@ class _Filler:
     taken: set[int] = field(default_factory=set)
     """Arrays that went into a configuration, by ``id``."""
     notes: list[str] = field(default_factory=list)
+    lent: dict[str, str] = field(default_factory=dict)
+    """See `ModelGraph.words_of`."""
 
     def model(self, model: ModelRecord, prefix: str) -> ModelRecord:
         paths = layer_paths(model)
@@ -55,7 +61,7 @@ class _Filler:
         config = dict(record.config)
         arrays = list(_idf_weights(_group_of(self.weights.root, path, record.name)))
         self.taken |= {id(array) for array in arrays}
-        if config.get("vocabulary") is None:
+        if _lacks_words(config):
             self._fill(config, record, path)
             if config.get("idf_weights") is None and arrays:
                 config["idf_weights"] = arrays[0].value.tolist()
@@ -76,6 +82,66 @@ class _Filler:
                 return
             words = [*special, *words]
         config["vocabulary"] = words
+        if found.file is not None:
+            self.lent[record.name] = found.file
+            self.notes.append(f"{record.name}: its words are not in the model's file; they are {found.place}")
+
+
+def _lacks_words(config: Mapping[str, Any]) -> bool:
+    """Whether a lookup has no words, or has them in a file that is no part of the model."""
+    return not isinstance(config.get("vocabulary"), list) or not config["vocabulary"]
+
+
+def lacking(graph: ModelGraph) -> dict[str, LayerRecord]:
+    """Return the lookup layers without words, by the paths under which `ModelGraph.vocabularies` has them."""
+    return {} if graph.model is None else dict(_lacking(graph.model, ""))
+
+
+def _lacking(model: ModelRecord, prefix: str) -> Iterator[tuple[str, LayerRecord]]:
+    paths = layer_paths(model)
+    for record in model.layers:
+        path = f"{prefix}{paths[record.name]}"
+        if record.model is not None:
+            yield from _lacking(record.model, f"{path}/")
+        elif record.class_name in LOOKUPS and _lacks_words(record.config):
+            yield path, record
+
+
+def with_given(graph: ModelGraph, words: Vocabulary) -> ModelGraph:
+    """Return a model whose only lookup layer without words has those that the user gives.
+
+    Args:
+        graph: A model in which some layer lacks its words, see `lacking`.
+        words: In the order of ``get_vocabulary()``; without the entries that Keras puts in front, or with all of them.
+
+    Raises:
+        InputError: Several layers lack theirs, or these are not those of the layer.
+    """
+    found = lacking(graph)
+    if len(found) != 1:
+        names = " and ".join(record.name for record in found.values())
+        reason = f"{names} lack their words, and these may be those of any"
+        raise InputError(reason, file=words.file, remedy="save the model with model.save('model.keras')")
+    ((path, record),) = found.items()
+    _check_given(words, record)
+    return with_vocabularies(replace(graph, vocabularies={**graph.vocabularies, path: words}))
+
+
+def _check_given(words: Vocabulary, record: LayerRecord) -> None:
+    """Refuse words that would get other ids than in the model.
+
+    ``IndexLookup.set_vocabulary`` takes a list that has some of its entries in front, but not all, for words.
+    """
+    special, given = list(map(str, _special(record.config, record.class_name))), list(map(str, words.words))
+    begins = given[: len(special)] == special
+    odd = next((word for word in special if word in given[len(special) * begins :]), None)
+    if odd is not None:
+        reason = f"has {odd!r} among the words of {record.name}, which begin with {special} or with none of these"
+        raise InputError(reason, file=words.file, remedy=_LISTED)
+    size = record.config.get("vocabulary_size")
+    count = len(given) + len(special) * (not begins)
+    if isinstance(size, int) and size > len(special) and size != count:
+        raise InputError(f"makes {count} words of {record.name}, which has {size}", file=words.file, remedy=_LISTED)
 
 
 def _is_integer(word: str) -> bool:

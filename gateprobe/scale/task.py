@@ -57,12 +57,14 @@ class Sources:
             max_bytes=self.max_bytes,
             ignore_metadata=self.ignore_metadata,
             dropout=self.dropout,
+            vocab=self.vocab,
         )
         return model.completed(self.assumptions, self.layers)
 
     def load(self, model: OpenedModel) -> Samples:
         """Open the inputs."""
-        converter = None if self.vocab is None else text_rules(self.vocab, self.pad)
+        vocab = model.left_of(self.vocab)
+        converter = None if vocab is None else text_rules(vocab, self.pad)
         how: dict[str, Any] = {"max_bytes": self.max_bytes, "texts": self.texts, "converter": converter}
         return load(self.inputs, model.inputs, self.feeds, **how)
 

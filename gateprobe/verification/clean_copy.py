@@ -82,7 +82,7 @@ def _opened(file: str) -> BinaryIO:
 
 
 def _written(stream: BinaryIO, size: int, architecture: str | None, folder: Path, budget: Budget) -> Handed:
-    given = None if architecture is None else _checked(_json_of(Path(architecture).read_bytes()), "the architecture")
+    given = None if architecture is None else _checked(_json_of(_architecture(architecture)), "the architecture")
     stream.seek(0)
     if stream.read(len(archive.MAGIC)) == archive.MAGIC:
         return Handed(_zip(stream, size, folder, budget), None)
@@ -93,6 +93,13 @@ def _written(stream: BinaryIO, size: int, architecture: str | None, folder: Path
     target = folder / "architecture.json"
     target.write_text(given, encoding="utf-8")
     return Handed(_weights(stream, folder, budget), target)
+
+
+def _architecture(file: str) -> bytes:
+    path = Path(file)
+    if path.is_dir():
+        raise Unfit("an architecture that is a folder is not given to Keras")
+    return path.read_bytes()
 
 
 def _json_of(data: bytes) -> bytes | str:

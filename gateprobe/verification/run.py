@@ -89,14 +89,15 @@ def verify(
         ReadError: Which model the file holds depends on the program that reads it.
         InputError: The inputs do not fit.
     """
-    found = opened(model) if isinstance(model, Model) else open_model(model, architecture=architecture)
+    found = opened(model) if isinstance(model, Model) else open_model(model, architecture=architecture, vocab=vocab)
     if isinstance(model, Model) and architecture is not None and os.fspath(architecture) != found.graph.architecture:
         raise InputError(f"was not read with {architecture}", file=model.file, remedy="leave out --architecture")
     tell = tell or (lambda line: None)
     _refuse_contradictions(found)
     oracle = _oracle(found, against, backend)
     prepared = replayable(found, _subject(found, oracle))
-    given = samples_given(found, x, vocab, pad)
+    left = None if vocab is None else found.left_of(os.fspath(vocab))
+    given = samples_given(found, x, left, pad)
     made = made or Made()
     tell("replaying in float32 and float64")
     replays = (
@@ -190,6 +191,9 @@ def _build_because(model: OpenedModel, library: str, prepared: Prepared) -> str 
         return f"the model comes from {container}, which is not given to Keras"
     if model.graph.stated:
         return f"it was stated what {' and '.join(model.graph.stated)} computes, and Keras computes that, too"
+    if model.graph.words_of:
+        layer, file = next(iter(model.graph.words_of.items()))
+        return f"the words of {layer} are those of {file}, which Keras does not read beside the weights"
     if model.graph.dropout_off:
         return f"dropout and noise are off in {', '.join(model.graph.dropout_off)}, and on in the file"
     if prepared.left_out:
