@@ -146,6 +146,24 @@ def test_words_that_may_be_those_of_several_layers_are_refused(folder, tmp_path)
         gateprobe.read(folder / "keras3.weights.h5", **how)
 
 
+@pytest.mark.parametrize("setting", [{"vocabulary_size": 2}, {"vocabulary": []}, {"vocabulary": "words.txt"}])
+def test_an_architecture_from_before_the_words_were_there_takes_them(folder, tmp_path, setting):
+    config = json.loads((folder / "keras3.json").read_text())
+    (one,) = [layer for layer in config["config"]["layers"] if layer["class_name"] == "TextVectorization"]
+    one["config"].update(setting)
+    (tmp_path / "early.json").write_text(json.dumps(config))
+    how = {"architecture": tmp_path / "early.json", "vocab": folder / "keras3.txt"}
+    is_that_of(gateprobe.read(folder / "keras3.weights.h5", **how), "keras3")
+
+
+def test_no_file_of_an_architecture_is_overwritten(folder):
+    kept = folder / "keras2_savedmodel" / "keras_metadata.pb"
+    before = kept.read_bytes()
+    model = [folder / "keras2.weights.h5", folder / "texts.txt", f"--architecture={kept.parent}"]
+    assert "keras_metadata.pb" in run("dump", *model, "--format=csv", "-o", kept, "--force", code=2).stderr
+    assert kept.read_bytes() == before
+
+
 def test_a_model_that_lacks_no_words_is_given_none(folder):
     with pytest.raises(InputError, match="no layer of the model lacks its words; leave it out"):
         gateprobe.read(DATA / "keras3.keras", vocab=folder / "keras3.txt")
