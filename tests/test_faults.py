@@ -165,7 +165,8 @@ def test_a_folder_of_another_user(suffix):
                 unprivileged(),
                 pytest.raises(OutputError, match=rf"{file}\.{suffix}: cannot write: Permission denied"),
             ):
-                write([lstm_chunk()], [Output(str(folder / f"{file}.{suffix}"), force=True)], {})
+                described = {"format": 2, "gateprobe": "0.2.0"}  # whose own version another user may not read
+                write([lstm_chunk()], [Output(str(folder / f"{file}.{suffix}"), force=True)], described)
         assert [path.read_text() for path in folder.iterdir()] == ["old"]
         assert expected
 

@@ -91,6 +91,8 @@ def with_format(metadata: Metadata) -> Metadata:
     """Return metadata that say which format they have; a table of text says nothing of its trace."""
     from gateprobe.traces.chunk import TRACE_FORMAT  # help texts need the formats and no NumPy
 
+    if {"format", "gateprobe"} <= metadata.keys():
+        return metadata
     return {"format": TRACE_FORMAT, "gateprobe": version("gateprobe"), **metadata}
 
 
