@@ -155,6 +155,7 @@ def unprivileged():
 @root_only
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_folder_of_another_user(suffix):
+    described = {"format": 2, "gateprobe": "0.2.0"}  # another user may not read the version that is installed
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -165,7 +166,6 @@ def test_a_folder_of_another_user(suffix):
                 unprivileged(),
                 pytest.raises(OutputError, match=rf"{file}\.{suffix}: cannot write: Permission denied"),
             ):
-                described = {"format": 2, "gateprobe": "0.2.0"}  # whose own version another user may not read
                 write([lstm_chunk()], [Output(str(folder / f"{file}.{suffix}"), force=True)], described)
         assert [path.read_text() for path in folder.iterdir()] == ["old"]
         assert expected
